@@ -1,0 +1,38 @@
+# Every target sets up .venv first, from requirements.lock; a second call finds it ready.
+PYTHON ?= python3
+BIN := .venv/bin
+PROFILE ?= quick
+J ?= 1
+
+.PHONY: book test lint notebooks lab bench mlflow env
+.DEFAULT_GOAL := book
+
+env:
+	@$(PYTHON) ecglib/environment.py
+
+# Get or make the data, run every notebook that isn't up to date, render to _book/.
+book: env
+	@$(BIN)/ecglib book --profile $(PROFILE) -j $(J)
+
+test: env
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: env
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# notebooks/*.ipynb from the text notebooks, for papermill.
+notebooks: env
+	@$(BIN)/ecglib notebooks
+
+# JupyterLab on loopback; saving a notebook there writes its text form.
+lab: notebooks
+	@$(BIN)/jupyter lab --ip 127.0.0.1 --notebook-dir notebooks
+
+# What takes longer than a test: speed, and 20 kills of a training.
+bench: env
+	@$(BIN)/python -m pytest tests/bench --override-ini testpaths= -s
+
+mlflow: env
+	@$(BIN)/ecglib mlflow

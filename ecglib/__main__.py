@@ -1,0 +1,5 @@
+"""`python -m ecglib` is `ecglib`."""
+
+from ecglib.cli import main
+
+main()

@@ -1,0 +1,339 @@
+"""The command `ecglib`.
+
+Heavy modules (torch, mlflow, papermill) are imported by the commands that need them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from ecglib import config, paths, results
+from ecglib.errors import UserError
+
+app = typer.Typer(
+    name="ecglib",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Heartbeat classification that rebuilds its own results book.
+
+An *experiment* is a file `params/<notebook>/<experiment>.yaml`. Running it executes its notebook, which trains and tests
+a network (or finds the run that did), and makes its page of the book.
+
+- `ecglib run heartbeat/baseline`: one experiment, quick profile
+- `ecglib run --all --missing --profile full -j 2`: the reference results that are not there yet
+- `ecglib book`: everything that changed, then the book
+- `ecglib book --check`: is the book sound?
+- `ecglib data status`: which databases are here
+
+Data lies in `ECGLIB_DATA` (default `data/`), one folder a database.
+""",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Databases: which are here, fetch one, count its beats.")
+app.add_typer(data_app, name="data")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Profile = Annotated[str, typer.Option(help="How much is run: smoke (seconds), quick (minutes), full (reference results).")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one line and exit code 2, without a traceback."""
+    try:
+        app(args=_joined(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except PermissionError as error:
+        print(f"error: {error.filename}: no permission", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Turn papermill's `-p KEY VALUE` into `-p KEY=VALUE`, the one form that the option parser knows."""
+    joined: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        joined.append(argument)
+        if argument == "-p":
+            key = next(rest, "")
+            joined.append(key if "=" in key else f"{key}={next(rest, '')}")
+    return joined
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    experiments: Annotated[list[str] | None, typer.Argument(help="Such as `heartbeat/baseline`.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every experiment.")] = False,
+    profile: Profile = "quick",
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds in the place of the profile's; may be repeated.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="KEY VALUE", help="Override a parameter; may be repeated.")
+    ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only those without a result (full: a reference).")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Only those whose result no longer fits code or data.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again even if the run is there.")] = False,
+    jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at once; they share the processor evenly.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for the executed notebooks instead of the book's.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Print the experiments and stop.")] = False,
+) -> None:
+    """Run experiments: train, test, record, and make their pages."""
+    if list_:
+        print("\n".join(config.experiments()))
+        return
+    if bool(experiments) == all_:
+        raise UserError("run", "needs experiments or --all, not both", do="ecglib run --list names them")
+    from ecglib.report import book, runner
+
+    overrides = _overrides(parameter or [])
+    if seed:
+        overrides["seeds"] = list(seed)
+    names = config.experiments() if all_ else experiments or []
+    chosen = [config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names]
+    if missing or stale:
+        chosen = [p for p in chosen if (missing and _is_missing(p)) or (stale and _is_stale(p))]
+    if not chosen:
+        print("nothing to run")
+        return
+    book.make_notebooks()
+    targets = {p.experiment: out.resolve() / f"{p.experiment}.ipynb" if out else None for p in chosen}
+    failed = runner.run([runner.Job(p, targets[p.experiment], fresh) for p in chosen], jobs)
+    for p in chosen:
+        if p.experiment not in [job.name for job in failed]:
+            print(targets[p.experiment] or paths.executed(p.experiment))
+    _report(failed)
+
+
+@app.command(hidden=True)
+def execute(order: str) -> None:
+    """Run one notebook; started by `run` for each, in a process of its own."""
+    from ecglib.report import book, runner
+
+    values = runner.order_of(order)
+    parameters = config.check(
+        values["parameters"]["experiment"].split("/")[0], values["parameters"], values["parameters"]["experiment"]
+    )
+    target = Path(values["target"]) if values["target"] else None
+    book.execute(parameters, target=target, fresh=values["fresh"], progress=Path(values["progress"]))
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UserError("-p", f"found {pair!r}", "-p KEY VALUE")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError("-p", f"{key}: {text!r} is no YAML value") from None
+    return values
+
+
+def _fitting(name: str, overrides: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """With --all, an override reaches the experiments that have the parameter."""
+    if strict:
+        return dict(overrides)
+    known = set().union(*(model.model_fields for model in config.MODELS.values()))
+    for key in overrides:
+        if key not in known:
+            raise UserError("-p", f"no experiment has a parameter {key}")
+    fields = config.MODELS[name.split("/")[0]].model_fields
+    return {key: value for key, value in overrides.items() if key in fields}
+
+
+def _is_missing(parameters: config.SharedParameters) -> bool:
+    from ecglib.report import book
+
+    if parameters.profile == "full" and isinstance(parameters, config.HeartbeatParameters):
+        return results.reference(parameters.experiment) is None
+    return not book.has_page(parameters.experiment)
+
+
+def _is_stale(parameters: config.SharedParameters) -> bool:
+    from ecglib import experiment
+    from ecglib.report import book
+
+    if parameters.profile == "full" and isinstance(parameters, config.HeartbeatParameters):
+        reference = results.reference(parameters.experiment)
+        return reference is not None and reference.key != experiment.key_of(parameters)
+    return book.has_page(parameters.experiment) and not book.is_current(parameters)
+
+
+def _report(failed: list[Any]) -> None:
+    if failed:
+        for job in failed:
+            print(f"error: {job.error}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+# --- book -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def book(
+    profile: Profile = "quick",
+    check: Annotated[bool, typer.Option("--check", help="Only look for faults in sources, records and pages.")] = False,
+    jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at once.")] = 1,
+    fetch: Annotated[bool, typer.Option(help="Try to fetch missing data from PhysioNet.")] = True,
+) -> None:
+    """Build the book: get the data, run every notebook that isn't up to date, render.
+
+    With --check, print every fault (dangling references, typed numbers, failed notebooks, records that contradict their
+    confusion matrix, dead links …) and exit with 2 if there is one.
+    """
+    if check:
+        _check()
+        return
+    from ecglib.report import book as builder
+    from ecglib.report import runner
+
+    with builder.build_lock():
+        _data(fetch)
+        builder.make_notebooks()
+        every = [config.load(name, profile=profile) for name in config.experiments()]
+        waiting = [parameters for parameters in every if not builder.is_current(parameters)]
+        if len(waiting) < len(every):
+            print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")
+        failed = runner.run([runner.Job(parameters) for parameters in waiting], jobs) if waiting else []
+        _report(failed)
+        page, renderer = builder.render()
+    if renderer == "pandoc":
+        print("rendered with Pandoc as a plain preview, because Quarto is not here")
+    print(f"the book is ready: open {page}")
+
+
+def _data(fetch: bool) -> None:
+    """Find, fetch or make the records."""
+    from ecglib.data import sources
+
+    if sources.find("mitdb") is None and fetch:
+        print("fetching mitdb from PhysioNet …", flush=True)
+        try:
+            sources.fetch("mitdb")
+        except UserError as error:
+            print(f"not fetched: {error}", file=sys.stderr)
+    source = sources.get("mitdb")
+    if source.synthetic:
+        print(f"no real records in {paths.data() / 'mitdb'}: the book is built on synthetic ones and says so")
+
+
+def _check() -> None:
+    from ecglib.report import check as checker
+
+    output = paths.root() / "_book"
+    problems = checker.check(paths.root(), output if output.is_dir() else None)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"error: {len(problems)} fault{'s' if len(problems) > 1 else ''} in the book", file=sys.stderr)
+        raise SystemExit(2)
+    print("the book is sound" + ("" if output.is_dir() else " (not rendered yet, so its links were not looked at)"))
+
+
+@app.command()
+def notebooks() -> None:
+    """Make `notebooks/*.ipynb` from the text notebooks, for papermill."""
+    from ecglib.report import book as builder
+
+    for path in builder.make_notebooks():
+        print(path)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+@app.command("results")
+def results_(as_json: JsonFlag = False) -> None:
+    """The reference results as a table."""
+    records = results.references()
+    if as_json:
+        print(json.dumps({name: record.model_dump(mode="json") for name, record in records.items()}))
+        return
+    table = Table("experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "seeds", "profile")
+    for name, record in records.items():
+        p, m = record.parameters, record.metrics
+        values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
+        seeds = ", ".join(map(str, record.seeds))
+        table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *values, seeds, record.profile)
+    Console().print(table)
+
+
+def _short(value: results.Interval | None) -> str:
+    if value is None or value.mean is None:
+        return "–"
+    spread = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    return f"{value.mean:.3f}{spread}"
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("status")
+def data_status(as_json: JsonFlag = False) -> None:
+    """Which databases are here, and how complete they are."""
+    from ecglib.data import sources
+
+    rows = sources.status()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+        return
+    table = Table("database", "state", "records", "size", "folder", "what to do")
+    for row in rows:
+        found = f"{row.found} of {row.expected}"
+        table.add_row(row.name, row.state, found, f"{row.size / 1e6:.1f} MB", row.folder, row.hint)
+    Console().print(table)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: str,
+    seconds: Annotated[float | None, typer.Option(help="Give up after this time; a later call goes on.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch a database from PhysioNet and verify it; goes on where an earlier fetch stopped."""
+    from ecglib.data import sources
+
+    source = sources.fetch(name, deadline=seconds)
+    if as_json:
+        print(json.dumps({"name": name, "folder": str(source.folder), "records": len(source.records)}))
+    else:
+        print(f"{name}: {len(source.records)} records in {source.folder}, every file verified")
+
+
+@data_app.command("counts")
+def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonFlag = False) -> None:
+    """Annotated beats by AAMI class in DS1, DS2 and all records."""
+    from ecglib.data import counts, sources
+
+    if name != "mitdb":
+        raise UserError("data counts", f"{name} has no beat annotations", "mitdb")
+    source = sources.get(name)
+    sums = counts.by_set(source)
+    if as_json:
+        print(json.dumps(sums))
+        return
+    table = Table("set", *sums["all"])
+    for set_name, row in sums.items():
+        table.add_row(set_name, *(f"{n:,}".replace(",", " ") for n in row.values()))
+    Console().print(table)
+    if source.synthetic:
+        print("synthetic records: the real ones are not here")

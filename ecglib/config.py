@@ -1,0 +1,270 @@
+"""The parameters of every experiment: one field, one sentence; cross-checked; unknown keys refused.
+
+A parameters file is flat YAML, `params/<notebook>/<experiment>.yaml`, and works alone with papermill. Profiles
+(`params/profiles/<profile>.yaml`) hold only fields of `SharedParameters` and are laid over any experiment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ecglib import paths
+from ecglib.errors import UserError
+
+ProfileName = Literal["smoke", "quick", "full"]
+Seed = Annotated[int, Field(ge=0)]
+
+RESAMPLERS = ("smote", "smote-tomek")
+"""Answers to imbalance that change the training set; the others change the loss."""
+
+
+class SharedParameters(BaseModel):
+    """What every experiment has, and what a profile may set."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    experiment: str = ""
+    """`<notebook>/<experiment>`, the name of parameters, record and page; empty in free exploration."""
+    title: str = ""
+    """The page's title in the book."""
+    profile: ProfileName = "quick"
+    """How much is run: `smoke` (seconds), `quick` (minutes), `full` (the reference results)."""
+    seeds: list[Seed] = Field([0], min_length=1)
+    """Seed k fixes split k, initialisation k and order k."""
+    max_epochs: int = Field(6, ge=1)
+    """Upper bound of epochs; the learning-rate schedule spans it."""
+    patience: int = Field(10, ge=1)
+    """Epochs without a better validation metric after which training stops."""
+    max_beats: int | None = Field(None, ge=200)
+    """At most this many beats, drawn by class; None: all of them."""
+    max_records: int | None = Field(None, ge=1)
+    """At most this many records of a recording-wise data set; None: all of them."""
+    bootstrap: int = Field(200, ge=0)
+    """Resamples of records behind every interval; 0 gives no intervals."""
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} names a seed twice")
+        return self
+
+
+class ExploreParameters(SharedParameters):
+    """`notebooks/explore.py`: looks at the data, trains nothing."""
+
+    database: Literal["mitdb"] = "mitdb"
+    """The database to look at."""
+
+
+class HeartbeatParameters(SharedParameters):
+    """`notebooks/heartbeat.py`: one beat classifier, trained and tested under one protocol."""
+
+    # data
+    database: Literal["mitdb"] = "mitdb"
+    """Where the beats come from."""
+    protocol: Literal["intra", "inter"] = "intra"
+    """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart."""
+    cut: Literal["kachuee", "centred"] = "kachuee"
+    """How a beat is cut from the record (see `ecglib.data.beats`)."""
+    leads: list[str] = Field(["MLII"], min_length=1)
+    """Leads by name, or by number from 0 where a record lacks the name."""
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the training part held out for every choice (intra; inter has fixed validation records)."""
+    test: bool = True
+    """False in development: the test set is not loaded, the validation set is scored in its place."""
+
+    # model
+    model: str = "cnet"
+    """Name in the registry of models."""
+    model_options: dict[str, int | float | bool | str] = {}
+    """Keyword arguments of the model's own, such as its width."""
+
+    # imbalance
+    imbalance: Literal["none", "weighted", "smote", "smote-tomek"] = "none"
+    """The answer to class imbalance: class weights in the loss, or resampling of the training part."""
+    weight_exponent: float = Field(1.0, ge=0, le=1)
+    """`weighted`: weights are class frequencies to the power of minus this."""
+    smote_neighbours: int = Field(5, ge=1)
+    """`smote`, `smote-tomek`: neighbours between which new beats are drawn."""
+
+    # training
+    batch_size: int = Field(256, ge=2)
+    """Beats per step."""
+    learning_rate: float = Field(0.003, gt=0)
+    """Peak of the schedule."""
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    """Course of the learning rate over `max_epochs`."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay of AdamW."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread evenly over the classes."""
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Upper bound of the gradient's norm; None: unbounded."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
+    refit: bool = False
+    """After the epoch is chosen, train anew on training + validation for that many epochs."""
+
+    # how it is computed
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
+    deterministic: bool = False
+    """Same machine, same versions, same seed, same bits; float32 only."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        from ecglib.models import registry
+
+        entry = registry.entry(self.model)
+        if self.deterministic and self.precision not in ("auto", "float32"):
+            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
+        if self.weight_exponent != 1.0 and self.imbalance != "weighted":
+            raise ValueError("weight_exponent: only means something with imbalance: weighted")
+        if self.imbalance in RESAMPLERS and entry.takes == "sequence":
+            raise ValueError(f"imbalance: {self.imbalance} would break the order of beats that {self.model} reads")
+        if self.cut == "kachuee" and len(self.leads) > 1:
+            raise ValueError("leads: the kachuee cut is of one lead")
+        return self
+
+
+MODELS: dict[str, type[SharedParameters]] = {"explore": ExploreParameters, "heartbeat": HeartbeatParameters}
+"""Notebook name -> model of its parameters."""
+
+
+def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> SharedParameters:
+    """Validate parameters of a notebook.
+
+    Raises
+    ------
+    UserError
+        Naming the first field that is unknown, ill-typed or in conflict with another.
+    """
+    model = MODELS[notebook]
+    unknown = [name for name in values if name not in model.model_fields]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else ""
+        raise UserError(where, f"unknown parameter {unknown[0]}", f"one of {', '.join(model.model_fields)}", hint)
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        found = f" (found {first['input']!r})" if field else ""
+        raise UserError(where, f"{field}: {message}{found}" if field else message) from None
+    except UserError as error:
+        raise UserError(where, str(error)) from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a flat YAML mapping.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(path, "no such file", "a parameters file") from None
+    except yaml.YAMLError as error:
+        raise UserError(path, f"no YAML: {str(error).splitlines()[0]}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(path, f"holds a {type(values).__name__}", "lines of the form name: value")
+    return {str(name): value for name, value in values.items()}
+
+
+def experiments() -> list[str]:
+    """Every experiment with a parameters file, as `<notebook>/<experiment>`, the notebooks in order of their names."""
+    folder = paths.params()
+    return [
+        f"{path.parent.name}/{path.stem}"
+        for notebook in sorted(MODELS)
+        for path in sorted((folder / notebook).glob("*.yaml"))
+    ]
+
+
+def load(
+    experiment: str, *, profile: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> SharedParameters:
+    """Parameters of an experiment: its file, then the profile's, then the overrides, each over the one before.
+
+    Raises
+    ------
+    UserError
+        When the experiment or profile is unknown or a parameter is wrong.
+    """
+    notebook, _, name = experiment.partition("/")
+    path = paths.params() / notebook / f"{name}.yaml"
+    if notebook not in MODELS or not name or not path.is_file():
+        near = difflib.get_close_matches(experiment, experiments(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "see ecglib run --list"
+        raise UserError(experiment, "no such experiment", f"one of {', '.join(experiments())}", hint)
+    values = load_yaml(path)
+    check(notebook, values, path)
+    if profile is not None:
+        values |= load_profile(profile)
+    values |= dict(overrides or {})
+    return check(notebook, values, "-p" if overrides else path)
+
+
+def load_profile(profile: str) -> dict[str, Any]:
+    """The fields that a profile sets.
+
+    Raises
+    ------
+    UserError
+        When there is no such profile, or it sets a field that not every experiment has.
+    """
+    path = paths.params() / "profiles" / f"{profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError("--profile", f"no profile {profile}", f"one of {known}")
+    values = load_yaml(path)
+    for name in values:
+        if name not in SharedParameters.model_fields:
+            raise UserError(path, f"{name} is not a field of every experiment", "fields of SharedParameters only")
+    return values
+
+
+_PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+
+
+def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
+    """Parameters from a notebook's variables, to be called right after the cell tagged `parameters`.
+
+    papermill only warns of an unknown name; here it is an error. Every plain value (number, text, list, mapping, None)
+    of the namespace whose name has no leading underscore counts as a parameter, so a notebook keeps its later results
+    in other types or under underscored names, and can be run again from its top.
+
+    Parameters
+    ----------
+    namespace
+        `globals()` of the notebook.
+    notebook
+        The notebook's name, such as `heartbeat`.
+
+    Raises
+    ------
+    UserError
+        Naming the field.
+    """
+    shell = {"In", "Out", "exit", "quit"}
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in shell and isinstance(value, _PLAIN)
+    }
+    return check(notebook, values, f"notebooks/{notebook}")

@@ -1,0 +1,83 @@
+"""How many beats of which class the annotations hold, by set and by record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ecglib import aami
+from ecglib.data.records import read_annotations, read_recording
+from ecglib.data.sources import Source
+from ecglib.errors import RecordError
+
+KAGGLE: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
+"""Beats of the Kaggle set `shayanfazeli/heartbeat`, training and test part together (Kachuee et al. 2018)."""
+
+
+def by_record(source: Source) -> pd.DataFrame:
+    """Annotated beats, one row a record, one column a class; records without readable annotations have no row."""
+    rows = {}
+    for name in source.records:
+        try:
+            symbols = read_annotations(source.folder, name).symbols
+        except RecordError:
+            continue
+        rows[name] = Counter(aami.SYMBOLS[str(symbol)] for symbol in symbols if str(symbol) in aami.SYMBOLS)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(aami.CLASSES))
+    return table.fillna(0).astype(int)
+
+
+def by_set(source: Source) -> dict[str, dict[str, int]]:
+    """Annotated beats of DS1, DS2 and all records, by class and in all."""
+    table = by_record(source)
+    sets = {"DS1": aami.DS1, "DS2": aami.DS2, "all": tuple(table.index)}
+    sums = {name: table.loc[table.index.isin(records)].sum() for name, records in sets.items()}
+    return {
+        name: {**{str(cls): int(n) for cls, n in row.items()}, "all": int(row.sum())} for name, row in sums.items()
+    }
+
+
+def busiest_strip(source: Source, seconds: float) -> dict[str, Any]:
+    """The stretch of a record with beats of the most classes, as arguments of `figures.record_strip`.
+
+    Parameters
+    ----------
+    source
+        Where to look.
+    seconds
+        Length of the stretch.
+
+    Raises
+    ------
+    RecordError
+        When no record can be read.
+    """
+    best: tuple[int, int] = (0, 0)
+    found = None
+    for name in source.records:
+        try:
+            recording, annotations = read_recording(source.folder, name), read_annotations(source.folder, name)
+        except RecordError:
+            continue
+        classes = np.array([aami.SYMBOLS.get(str(symbol), "") for symbol in annotations.symbols])
+        width = int(seconds * recording.fs)
+        for start in range(0, recording.signals.shape[1] - width, width):
+            inside = (annotations.samples >= start) & (annotations.samples < start + width)
+            here = Counter(label for label in classes[inside] if label)
+            score = (len(here), sum(here.values()) - max(here.values(), default=0))
+            if score > best:
+                best, found = score, (recording, annotations, start, width)
+    if found is None:
+        raise RecordError(source.folder, "no annotated beats")
+    recording, annotations, start, width = found
+    return {
+        "signals_mv": recording.signals[:, start : start + width],
+        "fs": recording.fs,
+        "samples": annotations.samples,
+        "symbols": [str(symbol) for symbol in annotations.symbols],
+        "lead_names": recording.leads,
+        "start": start,
+    }

@@ -1,0 +1,390 @@
+"""WFDB records and beat annotations, read so that nothing broken passes for data.
+
+The `wfdb` package does the decoding. Around it stand the checks it leaves out (lengths, gains, checksums, flat and
+clipped leads, file names that lead out of the folder), and every failure is a `RecordError` whose `reason` is one of
+`REASONS`: callers set the record aside and count the reason.
+
+The file formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import wfdb
+from numpy.typing import NDArray
+
+from ecglib.errors import RecordError, UserError
+
+REASONS: Final = (
+    "unsafe path",
+    "no permission",
+    "missing header",
+    "empty header",
+    "unreadable header",
+    "unsupported record",
+    "missing signal",
+    "empty signal",
+    "truncated signal",
+    "signal longer than header says",
+    "unreadable signal",
+    "bad gain",
+    "no voltage",
+    "missing lead",
+    "initial value mismatch",
+    "checksum mismatch",
+    "NaN samples",
+    "flat signal",
+    "clipped signal",
+    "missing annotations",
+    "empty annotations",
+    "truncated annotations",
+    "unreadable annotations",
+    "annotations out of range",
+    "annotations out of order",
+)
+"""Every `RecordError.reason` of this module."""
+
+CLIPPED_RUN: Final = 5
+"""Samples in succession on a lead's lowest or highest value that make a plateau."""
+CLIPPED_SHARE: Final = 0.01
+"""A lead is clipped when more of its samples than this lie in plateaus. The highest share in the 48 records of `mitdb`
+is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
+
+_MILLIVOLTS: Final = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "nv": 1e-6, "v": 1e3}
+_BYTES_PER_SAMPLE: Final = {
+    "8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
+}  # fmt: skip
+_INVALID: Final = {
+    "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15), "212": -(2**11),
+    "310": -(2**9), "311": -(2**9),
+}  # fmt: skip
+_NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The signals of one record.
+
+    Parameters
+    ----------
+    name
+        The record's name, with its subfolder where it has one (`records100/00000/00001_lr`).
+    signals
+        float32 `(n_leads, n_samples)`, in mV.
+    fs
+        Sampling rate in Hz.
+    leads
+        Lead names as the header spells them, in the order of `signals`.
+    comments
+        The header's comment lines without `#`.
+    """
+
+    name: str
+    signals: NDArray[np.float32]
+    fs: float
+    leads: tuple[str, ...]
+    comments: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """The annotations of one record.
+
+    Parameters
+    ----------
+    samples
+        int64 `(n,)`, strictly increasing, counted in samples of the record's own rate from its start.
+    symbols
+        str `(n,)`, one WFDB symbol each.
+    """
+
+    samples: NDArray[np.int64]
+    symbols: NDArray[np.str_]
+
+
+def list_records(folder: Path) -> list[str]:
+    """Names of the records in a folder: the lines of `RECORDS` where that file is, else every `*.hea`, sorted.
+
+    Records that `RECORDS` names and that are missing or broken are listed too, so that the reader counts them.
+    Without `RECORDS`, headers in subfolders are listed (`sub/name`) only where the folder itself has none.
+
+    Raises
+    ------
+    UserError
+        When the folder is missing or may not be read.
+    RecordError
+        When a line of `RECORDS` leads out of the folder.
+    """
+    try:
+        if (folder / "RECORDS").is_file():
+            lines = (folder / "RECORDS").read_text(encoding="utf-8", errors="replace").split()
+            return [_checked_name(folder / "RECORDS", line) for line in lines]
+        if not any(folder.iterdir()):
+            return []
+        headers = sorted(folder.glob("*.hea")) or sorted(folder.rglob("*.hea"))
+    except PermissionError:
+        raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(folder, "no such folder", "a folder of WFDB records") from None
+    return [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
+
+
+def read_recording(
+    folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
+) -> Recording:
+    """Read the signals of a record, of any sampling rate.
+
+    Checks of the signal itself (checksum, NaN, flat, clipped, gain) apply to the leads asked for only.
+
+    Parameters
+    ----------
+    folder
+        The database's folder.
+    name
+        The record's name, as `list_records` gives it.
+    leads
+        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order.
+    uncalibrated_gain
+        Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where the
+        format's default of 200 is meant); None refuses such a lead.
+
+    Raises
+    ------
+    RecordError
+        With a `reason` of `REASONS`: a file is missing, empty, truncated or unreadable, header and signal disagree, a
+        lead is missing, or a lead holds NaN, nothing but one value, or is clipped.
+    """
+    header_file = _file(folder, name, ".hea")
+    header, raw_gains = _read_header(header_file)
+    chosen = _choose(header_file, header, leads)
+    gains = [_gain(header_file, header, raw_gains, i, uncalibrated_gain) for i in chosen]
+    _check_lengths(header_file, header)
+    signal_file = header_file.parent / header.file_name[chosen[0]]
+    with _wfdb_errors(signal_file, "unreadable signal"):
+        record = wfdb.rdrecord(str(header_file.with_suffix("")), channels=chosen, physical=False, return_res=32)
+    signals = np.empty((len(chosen), record.d_signal.shape[0]), dtype=np.float32)
+    for row, i in enumerate(chosen):
+        digital = np.ascontiguousarray(record.d_signal[:, row])
+        _check_lead(signal_file, header, i, digital)
+        np.subtract(digital, header.baseline[i], out=signals[row], casting="unsafe")
+        signals[row] /= np.float32(gains[row])
+    names = tuple(str(header.sig_name[i]) for i in chosen)
+    return Recording(name, signals, float(header.fs), names, tuple(header.comments))
+
+
+def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotations:
+    """Read the annotations of a record.
+
+    Parameters
+    ----------
+    folder, name
+        As in `read_recording`. The record's header is read too: it says how long the record is.
+    extension
+        The annotator's file name extension.
+
+    Raises
+    ------
+    RecordError
+        With a `reason` of `REASONS`: the file is missing, empty, truncated or unreadable, an annotation lies outside
+        the record, or two are not in increasing order.
+    """
+    header, _ = _read_header(_file(folder, name, ".hea"))
+    path = _file(folder, name, f".{extension}")
+    _check_annotation_file(path)
+    with _wfdb_errors(path, "unreadable annotations"):
+        read = wfdb.rdann(str(path.with_suffix("")), extension)
+        samples, symbols = np.asarray(read.sample, dtype=np.int64), np.asarray(read.symbol, dtype=np.str_)
+    if not samples.size:
+        raise RecordError(path, "empty annotations", expected="at least one annotation")
+    if read.fs and not math.isclose(float(read.fs), float(header.fs), rel_tol=1e-6):
+        raise RecordError(path, "unreadable annotations", f"counted at {read.fs} Hz", f"the record's {header.fs} Hz")
+    wrong = np.flatnonzero(np.diff(samples) <= 0)
+    if wrong.size:
+        first, second = samples[wrong[0] : wrong[0] + 2]
+        raise RecordError(path, "annotations out of order", f"sample {second} after {first}", "increasing samples")
+    if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
+        found = samples[0] if samples[0] < 0 else samples[-1]
+        raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
+    return Annotations(samples, symbols)
+
+
+@contextmanager
+def _wfdb_errors(where: Path, reason: str) -> Iterator[None]:
+    """The one place where wfdb's exceptions (three kinds, a bare `Exception` among them) become a `RecordError`."""
+    try:
+        yield
+    except RecordError:
+        raise
+    except FileNotFoundError as error:
+        raise RecordError(where, reason, f"{error.filename} is missing") from None
+    except PermissionError:
+        raise RecordError(where, "no permission", do="give yourself read access to the file") from None
+    except Exception as error:
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RecordError(where, reason, message, "a WFDB file") from None
+
+
+def _checked_name(where: Path, name: str) -> str:
+    if not name or not all(_NAME.fullmatch(part) for part in name.split("/")):
+        raise RecordError(where, "unsafe path", f"record name {name!r}", "a name inside the database's folder")
+    return name
+
+
+def _file(folder: Path, name: str, suffix: str) -> Path:
+    path = folder / (_checked_name(folder, name) + suffix)
+    if not _NAME.fullmatch(path.name):
+        raise RecordError(folder, "unsafe path", f"file name {path.name!r}", "a name inside the database's folder")
+    return path
+
+
+def _read_header(path: Path) -> tuple[Any, list[str]]:
+    """The parsed header, and each lead's gain as it is written: wfdb puts 200 where the header says 0."""
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordError(path, "missing header") from None
+    except PermissionError:
+        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+    except OSError as error:
+        raise RecordError(path, "unreadable header", error.strerror or str(error)) from None
+    lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise RecordError(path, "empty header")
+    if "/" in lines[0][0]:
+        raise RecordError(path, "unsupported record", "a record of several segments", "a record of one segment")
+    # Signal files lie beside their header; wfdb would follow any path written there.
+    for line in lines[1:]:
+        if not _NAME.fullmatch(line[0]):
+            raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
+    with _wfdb_errors(path, "unreadable header"):
+        header = wfdb.rdheader(str(path.with_suffix("")))
+    if not header.n_sig or header.n_sig != len(lines) - 1:
+        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{header.n_sig} (at least 1)")
+    if not header.fs or not math.isfinite(header.fs):
+        raise RecordError(path, "unreadable header", f"sampling rate {header.fs}", "more than 0 Hz")
+    return header, [re.split(r"[(/]", line[2])[0] if len(line) > 2 else "0" for line in lines[1:]]
+
+
+def _choose(where: Path, header: Any, leads: Sequence[str] | None) -> list[int]:
+    if leads is None:
+        return list(range(header.n_sig))
+    there = [str(lead).strip().lower() for lead in header.sig_name]
+    missing = [lead for lead in leads if lead.lower() not in there]
+    if missing or not leads:
+        listed = " ".join(str(lead) for lead in header.sig_name)
+        raise RecordError(where, "missing lead", f"no {', '.join(missing) or 'lead asked for'}", f"one of: {listed}")
+    return [there.index(lead.lower()) for lead in leads]
+
+
+def _gain(where: Path, header: Any, raw_gains: list[str], i: int, uncalibrated: float | None) -> float:
+    """Digital units per mV of signal `i`."""
+    lead, units = header.sig_name[i], str(header.units[i])
+    try:
+        gain = float(raw_gains[i])
+    except ValueError:
+        gain = math.nan
+    if gain == 0 and uncalibrated is not None:
+        return uncalibrated
+    if not (math.isfinite(gain) and gain > 0):
+        raise RecordError(where, "bad gain", f"{raw_gains[i]} for lead {lead}", "a number above 0")
+    if units.lower() not in _MILLIVOLTS:
+        raise RecordError(where, "no voltage", f"lead {lead} in {units}", "mV, uV or V")
+    return gain / _MILLIVOLTS[units.lower()]
+
+
+def _check_lengths(where: Path, header: Any) -> None:
+    """Hold the size of every signal file against the number of samples that the header states."""
+    for file_name in dict.fromkeys(header.file_name):
+        path = where.parent / file_name
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise RecordError(path, "missing signal") from None
+        except PermissionError:
+            raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+        if size == 0:
+            raise RecordError(path, "empty signal")
+        signals = [i for i in range(header.n_sig) if header.file_name[i] == file_name]
+        per_sample = _BYTES_PER_SAMPLE.get(str(header.fmt[signals[0]]))
+        if per_sample is None or not header.sig_len:
+            continue  # compressed, or a header that leaves the length open: only decoding can tell
+        frame = per_sample * sum(header.samps_per_frame[i] or 1 for i in signals)
+        need = math.ceil(frame * header.sig_len) + (header.byte_offset[signals[0]] or 0)
+        found, expected = f"{size} bytes", f"{need} bytes for the {header.sig_len} samples of its header"
+        if size < need:
+            raise RecordError(path, "truncated signal", found, expected)
+        if size - need >= max(frame, 2):
+            raise RecordError(path, "signal longer than header says", found, expected)
+
+
+def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) -> None:
+    """Refuse a lead whose samples disagree with the header, are not numbers, or carry no usable signal."""
+    lead = f"lead {header.sig_name[i]}"
+    if not digital.size:
+        raise RecordError(where, "empty signal", lead)
+    # Frames of several samples are averaged by the reader; the header's values are those of the samples.
+    if (header.samps_per_frame[i] or 1) == 1:
+        first, checksum = header.init_value[i], header.checksum[i]
+        if first is not None and first != digital[0]:
+            raise RecordError(where, "initial value mismatch", f"{lead} begins with {digital[0]}", f"{first} (header)")
+        total = int(digital.sum(dtype=np.int64))
+        if checksum is not None and (checksum - total) % 65536:
+            found = f"{lead} sums up to {total % 65536}"
+            raise RecordError(where, "checksum mismatch", found, f"{checksum % 65536} (header)")
+    low, high = int(digital.min()), int(digital.max())
+    if low == _INVALID.get(str(header.fmt[i])):
+        raise RecordError(where, "NaN samples", f"{np.count_nonzero(digital == low)} in {lead}", "numbers only")
+    if low == high:
+        raise RecordError(where, "flat signal", f"{lead} never varies")
+    share = _clipped_share(digital, low, high, float(header.fs))
+    if share > CLIPPED_SHARE:
+        found = f"{lead}: {share:.1%} of the samples"
+        raise RecordError(where, "clipped signal", found, f"at most {CLIPPED_SHARE:.0%}")
+
+
+def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -> float:
+    """Share of the samples that lie in plateaus on the lead's lowest or highest value.
+
+    A plateau counts where the signal enters or leaves it by at least two quantisation steps: the rounded top of a slow,
+    smooth wave stays on one value too, but steps into it by one. At the record's very beginning or end it counts only
+    from one second on: PTB-XL fills the last tenth of a second of some leads with one value.
+    """
+    extremes = ((digital == low), (digital == high))
+    if sum(int(np.count_nonzero(extreme)) for extreme in extremes) <= CLIPPED_SHARE * digital.size:
+        return 0.0
+    jumps = np.abs(np.diff(digital))
+    sharp = 2 * int(jumps[jumps > 0].min())
+    jumps = np.concatenate(([0], jumps, [0]))
+    clipped = 0
+    for extreme in extremes:
+        edges = np.diff(np.concatenate(([0], extreme.view(np.int8), [0])))
+        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+        lengths = ends - starts
+        inside = ((starts > 0) & (ends < digital.size)) | (lengths >= fs)
+        counts = inside & (lengths >= CLIPPED_RUN) & (np.maximum(jumps[starts], jumps[ends]) >= sharp)
+        clipped += int(lengths[counts].sum())
+    return clipped / digital.size
+
+
+def _check_annotation_file(path: Path) -> None:
+    """Refuse what wfdb would read in part: a file that does not end with the two zero bytes of its format."""
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordError(path, "missing annotations") from None
+    except PermissionError:
+        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+    except OSError as error:
+        raise RecordError(path, "unreadable annotations", error.strerror or str(error)) from None
+    if not content:
+        raise RecordError(path, "empty annotations", "0 bytes")
+    if len(content) % 2 or content[-2:] != b"\0\0":
+        raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")

@@ -1,0 +1,44 @@
+"""The one exception for what a user can put right: bad parameters, bad files, missing data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake or a broken input that the user can mend; the command line prints it as one line, exit code 2.
+
+    Parameters
+    ----------
+    where
+        The file, record or parameter that the message is about.
+    found
+        What was found there.
+    expected
+        What should have been there.
+    do
+        What to do about it.
+    """
+
+    def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
+        self.where, self.found, self.expected, self.do = str(where), found, expected, do
+        parts = [f"{where}: {found}"]
+        if expected:
+            parts.append(f"expected {expected}")
+        if do:
+            parts.append(do)
+        super().__init__("; ".join(parts))
+
+
+class RecordError(UserError):
+    """One ECG record that can't be read or trusted; callers set it aside with `reason` and go on.
+
+    Parameters
+    ----------
+    reason
+        A short, countable class of failure ("truncated signal", "no annotations", …), used as the key of `left_out`.
+    """
+
+    def __init__(self, where: str | Path, reason: str, found: str = "", expected: str = "", do: str = "") -> None:
+        self.reason = reason
+        super().__init__(where, f"{reason} ({found})" if found else reason, expected, do)

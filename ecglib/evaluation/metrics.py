@@ -1,0 +1,117 @@
+"""Metrics of multi-class beat classification, all from confusion matrices.
+
+A confusion matrix here is `(..., classes, classes)`, rows true, columns predicted; leading axes (seeds, resamples) are
+kept. An undefined value (0/0) is NaN, and a macro mean is over the classes where the value is defined.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
+    """Confusion matrix `(classes, classes)` of labels and predictions, both `(n,)`."""
+    flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
+    return flat.reshape(n_classes, n_classes).astype(np.int64)
+
+
+def confusion_by(
+    groups: NDArray[np.int64], n_groups: int, labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int
+) -> NDArray[np.int64]:
+    """One confusion matrix a group, `(groups, classes, classes)`; `groups` `(n,)` numbers each beat's record."""
+    cell = (groups * n_classes + labels) * n_classes + predicted
+    return np.bincount(cell, minlength=n_groups * n_classes**2).reshape(n_groups, n_classes, n_classes).astype(np.int64)
+
+
+def _ratio(top: Array, bottom: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bottom > 0, top / bottom, np.nan)
+
+
+def per_class(matrix: NDArray[np.int64]) -> dict[str, Array]:
+    """Each class against the rest: `se` (sensitivity), `ppv` (positive predictivity, +P), `f1`, `specificity`.
+
+    Returns
+    -------
+    Metric -> `(..., classes)`, in 0..1 or NaN.
+    """
+    m = matrix.astype(np.float64)
+    tp = np.diagonal(m, axis1=-2, axis2=-1)
+    true, predicted, total = m.sum(-1), m.sum(-2), m.sum((-2, -1))[..., None]
+    tn = total - true - predicted + tp
+    return {
+        "se": _ratio(tp, true),
+        "ppv": _ratio(tp, predicted),
+        "f1": _ratio(2 * tp, true + predicted),
+        "specificity": _ratio(tn, total - true),
+    }
+
+
+def _macro(values: Array) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: the mean is NaN, which is what it should be
+        return np.asarray(np.nanmean(values, axis=-1))
+
+
+def summary(matrix: NDArray[np.int64], macro_classes: list[int]) -> dict[str, Array]:
+    """Metrics of the whole matrix.
+
+    Parameters
+    ----------
+    matrix
+        `(..., classes, classes)`.
+    macro_classes
+        The classes that `macro_f1` and `macro_recall` average over (Q is left out where the protocol has only a
+        handful of its beats); `balanced_accuracy` is the mean recall over all classes.
+
+    Returns
+    -------
+    `macro_f1`, `macro_recall`, `accuracy`, `balanced_accuracy` (Brodersen et al. 2010) and `mcc` (Gorodkin 2004,
+    equation 8), each `(...)`.
+    """
+    m = matrix.astype(np.float64)
+    one = per_class(matrix)
+    tp = np.diagonal(m, axis1=-2, axis2=-1)
+    total = m.sum((-2, -1))
+    true, predicted = m.sum(-1), m.sum(-2)
+    covariance = tp.sum(-1) * total - (true * predicted).sum(-1)
+    spread = np.sqrt((total**2 - (true**2).sum(-1)) * (total**2 - (predicted**2).sum(-1)))
+    return {
+        "macro_f1": _macro(one["f1"][..., macro_classes]),
+        "macro_recall": _macro(one["se"][..., macro_classes]),
+        "accuracy": _ratio(tp.sum(-1), total),
+        "balanced_accuracy": _macro(one["se"]),
+        "mcc": _ratio(covariance, spread),
+    }
+
+
+def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, Array]]:
+    """VEB and SVEB detection as EC57 scores it (de Chazal et al. 2004, figures 5 and 6).
+
+    A fusion or unknown beat called V is no false VEB, and an unknown beat called S is no false SVEB: these cells are
+    left out of both false positives and true negatives.
+
+    Returns
+    -------
+    `{"VEB": …, "SVEB": …}`, each with `se`, `ppv`, `fpr` (false positives over all other scored beats), `f1`, `(...)`.
+    """
+    result = {}
+    for name, target, excused in (("VEB", "V", ("F", "Q")), ("SVEB", "S", ("Q",))):
+        m = matrix.astype(np.float64)
+        t = classes.index(target)
+        for other in excused:
+            m[..., classes.index(other), t] = 0
+        tp, fn, fp = m[..., t, t], m[..., t, :].sum(-1) - m[..., t, t], m[..., :, t].sum(-1) - m[..., t, t]
+        tn = m.sum((-2, -1)) - tp - fn - fp
+        result[name] = {
+            "se": _ratio(tp, tp + fn),
+            "ppv": _ratio(tp, tp + fp),
+            "fpr": _ratio(fp, fp + tn),
+            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        }
+    return result

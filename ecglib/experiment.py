@@ -1,0 +1,476 @@
+"""Parameters in; a trained, tested and recorded run out. What every notebook and command calls.
+
+A run is found again, not repeated: its key is made of the parameters that can change the weights, the fingerprint of
+the data, the syntax trees of the code, torch's version, the kind of device and the precision. Metrics have a hash of
+their own, and are computed anew from the stored predictions when only their code changed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ecglib import aami, config, fingerprint, losses, paths, provenance, results
+from ecglib.config import HeartbeatParameters
+from ecglib.data import beats as beats_module
+from ecglib.data import sources, splits
+from ecglib.data.beats import Beats
+from ecglib.data.splits import Split
+from ecglib.errors import UserError
+from ecglib.evaluation import metrics, scoring
+from ecglib.models import registry
+from ecglib.results import DataCard, Record, Resampling, SeedRun
+from ecglib.training import device as devices
+from ecglib.training import loop
+
+WEIGHT_CODE = (
+    "aami.py",
+    "data/records.py",
+    "data/beats.py",
+    "data/splits.py",
+    "data/resampling.py",
+    "losses.py",
+    "training",
+    "experiment.py",
+    "evaluation/metrics.py",
+)
+"""The code that can change the weights, the model's own file aside. `evaluation/metrics.py` chooses the epoch; how
+files are found and fetched can't matter, since the data's fingerprint is in the key."""
+EVALUATION_CODE = ("evaluation",)
+NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records")
+"""Parameters that can't change the weights of a beat classifier."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    record
+        What it gave.
+    folder
+        Its files: `record.json`, and for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet`.
+    trained
+        False when the run was found and not repeated.
+    """
+
+    record: Record
+    folder: Path
+    trained: bool
+
+    def reference(self) -> Record | None:
+        """The committed reference result of the same experiment, if there is one."""
+        return results.reference(self.record.experiment) if self.record.experiment else None
+
+    def predictions(self) -> pd.DataFrame:
+        """Every scored beat of every seed: `seed, index, record, sample, symbol, label, logit_N …`."""
+        return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("predictions-seed*.parquet"))])
+
+    def model(self, seed: int) -> nn.Module:
+        """The network of one seed with its trained weights, on the CPU, in eval mode."""
+        parameters = self.record.parameters
+        shape = self.record.input_shape
+        model = registry.build(
+            parameters["model"], shape[0], shape[1], len(self.record.classes), **parameters["model_options"]
+        )
+        model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
+        return model.eval()
+
+
+def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
+    """Train and test one beat classifier, or find the run that did.
+
+    Parameters
+    ----------
+    parameters
+        What to do.
+    fresh
+        Throw away an earlier run (or half a run) with this key first.
+
+    Raises
+    ------
+    UserError
+        When data, parameters or disk don't allow it.
+    """
+    plan = _plan(parameters)
+    folder = paths.runs() / plan.key
+    with _folder_lock(folder):
+        if fresh and folder.is_dir():
+            shutil.rmtree(folder)
+        trained = _train_missing(plan, folder)
+        record = _evaluated(plan, folder)
+    record = record.model_copy(update=_names(parameters))
+    if _is_reference(record):
+        record.save(paths.reference(record.experiment))
+    _track(record, folder)
+    return Run(record, folder, trained)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decided before anything is computed."""
+
+    parameters: HeartbeatParameters
+    source: sources.Source
+    device: torch.device
+    precision: str
+    key: str
+    data_fingerprint: str
+
+
+def key_of(parameters: HeartbeatParameters) -> str:
+    """The key of a run with these parameters, here and now: on this data, this code and this machine."""
+    return _plan(parameters).key
+
+
+def _plan(parameters: HeartbeatParameters) -> _Plan:
+    source = sources.get(parameters.database)
+    device = devices.choose(parameters.device)
+    n_samples = beats_module.n_samples(parameters.cut)
+    n_leads, n_classes = len(parameters.leads), len(aami.CLASSES)
+
+    def make() -> nn.Module:
+        return registry.build(parameters.model, n_leads, n_samples, n_classes, **parameters.model_options)
+
+    make()  # a model that can't take this shape is refused before anything is computed
+    precision = (
+        "float32"
+        if parameters.deterministic
+        else devices.choose_precision(
+            parameters.precision, device, make, (parameters.batch_size, n_leads, n_samples), paths.cache() / "precision"
+        )
+    )
+    shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision"})
+    data = source.fingerprint()
+    model_file = Path(sys.modules[type(make()).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file), "models/layers.py"])
+    key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
+    return _Plan(parameters, source, device, precision, key[:20], data)
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Two processes that want the same run: the second waits, then finds it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
+        lock.acquire()
+    except OSError as error:
+        raise UserError(folder.parent, f"can't be written: {error.strerror}", do="free space or rights") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def _train_missing(plan: _Plan, folder: Path) -> bool:
+    """Train the seeds that aren't there yet; returns whether there were any."""
+    missing = [seed for seed in plan.parameters.seeds if not (folder / f"training-seed{seed}.json").is_file()]
+    if not missing:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    beats = _beats(plan)
+    for seed in missing:
+        _train_seed(plan, folder, beats, seed)
+    return True
+
+
+def _beats(plan: _Plan) -> Beats:
+    p = plan.parameters
+    beats = beats_module.load(plan.source, p.cut, p.leads)
+    if p.protocol == "inter":
+        beats = beats.take(np.flatnonzero(np.isin(beats.record, aami.DS1 + (aami.DS2 if p.test else ()))))
+    return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
+
+
+def _split(parameters: HeartbeatParameters, beats: Beats, seed: int) -> Split:
+    if parameters.protocol == "inter":
+        return splits.inter(beats.record, with_test=parameters.test)
+    return splits.intra(beats.labels, seed, parameters.validation_fraction)
+
+
+def macro_classes(protocol: str) -> list[int]:
+    """The classes that macro means, and every choice, are over: Q has a handful of beats in DS1 and DS2."""
+    return [i for i, name in enumerate(aami.CLASSES) if protocol == "intra" or name != "Q"]
+
+
+def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
+    p = plan.parameters
+    split = _split(p, beats, seed)
+    title = f"{p.experiment or p.model} seed {seed}"
+    x, y, features = _training_part(p, beats, split.train, seed)
+    train, val = loop.InMemory(x, y, features), _examples(beats, split.val)
+    n_leads, n_samples = x.shape[1:]
+    classes = macro_classes(p.protocol)
+
+    def make() -> nn.Module:
+        return registry.build(p.model, n_leads, n_samples, len(aami.CLASSES), **p.model_options)
+
+    def choose_by(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
+        return float(metrics.summary(matrix, classes)["macro_f1"])
+
+    def fit(
+        part: loop.Examples, chooser: loop.Examples | None, labels: NDArray[np.int64], name: str, **changes: Any
+    ) -> loop.Fitted:
+        counts = np.bincount(labels, minlength=len(aami.CLASSES))
+        weights = losses.inverse_frequency(counts, p.weight_exponent) if p.imbalance == "weighted" else None
+        recipe = loop.Recipe(
+            max_epochs=p.max_epochs,
+            patience=p.patience,
+            batch_size=p.batch_size,
+            learning_rate=p.learning_rate,
+            schedule=p.schedule,
+            weight_decay=p.weight_decay,
+            gradient_clip=p.gradient_clip,
+            ema=p.ema,
+            precision=plan.precision,
+            deterministic=p.deterministic,
+            **changes,
+        )
+        return loop.fit(
+            make,
+            part,
+            chooser,
+            losses.cross_entropy(weights, p.label_smoothing),
+            choose_by,
+            recipe,
+            seed=seed,
+            device=plan.device,
+            checkpoint_path=folder / f"{name}-seed{seed}.pt",
+            fingerprint=plan.key,
+            title=f"{title}{' refit' if chooser is None else ''}",
+        )
+
+    fitted = fit(train, val, beats.labels[split.train], "checkpoint", examples_per_epoch=len(split.train))
+    training = fitted.run
+    seconds = fitted.seconds
+    if p.refit:
+        both = np.sort(np.concatenate([split.train, split.val]))
+        x, y, features = _training_part(p, beats, both, seed)
+        fitted = fit(
+            loop.InMemory(x, y, features),
+            None,
+            beats.labels[both],
+            "refit",
+            examples_per_epoch=len(both),
+            stop_after=training.best_epoch,
+        )
+        seconds += fitted.seconds
+
+    scored = split.test if p.test else split.val
+    logits = loop.predict(
+        fitted.model,
+        _examples(beats, scored),
+        device=plan.device,
+        precision=plan.precision,
+        deterministic=p.deterministic,
+    )
+    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, scored, logits, seed)
+    weights = {name: t.detach().cpu().contiguous() for name, t in fitted.model.state_dict().items()}
+    save_file(weights, folder / f"weights-seed{seed}.safetensors")
+    _note_test_read(plan, beats.labels[scored], logits, seed)
+    card = {
+        "run": training.model_dump(),
+        "seconds": seconds,
+        "test_indices_sha256": split.test_sha256(),
+        "class_counts": {name: _counts(beats.labels[index]) for name, index in vars(split).items()},
+        "resampled": _counts(y) if p.imbalance in config.RESAMPLERS else {},
+        "left_out": beats.left_out,
+        "records_left_out": beats.records_left_out,
+        "n_parameters": registry.n_parameters(fitted.model),
+        "input_shape": [n_leads, n_samples],
+        "hardware": devices.hardware(plan.device),
+    }
+    _write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    for name in ("checkpoint", "refit"):
+        (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
+
+
+def _training_part(
+    p: HeartbeatParameters, beats: Beats, index: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32] | None]:
+    """Signals, labels and features to train on, resampled where the parameters say so."""
+    x, y = beats.signals[index], beats.labels[index]
+    if p.imbalance not in config.RESAMPLERS:
+        return x, y, beats.features[index]
+    from ecglib.data.resampling import resample
+
+    x, y = resample(x, y, p.imbalance, seed=seed, neighbours=p.smote_neighbours)
+    return x, y, None
+
+
+def _examples(beats: Beats, index: NDArray[np.int64]) -> loop.InMemory:
+    return loop.InMemory(beats.signals[index], beats.labels[index], beats.features[index])
+
+
+def _counts(labels: NDArray[np.int64]) -> dict[str, int]:
+    counts = np.bincount(labels, minlength=len(aami.CLASSES)).tolist()
+    return dict(zip(aami.CLASSES, counts, strict=True))
+
+
+def _save_predictions(
+    path: Path, beats: Beats, index: NDArray[np.int64], logits: NDArray[np.float32], seed: int
+) -> None:
+    table = pd.DataFrame(
+        {
+            "seed": seed,
+            "index": index,
+            "record": beats.record[index],
+            "sample": beats.sample[index],
+            "symbol": beats.symbol[index],
+            "label": beats.labels[index],
+        }
+    )
+    for column, name in enumerate(aami.CLASSES):
+        table[f"logit_{name}"] = logits[:, column]
+    table.to_parquet(path, index=False)
+
+
+def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.float32], seed: int) -> None:
+    """Add a line to the log of DS2 scorings; the book prints their number beside every result on DS2."""
+    p = plan.parameters
+    if p.protocol != "inter" or not p.test or plan.source.synthetic:
+        return
+    matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
+    values = metrics.summary(matrix, macro_classes(p.protocol))
+    line = {
+        "time": provenance.now(),
+        "key": plan.key,
+        "experiment": p.experiment,
+        "profile": p.profile,
+        "model": p.model,
+        "seed": seed,
+        "metrics": {name: round(float(value), 6) for name, value in values.items()},
+    }
+    path = paths.test_reads()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def _evaluated(plan: _Plan, folder: Path) -> Record:
+    """The run's record, computed from its predictions unless it is there and up to date."""
+    p = plan.parameters
+    current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap)[:20]
+    path = folder / "record.json"
+    if path.is_file():
+        record = results.load(path)
+        if record.evaluation == current:
+            return record
+    record = _evaluate(plan, folder, current)
+    record.save(path)
+    return record
+
+
+def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+    p = plan.parameters
+    cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
+    tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
+    names = sorted(set().union(*(table["record"] for table in tables)))
+    matrices = np.stack([scoring.by_record(table, names) for table in tables])
+    classes = macro_classes(p.protocol)
+    scores = scoring.scores(matrices, classes, p.bootstrap, nsv=p.protocol == "inter")
+    without: dict[str, Any] = {}
+    if p.protocol == "inter" and "202" in names and len(names) > 1:
+        rest = [i for i, name in enumerate(names) if name != "202"]
+        without = scoring.scores(matrices[:, rest], classes, p.bootstrap, nsv=True)
+    first = cards[0]
+    counts = first["class_counts"]
+    return Record(
+        **_names(p),
+        key=plan.key,
+        task="multiclass",
+        data=DataCard(
+            name=p.database,
+            synthetic=plan.source.synthetic,
+            fingerprint=plan.data_fingerprint,
+            n_train=sum(counts["train"].values()),
+            n_val=sum(counts["val"].values()),
+            n_test=sum(counts["test"].values()),
+            test_indices_sha256=first["test_indices_sha256"],
+            left_out=first["left_out"],
+            records_left_out=first["records_left_out"],
+            class_counts=counts,
+        ),
+        parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"}),
+        seeds=p.seeds,
+        classes=list(aami.CLASSES),
+        macro_classes=[aami.CLASSES[i] for i in classes],
+        scored="test" if p.test else "val",
+        selection="macro_f1",
+        **scores,
+        without_202=without,
+        intervals=Resampling(unit="record", n=p.bootstrap),
+        confusion=matrices.sum(1).tolist(),
+        training=[SeedRun(**card["run"]) for card in cards],
+        n_parameters=first["n_parameters"],
+        input_shape=first["input_shape"],
+        resampled=first["resampled"],
+        train_seconds=sum(card["seconds"] for card in cards),
+        hardware=first["hardware"],
+        device=plan.device.type,
+        versions=provenance.versions(),
+        precision=plan.precision,
+        commit=provenance.commit(),
+        created=provenance.now(),
+        evaluation=evaluation,
+    )
+
+
+# --- bookkeeping ------------------------------------------------------------------------------------------------------
+
+
+def _names(p: HeartbeatParameters) -> dict[str, Any]:
+    return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
+
+
+def overridden(p: HeartbeatParameters) -> list[str]:
+    """The parameters in which these differ from the experiment's own file under their profile."""
+    if not p.experiment:
+        return []
+    own = config.load(p.experiment, profile=p.profile)
+    return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
+
+
+def _is_reference(record: Record) -> bool:
+    named = record.experiment and record.profile == "full" and not record.overridden
+    return bool(named) and not record.data.synthetic and record.parameters["test"]
+
+
+def _track(record: Record, folder: Path) -> None:
+    from ecglib import tracking
+
+    try:
+        tracking.log(record, folder)
+    except Exception as error:  # a result must not be lost because its tracking failed
+        warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=3)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,57 @@
+"""Fingerprints of code and values, from which the keys of runs and caches are made."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+
+
+def of_values(*values: Any) -> str:
+    """SHA-256 of JSON-able values, the order of mapping keys aside."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_code(files: Iterable[str]) -> str:
+    """SHA-256 of the syntax trees of modules, so that a comment, a docstring or a line break changes nothing.
+
+    Parameters
+    ----------
+    files
+        Paths relative to the package, such as `losses.py` or `training`; a folder stands for all modules below it.
+    """
+    modules: list[Path] = []
+    for name in files:
+        path = PACKAGE / name
+        modules += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return of_values([(str(m.relative_to(PACKAGE)), _tree(m, m.stat().st_mtime_ns)) for m in modules])
+
+
+@cache
+def _tree(path: Path, _modified: int) -> str:
+    return dump(path.read_text(encoding="utf-8"))
+
+
+def dump(source: str) -> str:
+    """The syntax tree of a module as text, without docstrings and positions."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # a bare text anywhere in a body documents (as under a field) and computes nothing
+            node.body = [
+                child
+                for child in node.body
+                if not (
+                    isinstance(child, ast.Expr)
+                    and isinstance(child.value, ast.Constant)
+                    and isinstance(child.value.value, str)
+                )
+            ]
+    return ast.dump(tree)

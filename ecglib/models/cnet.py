@@ -1,0 +1,67 @@
+"""CNet from Kachuee et al. (2018)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of 5 samples, a skip connection, max-pooling of 5 samples with stride 2."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c1 = Conv1d(width, width, 5, padding=2)
+        self.c2 = Conv1d(width, width, 5, padding=2)
+        self.pool = MaxPool1d(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.pool(F.relu(x + self.c2(F.relu(self.c1(x)))))
+        return y
+
+
+class CNet(nn.Module):
+    """CNet from Kachuee et al. (2018): a convolution, five residual blocks, two fully connected layers.
+
+    With one lead, 187 samples and five classes it has the published 53 957 parameters. The names of its layers (`c1`,
+    `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`) are those of the public PyTorch code.
+
+    Parameters
+    ----------
+    n_leads, n_classes
+        Channels in, logits out.
+    n_samples
+        Samples per beat, 129 or more (five poolings must leave a sample).
+    width
+        Channels of every convolution; 32 as published.
+
+    References
+    ----------
+    M. Kachuee, S. Fazeli, M. Sarrafzadeh: ECG Heartbeat Classification: A Deep Transferable Representation. IEEE ICHI
+    2018, figure 2. doi:10.1109/ICHI.2018.00092
+    """
+
+    MIN_SAMPLES = 129
+    BLOCKS = 5
+
+    def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, width: int = 32) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width = {width}; expected 1 or more")
+        self.c1 = Conv1d(n_leads, width, 5)
+        self.cresids = nn.ModuleList(ResidualBlock(width) for _ in range(self.BLOCKS))
+        length = n_samples - 4
+        for _ in range(self.BLOCKS):
+            length = (length - 5) // 2 + 1
+        self.fc1 = nn.Linear(width * length, 32)
+        self.fc2 = nn.Linear(32, n_classes)
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
+        x = channels_last(self.c1(channels_last(x)))
+        for block in self.cresids:
+            x = block(x)
+        y: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))
+        return y

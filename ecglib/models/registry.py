@@ -1,0 +1,80 @@
+"""Every model by its name: what it takes, where it comes from, how it is made."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from ecglib.errors import UserError
+from ecglib.models.cnet import CNet
+
+Takes = Literal["beat", "beat+features", "sequence", "recording"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model's row in the registry.
+
+    `build` is called as `build(n_leads, n_samples, n_classes, **options)` and returns a module whose
+    `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    takes: Takes
+    source: str
+    """Citation key in `book/references.bib`."""
+    min_samples: int
+    """Shortest beat, in samples, that the model can read."""
+
+
+_ENTRIES = [
+    Entry("cnet", CNet, "beat", "kachuee2018", min_samples=CNet.MIN_SAMPLES),
+]
+ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def entry(name: str) -> Entry:
+    """The registry's entry of that name.
+
+    Raises
+    ------
+    UserError
+        When there is none.
+    """
+    if name not in ENTRIES:
+        near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else ""
+        raise UserError("model", f"unknown model {name}", f"one of {', '.join(ENTRIES)}", hint)
+    return ENTRIES[name]
+
+
+def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: Any) -> nn.Module:
+    """Make a model, its weights drawn from torch's global generator.
+
+    Raises
+    ------
+    UserError
+        When the model is unknown, can't take that shape, or has no such option.
+    """
+    found = entry(name)
+    for what, value, least in (("n_leads", n_leads, 1), ("n_classes", n_classes, 2)):
+        if value < least:
+            raise UserError(f"model {name}", f"{what} = {value}", f"{least} or more")
+    if n_samples < found.min_samples:
+        raise UserError(f"model {name}", f"n_samples = {n_samples}", f"{found.min_samples} samples or more")
+    try:
+        return found.build(n_leads, n_samples, n_classes, **options)
+    except TypeError as error:
+        raise UserError(f"model {name}", str(error).split("() ")[-1], do="check model_options") from None
+    except ValueError as error:
+        raise UserError(f"model {name}", str(error)) from None
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Number of learned values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,84 @@
+"""Every path of the project, anchored at its root.
+
+papermill runs a notebook in the caller's folder and JupyterLab in `notebooks/`; both must meet the same data, runs
+and results. So nothing in the package uses a path relative to the working directory: it asks here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ecglib.errors import UserError
+
+
+def root() -> Path:
+    """The project root: `ECGLIB_ROOT`, else the nearest folder upward from the working directory with `_quarto.yml`.
+
+    Raises
+    ------
+    UserError
+        When `ECGLIB_ROOT` is no project, or no folder upward holds `_quarto.yml`.
+    """
+    named = os.environ.get("ECGLIB_ROOT")
+    if named:
+        folder = Path(named).expanduser().resolve()
+        if not (folder / "_quarto.yml").is_file():
+            raise UserError("ECGLIB_ROOT", f"{folder} has no _quarto.yml", "the folder of the cloned project")
+        return folder
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_quarto.yml").is_file():
+            return folder
+    raise UserError(
+        here,
+        "no _quarto.yml here or in a folder above",
+        "a working directory inside the project",
+        "change into the clone, or set ECGLIB_ROOT to it",
+    )
+
+
+def data() -> Path:
+    """The folder with one folder per database: `ECGLIB_DATA`, taken from the root if relative, else `data/`."""
+    return (root() / os.environ.get("ECGLIB_DATA", "data")).expanduser().resolve()
+
+
+def cache() -> Path:
+    """Prepared beats and other things that can be made again: `cache/`."""
+    return root() / "cache"
+
+
+def runs() -> Path:
+    """One folder per run, named by its key: `runs/`."""
+    return root() / "runs"
+
+
+def notebooks() -> Path:
+    return root() / "notebooks"
+
+
+def params() -> Path:
+    return root() / "params"
+
+
+def book() -> Path:
+    return root() / "book"
+
+
+def executed(experiment: str) -> Path:
+    """The executed notebook of `<notebook>/<experiment>`, which is a page of the book."""
+    return book() / "experiments" / f"{experiment}.ipynb"
+
+
+def results() -> Path:
+    """The reference results: `book/results/<notebook>/<experiment>.json`."""
+    return book() / "results"
+
+
+def reference(experiment: str) -> Path:
+    return results() / f"{experiment}.json"
+
+
+def test_reads() -> Path:
+    """The log with a line for every scoring of DS2."""
+    return results() / "test-reads.jsonl"

@@ -1,0 +1,314 @@
+"""Runs the notebooks and renders the book.
+
+Text notebooks (`notebooks/*.py`) become `.ipynb`, papermill runs one per experiment, and the executed notebook, stamped
+and stripped of what belongs to one machine, is the experiment's page. Quarto renders the book where it is there or can
+be had; else the same chapters become a plainer book through Pandoc.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from filelock import FileLock, Timeout
+
+from ecglib import config, fingerprint, paths, results
+from ecglib.config import SharedParameters
+from ecglib.errors import UserError
+from ecglib.report import preview, tables
+
+QUARTO_SECONDS = 60
+"""How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
+_HIDDEN = ("parameters", "injected-parameters")
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------------
+
+
+def make_notebooks() -> list[Path]:
+    """Make `notebooks/*.ipynb` from the text notebooks, one way; what is up to date stays untouched."""
+    made = []
+    for text in sorted(paths.notebooks().glob("*.py")):
+        target = text.with_suffix(".ipynb")
+        notebook = jupytext.read(text)
+        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        for number, cell in enumerate(notebook.cells):
+            cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
+        content = nbformat.writes(notebook)
+        if not target.is_file() or target.read_text(encoding="utf-8") != content:
+            _write(target, content)
+        made.append(target)
+    return made
+
+
+def execute(
+    parameters: SharedParameters, *, target: Path | None = None, fresh: bool = False, progress: Path | None = None
+) -> Path:
+    """Run an experiment's notebook with papermill and put the page in its place.
+
+    Parameters
+    ----------
+    parameters
+        Of the experiment; `parameters.experiment` names the notebook.
+    target
+        Where the executed notebook goes; None: the experiment's page of the book.
+    fresh
+        Throw away the run that the notebook would find.
+    progress
+        File that the training writes its state to.
+
+    Raises
+    ------
+    UserError
+        When a cell fails; the failed notebook is kept beside the caches, and the former page stays.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    name = parameters.experiment
+    notebook = paths.notebooks() / f"{name.split('/')[0]}.ipynb"
+    target = target or paths.executed(name)
+    unfinished = paths.cache() / "notebooks" / f"{name.replace('/', '-')}.{os.getpid()}.ipynb"
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"ECGLIB_ROOT": str(paths.root())}
+    if progress is not None:
+        environment["ECGLIB_PROGRESS"] = str(progress)
+    if fresh:
+        _forget(parameters)
+    try:
+        with _environment(environment):
+            papermill.execute_notebook(
+                notebook, unfinished, parameters=parameters.model_dump(), kernel_name="python3", progress_bar=False,
+                cwd=paths.root(), log_output=False,
+            )
+    except PapermillExecutionError as error:
+        failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
+        unfinished.replace(failed)
+        what = error.evalue if error.ename == "UserError" else f"{error.ename}: {error.evalue}"
+        raise UserError(name, what, do=f"the failed notebook is {failed}") from None
+    executed = nbformat.read(unfinished, as_version=4)
+    unfinished.unlink()
+    _write(target, nbformat.writes(stamp(executed, parameters)))
+    return target
+
+
+def _forget(parameters: SharedParameters) -> None:
+    if isinstance(parameters, config.HeartbeatParameters):
+        from ecglib import experiment
+
+        shutil.rmtree(paths.runs() / experiment.key_of(parameters), ignore_errors=True)
+
+
+def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters) -> nbformat.NotebookNode:
+    """Make an executed notebook a page of the book.
+
+    The experiment's title replaces the notebook's, labels get the experiment's name in front (one notebook makes several
+    pages, and labels are unique over the book), the cells with parameters are hidden (papermill's injected cell does not
+    inherit the tags of the one before it), and time stamps and paths of this machine go.
+    """
+    name = parameters.experiment
+    notebook = nbformat.from_dict(notebook)
+    prefix = label_prefix(name)
+    for cell in notebook.cells:
+        if set(cell.metadata.get("tags", [])) & set(_HIDDEN):
+            cell.metadata["tags"] = sorted({*cell.metadata["tags"], "remove-cell"})
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        cell.source = _prefixed(cell.source, prefix)
+    first = next((cell for cell in notebook.cells if cell.cell_type == "markdown"), None)
+    if first is not None:
+        first.source = re.sub(r"\A# .*", f"# {parameters.title or name} {{#sec-{prefix}}}", first.source)
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": page_key(parameters)},
+    }
+    return notebook
+
+
+def label_prefix(experiment: str) -> str:
+    """`heartbeat/baseline` -> `heartbeat-baseline`, which goes before the labels of its page."""
+    return experiment.replace("/", "-")
+
+
+def _prefixed(source: str, prefix: str) -> str:
+    source = re.sub(r"^(#\| label: (?:fig|tbl)-)", rf"\g<1>{prefix}-", source, flags=re.MULTILINE)
+    return re.sub(r"(?<![\w@])@(fig|tbl)-(?!\w+-\w+-\w)", rf"@\1-{prefix}-", source)
+
+
+def page_key(parameters: SharedParameters) -> str:
+    """Hash of all that an executed page follows from; a page that carries it need not be made again."""
+    name = parameters.experiment
+    text = (paths.notebooks() / f"{name.split('/')[0]}.py").read_text(encoding="utf-8")
+    reference = paths.reference(name)
+    run = ""
+    if isinstance(parameters, config.HeartbeatParameters):
+        from ecglib import experiment
+
+        run = experiment.key_of(parameters)
+    else:
+        from ecglib.data import sources
+
+        run = sources.get("mitdb").fingerprint()
+    code = fingerprint.of_code(["evaluation", "report/figures.py", "report/tables.py", "report/words.py", "data"])
+    committed = reference.read_text(encoding="utf-8") if reference.is_file() else ""
+    return fingerprint.of_values(text, parameters.model_dump(), run, code, committed)[:20]
+
+
+def is_current(parameters: SharedParameters) -> bool:
+    """Whether the experiment's page is there and nothing that it follows from has changed."""
+    path = paths.executed(parameters.experiment)
+    if not path.is_file():
+        return False
+    try:
+        stamped = nbformat.read(path, as_version=4).metadata.get("ecglib", {})
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
+        return False
+    return bool(stamped.get("stamp") == page_key(parameters))
+
+
+def placeholder(experiment: str) -> nbformat.NotebookNode:
+    """The page of an experiment that was not run yet: it says so and shows the reference result."""
+    title = str(config.load_yaml(paths.params() / f"{experiment}.yaml").get("title") or experiment)
+    prefix = label_prefix(experiment)
+    reference = results.reference(experiment)
+    parts = [
+        f"# {title} {{#sec-{prefix}}}",
+        '::: {.callout-note title="Not run yet"}\n'
+        f"This experiment was not run here yet. `ecglib run {experiment}` runs it and makes this page.\n:::",
+    ]
+    if reference is not None:
+        parts += [
+            "## Reference result",
+            f"{tables.beside(reference, None)}\n\n: Metrics of the reference result {{#tbl-{prefix}-result}}",
+            f"{tables.per_class(reference)}\n\n: Each class against the rest {{#tbl-{prefix}-classes}}",
+            f"{tables.circumstances(reference)}\n\n: What it rests on {{#tbl-{prefix}-circumstances}}",
+        ]
+    cells = [nbformat.v4.new_markdown_cell(part, id=f"{prefix}-{i}") for i, part in enumerate(parts)]
+    return nbformat.v4.new_notebook(cells=cells, metadata={"ecglib": {"experiment": experiment, "placeholder": True}})
+
+
+def prepare() -> None:
+    """Write what the book's sources expect and git does not hold: placeholders, the reference table, the chapter list.
+
+    Quarto runs this before it renders. It stops when a listed chapter is missing, even before its scripts run, so the
+    list itself is what comes last here.
+    """
+    for experiment in config.experiments():
+        page = paths.executed(experiment)
+        if not has_page(experiment):
+            _write_if_new(page, nbformat.writes(placeholder(experiment)))
+    _write_if_new(paths.results() / "headline.md", tables.headline(results.references()) + "\n")
+    chapters = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
+    _write_if_new(paths.book() / "experiments" / "_chapters.yml", chapters)
+
+
+def has_page(experiment: str) -> bool:
+    """Whether the experiment was run, so that its page is more than a placeholder."""
+    page = paths.executed(experiment)
+    return page.is_file() and not _is_placeholder(page)
+
+
+def _is_placeholder(page: Path) -> bool:
+    return '"placeholder": true' in page.read_text(encoding="utf-8")
+
+
+# --- rendering --------------------------------------------------------------------------------------------------------
+
+
+def render() -> tuple[Path, str]:
+    """Render the book to `_book/`; returns its first page and the renderer's name.
+
+    Raises
+    ------
+    UserError
+        When the renderer fails; it says what it said last.
+    """
+    prepare()
+    output = paths.root() / "_book"
+    quarto = find_quarto()
+    if quarto is None:
+        return preview.render(paths.root(), output), "pandoc"
+    done = subprocess.run(
+        [quarto, "render", str(paths.root())], env={**os.environ, "QUARTO_PYTHON": sys.executable},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )
+    if done.returncode:
+        raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))
+    return output / "index.html", "quarto"
+
+
+def find_quarto() -> str | None:
+    """Quarto's command, from PATH or by installing `quarto-cli`, which is tried once, for a minute at most."""
+    beside = Path(sys.executable).with_name("quarto")
+    found = shutil.which("quarto") or (str(beside) if beside.is_file() else None)
+    failed = paths.cache() / "quarto-cli-failed"
+    if found or failed.exists():
+        return found
+    print("Quarto is not installed; trying pip install quarto-cli (a minute at most) …", flush=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "0", "--timeout", "10", "quarto-cli"]
+    try:
+        subprocess.run(command, timeout=QUARTO_SECONDS, check=True, capture_output=True)
+        if beside.is_file() and subprocess.run([beside, "--version"], timeout=20, capture_output=True).returncode == 0:
+            return str(beside)
+    except (OSError, subprocess.SubprocessError):
+        pass
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    failed.write_text(f"tried {time.strftime('%F')}; delete this file to try again\n", encoding="utf-8")
+    return None
+
+
+@contextmanager
+def build_lock() -> Iterator[None]:
+    """Held while the book is built; a second build at the same time is refused.
+
+    Raises
+    ------
+    UserError
+        When another build holds it, or the folder can't be written.
+    """
+    path = paths.cache() / "book.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise UserError("book", "another build of this book is running", do="wait for it to end") from None
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before: dict[str, Any] = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _write_if_new(path: Path, content: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != content:
+        _write(path, content)
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

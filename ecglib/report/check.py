@@ -1,0 +1,289 @@
+"""What is wrong with the book: `ecglib book --check`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ecglib.errors import UserError
+from ecglib.report import chapters, check_text
+from ecglib.report.chapters import Chapter
+from ecglib.report.check_links import check_links
+from ecglib.report.check_records import check_records
+from ecglib.report.problem import Problem, relative
+
+__all__ = ["Problem", "check"]
+
+EXPERIMENTS: Final = "book/experiments"
+FRONT_MATTER: Final = {"title"}
+ENTRY: Final = re.compile(r"^\s*@(?!comment|string|preamble)\w+\s*\{\s*([^,\s]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of Markdown with its place: a file, or one cell of a notebook.
+
+    Parameters
+    ----------
+    file
+        Path from the root.
+    text
+        The Markdown.
+    line
+        Its first line in the file; 0 in a notebook, where `place` names the cell.
+    """
+
+    file: str
+    text: str
+    line: int = 1
+    place: str = ""
+
+    def problem(self, offset: int, message: str) -> Problem:
+        line = self.line + self.text.count("\n", 0, offset) if self.line else 0
+        return Problem(self.file, line, f"{self.place}: {message}" if self.place else message)
+
+
+@dataclass
+class Labels:
+    """The labels of the whole book, and the problems met while they were collected."""
+
+    targets: set[str] = field(default_factory=set)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def add(self, label: str, text: Text, offset: int, *, numbered: bool = True) -> Iterator[Problem]:
+        if label in self.places:
+            yield text.problem(offset, f"duplicate label {label}: it stands in {self.places[label]} too; rename one")
+        self.places.setdefault(label, text.file)
+        if numbered:
+            self.targets.add(label)
+
+
+def check(root: Path, output: Path | None = None) -> list[Problem]:
+    """Find what is wrong with the book's sources, notebooks, records and pages.
+
+    Parameters
+    ----------
+    root
+        The project root.
+    output
+        The rendered book, whose links are followed; None, or a folder that is not there, for the sources alone.
+
+    Returns
+    -------
+    The problems, by file; empty when the book is sound. Typed numbers are those of `check_text.typed_numbers`.
+    """
+    try:
+        listed = chapters.listed(root)
+    except UserError as error:
+        return [Problem.of(error, root, root / "_quarto.yml")]
+    found = [*_chapters(root, listed), *_texts(root, listed), *_notebook_sources(root), *check_records(root)]
+    for chapter in listed:
+        if chapter.source.endswith(".ipynb") and (root / chapter.source).is_file():
+            found += _execution(root, root / chapter.source)
+    if output is not None and output.is_dir():
+        found += check_links(root, output)
+    return sorted(set(found))
+
+
+# Chapters and experiments -------------------------------------------------------------------------------------------
+
+
+def _at(root: Path, text: str, message: str) -> Problem:
+    """A problem of the line that holds `text`, in the list of chapters: in `_quarto.yml`, or in a file of `book/`."""
+    for file in (root / "_quarto.yml", *sorted((root / "book").glob("*.yml"))):
+        for i, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            if text in line:
+                return Problem(relative(file, root), i, message)
+    return Problem("_quarto.yml", 0, message)
+
+
+def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
+    project = chapters.config(root)
+    for name in project.get("metadata-files") or []:
+        if not (root / name).is_file():
+            yield _at(root, name, f"metadata-files: {name} is missing, and its chapters with it: run `ecglib book`")
+    if project["book"].get("appendices"):
+        yield _at(root, "appendices", "appendices: the preview has no such pages; list them as chapters")
+    for chapter in listed:
+        source, part = chapter.source, chapter.part
+        if not (root / source).is_file():
+            yield _at(root, source, f"missing chapter {source}: run `ecglib book`, or take it out")
+        if part.endswith((".qmd", ".ipynb")):
+            yield _at(root, part, f"part {part}: the preview has no page for it; give the part a name")
+    files = sorted((root / "params").glob("*/*.yaml"))
+    experiments = {f"{f.parent.name}/{f.stem}" for f in files if f.parent.name != "profiles"}
+    pages = {
+        chapter.source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb")
+        for chapter in listed
+        if chapter.source.startswith(f"{EXPERIMENTS}/")
+    }
+    for name in sorted(experiments - pages):
+        page = f"{EXPERIMENTS}/{name}.ipynb"
+        yield Problem(f"params/{name}.yaml", 0, f"no chapter for this experiment: list {page} among the chapters")
+    for name in sorted(pages - experiments):
+        page = f"{EXPERIMENTS}/{name}.ipynb"
+        yield _at(root, page, f"chapter {page}: there is no params/{name}.yaml")
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def _without_front_matter(text: str) -> str:
+    match = re.match(r"---\n.*?\n---[ \t]*(?=\n|$)", text, re.DOTALL)
+    return "\n" * match[0].count("\n") + text[match.end() :] if match else text
+
+
+def _with_includes(root: Path, file: Path) -> Iterator[Text | Problem]:
+    """A chapter and the files that it includes, in order of their names; missing ones as problems."""
+    text = Text(relative(file, root), _without_front_matter(file.read_text(encoding="utf-8")))
+    yield text
+    for offset, name, value in check_text.shortcodes(text.text):
+        if name == "include":
+            included = file.parent / value
+            if included.is_file() and included != file:
+                yield from _with_includes(root, included)
+            else:
+                yield text.problem(offset, f"missing include {value}: no such file beside {file.name}")
+
+
+def _front_matter(root: Path, file: Path) -> Iterator[Problem]:
+    try:
+        meta, _ = chapters.split_front_matter(file.read_text(encoding="utf-8"), file)
+    except UserError as error:
+        yield Problem.of(error, root, file)
+        return
+    for key in sorted(meta.keys() - FRONT_MATTER):
+        yield Problem(relative(file, root), 1, f"front matter `{key}`: only a title is shared by the renderers")
+
+
+def _executed(root: Path, file: Path) -> Iterator[Text]:
+    """The Markdown of an executed notebook's shown cells and outputs; label lines count as Markdown labels."""
+    for i, cell in enumerate(chapters.read_notebook(file)["cells"], start=1):
+        if chapters.HIDDEN_TAGS & set(cell.get("metadata", {}).get("tags", [])):
+            continue
+        name, source = relative(file, root), chapters.text_of(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield Text(name, source, 0, f"cell {i}")
+        elif cell["cell_type"] == "code":
+            options, _ = chapters.cell_options(source, f"cell {i}")
+            label = f"{{#{options['label']}}}" if "label" in options else ""
+            captions = [str(options[key]) for key in ("fig-cap", "tbl-cap") if key in options]
+            outputs = [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
+            yield Text(name, "\n\n".join([label, *captions, *map(chapters.text_of, outputs)]), 0, f"cell {i}")
+
+
+def _bibliography(root: Path) -> set[str]:
+    names = chapters.config(root).get("bibliography") or []
+    files = [root / name for name in ([names] if isinstance(names, str) else names)]
+    texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    return {key for text in texts for key in ENTRY.findall(text)}
+
+
+def _collect(root: Path, listed: list[Chapter]) -> tuple[list[Text], list[Text], list[Problem]]:
+    """The hand-written texts, those of executed notebooks, and what could not be read."""
+    written: list[Text] = []
+    executed: list[Text] = []
+    problems: list[Problem] = []
+    for chapter in listed:
+        file = root / chapter.source
+        if not file.is_file():
+            continue
+        if file.suffix == ".ipynb":
+            try:
+                executed += _executed(root, file)
+            except UserError as error:
+                problems.append(Problem.of(error, root, file))
+            continue
+        problems += _front_matter(root, file)
+        for item in _with_includes(root, file):
+            written.append(item) if isinstance(item, Text) else problems.append(item)
+    return written, executed, problems
+
+
+def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
+    written, executed, problems = _collect(root, listed)
+    yield from problems
+    for text in written:
+        yield from _prose(text)
+    found = Labels()
+    for text in [*written, *executed]:
+        for offset, label, numbered in check_text.labels(text.text):
+            yield from found.add(label, text, offset, numbered=numbered)
+    known, variables = _bibliography(root), chapters.read_yaml(root / "_variables.yml")
+    for text in [*written, *executed]:
+        yield from _dangling(text, found.targets, known)
+        for offset, name, value in check_text.shortcodes(text.text):
+            if name == "var" and chapters.lookup(variables, value) is None:
+                yield text.problem(offset, f"missing variable {value}: _variables.yml has no such text")
+
+
+def _prose(text: Text) -> Iterator[Problem]:
+    for found in (*check_text.foreign_syntax(text.text), *check_text.typed_numbers(text.text)):
+        yield text.problem(found.offset, found.message)
+
+
+def _dangling(text: Text, targets: set[str], bibliography: set[str]) -> Iterator[Problem]:
+    for offset, key in check_text.references(text.text):
+        label = key[0].lower() + key[1:]
+        if label.startswith(("fig-", "tbl-", "sec-")):
+            if label not in targets:
+                yield text.problem(offset, f"dangling reference @{key}: no numbered section, figure or table has it")
+        elif key not in bibliography:
+            yield text.problem(offset, f"citation @{key}: no such entry in the bibliography")
+
+
+# Notebooks ------------------------------------------------------------------------------------------------------------
+
+
+def _py_percent(file: str, text: str) -> Iterator[Text]:
+    """The Markdown cells of a notebook's text form, and the captions in its code cells, blank elsewhere."""
+    cells: list[tuple[bool, int, list[str]]] = [(False, 1, [])]
+    for i, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("# %%"):
+            cells.append((bool(re.search(r"\[(?:markdown|md)\]", line)), i + 1, []))
+        else:
+            cells[-1][2].append(line)
+    for markdown, start, lines in cells:
+        if markdown:
+            yield Text(file, "\n".join(re.sub(r"^# ?", "", line) for line in lines), start)
+            continue
+        for n, line in enumerate(lines):
+            if match := re.match(r"#\|\s*(?:fig|tbl)-cap:\s*(.*)", line):
+                yield Text(file, match[1], start + n)
+
+
+def _notebook_sources(root: Path) -> Iterator[Problem]:
+    for file in sorted((root / "notebooks").glob("*.py")):
+        for text in _py_percent(relative(file, root), file.read_text(encoding="utf-8")):
+            yield from _prose(text)
+
+
+def _execution(root: Path, file: Path) -> Iterator[Problem]:
+    """A run that failed or never ended; the page "not run yet" is accepted."""
+    try:
+        notebook: dict[str, Any] = chapters.read_notebook(file)
+    except UserError:
+        return  # said already, where its text was read
+    metadata = notebook.get("metadata", {})
+    if metadata.get("ecglib", {}).get("placeholder") is True:
+        return
+
+    def failed(message: str) -> Problem:
+        return Problem(relative(file, root), 0, f"failed notebook: {message}; run it again: ecglib run --fresh")
+
+    if metadata.get("papermill", {}).get("exception"):
+        yield failed("papermill met an exception")
+    for i, cell in enumerate(notebook["cells"], start=1):
+        if cell["cell_type"] != "code" or not chapters.text_of(cell["source"]).strip():
+            continue
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                yield failed(f"cell {i} raised {output.get('ename')}: {output.get('evalue')}")
+        if cell.get("execution_count") is None:
+            yield failed(f"cell {i} was not executed")
+        tags = set(cell.get("metadata", {}).get("tags", []))
+        if tags & {"parameters", "injected-parameters"} and "remove-cell" not in tags:
+            yield Problem(relative(file, root), 0, f"cell {i}: tag the parameters `remove-cell` too: Quarto shows them")

@@ -1,0 +1,468 @@
+"""The book's figures, in one look.
+
+Every function returns a `Figure` and shows nothing. A notebook cell that ends with the call shows the figure once, with
+any backend. The background is opaque white with a margin, so that a figure also reads on a dark page; sizes and fonts
+are made for a width of 420 px and up. Colours are one per class, told apart with deuteranopia and protanopia too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
+from numpy.typing import ArrayLike, NDArray
+
+from ecglib.aami import SYMBOLS
+from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture
+from ecglib.results import Interval, Record, SeedRun
+
+WIDTH: Final = 6.4
+"""Inches. At the 150 dots per inch that figures are saved with: 960 px."""
+
+COLOURS: Final[dict[str, str]] = {"N": "#0072B2", "S": "#E69F00", "V": "#8C1D40", "F": "#2BA98A", "Q": "#8A8A8A"}
+"""The fixed colour of each AAMI class."""
+
+_OTHERS = ("#0072B2", "#E69F00", "#8C1D40", "#2BA98A", "#56B4E9", "#CC79A7", "#4D4D4D", "#B8A200")
+_MARKERS = "osD^vPX*"
+_INK, _GRID, _RED = "#222222", "#DDDDDD", "#C00000"
+_SETS = {"train": "training", "val": "validation", "test": "test"}
+_RING: Final[dict[str, Any]] = {
+    "linestyle": "", "marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6,
+}
+_STYLE: Final[dict[Any, Any]] = {
+    **sns.axes_style("ticks"),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+}
+
+
+class BookFigure(Figure):
+    """A figure that Jupyter shows as a PNG without pyplot, and so without a display or a second copy of the figure."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The book's look, as a context: fonts, sizes, colours of text and axes."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, byte for byte the same for the same figure and versions."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None},
+                   pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def colours(classes: Sequence[str]) -> dict[str, str]:
+    """One colour per class: the fixed ones for AAMI classes, a fixed order of eight for any others."""
+    if set(classes) <= set(COLOURS):
+        return {name: COLOURS[name] for name in classes}
+    return {name: _OTHERS[k % len(_OTHERS)] for k, name in enumerate(classes)}
+
+
+def learning_curves(record: Record) -> Figure:
+    """Loss and selection metric by epoch, one line per seed, the chosen epoch ringed.
+
+    Training loss is dashed, validation solid.
+    """
+    with style():
+        figure, axes = _subplots(1, 2, height=3.1)
+        left, right = axes[0]
+        shades = sns.color_palette("blend:#0B3A66,#5AB4EA", len(record.training))
+        for run, shade in zip(record.training, shades, strict=True):
+            _curves(left, right, run, shade)
+        left.set(xlabel="epoch", ylabel="loss")
+        right.set(xlabel="epoch", ylabel=f"{metric_name(record.selection or 'metric')} (validation)")
+        right.plot([], [], "--", color=_INK, linewidth=1.1, label="training")
+        right.plot([], [], color=_INK, label="validation")
+        right.plot([], [], color=_INK, label="chosen epoch", **_RING)
+        last = max((one.epoch for run in record.training for one in run.history), default=1)
+        for ax in (left, right):
+            ax.grid(axis="y")
+            ax.set_xlim(min(1 - 0.03 * last, 0.7), last * 1.03 + 0.2)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        figure.legend(loc="outside lower center", ncols=min(6, len(record.training) + 3), columnspacing=1.2)
+        return _marked(figure, record)
+
+
+def confusion(record: Record, seed: int | None = None) -> Figure:
+    """Confusion matrix, counts beside rates by true class.
+
+    Parameters
+    ----------
+    record
+        The result.
+    seed
+        One of the record's seeds; without it, the counts of all seeds are added.
+    """
+    matrices = np.asarray(record.confusion)
+    counts = matrices.sum(axis=0) if seed is None else matrices[record.seeds.index(seed)]
+    total = counts.sum(axis=1, keepdims=True)
+    rates = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    with style():
+        figure, axes = _subplots(1, 2, height=3.3, sharey=True)
+        over = f"seed {record.seeds[0] if seed is None else seed}"
+        if seed is None and len(record.seeds) > 1:
+            over = f"{len(record.seeds)} seeds added"
+        for ax, cells, title in (
+            (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"beats ({over})"),
+            (axes[0, 1], [[number(rate) for rate in row] for row in rates.tolist()], "share of the true class"),
+        ):
+            sns.heatmap(
+                np.nan_to_num(rates), annot=np.array(cells), fmt="", ax=ax, cmap="Blues", vmin=0, vmax=1, cbar=False,
+                square=True, linewidths=0.8, linecolor="white", xticklabels=record.classes,
+                yticklabels=record.classes, annot_kws={"size": 8.5 if len(record.classes) < 6 else 6.5},
+            )
+            ax.set(title=title, xlabel="predicted")
+            ax.tick_params(length=0, labelrotation=0)
+        axes[0, 0].set_ylabel("true")
+        return _marked(figure, record)
+
+
+def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Beats per class on a logarithmic axis, one panel per set.
+
+    Parameters
+    ----------
+    counts
+        Set (`"train"`, `"DS1"` …) -> class -> beats.
+    """
+    classes = list(dict.fromkeys(name for one in counts.values() for name in one))
+    largest = max((n for one in counts.values() for n in one.values()), default=1)
+    with style():
+        figure, axes = _subplots(1, len(counts), height=0.9 + 0.32 * len(classes), sharex=True, sharey=True)
+        for ax, (name, one) in zip(axes[0], counts.items(), strict=True):
+            n = [one.get(label, 0) for label in classes]
+            ax.barh(classes, n, color=list(colours(classes).values()), height=0.7)
+            for y, value in enumerate(n):
+                ax.text(max(value, 0.7) * 1.25, y, count(value), va="center", fontsize=9)
+            ax.set(title=f"{_SETS.get(name, name)}: {count(sum(n))}", xlabel="beats")
+            ax.set_xscale("log")
+            ax.set_xlim(0.7, max(largest, 10) ** 1.45)
+            ax.set_xticks([10**k for k in range(0, len(str(largest)), 2)])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.tick_params(axis="y", length=0)
+        axes[0, 0].invert_yaxis()
+        return figure
+
+
+def example_beats(
+    signals: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    fs: float,
+    unit: str = "mV",
+    per_class: int = 8,
+    lead_names: Sequence[str] = (),
+    r_peak: int = 0,
+) -> Figure:
+    """Small multiples: for each class a few beats, thin, and the mean of all its beats, thick.
+
+    Parameters
+    ----------
+    signals
+        `(n, leads, samples)`, in `unit`.
+    labels
+        `(n,)`, positions in `classes`.
+    classes
+        Names of the classes; one without a beat gets an empty panel that says so.
+    fs
+        Sampling rate, Hz.
+    unit
+        `"mV"`, or `"0..1"` for beats scaled to that range.
+    per_class
+        How many beats to draw per class, taken evenly over all of them.
+    lead_names
+        One name per lead, as panel titles.
+    r_peak
+        Sample of the R peak in each window, where time is 0.
+    """
+    x, y = np.asarray(signals, dtype=np.float64), np.asarray(labels)
+    leads = x.shape[1]
+    seconds = (np.arange(x.shape[2]) - r_peak) / fs
+    amplitude = "amplitude, 0..1" if unit == "0..1" else unit
+    with style():
+        columns = leads if leads > 1 else min(3, len(classes))
+        rows = len(classes) if leads > 1 else -(-len(classes) // columns)
+        figure, axes = _subplots(rows, columns, height=0.5 + 1.35 * rows, sharex=True, sharey=unit == "0..1")
+        panels = axes.ravel() if leads == 1 else axes
+        for ax in axes.ravel()[len(classes) * leads :]:
+            ax.axis("off")
+        for k, name in enumerate(classes):
+            chosen = np.flatnonzero(y == k)
+            for lead in range(leads):
+                ax = panels[k] if leads == 1 else panels[k, lead]
+                _beats(ax, x[chosen, lead], seconds, per_class, colours(classes)[name])
+                ax.set_title(_beat_title(name, len(chosen), lead, lead_names), loc="left", pad=3)
+        for ax in axes[:, 0]:
+            ax.set_ylabel(amplitude)
+            if unit == "0..1":
+                ax.set_yticks([0, 0.5, 1])
+        for position, ax in enumerate(axes.ravel()[: len(classes) * leads]):
+            if position + columns >= len(classes) * leads:
+                ax.set_xlabel("s")
+                ax.tick_params(labelbottom=True)
+        return figure
+
+
+def rr_histogram(rr_s: Mapping[str, ArrayLike]) -> Figure:
+    """Distribution of RR intervals, one row per class, each scaled to its own number of beats.
+
+    Parameters
+    ----------
+    rr_s
+        Class -> the intervals to the previous beat, seconds.
+    """
+    edges = np.arange(0.2, 2.0001, 0.025)
+    with style():
+        figure, axes = _subplots(len(rr_s), 1, height=0.7 + 0.62 * len(rr_s), sharex=True)
+        for ax, (name, values) in zip(axes[:, 0], rr_s.items(), strict=True):
+            rr = np.asarray(values, dtype=np.float64)
+            rr = rr[np.isfinite(rr)]
+            share = np.histogram(np.clip(rr, edges[0], edges[-1]), edges)[0] / max(len(rr), 1)
+            ax.stairs(100 * share, edges, fill=True, color=colours(list(rr_s))[name])
+            if len(rr):
+                ax.axvline(float(np.median(rr)), color=_INK, linewidth=1, linestyle=":")
+            middle = f"\nmedian {np.median(rr):.2f} s" if len(rr) else ""
+            ax.text(0.99, 0.92, f"{name}: {count(len(rr))} beats{middle}", transform=ax.transAxes, ha="right", va="top",
+                    fontsize=9, bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1})
+            ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes[-1, 0].set(xlabel="RR interval, s (outer bars: at the edge or beyond)", xlim=(edges[0], edges[-1]))
+        figure.supylabel("% of the class's beats", fontsize=10)
+        return figure
+
+
+def record_strip(
+    signals_mv: ArrayLike,
+    fs: float,
+    samples: ArrayLike,
+    symbols: Sequence[str],
+    lead_names: Sequence[str],
+    start: int = 0,
+) -> Figure:
+    """A strip of one record in the proportions of ECG paper (25 mm/s, 10 mm/mV), its beats annotated.
+
+    Parameters
+    ----------
+    signals_mv
+        `(leads, samples)`, mV.
+    fs
+        Sampling rate, Hz.
+    samples
+        Sample of each annotation, counted as `start` is.
+    symbols
+        Annotation symbol of each. A beat's stands above the strip in the colour of its class, with a line down to the
+        R peak; what marks no beat (rhythm, noise) stands below, in grey.
+    lead_names
+        One per lead.
+    start
+        The record's sample at which the strip begins; the time axis counts from the record's beginning.
+    """
+    x = np.asarray(signals_mv, dtype=np.float64)
+    seconds = (start + np.arange(x.shape[1])) / fs
+    low, high = _paper_range(x)
+    with style():
+        paper = (WIDTH - 0.7) / (seconds[-1] - seconds[0]) * 0.4
+        figure, axes = _subplots(len(x), 1, height=0.95 + len(x) * ((high - low) * paper + 0.15), sharex=True)
+        for ax, lead, name in zip(axes[:, 0], x, lead_names, strict=True):
+            ax.plot(seconds, lead, color=_INK, linewidth=0.9)
+            ax.set_ylabel(f"{name}, mV")
+            _paper(ax, seconds[0], seconds[-1], low, high)
+        for sample, symbol in zip(np.asarray(samples).tolist(), symbols, strict=True):
+            if start <= sample < start + x.shape[1]:
+                _annotated(axes[:, 0], sample / fs, symbol)
+        axes[-1, 0].set_xlabel("s")
+        return figure
+
+
+def beats_per_record(counts: pd.DataFrame) -> Figure:
+    """Beats of each record as stacked bars, in two columns of records.
+
+    Parameters
+    ----------
+    counts
+        Beats; rows are records, columns classes.
+    """
+    half = -(-len(counts) // 2)
+    with style():
+        figure, axes = _subplots(1, 2, height=0.9 + 0.19 * half, sharex=True)
+        for ax, part in zip(axes[0], (counts.iloc[:half], counts.iloc[half:]), strict=True):
+            left = np.zeros(len(part))
+            names = [str(name) for name in part.index]
+            for label, shade in colours([str(c) for c in counts.columns]).items():
+                ax.barh(names, part[label], left=left, color=shade, label=label, height=0.78, linewidth=0)
+                left += part[label].to_numpy(dtype=np.float64)
+            ax.set(xlabel="beats", ylim=(half - 0.4, -0.6))
+            ax.tick_params(axis="y", length=0)
+            ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        return figure
+
+
+def intervals(
+    records: Mapping[str, Record], metrics: Sequence[str] = ("macro_f1", "macro_recall", "accuracy")
+) -> Figure:
+    """Forest plot: the mean of each metric with its 95 % interval, one line per record; small strokes are the seeds.
+
+    Parameters
+    ----------
+    records
+        Label -> record: reference and fresh run, or several experiments.
+    metrics
+        Keys of the records' metrics; a record without one of them has no line there.
+
+    Raises
+    ------
+    ValueError
+        When records of real and of synthetic data are mixed.
+    """
+    refuse_mixture(records.values())
+    shades = [_OTHERS[k % len(_OTHERS)] for k in range(len(records))]
+    step = len(records) + 0.8
+    with style():
+        figure, axes = _subplots(1, 1, height=1.1 + 0.18 * step * len(metrics) + 0.2 * -(-len(records) // 3))
+        ax = axes[0, 0]
+        for row, (label, record) in enumerate(records.items()):
+            for block, metric in enumerate(metrics):
+                _forest_line(ax, record.metrics.get(metric, Interval()), block * step + row, shades[row], row)
+            ax.plot([], [], color=shades[row], marker=_MARKERS[row % 8], label=label)
+        ax.set_yticks([block * step + (len(records) - 1) / 2 for block in range(len(metrics))])
+        ax.set_yticklabels([metric_name(metric) for metric in metrics])
+        ax.set_ylim(step * len(metrics) - 0.9, -0.9)
+        for block in range(1, len(metrics)):
+            ax.axhline(block * step - 0.9, color=_GRID, linewidth=1)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        ax.set_xlabel("mean over seeds, 95 % interval; small strokes: each seed")
+        figure.legend(loc="outside upper center", ncols=min(3, len(records)))
+        return _marked(figure, next(iter(records.values())))
+
+
+def _subplots(
+    rows: int, columns: int, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[BookFigure, NDArray[Any]]:
+    engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = BookFigure(figsize=(WIDTH, height), layout=engine)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _marked(figure: Figure, record: Record) -> Figure:
+    """Numbers from synthetic data say so in red, also where the picture stands without its page."""
+    if record.data.synthetic:
+        figure.set_figheight(figure.get_figheight() + 0.3)
+        figure.suptitle("synthetic data", color=_RED, fontsize=10, fontweight="bold")
+    return figure
+
+
+def _curves(left: Axes, right: Axes, run: SeedRun, shade: Any) -> None:
+    curve = {
+        key: np.array([getattr(one, key) for one in run.history], dtype=np.float64)  # None becomes NaN: a gap
+        for key in ("epoch", "train_loss", "val_loss", "val_metric")
+    }
+    epoch, chosen = curve["epoch"], curve["epoch"] == run.best_epoch
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(epoch) < 4 else {}
+    left.plot(epoch, curve["train_loss"], "--", color=shade, linewidth=1.1, **dots)
+    left.plot(epoch, curve["val_loss"], color=shade, **dots)
+    right.plot(epoch, curve["val_metric"], color=shade, label=f"seed {run.seed}", **dots)
+    left.plot(epoch[chosen], curve["val_loss"][chosen], color=shade, **_RING)
+    right.plot(epoch[chosen], curve["val_metric"][chosen], color=shade, **_RING)
+
+
+def _beats(ax: Axes, beats: NDArray[np.float64], seconds: NDArray[np.float64], n: int, shade: str) -> None:
+    ax.set_xlim(seconds[0], seconds[-1])
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    if not len(beats):
+        ax.text(0.5, 0.5, "no beats", transform=ax.transAxes, ha="center", va="center", color="#777777")
+        return
+    some = beats[np.unique(np.linspace(0, len(beats) - 1, n).round().astype(int))]
+    ax.plot(seconds, some.T, color=shade, alpha=0.35, linewidth=0.7)
+    ax.plot(seconds, beats.mean(axis=0), color="white", linewidth=3.4)
+    ax.plot(seconds, beats.mean(axis=0), color=shade, linewidth=2)
+
+
+def _beat_title(name: str, n: int, lead: int, lead_names: Sequence[str]) -> str:
+    where = f", {lead_names[lead]}" if lead_names else ""
+    return f"{name}{where} ({count(n)} beats)" if lead == 0 else f"{name}{where}"
+
+
+def _paper_range(x: NDArray[np.float64]) -> tuple[float, float]:
+    """Lower and upper end of the paper, whole big squares (0.5 mV) around the signals."""
+    finite = x[np.isfinite(x)]
+    if not len(finite):
+        return -1.0, 1.0
+    low, high = np.floor(finite.min() / 0.5) * 0.5, np.ceil(finite.max() / 0.5) * 0.5
+    return float(low), float(max(high, low + 1))
+
+
+def _paper(ax: Axes, left: float, right: float, low: float, high: float) -> None:
+    """The red grid: big squares 0.2 s × 0.5 mV; the small ones (0.04 s × 0.1 mV) where they would not blur."""
+    squares = [(0.2, 0.5, "#F0A0A0", 0.6)]
+    if right - left <= 6:
+        squares.insert(0, (0.04, 0.1, "#F9DADA", 0.4))
+    for dx, dy, shade, width in squares:
+        ax.vlines(np.arange(np.ceil(left / dx), right / dx + 1e-6) * dx, low, high, shade, linewidth=width, zorder=0.5)
+        ax.hlines(np.arange(np.ceil(low / dy), high / dy + 1e-6) * dy, left, right, shade, linewidth=width, zorder=0.5)
+    ax.yaxis.set_major_locator(MultipleLocator(1))
+    ax.xaxis.set_major_locator(MultipleLocator(1))
+    ax.set(xlim=(left, right), ylim=(low, high), aspect=0.4)
+
+
+def _annotated(panels: NDArray[Any], second: float, symbol: str) -> None:
+    name = SYMBOLS.get(symbol)
+    text = symbol.replace("$", r"\$")  # else the start of a formula
+    where = {"xycoords": ("data", "axes fraction"), "ha": "center", "annotation_clip": False}
+    if name is None:
+        panels[0].annotate(text, (second, 0.03), color="#555555", fontsize=8, **where)
+        return
+    panels[0].annotate(text, (second, 1.03), color=COLOURS[name], fontsize=10, fontweight="bold", **where)
+    for ax in panels:
+        ax.axvline(second, color=COLOURS[name], linewidth=0.7, linestyle=":")
+
+
+def _forest_line(ax: Axes, value: Interval, y: float, shade: str, row: int) -> None:
+    if value.mean is None:
+        ax.annotate(UNDEFINED, (0.01, y), xycoords=("axes fraction", "data"), va="center", color=shade)
+        return
+    if value.low is not None and value.high is not None:
+        ax.plot([value.low, value.high], [y, y], color=shade, linewidth=1.8, solid_capstyle="butt")
+    seeds = [one for one in value.per_seed if one is not None]
+    ax.plot(seeds, [y] * len(seeds), "|", color=shade, markersize=6)
+    ax.plot(value.mean, y, color=shade, marker=_MARKERS[row % 8], markersize=6)

@@ -1,0 +1,130 @@
+"""Runs several experiments at once, each notebook in a process of its own, with a line of progress for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ecglib import paths
+from ecglib.config import SharedParameters
+
+_PAUSE = 0.2
+
+
+@dataclass
+class Job:
+    """One experiment on its way; `error` is None while it may still succeed."""
+
+    parameters: SharedParameters
+    target: Path | None = None
+    fresh: bool = False
+    state: str = "waiting"
+    seconds: float = 0.0
+    error: str | None = None
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+    started: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.parameters.experiment
+
+
+def run(jobs: Sequence[Job], at_once: int = 1) -> list[Job]:
+    """Run all jobs, `at_once` side by side, and return those that failed.
+
+    The processor's threads are shared evenly; a failure leaves the others running.
+    """
+    share = max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(jobs))))
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="ecglib-") as scratch:
+        progress = {id(job): Path(scratch) / f"{i}.txt" for i, job in enumerate(jobs)}
+        live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        if live:
+            live.start()
+        try:
+            while any(job.state not in ("done", "failed") for job in jobs):
+                running = [job for job in jobs if job.process is not None]
+                for job in jobs:
+                    if job.state == "waiting" and len(running) < at_once:
+                        _start(job, progress[id(job)], share if at_once > 1 else None)
+                        running.append(job)
+                        _say(live, f"{job.name}: started")
+                for job in running:
+                    _look(job, progress[id(job)], live)
+                if live:
+                    live.update(_table(jobs))
+                time.sleep(_PAUSE)
+        finally:
+            for job in jobs:
+                if job.process is not None:
+                    job.process.terminate()
+            if live:
+                live.stop()
+    return [job for job in jobs if job.error is not None]
+
+
+def _start(job: Job, progress: Path, threads: int | None) -> None:
+    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root())}
+    if threads is not None:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    order = {
+        "parameters": job.parameters.model_dump(), "target": str(job.target or ""), "fresh": job.fresh,
+        "progress": str(progress),
+    }
+    job.process = subprocess.Popen(
+        [sys.executable, "-m", "ecglib", "execute", json.dumps(order)], env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    job.state, job.started = "starting", time.monotonic()
+
+
+def _look(job: Job, progress: Path, live: Live | None) -> None:
+    assert job.process is not None
+    job.seconds = time.monotonic() - job.started
+    if progress.is_file():
+        line = progress.read_text(encoding="utf-8")
+        if line and line != job.state:
+            job.state = line
+            _say(live, line)
+    if job.process.poll() is None:
+        return
+    _, errors = job.process.communicate()
+    if job.process.returncode:
+        lines = [line for line in errors.strip().splitlines() if line.strip()] or ["no message"]
+        job.error, job.state = lines[-1].removeprefix("error: "), "failed"
+        _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
+    else:
+        job.state = "done"
+        _say(live, f"{job.name}: done in {job.seconds:.0f} s")
+    job.process = None
+
+
+def _say(live: Live | None, line: str) -> None:
+    if live is None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _table(jobs: Iterable[Job]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for job in jobs:
+        time_ = f"{job.seconds:.0f} s" if job.seconds else ""
+        table.add_row(job.name, time_, job.state.removeprefix(f"{job.name} "))
+    return table
+
+
+def order_of(text: str) -> Mapping[str, Any]:
+    """The order that `_start` gives to a process, read back."""
+    order: dict[str, Any] = json.loads(text)
+    return order

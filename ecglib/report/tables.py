@@ -1,0 +1,388 @@
+"""Tables of result records as Markdown pipe tables.
+
+Both renderers of the book, Quarto and Pandoc, read them: pipe tables, and spans and fenced divs with classes, are all
+that is used. One format throughout: a metric is `0.937 [0.921, 0.950]` (mean over the seeds and the 95 % interval of
+that mean), an undefined value is `–`, counts have narrow spaces between thousands. Numbers from real and from synthetic
+records never share a table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ecglib import aami, paths
+from ecglib.errors import UserError
+from ecglib.results import Interval, Record
+
+if TYPE_CHECKING:
+    from ecglib.data.beats import Beats
+
+UNDEFINED: Final = "–"
+NOT_RUN: Final = "not run yet"
+SYNTHETIC: Final = "[synthetic]{.synthetic}"
+
+METRICS: Final[dict[str, str]] = {
+    "macro_f1": "macro-F1",
+    "macro_f1_nsv": "macro-F1 (N, S, V)",
+    "macro_recall": "macro recall",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "se": "Se",
+    "sp": "specificity",
+    "specificity": "specificity",
+    "ppv": "+P",
+    "f1": "F1",
+    "fpr": "FPR",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro AUPRC",
+    "ece": "ECE",
+    "challenge_score": "challenge score",
+    "loss": "loss",
+}
+"""The field's name of each key of a record's metrics."""
+
+_TEXT_COLUMNS = frozenset(
+    ("experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "metric", "ectopy",
+     "test records", "parameter", "circumstance", "value")
+)
+_PER_CLASS = ("se", "ppv", "f1", "specificity")
+_EC57 = ("se", "ppv", "fpr", "f1")
+_SYNTHETIC_MARK = "[Synthetic data]{.synthetic}"
+_SYNTHETIC_NOTE = (
+    '::: {.callout-important title="Synthetic data"}\n'
+    f"The numbers below come from {SYNTHETIC} records, made by a heart model because the real ones were not there. "
+    "They show that the experiment runs, and say nothing about patients.\n"
+    ":::"
+)
+
+
+def metric_name(key: str) -> str:
+    """The field's name of a metric's key (`"ppv"` -> `"+P"`); an unknown key with spaces for underscores."""
+    return METRICS.get(key, key.replace("_", " "))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value with a fixed number of digits after the point, or `–` where it is None or not finite."""
+    return UNDEFINED if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def count(n: float) -> str:
+    """A count, rounded, with narrow no-break spaces between thousands (`72 470`)."""
+    return f"{round(n):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def interval(value: Interval | Mapping[str, Any] | None) -> str:
+    """`mean [low, high]`; the mean alone where no interval is known; `–` where the value is undefined."""
+    value = _as_interval(value)
+    if value.mean is None or value.low is None or value.high is None:
+        return number(value.mean)
+    return f"{number(value.mean)} [{number(value.low)}, {number(value.high)}]"
+
+
+def support(record: Record) -> dict[str, float]:
+    """Test beats per true class, mean over the seeds."""
+    rows = np.asarray(record.confusion, dtype=float).sum(axis=2).mean(axis=0)
+    return dict(zip(record.classes, rows.tolist(), strict=True))
+
+
+def refuse_mixture(records: Iterable[Record]) -> None:
+    """Raise ValueError when some of the records rest on real and some on synthetic data."""
+    if _mixed(list(records)):
+        raise ValueError("numbers of real and of synthetic data never share a table: give one kind at a time")
+
+
+def per_class(record: Record, reference: Record | None = None) -> str:
+    """One class against the rest: Se, +P, F1 and specificity with intervals, and the class's beats in the test set.
+
+    Parameters
+    ----------
+    record
+        The fresh run, or the only one.
+    reference
+        The reference result to set beside it, in rows of its own; in a table of its own where one of the two rests on
+        real data and the other on synthetic data.
+    """
+    if reference is None:
+        return _with_mark(record, _table(_class_rows(record)))
+    if _mixed([reference, record]):
+        return _apart({"Reference": reference, "This run": record}, lambda one: _table(_class_rows(one)))
+    rows: list[dict[str, str]] = []
+    for name in dict.fromkeys([*reference.classes, *record.classes]):
+        for whose, one in (("reference", reference), ("this run", record)):
+            rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, [name])]
+    return _with_mark(record, _table(rows))
+
+
+def headline(records: Mapping[str, Record]) -> str:
+    """The table on the book's first page: one row per experiment, its name a link to its page.
+
+    Parameters
+    ----------
+    records
+        Experiment name (`heartbeat/baseline`) -> record. Links are relative to the project root.
+
+    Raises
+    ------
+    ValueError
+        When records of real and of synthetic data are mixed.
+    """
+    if not records:
+        return f"{NOT_RUN.capitalize()}."
+    refuse_mixture(records.values())
+    keys = ["macro_f1", "macro_f1_nsv", "macro_recall", "accuracy"]
+    if not any("macro_f1_nsv" in record.metrics for record in records.values()):
+        keys.remove("macro_f1_nsv")
+    rows = [
+        {
+            "experiment": f"[{_escaped(record.title or name)}](book/experiments/{name}.ipynb)",
+            "protocol": str(record.parameters.get("protocol", UNDEFINED)),
+            "imbalance": str(record.parameters.get("imbalance", UNDEFINED)),
+            **{metric_name(key): interval(record.metrics.get(key)) for key in keys},
+            "seeds": _listed(record.seeds),
+            "profile": record.profile,
+        }
+        for name, record in records.items()
+    ]
+    return _with_note(next(iter(records.values())), _table(rows))
+
+
+def metrics(record: Record) -> str:
+    """The metrics of one result with their intervals, an inter-patient result's without record 202 as well."""
+    return _with_mark(record, _table(_metric_rows({"score": record})))
+
+
+def beside(reference: Record | None, fresh: Record | None) -> str:
+    """The reference result beside the fresh one, metric by metric.
+
+    Where one rests on real and the other on synthetic data they come as two tables, the synthetic one under a note.
+    """
+    present = [record for record in (reference, fresh) if record is not None]
+    if not present:
+        return f"{NOT_RUN.capitalize()}."
+    names = (_circumstance("reference", reference), _circumstance("this run", fresh))
+    if reference is not None and fresh is not None and _mixed(present):
+        return _apart(dict(zip(names, present, strict=True)), lambda one: _table(_metric_rows({"score": one})))
+    rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
+    return _with_note(present[0], _table(rows))
+
+
+def parameters(record: Record) -> str:
+    """Every parameter and its value; one that the command line changed says so."""
+    rows = [
+        {"parameter": f"`{key}`", "value": _value(value) + (" **(overridden)**" if key in record.overridden else "")}
+        for key, value in record.parameters.items()
+    ]
+    return _table(rows)
+
+
+def circumstances(record: Record) -> str:
+    """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit."""
+    data = record.data
+    facts = {
+        "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
+        "fingerprint": f"`{data.fingerprint[:12]}`",
+        "beats": f"training {count(data.n_train)}, validation {count(data.n_val)}, test {count(data.n_test)}",
+        "beats left out": _listed([f"{_escaped(why)} {count(n)}" for why, n in data.left_out.items()]),
+        "records set aside": _listed([f"{name}: {_escaped(why)}" for name, why in data.records_left_out.items()]),
+        "profile": record.profile,
+        "seeds": _listed(record.seeds),
+        "epoch chosen": _chosen_epochs(record),
+        "intervals": _resampling(record),
+        "precision": record.precision,
+        "hardware": _escaped(f"{record.hardware} ({record.device})"),
+        "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
+        "training time": _duration(record.train_seconds),
+        "commit": f"`{record.commit[:12]}`" if record.commit else UNDEFINED,
+        "created": record.created,
+    }
+    if record.parameters.get("protocol") in ("inter", "adapted"):
+        facts["readings of the test set"] = _test_reads(str(record.parameters.get("model", "")))
+    return _table([{"circumstance": what, "value": value} for what, value in facts.items()])
+
+
+def ec57(record: Record) -> str:
+    """EC57's VEB and SVEB scores: Se, +P, FPR and F1, with and without record 202.
+
+    Record 202 is the same patient as 201, which is in DS1.
+    """
+    sets = {"all": record.ec57, "without 202": record.without_202.get("ec57", {})}
+    rows = [
+        {
+            "ectopy": name,
+            "test records": which,
+            **{metric_name(key): interval(scores[name].get(key)) for key in _EC57},
+        }
+        for name in ("VEB", "SVEB")
+        for which, scores in sets.items()
+        if name in scores
+    ]
+    return _with_mark(record, _table(rows)) if rows else "No VEB and SVEB scores in this result."
+
+
+def classification_report(record: Record) -> str:
+    """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
+    beats = support(record)
+    classes = [
+        [name, *(number(_as_interval(record.per_class[name].get(key)).mean) for key in _PER_CLASS), count(beats[name])]
+        for name in record.classes
+    ]
+    summary = [[metric_name(key), number(value.mean)] for key, value in record.metrics.items()]
+    head = ["class", *(metric_name(key) for key in _PER_CLASS), "beats"]
+    data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}"
+    first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
+    return "\n\n".join([first, _plain(classes, head), _plain(summary, ["metric", "mean"])]) + "\n"
+
+
+def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
+    """Beats by set and class: set -> class -> beats."""
+    return _table([{"set": name, **{cls: count(n) for cls, n in row.items()}} for name, row in sets.items()])
+
+
+def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
+    """Beats of a cut by class beside the published counts, and the beats left out by reason."""
+    ours = np.bincount(beats.labels, minlength=len(aami.CLASSES))
+    rows = [
+        {"class": name, "beats here": count(int(n)), "published": count(published[name])}
+        for name, n in zip(aami.CLASSES, ours, strict=True)
+    ]
+    rows.append({"class": "all", "beats here": count(len(beats)), "published": count(sum(published.values()))})
+    rows += [
+        {"class": f"left out: {why}", "beats here": count(n), "published": ""} for why, n in beats.left_out.items()
+    ]
+    return _table(rows)
+
+
+def _class_rows(record: Record, names: Sequence[str] | None = None) -> list[dict[str, str]]:
+    beats = support(record)
+    return [
+        {
+            "class": name,
+            **{metric_name(key): interval(record.per_class[name].get(key)) for key in _PER_CLASS},
+            "beats": count(beats[name]),
+        }
+        for name in (names or record.classes)
+        if name in record.per_class
+    ]
+
+
+def _metric_rows(columns: Mapping[str, Record | None]) -> list[dict[str, str]]:
+    scores = {name: None if record is None else _all_metrics(record) for name, record in columns.items()}
+    rows = dict.fromkeys(row for values in scores.values() if values is not None for row in values)
+    return [
+        {
+            "metric": row,
+            **{name: NOT_RUN if values is None else interval(values.get(row)) for name, values in scores.items()},
+        }
+        for row in rows
+    ]
+
+
+def _all_metrics(record: Record) -> dict[str, Any]:
+    """Metric's name -> value, an inter-patient result's metrics without record 202 after the others."""
+    without = record.without_202.get("metrics", {})
+    return {
+        **{metric_name(key): value for key, value in record.metrics.items()},
+        **{f"{metric_name(key)}, without 202": value for key, value in without.items()},
+    }
+
+
+def _circumstance(whose: str, record: Record | None) -> str:
+    if record is None:
+        return whose
+    return f"{whose} ({record.profile}, {'seed' if len(record.seeds) == 1 else 'seeds'} {_listed(record.seeds)})"
+
+
+def _apart(records: Mapping[str, Record], table: Callable[[Record], str]) -> str:
+    """Each record's table under its name, the synthetic one under the note."""
+    return "\n\n".join(
+        f"**{name[0].upper()}{name[1:]}**\n\n{_with_note(record, table(record))}" for name, record in records.items()
+    )
+
+
+def _with_note(record: Record, text: str) -> str:
+    return f"{_SYNTHETIC_NOTE}\n\n{text}" if record.data.synthetic else text
+
+
+def _with_mark(record: Record, text: str) -> str:
+    return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
+
+
+def _mixed(records: Sequence[Record]) -> bool:
+    return len({record.data.synthetic for record in records}) > 1
+
+
+def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
+    return value if isinstance(value, Interval) else Interval.model_validate(value or {})
+
+
+def _chosen_epochs(record: Record) -> str:
+    runs = [
+        f"seed {run.seed}: {run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
+        for run in record.training
+    ]
+    by = f"; by {metric_name(record.selection)} on validation" if runs and record.selection else ""
+    return _listed(runs) + by
+
+
+def _test_reads(model: str) -> str:
+    """How often DS2 was scored, by the log that every scoring adds a line to."""
+    path = paths.test_reads()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        models = [dict(json.loads(line)).get("model") for line in lines if line.strip()]
+    except ValueError:
+        raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
+    return f"{count(len(models))}, of them {count(models.count(model))} by this model"
+
+
+def _resampling(record: Record) -> str:
+    n = record.intervals.n
+    return f"95 %, {count(n)} resamples by {record.intervals.unit}" if n else UNDEFINED
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _listed(items: Sequence[object]) -> str:
+    return ", ".join(str(item) for item in items) or UNDEFINED
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return UNDEFINED
+    return f"`{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}`"
+
+
+def _escaped(text: str) -> str:
+    """Free text in a table cell: the signs that Markdown would take for its own."""
+    for sign in "\\`*_[]<>$@":
+        text = text.replace(sign, "\\" + sign)
+    return " ".join(text.split())
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """A pipe table: columns of text to the left, columns of numbers to the right."""
+    frame = pd.DataFrame(rows).fillna(UNDEFINED).map(lambda cell: cell.replace("|", "\\|"))
+    align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
+    text: str = frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True)
+    return text
+
+
+def _plain(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    align = ["left"] + ["right"] * (len(head) - 1)
+    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))

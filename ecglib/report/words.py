@@ -1,0 +1,91 @@
+"""Sentences with numbers in them, made from records and data, so that no number in the book's prose is typed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ecglib import aami
+from ecglib.data.beats import Beats
+from ecglib.data.sources import Source
+from ecglib.report.tables import SYNTHETIC, count, interval, number
+from ecglib.results import Record
+
+_ANSWERS = {
+    "none": "nothing done about the class imbalance",
+    "weighted": "class weights in the loss",
+    "smote": "the rare classes filled up by SMOTE",
+    "smote-tomek": "the rare classes filled up by SMOTE and Tomek links removed",
+}
+_PROTOCOLS = {
+    "intra": "intra-patient: beats of a patient may be in training and test set",
+    "inter": "inter-patient: DS1 trains, DS2 tests",
+}
+
+
+def provenance(record: Record) -> str:
+    """What was run, on what."""
+    p, data = record.parameters, record.data
+    kind = f"{SYNTHETIC} records made in the place of `{data.name}`" if data.synthetic else f"the real `{data.name}`"
+    seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {', '.join(map(str, record.seeds))}"
+    return (
+        f"`{p['model']}` with {count(record.n_parameters)} parameters, {_ANSWERS[p['imbalance']]}, "
+        f"{_PROTOCOLS[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
+        f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, {count(data.n_test)} to test on. "
+        f"Key `{record.key}`."
+    )
+
+
+def result(record: Record) -> str:
+    """The headline of one run."""
+    over = ", ".join(record.macro_classes or record.classes)
+    text = f"Over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
+    if "macro_f1_nsv" in record.metrics:
+        text += f" and over N, S and V alone {interval(record.metrics['macro_f1_nsv'])}"
+    text += f"; {interval(record.metrics['accuracy'])} of all beats are classified as annotated."
+    if record.without_202:
+        other = record.without_202["metrics"]["macro_f1"]
+        text += f" Without record 202, whose patient is also in DS1, macro-F1 is {interval(other)}."
+    return text
+
+
+def classes(record: Record) -> str:
+    """Which class is found worst, and what its beats are taken for."""
+    names = record.macro_classes or record.classes
+    scored = {name: record.per_class[name]["f1"].mean for name in names}
+    known = {name: value for name, value in scored.items() if value is not None}
+    if not known:
+        return "No class was tested."
+    worst = min(known, key=lambda name: known[name])
+    i = record.classes.index(worst)
+    row = np.sum([matrix[i] for matrix in record.confusion], axis=0)
+    text = f"The weakest class is {worst}, with an F1 of {number(known[worst])}"
+    missed = row.sum() - row[i]
+    if missed:
+        row[i] = 0
+        most = int(row.argmax())
+        text += (
+            f": of its beats that were missed, {number(row[most] / missed, 2)} (as a share) were taken for "
+            f"{record.classes[most]}"
+        )
+    return text + "."
+
+
+def source(source: Source, beats: Beats) -> str:
+    """Which records these are."""
+    kind = f"{SYNTHETIC} records" if source.synthetic else "records"
+    text = f"{count(len(source.records))} {kind} of `{source.name}`, {count(len(beats))} beats in the `kachuee` cut."
+    aside = [f"{name} ({reason})" for name, reason in beats.records_left_out.items()]
+    return text + (f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside.")
+
+
+def concentration(by_record: pd.DataFrame) -> str:
+    """How much of a rare class one record of DS2 holds."""
+    ds2 = by_record[by_record.index.isin(aami.DS2)]
+    parts = []
+    for name in ("S", "F"):
+        total = int(ds2[name].sum())
+        if total:
+            record = str(ds2[name].idxmax())
+            parts.append(f"record {record} alone holds {number(ds2[name].max() / total, 2)} of the {name} beats")
+    return f"As a share of DS2, {' and '.join(parts)}." if parts else "DS2 holds no S or F beats here."

@@ -1,0 +1,175 @@
+"""The result record: everything about a run that a page of the book shows, as one JSON file.
+
+The reference results lie in `book/results/<notebook>/<experiment>.json`; a fresh run keeps its own as
+`runs/<key>/record.json`. Both have the same shape, and pages, tables, MLflow and `ecglib book --check` read nothing
+else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ecglib import paths
+from ecglib.errors import UserError
+
+
+class Interval(BaseModel):
+    """A metric over the seeds: mean, the 95 % interval of that mean, and each seed's value.
+
+    `low` and `high` come from resampling records (see `ecglib.evaluation.bootstrap`); None where a value is undefined.
+    """
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    per_seed: list[float | None] = []
+
+
+class DataCard(BaseModel):
+    """What the run rests on: database, fingerprint of its files, beats per set, and what was left out and why."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+    n_train: int
+    n_val: int
+    n_test: int
+    test_indices_sha256: str
+    left_out: dict[str, int] = {}
+    """Beats left out, by reason."""
+    records_left_out: dict[str, str] = {}
+    """Records set aside -> the reason."""
+    class_counts: dict[str, dict[str, int]] = {}
+    """Set ("train", "val", "test") -> class -> beats, for the first seed."""
+
+
+class Resampling(BaseModel):
+    unit: str
+    n: int
+
+
+class Epoch(BaseModel):
+    """One epoch of one seed."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    val_metric: float | None
+    learning_rate: float
+    seconds: float
+
+
+class SeedRun(BaseModel):
+    """How the training of one seed went."""
+
+    seed: int
+    best_epoch: int
+    epochs_run: int
+    stopped_early: bool
+    history: list[Epoch]
+
+
+class Record(BaseModel):
+    """A run's result. Keys may be added; these stay."""
+
+    model_config = ConfigDict(extra="allow")
+
+    experiment: str
+    title: str = ""
+    key: str = ""
+    profile: str
+    task: str
+    data: DataCard
+    parameters: dict[str, Any]
+    overridden: list[str] = []
+    """Parameters that the command line changed; such a run is never a reference result."""
+    seeds: list[int]
+    classes: list[str]
+    macro_classes: list[str] = []
+    """The classes that `macro_f1` and `macro_recall` average over; empty: all."""
+    scored: str = "test"
+    """The set that was scored: `test`, or `val` in development."""
+    selection: str = ""
+    """The validation metric that chose the epoch."""
+    metrics: dict[str, Interval]
+    per_class: dict[str, dict[str, Interval]]
+    ec57: dict[str, dict[str, Interval]] = {}
+    without_202: dict[str, dict[str, Any]] = {}
+    """Inter-patient: `metrics`, `per_class` and `ec57` again without record 202 (the patient of 201 in DS1)."""
+    intervals: Resampling
+    confusion: list[list[list[int]]]
+    training: list[SeedRun] = []
+    n_parameters: int = 0
+    input_shape: list[int] = []
+    """Leads and samples of a beat."""
+    resampled: dict[str, int] = {}
+    """Training beats by class after resampling, for the first seed; empty where nothing was resampled."""
+    train_seconds: float
+    hardware: str
+    device: str = "cpu"
+    versions: dict[str, str]
+    precision: str
+    commit: str
+    created: str
+    evaluation: str = ""
+    """Hash of the evaluation code that computed the metrics."""
+
+    def save(self, path: Path) -> None:
+        """Write as JSON in one step, so that a reader never meets half a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
+        try:
+            temporary.write_text(_short_lists(text) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _short_lists(text: str) -> str:
+    """Put lists of plain numbers on one line: a confusion matrix then reads as a matrix, and diffs stay small."""
+    import re
+
+    return re.sub(
+        r"\[\s*(-?[\d.eE+-]+|null)((?:,\s*(?:-?[\d.eE+-]+|null))*)\s*\]",
+        lambda m: "[" + re.sub(r"\s+", " ", m.group(1) + m.group(2)) + "]",
+        text,
+    )
+
+
+def load(path: Path) -> Record:
+    """Read a record.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, no JSON, or lacks a field.
+    """
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(path, "no such result record", do="run the experiment: ecglib run …") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(path, f"{field}: {first['msg']}", "a result record") from None
+
+
+def reference(experiment: str) -> Record | None:
+    """The committed reference result of an experiment, or None where there is none yet."""
+    path = paths.reference(experiment)
+    return load(path) if path.is_file() else None
+
+
+def references() -> dict[str, Record]:
+    """All reference results, by experiment name."""
+    folder = paths.results()
+    files = sorted(folder.glob("*/*.json")) if folder.is_dir() else []
+    return {str(f.relative_to(folder).with_suffix("")): load(f) for f in files}

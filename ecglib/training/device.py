@@ -1,0 +1,148 @@
+"""Where and how precisely a network is trained: device, precision, determinism, and the words for the hardware."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+from ecglib import fingerprint
+from ecglib.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GAIN = 1.1
+"""A lower precision is taken when it is at least this much faster; less is within the noise of the probe."""
+
+
+def choose(wish: str = "auto") -> torch.device:
+    """The device to train on.
+
+    Parameters
+    ----------
+    wish
+        `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda` or `mps`.
+
+    Raises
+    ------
+    UserError
+        When the wished device isn't there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wish == "auto":
+        wish = next(name for name, there in available.items() if there)
+    if not available.get(wish, False):
+        have = ", ".join(name for name, there in available.items() if there)
+        raise UserError("device", f"{wish} is not available", f"auto or one of {have}")
+    return torch.device(wish)
+
+
+def hardware(device: torch.device) -> str:
+    """Name of the processor, with the number of threads on a CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def choose_precision(
+    wish: str,
+    device: torch.device,
+    make_model: Callable[[], nn.Module],
+    batch_shape: tuple[int, ...],
+    memory: Path | None = None,
+) -> str:
+    """The precision to train in.
+
+    Parameters
+    ----------
+    wish
+        `auto` probes for about a second; anything else is returned as it is.
+    device, make_model, batch_shape
+        What is probed: a training step of the model on random input of shape `(batch, leads, samples)`.
+    memory
+        JSON file that keeps a probe's answer, so that the same network on the same machine always gets the same one.
+
+    Returns
+    -------
+    `float32`, `bfloat16` or `float16`.
+    """
+    if wish != "auto":
+        return wish
+    key = fingerprint.of_values(hardware(device).rsplit(",", 1)[0], torch.__version__, repr(make_model()), batch_shape)
+    if memory is None:
+        return _probe(device, make_model, batch_shape)
+    path = memory / f"{key[:16]}.txt"
+    memory.mkdir(parents=True, exist_ok=True)
+    with FileLock(memory / "lock"):
+        if path.is_file() and (known := path.read_text(encoding="utf-8").strip()) in DTYPES:
+            return known
+        answer = _probe(device, make_model, batch_shape)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(answer, encoding="utf-8")
+        temporary.replace(path)
+    return answer
+
+
+def _probe(device: torch.device, make_model: Callable[[], nn.Module], batch_shape: tuple[int, ...]) -> str:
+    low = "float16" if device.type == "cuda" and not torch.cuda.is_bf16_supported() else "bfloat16"
+    try:
+        speed = {name: _steps_per_second(device, make_model, batch_shape, name) for name in ("float32", low)}
+    except RuntimeError:  # an operation without a kernel in the lower precision
+        return "float32"
+    return low if speed[low] > GAIN * speed["float32"] else "float32"
+
+
+def _steps_per_second(
+    device: torch.device, make_model: Callable[[], nn.Module], batch_shape: tuple[int, ...], precision: str
+) -> float:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        model = make_model().to(device)
+        x = torch.randn(batch_shape, device=device)
+
+    def step() -> None:
+        with autocast(device, precision):
+            loss = model(x).float().square().mean()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(3):
+        step()
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.4:
+        step()
+        n += 1
+    return n / (time.perf_counter() - start)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which operations that allow it run in the given precision."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
+
+
+@contextlib.contextmanager
+def determinism(wanted: bool) -> Iterator[None]:
+    """Within, torch uses deterministic algorithms only (if wanted); the former setting comes back afterwards."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark

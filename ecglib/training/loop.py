@@ -1,0 +1,401 @@
+"""The training loop: one network, one training set, the best epoch by a validation metric.
+
+The set lies on the device and is indexed there where it fits; a lazy data set goes through a loader. Nothing inside a
+step waits for the device. After every epoch the whole state is written, so that a kill loses one epoch at most, and a
+resumed training goes the way the uninterrupted one would have gone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ecglib.errors import UserError
+from ecglib.results import Epoch, SeedRun
+from ecglib.training import checkpoint
+from ecglib.training.device import autocast, determinism
+from ecglib.training.progress import Reporter
+
+Batch = tuple[Tensor, Tensor | None, Tensor]
+"""Beats `(batch, leads, samples)`, features `(batch, n)` or None, labels `(batch,)`; on the device."""
+Metric = Callable[[NDArray[np.float32], NDArray[np.int64]], float]
+"""Logits `(n, classes)` and labels `(n,)` to a number that is better when higher."""
+
+SHARE_OF_MEMORY = 0.5
+"""A set that takes more of the GPU's free memory than this stays on the host."""
+
+
+class Examples(Protocol):
+    """Labelled examples that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        """Batches of the examples at the positions `order` `(n,)`, the last one maybe smaller."""
+        ...
+
+
+class InMemory:
+    """Examples as tensors: moved to the device once, if they fit there, and indexed where they lie.
+
+    Parameters
+    ----------
+    x, y
+        float32 `(n, leads, samples)` and int64 `(n,)`.
+    features
+        float32 `(n, n_features)`, or None.
+    """
+
+    def __init__(
+        self, x: NDArray[np.float32], y: NDArray[np.int64], features: NDArray[np.float32] | None = None
+    ) -> None:
+        self.x, self.y = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y))
+        has_features = features is not None and features.shape[1] > 0
+        self.features = torch.from_numpy(np.ascontiguousarray(features)) if has_features else None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def _settle(self, device: torch.device) -> None:
+        size = self.x.nbytes + self.y.nbytes + (0 if self.features is None else self.features.nbytes)
+        if self.x.device != device and (
+            device.type != "cuda" or size < SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
+        ):
+            self.x, self.y = self.x.to(device), self.y.to(device)
+            self.features = None if self.features is None else self.features.to(device)
+
+    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        self._settle(device)
+        order = order.to(self.x.device)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            features = None if self.features is None else self.features.index_select(0, chosen).to(device)
+            yield self.x.index_select(0, chosen).to(device), features, self.y.index_select(0, chosen).to(device)
+
+
+class Lazy:
+    """Examples of a `Dataset` whose items `(x, y)` or `(x, features, y)` are made when asked for, through a loader."""
+
+    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
+        self.dataset, self.workers = dataset, workers
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Batch]:
+        subset = Subset(self.dataset, order.tolist())
+        pin = device.type == "cuda"
+        for item in DataLoader(subset, batch_size, num_workers=self.workers, pin_memory=pin):
+            parts = [part.to(device, non_blocking=pin) for part in item]
+            yield parts[0], parts[1] if len(parts) == 3 else None, parts[-1]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the fields are those of `ecglib.config.HeartbeatParameters`."""
+
+    max_epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    schedule: str = "one-cycle"
+    weight_decay: float = 0.01
+    gradient_clip: float | None = 1.0
+    ema: float | None = None
+    precision: str = "float32"
+    deterministic: bool = False
+    examples_per_epoch: int | None = None
+    """An epoch's examples; None: all. Resampled sets take the number before resampling, so that every answer to
+    imbalance gets the same number of steps."""
+    stop_after: int | None = None
+    """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
+
+
+@dataclass
+class Fitted:
+    """A trained network and how it came about; `model` carries the weights of the best epoch and is in eval mode."""
+
+    model: nn.Module
+    run: SeedRun
+    seconds: float
+    resumed_from: int = field(default=0)
+
+
+def rate_at(step: int, total: int, schedule: str) -> float:
+    """Learning rate at a step, as a share of its peak.
+
+    `one-cycle` (Smith 2018): a cosine up from 1/25 over the first 30 %, then a cosine down to zero. `cosine`
+    (Loshchilov & Hutter 2017): a linear warm-up over the first 2 %, then a cosine down to zero.
+    """
+    done = min(step / max(total, 1), 1.0)
+    if schedule == "one-cycle":
+        rise, start = 0.3, 1 / 25
+        if done < rise:
+            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * done / rise))
+    else:
+        rise = 0.02
+        if done < rise:
+            return max(done / rise, 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
+
+
+def epoch_order(epoch: int, n: int, size: int, seed: int) -> Tensor:
+    """Positions of the examples of an epoch (from 0), `(size,)`.
+
+    Epochs are cut from an endless row of permutations of `n`, so every example comes up once before any comes twice,
+    and the order depends on seed and epoch alone: a resumed training needs no memory of it.
+    """
+    parts, position, end = [], epoch * size, (epoch + 1) * size
+    while position < end:
+        round_, offset = divmod(position, n)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + round_)
+        part = torch.randperm(n, generator=generator)[offset : offset + end - position]
+        parts.append(part)
+        position += len(part)
+    return torch.cat(parts)
+
+
+def fit(
+    make_model: Callable[[], nn.Module],
+    train: Examples,
+    val: Examples | None,
+    loss: nn.Module,
+    metric: Metric,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint_path: Path | None = None,
+    fingerprint: str = "",
+    title: str = "training",
+) -> Fitted:
+    """Train a network and keep the epoch that is best on validation.
+
+    Parameters
+    ----------
+    make_model
+        Makes the network; called once, after torch's generators are seeded.
+    train, val
+        Training and validation examples; without validation, `recipe.stop_after` says when to end.
+    loss
+        Of logits `(batch, classes)` and labels `(batch,)`.
+    metric
+        Chooses the epoch; higher is better. On a tie the earlier epoch stays.
+    seed
+        Fixes initialisation, order and dropout.
+    checkpoint_path
+        Where the state is written after every epoch and read from at the start; None: nowhere.
+    fingerprint
+        Of parameters and data; a checkpoint with another one is not resumed.
+
+    Raises
+    ------
+    UserError
+        When the loss is no longer a number, or the checkpoint can't be read or written.
+    """
+    if val is None and recipe.stop_after is None:
+        raise ValueError("without validation examples, stop_after must say when to end")
+    with determinism(recipe.deterministic):
+        state = _Training(make_model, train, val, loss, metric, recipe, seed, device)
+        resumed = state.resume(checkpoint_path, fingerprint)
+        with Reporter(title, state.epochs) as report:
+            while not state.finished:
+                note = state.run_epoch()
+                report.epoch(state.epoch, note)
+                if checkpoint_path is not None:
+                    checkpoint.save(checkpoint_path, state.state_dict(fingerprint))
+        return state.result(resumed)
+
+
+class _Training:
+    """The state of a training between two epochs."""
+
+    def __init__(
+        self,
+        make_model: Callable[[], nn.Module],
+        train: Examples,
+        val: Examples | None,
+        loss: nn.Module,
+        metric: Metric,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.model = make_model().to(device)
+        self.train, self.val, self.loss, self.metric = train, val, loss.to(device), metric
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.size = min(recipe.examples_per_epoch or len(train), len(train))
+        self.batch_size = min(recipe.batch_size, self.size)
+        self.steps = self.size // self.batch_size
+        self.epochs = recipe.stop_after or recipe.max_epochs
+        self.ema: AveragedModel | None = None
+        if recipe.ema:
+            average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        fused = device.type in ("cpu", "cuda", "mps")
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+        )
+        total = self.steps * recipe.max_epochs
+        self.schedule = LambdaLR(self.optimiser, lambda step: rate_at(step, total, recipe.schedule))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.epoch, self.best_epoch, self.best_metric, self.seconds = 0, 0, -math.inf, 0.0
+        self.best: dict[str, Tensor] = {}
+        self.history: list[Epoch] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        return (
+            self.val is not None and self.epoch - self.best_epoch >= self.recipe.patience and self.epoch < self.epochs
+        )
+
+    def run_epoch(self) -> str:
+        """Train an epoch, validate, keep the weights if they are the best so far; returns a note."""
+        start = time.perf_counter()
+        train_loss = self._train()
+        if not math.isfinite(train_loss):
+            raise UserError(
+                "training", f"the loss became {train_loss} in epoch {self.epoch + 1}", do="lower learning_rate"
+            )
+        candidate = self.ema.module if self.ema is not None else self.model
+        val_loss, value = math.nan, math.nan
+        if self.val is not None:
+            logits, labels, val_loss = _score(candidate, self.val, self.recipe, self.device, self.loss)
+            value = self.metric(logits, labels)
+        self.epoch += 1
+        if self.val is None or value > self.best_metric or not self.best:
+            self.best_epoch, self.best_metric = self.epoch, value
+            self.best = {name: t.detach().cpu().clone() for name, t in candidate.state_dict().items()}
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        rate = float(self.schedule.get_last_lr()[0])
+        self.history.append(
+            Epoch(
+                epoch=self.epoch,
+                train_loss=train_loss,
+                val_loss=_finite(val_loss),
+                val_metric=_finite(value),
+                learning_rate=rate,
+                seconds=seconds,
+            )
+        )
+        return f"loss {train_loss:.4f}" + (f", validation {value:.4f}" if self.val is not None else "")
+
+    def _train(self) -> float:
+        self.model.train()
+        order = epoch_order(self.epoch, len(self.train), self.size, self.seed)[: self.steps * self.batch_size]
+        total = torch.zeros((), device=self.device)
+        for x, features, y in self.train.batches(order, self.batch_size, self.device):
+            self.optimiser.zero_grad(set_to_none=True)
+            with autocast(self.device, self.recipe.precision):
+                logits = self.model(x, features=features)
+            loss = self.loss(logits.float(), y)
+            self.scaler.scale(loss).backward()
+            if self.recipe.gradient_clip is not None:
+                self.scaler.unscale_(self.optimiser)
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self.schedule.step()
+            if self.ema is not None:
+                self.ema.update_parameters(self.model)
+            total += loss.detach()
+        return float(total) / self.steps
+
+    def state_dict(self, fingerprint: str) -> dict[str, Any]:
+        """Everything that a resumed training needs; tensors and plain values only."""
+        return {
+            "fingerprint": fingerprint,
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": checkpoint.rng_state(self.device),
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_metric": self.best_metric,
+            "seconds": self.seconds,
+            "history": [epoch.model_dump() for epoch in self.history],
+        }
+
+    def resume(self, path: Path | None, fingerprint: str) -> int:
+        """Go on from a checkpoint, if there is one of this training; returns its epoch, else 0."""
+        state = None if path is None else checkpoint.load(path, fingerprint)
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        checkpoint.restore_rng(state["rng"], self.device)
+        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        self.best_metric, self.seconds = state["best_metric"], state["seconds"]
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        return self.epoch
+
+    def result(self, resumed_from: int) -> Fitted:
+        self.model.load_state_dict(self.best)
+        run = SeedRun(
+            seed=self.seed,
+            best_epoch=self.best_epoch,
+            epochs_run=self.epoch,
+            stopped_early=self.stopped_early,
+            history=self.history,
+        )
+        return Fitted(self.model.eval(), run, self.seconds, resumed_from)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _score(
+    model: nn.Module, examples: Examples, recipe: Recipe, device: torch.device, loss: nn.Module | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+    training = model.training
+    model.eval()
+    logits, labels = [], []
+    with torch.no_grad(), autocast(device, recipe.precision):
+        for x, features, y in examples.batches(torch.arange(len(examples)), 1024, device):
+            logits.append(model(x, features=features).float())
+            labels.append(y)
+    model.train(training)
+    all_logits, all_labels = torch.cat(logits), torch.cat(labels)
+    value = math.nan if loss is None else float(loss(all_logits, all_labels))
+    return all_logits.cpu().numpy(), all_labels.cpu().numpy(), value
+
+
+def predict(
+    model: nn.Module,
+    examples: Examples,
+    *,
+    device: torch.device,
+    precision: str = "float32",
+    deterministic: bool = False,
+) -> NDArray[np.float32]:
+    """Logits `(n, classes)`, float32, of all examples in their order."""
+    recipe = Recipe(max_epochs=1, patience=1, batch_size=1024, learning_rate=1.0, precision=precision)
+    with determinism(deterministic):
+        return _score(copy.deepcopy(model).to(device), examples, recipe, device, None)[0]

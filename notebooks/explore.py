@@ -1,0 +1,116 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The beats, looked at
+#
+# Before anything is learnt from them, a look at the records of the MIT-BIH Arrhythmia Database [@moody2001]: which beats
+# there are, in which records, what they look like and how far apart they are.
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+max_beats = None
+max_records = None
+bootstrap = 200
+
+database = "mitdb"
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import aami, config
+from ecglib.data import beats, counts, sources
+from ecglib.report import figures, tables, words
+
+parameters = config.from_notebook(globals(), "explore")
+source = sources.get(parameters.database)
+kachuee = beats.load(source, "kachuee")
+centred = beats.load(source, "centred")
+Markdown(words.source(source, kachuee))
+
+# %% [markdown]
+# ## How many, of which class
+#
+# Nearly all beats are normal. The rare classes are what a classifier is judged by, and what it has least of.
+
+# %%
+#| label: tbl-counts
+#| tbl-cap: Annotated beats by AAMI class, in the two halves of the inter-patient protocol and in all records
+Markdown(tables.counts(counts.by_set(source)))
+
+# %%
+#| label: fig-balance
+#| fig-cap: Class balance in both halves (logarithmic scale)
+figures.class_balance({name: row for name, row in counts.by_set(source).items() if name != "all"})
+
+# %% [markdown]
+# ## Where the rare beats are
+#
+# Rare classes come from a few records. Holding records apart therefore tests on patients whose ectopic beats may look
+# like none of the training set's; dividing the beats at random does not.
+
+# %%
+#| label: fig-records
+#| fig-cap: Annotated beats of each record by class
+figures.beats_per_record(counts.by_record(source))
+
+# %%
+Markdown(words.concentration(counts.by_record(source)))
+
+# %% [markdown]
+# ## What a network is given
+#
+# The `kachuee` cut starts at the R peak and runs on to the next beat; its amplitude is scaled away [@kachuee2018].
+
+# %%
+#| label: fig-kachuee
+#| fig-cap: Beats in the kachuee cut, by class; the mean of each class drawn thick
+figures.example_beats(kachuee.signals, kachuee.labels, aami.CLASSES, beats.RATE, unit="0..1", lead_names=["MLII"])
+
+# %%
+#| label: tbl-cut
+#| tbl-cap: Beats that the kachuee cut gives, beside the published Kaggle set that it rebuilds
+Markdown(tables.cut_counts(kachuee, counts.KAGGLE))
+
+# %% [markdown]
+# The `centred` cut keeps the amplitude and looks back to the previous beat.
+
+# %%
+#| label: fig-centred
+#| fig-cap: Beats in the centred cut, by class; the R peak lies at zero
+figures.example_beats(
+    centred.signals, centred.labels, aami.CLASSES, beats.RATE, lead_names=["MLII"], r_peak=beats.BEFORE
+)
+
+# %% [markdown]
+# ## Rhythm
+#
+# A supraventricular ectopic beat often looks normal and gives itself away by coming early.
+
+# %%
+#| label: fig-rr
+#| fig-cap: Interval to the previous beat, by class
+figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name in enumerate(aami.CLASSES)})
+
+# %% [markdown]
+# ## On paper
+
+# %%
+#| label: fig-strip
+#| fig-cap: Ten seconds of a record with beats of several classes, with the annotations of the cardiologists
+figures.record_strip(**counts.busiest_strip(source, seconds=10))

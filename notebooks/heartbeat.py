@@ -1,0 +1,141 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One heartbeat experiment
+#
+# A network learns to put single heartbeats into the five classes of AAMI EC57, under one protocol and with one answer to
+# the class imbalance. The parameters below say which. @sec-methods tells how beats are cut, how the sets are divided and
+# how every choice is made on validation data.
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+max_beats = None
+max_records = None
+bootstrap = 200
+
+database = "mitdb"
+protocol = "intra"
+cut = "kachuee"
+leads = ["MLII"]
+validation_fraction = 0.1
+test = True
+
+model = "cnet"
+model_options = {}
+
+imbalance = "none"
+weight_exponent = 1.0
+smote_neighbours = 5
+
+batch_size = 256
+learning_rate = 0.003
+schedule = "one-cycle"
+weight_decay = 0.01
+label_smoothing = 0.0
+gradient_clip = 1.0
+ema = None
+refit = False
+
+device = "auto"
+precision = "auto"
+deterministic = False
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config, experiment as experiments
+from ecglib.report import figures, tables, words
+
+parameters = config.from_notebook(globals(), "heartbeat")
+
+# %% [markdown]
+# ## The run
+#
+# The run is looked up by its key and trained only if it isn't there. A key is made of everything that can change the
+# weights; @sec-design says what that is.
+
+# %%
+run = experiments.run(parameters)
+Markdown(words.provenance(run.record))
+
+# %% [markdown]
+# ## Result
+#
+# The reference result is the one that the project stands for: the full profile on the real records, committed with the
+# code. Beside it stands the run that made this page. Intervals come from resampling whole records.
+
+# %%
+#| label: tbl-result
+#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, 95 % interval by records)
+Markdown(tables.beside(run.reference(), run.record))
+
+# %%
+Markdown(words.result(run.record))
+
+# %% [markdown]
+# ## By class
+#
+# Each class against the rest: sensitivity (Se), positive predictivity (+P), F1 and specificity.
+
+# %%
+#| label: tbl-classes
+#| tbl-cap: Each class against the rest, on the test set
+Markdown(tables.per_class(run.record, run.reference()))
+
+# %%
+Markdown(words.classes(run.record))
+
+# %%
+#| label: fig-confusion
+#| fig-cap: Confusion matrix of this run, counts over all seeds and rates by true class
+figures.confusion(run.record)
+
+# %% [markdown]
+# ## Ectopic beats by the rules of EC57
+#
+# EC57 scores ventricular (VEB) and supraventricular (SVEB) detection with rules of its own: a fusion or unknown beat
+# taken for a ventricular one is no error.
+
+# %%
+#| label: tbl-ec57
+#| tbl-cap: VEB and SVEB detection as EC57 scores it
+Markdown(tables.ec57(run.record))
+
+# %% [markdown]
+# ## Training
+#
+# The epoch is the one with the best validation macro-F1; the test set has no part in the choice.
+
+# %%
+#| label: fig-curves
+#| fig-cap: Loss and validation macro-F1 by epoch; the ring marks the chosen epoch
+figures.learning_curves(run.record)
+
+# %% [markdown]
+# ## What the numbers rest on
+
+# %%
+#| label: tbl-circumstances
+#| tbl-cap: Data, seeds, machine and versions of this run
+Markdown(tables.circumstances(run.record))
+
+# %%
+#| label: tbl-parameters
+#| tbl-cap: Parameters of this run
+Markdown(tables.parameters(run.record))

@@ -1,0 +1,124 @@
+"""A result record whose metrics follow from its random confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecglib.aami import CLASSES
+from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
+
+_BEATS = (18_118, 556, 1_447, 161, 1_608)
+
+
+def example_record(
+    experiment: str = "heartbeat/baseline",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    profile: str = "full",
+    protocol: str = "intra",
+    synthetic: bool = False,
+    epochs: int = 6,
+    key: str = "a1b2c3d4e5f6",
+    evaluation: str = "e0",
+    draw: int = 0,
+) -> Record:
+    """Build a record of `experiment`; `draw` seeds the random confusion matrices and learning curves."""
+    rng = np.random.default_rng(draw)
+    matrices = [_matrix(rng) for _ in seeds]
+    scores = [_one_against_rest(matrix) for matrix in matrices]
+    per_class = {
+        name: {metric: _interval([score[metric][k] for score in scores]) for metric in scores[0]}
+        for k, name in enumerate(CLASSES)
+    }
+    metrics = {
+        "macro_f1": _interval([score["f1"].mean() for score in scores]),
+        "macro_recall": _interval([score["se"].mean() for score in scores]),
+        "accuracy": _interval([matrix.trace() / matrix.sum() for matrix in matrices]),
+    }
+    inter: dict[str, Any] = {}
+    if protocol == "inter":
+        metrics["macro_f1_nsv"] = _interval([score["f1"][:3].mean() for score in scores])
+        ectopy = {"VEB": _ectopy(per_class["V"]), "SVEB": _ectopy(per_class["S"])}
+        without = {"metrics": _dumped(metrics), "ec57": {name: _dumped(one) for name, one in ectopy.items()}}
+        inter = {"ec57": ectopy, "without_202": without}
+    counts = {name: int(n) for name, n in zip(CLASSES, matrices[0].sum(axis=1), strict=True)}
+    return Record(
+        experiment=experiment,
+        title=experiment.split("/")[1].replace("-", " ").capitalize(),
+        key=key,
+        profile=profile,
+        task="multiclass",
+        data=DataCard(
+            name="mitdb", synthetic=synthetic, fingerprint="0123456789abcdef" * 4, n_train=78_778, n_val=8_754,
+            n_test=sum(counts.values()), test_indices_sha256="f" * 64, left_out={"no next beat": 48},
+            class_counts={"train": {k: 4 * n for k, n in counts.items()}, "val": counts, "test": counts},
+        ),
+        parameters={"model": "cnet", "protocol": protocol, "cut": "kachuee", "imbalance": "none", "refit": False,
+                    "learning_rate": 0.001, "ema": None},
+        overridden=["learning_rate"],
+        seeds=list(seeds),
+        classes=list(CLASSES),
+        selection="macro_f1",
+        metrics=metrics,
+        per_class=per_class,
+        **inter,
+        intervals=Resampling(unit="record", n=1000),
+        confusion=[matrix.astype(int).tolist() for matrix in matrices],
+        training=[_training(rng, seed, epochs) for seed in seeds],
+        n_parameters=53_957,
+        train_seconds=150.0,
+        hardware="2 cores",
+        versions={"torch": "2.13.0"},
+        precision="float32",
+        commit="c0ffee" * 6,
+        created="2025-01-02T03:04:05+00:00",
+        evaluation=evaluation,
+    )
+
+
+def _matrix(rng: np.random.Generator) -> NDArray[np.float64]:
+    rows = []
+    for k, n in enumerate(_BEATS):
+        chance = rng.dirichlet(np.where(np.arange(len(_BEATS)) == k, 40.0, 0.6))
+        rows.append(rng.multinomial(n, chance))
+    return np.array(rows, dtype=float)
+
+
+def _one_against_rest(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    hits, true, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    return {
+        "se": hits / true,
+        "ppv": hits / predicted,
+        "f1": 2 * hits / (true + predicted),
+        "specificity": (matrix.sum() - true - predicted + hits) / (matrix.sum() - true),
+    }
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    mean = float(np.mean(values))
+    return Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=[float(v) for v in values])
+
+
+def _ectopy(scores: dict[str, Interval]) -> dict[str, Interval]:
+    return {"se": scores["se"], "ppv": scores["ppv"], "fpr": Interval(mean=0.012, low=0.01, high=0.02),
+            "f1": scores["f1"]}
+
+
+def _dumped(scores: dict[str, Interval]) -> dict[str, Any]:
+    return {name: value.model_dump() for name, value in scores.items()}
+
+
+def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:
+    decay = np.exp(-np.arange(epochs) / 3)
+    loss, metric = 0.1 + 0.6 * decay, 0.93 - 0.4 * decay + rng.normal(0, 0.008, epochs)
+    history = [
+        Epoch(epoch=k + 1, train_loss=loss[k], val_loss=loss[k] + 0.02 + rng.normal(0, 0.01), val_metric=metric[k],
+              learning_rate=1e-3, seconds=9.0)
+        for k in range(epochs)
+    ]
+    return SeedRun(seed=seed, best_epoch=int(metric.argmax()) + 1, epochs_run=epochs, stopped_early=False,
+                   history=history)

@@ -1,0 +1,217 @@
+"""The preview book: hidden cells, numbers, references and links, and the same as Quarto where Quarto is."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ecglib.errors import UserError
+from ecglib.report import chapters, preview
+
+PAGES = ("index", "book/data", "book/methods", "book/notes", "book/references",
+         "book/experiments/heartbeat/baseline", "book/experiments/heartbeat/weighted")  # fmt: skip
+
+
+@dataclass
+class Seen(HTMLParser):
+    """What a reader sees in <main> of either renderer's page: captions of numbered floats by id, headings, links."""
+
+    page: str
+    captions: dict[str, str] = field(default_factory=dict)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    headings: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    _open: list[tuple[str, str, int]] = field(default_factory=list)
+    _id: str = ""
+    _depth: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        self._depth += tag == "main"
+        if not self._depth:
+            return
+        if re.match(r"(fig|tbl)-[^ ]+$", values.get("id", "")) and "caption-" not in values["id"]:
+            self._id = values["id"]
+        if tag in {"figcaption", "a", "h1", "h2", "h3"}:
+            self._open.append((tag, values.get("href", ""), len(self.text)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= tag == "main"
+        if self._open and self._open[-1][0] == tag:
+            _, href, start = self._open.pop()
+            text = " ".join(self.text[start:].split())
+            if tag == "figcaption":
+                if self._id:
+                    self.captions[self._id] = text
+                self._id = ""
+            elif tag != "a":
+                self.headings.append((tag, text))
+            elif href and not href.startswith(("#cb", "#fn")):
+                self.links.append((self.resolved(href), text))
+
+    def handle_data(self, data: str) -> None:
+        if self._depth:
+            self.text += data
+
+    def resolved(self, href: str) -> str:
+        if "://" in href:
+            return href
+        path, _, fragment = href.partition("#")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(self.page), path)) if path else self.page
+        return f"{path}#{fragment}" if fragment else path
+
+
+def seen(output: Path, page: str) -> Seen:
+    parser = Seen(f"{page}.html")
+    text = (output / f"{page}.html").read_text(encoding="utf-8")
+    # Chrome that each renderer has in its own way: breadcrumbs, and previous and next chapter.
+    parser.feed(re.sub(r"<nav .*?</nav>", "", text, flags=re.DOTALL))
+    return parser
+
+
+def test_every_chapter_is_a_page_that_says_it_is_a_preview(rendered_book: Path) -> None:
+    found = {str(path.relative_to(rendered_book).with_suffix("")) for path in rendered_book.rglob("*.html")}
+    assert found == set(PAGES)
+    for page in PAGES:
+        assert preview.NOTE in (rendered_book / f"{page}.html").read_text(encoding="utf-8")
+
+
+def test_captions_are_numbered_by_chapter(rendered_book: Path) -> None:
+    assert seen(rendered_book, "index").captions == {"tbl-headline": "Table 1: The headline, from one place"}
+    assert seen(rendered_book, "book/methods").captions == {
+        "fig-beat": "Figure 2.1: A beat, drawn", "fig-second": "Figure 2.2: The second figure, in a div",
+    }  # fmt: skip
+    assert seen(rendered_book, "book/experiments/heartbeat/weighted").captions == {
+        "fig-heartbeat-weighted-curves": "Figure 4.1: Loss: the training part",
+        "tbl-heartbeat-weighted-scores": "Table 4.1: Scores per class",
+        "fig-heartbeat-weighted-beat": "Figure 4.2: A beat after Moody and Mark (2001)",
+    }
+
+
+def test_sections_are_numbered(rendered_book: Path) -> None:
+    assert seen(rendered_book, "book/methods").headings == [
+        ("h1", "2 Methods"), ("h2", "2.1 The network"), ("h2", "2.2 The loss"), ("h3", "2.2.1 In detail"),
+        ("h3", "Unnumbered"),
+    ]  # fmt: skip
+
+
+def test_references_reach_over_the_book(rendered_book: Path) -> None:
+    index, notes = seen(rendered_book, "index").links, seen(rendered_book, "book/notes").links
+    assert ("book/experiments/heartbeat/baseline.html", "3 Baseline") in index
+    assert ("book/experiments/heartbeat/baseline.html#tbl-heartbeat-baseline-scores", "Table 3.1") in index
+    assert ("book/methods.html#sec-detail", "Section 2.2.1") in notes
+    assert ("book/experiments/heartbeat/weighted.html#fig-heartbeat-weighted-beat", "Figure 4.2") in notes
+
+
+def test_links_between_chapters_lead_to_pages(rendered_book: Path) -> None:
+    links = seen(rendered_book, "book/methods").links
+    assert ("book/data.html#sec-records", "the records") in links
+    assert ("book/experiments/heartbeat/baseline.html", "an experiment") in links
+    assert (rendered_book / "book" / "results" / "heartbeat" / "baseline.json").is_file()
+
+
+def test_citations_link_to_the_references_chapter(rendered_book: Path) -> None:
+    targets = [target for target, _ in seen(rendered_book, "book/methods").links]
+    assert "book/references.html#ref-kachuee2018" in targets
+    text = (rendered_book / "book" / "references.html").read_text(encoding="utf-8")
+    assert re.findall(r'id="ref-(\w+)"', text) == ["dechazal2004", "kachuee2018", "moody2001"]
+
+
+def test_hidden_cells_and_option_lines_are_not_shown(rendered_book: Path) -> None:
+    text = (rendered_book / "book/experiments/heartbeat/baseline.html").read_text(encoding="utf-8")
+    for hidden in ("injected", "parameters", "removed", "hidden output", "hidden_code", "#|", "label:", "papermill"):
+        assert hidden not in text
+    assert text.count("<details class=\"code\">") == 3
+
+
+def test_figures_of_a_notebook_are_files(rendered_book: Path) -> None:
+    folder = rendered_book / "book/experiments/heartbeat/baseline_files"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fig-heartbeat-baseline-beat-1.svg", "fig-heartbeat-baseline-curves-1.png",
+    ]  # fmt: skip
+    assert 'alt="Two curves"' in folder.with_name("baseline.html").read_text(encoding="utf-8")
+
+
+def test_shortcodes_are_filled_in_and_callouts_titled(rendered_book: Path) -> None:
+    index, data = seen(rendered_book, "index").text, seen(rendered_book, "book/data").text
+    assert "The macro-F1 of the baseline is 0.914 over 109 494 beats" in index
+    assert "0.914 stays code" in index
+    assert "{{< var a.b >}} is not" in index
+    assert "Mind the leads" in data
+    assert ("h2", "Two patients, one name") not in seen(rendered_book, "book/data").headings
+
+
+def test_a_render_replaces_the_folder_as_a_whole(fixture_book: Path) -> None:
+    stale = fixture_book / "_book" / "stale.html"
+    stale.parent.mkdir()
+    stale.touch()
+    assert preview.render(fixture_book, stale.parent).is_file()
+    assert not stale.exists()
+    assert not list(fixture_book.glob("*.tmp"))
+
+
+def test_a_missing_chapter_leaves_the_old_book(fixture_book: Path) -> None:
+    old = fixture_book / "_book" / "index.html"
+    old.parent.mkdir()
+    old.touch()
+    (fixture_book / "book" / "notes.qmd").unlink()
+    with pytest.raises(UserError, match=r"notes\.qmd: no such file"):
+        preview.render(fixture_book, old.parent)
+    assert old.is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("book/data.qmd", "{{< include nowhere.md >}}", "include nowhere.md"),
+        ("book/data.qmd", "---\ntitle: [\n---\n", "not readable as YAML"),
+        ("book/experiments/heartbeat/baseline.ipynb", "{", "not readable as a notebook"),
+        ("book/experiments/heartbeat/baseline.ipynb", "{}", "no cells"),
+        ("_quarto.yml", "book: {title: x}", "no `book: chapters:` list"),
+    ],
+)
+def test_a_broken_source_is_named(fixture_book: Path, file: str, content: str, message: str) -> None:
+    (fixture_book / file).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        preview.render(fixture_book, fixture_book / "_book")
+    assert Path(file).name in str(caught.value)
+    assert not (fixture_book / "_book").exists()
+
+
+def test_metadata_files_add_chapters(fixture_book: Path) -> None:
+    (fixture_book / "_quarto.yml").write_text("book: {chapters: [index.qmd]}\nmetadata-files: [more.yml, none.yml]\n")
+    (fixture_book / "more.yml").write_text("book: {chapters: [index.qmd, {part: P, chapters: [book/data.qmd]}]}\n")
+    assert chapters.listed(fixture_book) == [
+        chapters.Chapter("index.qmd"), chapters.Chapter("book/data.qmd", part="P"),
+    ]  # fmt: skip
+
+
+def wording(target: str, text: str) -> tuple[str, str]:
+    """A link to compare; how many authors a citation names depends on the style that each Pandoc brings along."""
+    return target, "" if "#ref-" in target else text
+
+
+@pytest.mark.quarto
+@pytest.mark.skipif(shutil.which("quarto") is None, reason="quarto is not on PATH")
+def test_numbers_and_links_are_those_of_quarto(fixture_book: Path) -> None:
+    quarto = fixture_book / "_book"
+    subprocess.run(["quarto", "render", "--to", "html"], cwd=fixture_book, check=True, capture_output=True, timeout=300)
+    pandoc = preview.render(fixture_book, fixture_book / "_preview").parent
+    links = 0
+    for page in PAGES:
+        ours, theirs = seen(pandoc, page), seen(quarto, page)
+        assert ours.captions == theirs.captions, page
+        assert [h for h in ours.headings if h[0] != "h1"] == [h for h in theirs.headings if h[0] != "h1"], page
+        assert [wording(*link) for link in ours.links] == [wording(*link) for link in theirs.links], page
+        links += len(ours.links)
+    assert links > 40

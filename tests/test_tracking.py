@@ -1,0 +1,200 @@
+"""Runs in MLflow: logged once and whole, by several processes at once, and never at the cost of a hanging server."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecglib import results, tracking
+from ecglib.errors import UserError
+from ecglib.results import Record
+from tests.report.example import example_record
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOG_ONE = """
+import sys
+from pathlib import Path
+from ecglib import results, tracking
+for folder in map(Path, sys.argv[1:]):
+    tracking.log(results.load(folder / "record.json"), folder)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, in a folder whose name needs quoting in an address."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    (folder / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def finished(root: Path, record: Record) -> Path:
+    """The folder of a finished run of this record."""
+    folder = root / "runs" / record.key
+    record.save(folder / "record.json")
+    for seed in record.seeds:
+        (folder / f"weights-seed{seed}.safetensors").write_bytes(b"weights of seed %d" % seed)
+    return folder
+
+
+def client_of(root: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+
+
+def test_four_processes_fill_an_empty_store(root: Path) -> None:
+    folders = [finished(root, example_record(f"heartbeat/e{k}", key=f"key{k}", draw=k, epochs=2)) for k in range(5)]
+    shares = [folders[:2], folders[2:3], folders[3:4], folders[4:]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOG_ONE, *map(str, share)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=root,
+        )
+        for share in shares
+    ]
+    printed = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, printed
+    assert "".join(printed) == "", "logging is silent"
+    assert tracking.count() == 5
+    assert len({tracking.find(f"key{k}") for k in range(5)} - {None}) == 5
+
+
+def test_one_run_whole_once_and_replaced(root: Path) -> None:
+    assert (tracking.count(), tracking.find("a1b2c3d4e5f6")) == (0, None)
+    assert not (root / "mlflow.db").exists(), "asking makes no store"
+
+    record = example_record(epochs=400, protocol="inter")
+    folder = finished(root, record)
+    run_id = tracking.log(record, folder)
+    _is_whole(root, record, run_id)
+
+    assert tracking.log(record, folder) == run_id
+    assert tracking.count() == 1
+
+    client_of(root).create_run(client_of(root).get_run(run_id).info.experiment_id, tags={"key": record.key})
+    assert tracking.count() == 2, "a second run, as a killed process would leave it"
+    again = record.model_copy(update={"evaluation": "e1"})
+    replaced = tracking.log(again, folder)
+    assert (tracking.count(), tracking.find(record.key)) == (1, replaced)
+    assert replaced != run_id
+    assert [one.name for one in (root / "mlartifacts").iterdir()] == [replaced]
+
+
+def _is_whole(root: Path, record: Record, run_id: str) -> None:
+    """Everything a finished run should hold is there, the history across MLflow's limit of 1000 metrics a call."""
+    client = client_of(root)
+    run = client.get_run(run_id)
+    assert run.info.run_name == "baseline"
+    assert run.info.status == "FINISHED"
+    assert client.get_experiment(run.info.experiment_id).name == "heartbeat"
+    assert run.data.params == {key: str(value) for key, value in record.parameters.items()}
+    tags = {"key": record.key, "profile": "full", "synthetic": "false", "commit": record.commit,
+            "hardware": record.hardware, "precision": "float32", "experiment": "heartbeat/baseline"}
+    assert tags.items() <= run.data.tags.items()
+    for seed in record.training:
+        history = client.get_metric_history(run_id, f"seed{seed.seed}/val_metric")
+        assert [(one.step, one.value) for one in history] == [(e.epoch, e.val_metric) for e in seed.history]
+    assert run.data.metrics["macro_f1_low"] == record.metrics["macro_f1"].low
+    assert run.data.metrics["class/S/ppv"] == record.per_class["S"]["ppv"].mean
+    assert run.data.metrics["ec57/VEB/fpr_high"] == record.ec57["VEB"]["fpr"].high
+
+    kept = root / "mlartifacts" / run_id / "artifacts"
+    assert sorted(one.name for one in kept.iterdir()) == [
+        "classification-report.txt", "confusion.png", "learning-curves.png", "record.json", "report.md", "weights",
+    ]
+    assert results.load(kept / "record.json") == record
+    for picture in ("confusion.png", "learning-curves.png"):
+        assert (kept / picture).read_bytes().startswith(b"\x89PNG")
+    assert "| N " in (kept / "report.md").read_text(encoding="utf-8")
+    for seed in (0, 1, 2):
+        assert (kept / "weights" / f"weights-seed{seed}.safetensors").read_bytes() == b"weights of seed %d" % seed
+
+
+@pytest.fixture
+def deaf_server() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield f"http://someone:secret@127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_deaf_server_fails_in_time(root: Path, deaf_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking._SERVER_SECONDS <= 15, "20 s in all, the import of mlflow among them"
+    monkeypatch.setattr(tracking, "_SERVER_SECONDS", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", deaf_server)
+    record = example_record()
+    began = time.monotonic()
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as caught:
+        tracking.log(record, finished(root, record))
+    assert time.monotonic() - began < 6
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "./mlruns", "no-such-scheme://x"])
+def test_an_unusable_address_is_a_user_error(root: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
+        tracking.count()
+
+
+def test_a_broken_store_is_a_user_error(root: Path) -> None:
+    (root / "mlflow.db").write_text("no database " * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db"):
+        tracking.count()
+
+
+def test_a_record_without_a_key_is_refused(root: Path) -> None:
+    with pytest.raises(ValueError, match="key"):
+        tracking.log(example_record(key=""), root)
+
+
+def test_the_pages_open_on_loopback_and_the_server_takes_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = example_record(epochs=2)
+    run_id = tracking.log(record, finished(root, record))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = tracking.ui_command(port)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root) as server:
+        try:
+            _wait_for(f"{address}/health", server)
+            with urllib.request.urlopen(f"{address}/get-artifact?run_id={run_id}&path=record.json", timeout=20) as page:
+                assert Record.model_validate_json(page.read()) == record
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+            other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
+            assert tracking.log(other, finished(root, other)) == tracking.find("otherkey")
+            assert tracking.count() == 2
+            with pytest.raises(UserError, match=address):
+                tracking.ui_command(port)
+        finally:
+            server.terminate()
+    assert sorted(one.name for one in root.iterdir()) == [
+        "_quarto.yml", "mlartifacts", "mlflow.db", "mlflow.db.lock", "runs",
+    ]
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail("the server did not start")
