@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Heartbeat classification that rebuilds its own results book.
 
-An *experiment* is a file `params/<notebook>/<experiment>.yaml`. Running it executes its notebook, which trains and tests
-a network (or finds the run that did), and makes its page of the book.
+An *experiment* is a file `params/<notebook>/<experiment>.yaml`. Running it executes its notebook, which trains and
+tests a network (or finds the run that did), and makes its page of the book.
 
 - `ecglib run heartbeat/baseline`: one experiment, quick profile
 - `ecglib run --all --missing --profile full -j 2`: the reference results that are not there yet
@@ -44,7 +45,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Databases: which are here, fe
 app.add_typer(data_app, name="data")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Profile = Annotated[str, typer.Option(help="How much is run: smoke (seconds), quick (minutes), full (reference results).")]
+Profile = Annotated[
+    str, typer.Option(help="How much is run: smoke (seconds), quick (minutes), full (reference results).")
+]
 
 
 def main() -> None:
@@ -84,12 +87,18 @@ def run(
     experiments: Annotated[list[str] | None, typer.Argument(help="Such as `heartbeat/baseline`.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every experiment.")] = False,
     profile: Profile = "quick",
-    seed: Annotated[list[int] | None, typer.Option(help="Seeds in the place of the profile's; may be repeated.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seeds in the place of the profile's; may be repeated.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="KEY VALUE", help="Override a parameter; may be repeated.")
     ] = None,
-    missing: Annotated[bool, typer.Option("--missing", help="Only those without a result (full: a reference).")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Only those whose result no longer fits code or data.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only those without a result (full: a reference).")
+    ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only those whose result no longer fits code or data.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again even if the run is there.")] = False,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at once; they share the processor evenly.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for the executed notebooks instead of the book's.")] = None,
@@ -107,7 +116,9 @@ def run(
     if seed:
         overrides["seeds"] = list(seed)
     names = config.experiments() if all_ else experiments or []
-    chosen = [config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names]
+    chosen = [
+        config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names
+    ]
     if missing or stale:
         chosen = [p for p in chosen if (missing and _is_missing(p)) or (stale and _is_stale(p))]
     if not chosen:
@@ -225,7 +236,8 @@ def _data(fetch: bool) -> None:
     """Find, fetch or make the records."""
     from ecglib.data import sources
 
-    if sources.find("mitdb") is None and fetch:
+    state = next(row.state for row in sources.status() if row.name == "mitdb")
+    if state != "present" and fetch:
         print("fetching mitdb from PhysioNet …", flush=True)
         try:
             sources.fetch("mitdb")
@@ -247,6 +259,15 @@ def _check() -> None:
         print(f"error: {len(problems)} fault{'s' if len(problems) > 1 else ''} in the book", file=sys.stderr)
         raise SystemExit(2)
     print("the book is sound" + ("" if output.is_dir() else " (not rendered yet, so its links were not looked at)"))
+
+
+@app.command(hidden=True)
+def mlflow(port: int = 5000) -> None:
+    """MLflow's pages of all runs, on this machine only."""
+    from ecglib import tracking
+
+    command = tracking.ui_command(port)
+    os.execvp(command[0], command)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def install() -> None:
 
 def main() -> int:
     """Set up `.venv` if it isn't ready; waits for another process that is at it."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this runs with whatever Python the system has)
         found = ".".join(map(str, sys.version_info[:2]))
         print(f"error: python3 is {found}; expected 3.11 or newer; try make PYTHON=python3.12", file=sys.stderr)
         return 2

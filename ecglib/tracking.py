@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
+EXPLORATION: Final = "exploration"
+"""MLflow experiment of the runs of no parameters file, as JupyterLab makes them."""
 _LOCK_SECONDS: Final = 300
 _SERVER_SECONDS: Final = 12
 _BATCH: Final = {"metrics": 1000, "params": 100}
@@ -74,9 +76,11 @@ def log(record: Record, folder: Path) -> str:
     """
     if not record.key:
         raise ValueError(f"{record.experiment}: a record without a key can't be found again")
+    import ecglib.report.figures  # noqa: F401  # slow, so not while others wait for the lock
+
     with _store() as store:
-        experiment = store.experiment(record.experiment.split("/")[0])
-        earlier = store.runs(record.key, experiment)
+        experiment = store.experiment(record.experiment.split("/")[0] or EXPLORATION)
+        earlier = store.runs(record.key)
         for run in earlier:
             if run.info.status == "FINISHED" and run.data.tags.get("evaluation") == record.evaluation:
                 return str(run.info.run_id)
@@ -128,7 +132,9 @@ def ui_command(port: int = 5000) -> list[str]:
     database = _database()
     if database is None:
         raise UserError(
-            "MLFLOW_TRACKING_URI", f"runs are on {_shown(_server())}", "the embedded store",
+            "MLFLOW_TRACKING_URI",
+            f"runs are on {_shown(_server())}",
+            "the embedded store",
             "open that address in a browser",
         )
     with _store():
@@ -155,7 +161,9 @@ class _Store:
             return str(self.client.create_experiment(name, artifact_location=location))
         if location is not None and found.artifact_location != location:
             raise UserError(
-                self.artifacts or "", f"the store keeps artifacts of {name} in {found.artifact_location}", location,
+                self.artifacts or "",
+                f"the store keeps artifacts of {name} in {found.artifact_location}",
+                location,
                 "the project was moved: move it back, or remove mlflow.db and log anew",
             )
         if found.lifecycle_stage == "deleted":
@@ -226,7 +234,7 @@ def _create(database: Path) -> None:
     unfinished.unlink(missing_ok=True)
     event.listen(Engine, "connect", hasten)
     try:
-        store = SqlAlchemyStore(_sqlite(unfinished), _artifacts(database).as_uri())  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(_sqlite(unfinished), _artifacts(database).as_uri())
         store.engine.dispose()
     finally:
         event.remove(Engine, "connect", hasten)
@@ -255,7 +263,9 @@ def _reach(uri: str) -> MlflowClient:
     result = answer[0] if answer else TimeoutError(f"no answer within {_SERVER_SECONDS} s")
     if isinstance(result, BaseException):
         raise UserError(
-            "MLFLOW_TRACKING_URI", f"{_shown(uri)} can't be used ({_first_line(result)})", "a running MLflow server",
+            "MLFLOW_TRACKING_URI",
+            f"{_shown(uri)} can't be used ({_first_line(result)})",
+            "a running MLflow server",
             "start it, or unset the variable to use the embedded store",
         )
     return result
@@ -359,7 +369,9 @@ def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | Non
     flat: dict[str, float | None] = {}
     for key, value in metrics.items():
         flat |= {
-            f"{prefix}{key}": value.mean, f"{prefix}{key}_low": value.low, f"{prefix}{key}_high": value.high,
+            f"{prefix}{key}": value.mean,
+            f"{prefix}{key}_low": value.low,
+            f"{prefix}{key}_high": value.high,
         }
     return flat
 

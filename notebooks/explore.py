@@ -14,8 +14,8 @@
 # %% [markdown]
 # # The beats, looked at
 #
-# Before anything is learnt from them, a look at the records of the MIT-BIH Arrhythmia Database [@moody2001]: which beats
-# there are, in which records, what they look like and how far apart they are.
+# Before anything is learnt from them, a look at the records of the MIT-BIH Arrhythmia Database [@moody2001]: which
+# beats there are, in which records, what they look like and how far apart they are.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -56,7 +56,7 @@ Markdown(tables.counts(counts.by_set(source)))
 # %%
 #| label: fig-balance
 #| fig-cap: Class balance in both halves (logarithmic scale)
-figures.class_balance({name: row for name, row in counts.by_set(source).items() if name != "all"})
+figures.class_balance(counts.by_set(source, sums=False))
 
 # %% [markdown]
 # ## Where the rare beats are

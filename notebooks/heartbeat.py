@@ -14,9 +14,9 @@
 # %% [markdown]
 # # One heartbeat experiment
 #
-# A network learns to put single heartbeats into the five classes of AAMI EC57, under one protocol and with one answer to
-# the class imbalance. The parameters below say which. @sec-methods tells how beats are cut, how the sets are divided and
-# how every choice is made on validation data.
+# A network learns to put single heartbeats into the five classes of AAMI EC57, under one protocol and with one answer
+# to the class imbalance. The parameters below say which. @sec-methods tells how beats are cut, how the sets are divided
+# and how every choice is made on validation data.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -59,7 +59,8 @@ deterministic = False
 # %%
 from IPython.display import Markdown
 
-from ecglib import config, experiment as experiments
+from ecglib import config
+from ecglib import experiment as experiments
 from ecglib.report import figures, tables, words
 
 parameters = config.from_notebook(globals(), "heartbeat")
@@ -82,7 +83,7 @@ Markdown(words.provenance(run.record))
 
 # %%
 #| label: tbl-result
-#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, 95 % interval by records)
+#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, `95 %` interval by records)
 Markdown(tables.beside(run.reference(), run.record))
 
 # %%

@@ -30,14 +30,15 @@ def by_record(source: Source) -> pd.DataFrame:
     return table.fillna(0).astype(int)
 
 
-def by_set(source: Source) -> dict[str, dict[str, int]]:
-    """Annotated beats of DS1, DS2 and all records, by class and in all."""
+def by_set(source: Source, *, sums: bool = True) -> dict[str, dict[str, int]]:
+    """Annotated beats of DS1 and DS2 by class; with sums also of all records, and of all classes."""
     table = by_record(source)
-    sets = {"DS1": aami.DS1, "DS2": aami.DS2, "all": tuple(table.index)}
-    sums = {name: table.loc[table.index.isin(records)].sum() for name, records in sets.items()}
-    return {
-        name: {**{str(cls): int(n) for cls, n in row.items()}, "all": int(row.sum())} for name, row in sums.items()
-    }
+    sets = {"DS1": aami.DS1, "DS2": aami.DS2} | ({"all": tuple(table.index)} if sums else {})
+    counted = {}
+    for name, records in sets.items():
+        row = table.loc[table.index.isin(records)].sum()
+        counted[name] = {str(cls): int(n) for cls, n in row.items()} | ({"all": int(row.sum())} if sums else {})
+    return counted
 
 
 def busiest_strip(source: Source, seconds: float) -> dict[str, Any]:

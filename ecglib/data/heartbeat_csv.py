@@ -1,7 +1,7 @@
 """The Kaggle set `shayanfazeli/heartbeat`: beats as rows of a CSV, cut from mitdb and ptbdb by Kachuee et al. (2018).
 
-A row is 187 samples at 125 Hz from the R peak on, scaled to 0..1 and padded with zeros, then the label; there is no header
-line, no record and no patient.
+A row is 187 samples at 125 Hz from the R peak on, scaled to 0..1 and padded with zeros, then the label; there is no
+header line, no record and no patient.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
+import pyarrow
 import pyarrow.csv
 from numpy.typing import NDArray
 
@@ -47,8 +47,8 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
     Raises
     ------
     UserError
-        When the file is missing or empty, or a line has another width, text, NaN, a value outside 0..1 or a wrong label; it
-        names the lines, counted from 1.
+        When the file is missing or empty, or a line has another width, text, NaN, a value outside 0..1 or a wrong
+        label; it names the lines, counted from 1.
     """
     try:
         if path.stat().st_size == 0:
@@ -71,24 +71,17 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
 def _columns(path: Path, n_classes: int) -> list[NDArray[np.float32]]:
     """The file's 188 columns; any line that can't be read so is named."""
     names = [str(i) for i in range(N_SAMPLES + 1)]
-    wrong_width: list[tuple[int | None, int]] = []
-
-    def note(row: pa.csv.InvalidRow) -> str:
-        wrong_width.append((row.number, row.actual_columns))
-        return "skip"
-
-    types = dict.fromkeys(names, pa.float32())
     try:
-        table = pa.csv.read_csv(
+        table = pyarrow.csv.read_csv(
             path,
-            read_options=pa.csv.ReadOptions(column_names=names, use_threads=False),
-            parse_options=pa.csv.ParseOptions(invalid_row_handler=note, ignore_empty_lines=False),
-            convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
+            read_options=pyarrow.csv.ReadOptions(column_names=names),
+            parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pyarrow.float32()), null_values=[], strings_can_be_null=False
+            ),
         )
-    except pa.ArrowInvalid:
+    except pyarrow.ArrowException:
         raise _malformed(path, n_classes) from None
-    if wrong_width:
-        raise _malformed(path, n_classes)
     return [column.to_numpy() for column in table.columns]
 
 

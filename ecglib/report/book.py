@@ -88,8 +88,13 @@ def execute(
     try:
         with _environment(environment):
             papermill.execute_notebook(
-                notebook, unfinished, parameters=parameters.model_dump(), kernel_name="python3", progress_bar=False,
-                cwd=paths.root(), log_output=False,
+                notebook,
+                unfinished,
+                parameters=parameters.model_dump(),
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=paths.root(),
+                log_output=False,
             )
     except PapermillExecutionError as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
@@ -112,9 +117,9 @@ def _forget(parameters: SharedParameters) -> None:
 def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters) -> nbformat.NotebookNode:
     """Make an executed notebook a page of the book.
 
-    The experiment's title replaces the notebook's, labels get the experiment's name in front (one notebook makes several
-    pages, and labels are unique over the book), the cells with parameters are hidden (papermill's injected cell does not
-    inherit the tags of the one before it), and time stamps and paths of this machine go.
+    The experiment's title replaces the notebook's, labels get the experiment's name in front (one notebook makes
+    several pages, and labels are unique over the book), the cells with parameters are hidden (papermill's injected cell
+    does not inherit the tags of the one before it), and time stamps and paths of this machine go.
     """
     name = parameters.experiment
     notebook = nbformat.from_dict(notebook)
@@ -194,7 +199,9 @@ def placeholder(experiment: str) -> nbformat.NotebookNode:
             f"{tables.circumstances(reference)}\n\n: What it rests on {{#tbl-{prefix}-circumstances}}",
         ]
     cells = [nbformat.v4.new_markdown_cell(part, id=f"{prefix}-{i}") for i, part in enumerate(parts)]
-    return nbformat.v4.new_notebook(cells=cells, metadata={"ecglib": {"experiment": experiment, "placeholder": True}})
+    metadata = {"ecglib": {"experiment": experiment, "placeholder": True}}
+    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    return notebook
 
 
 def prepare() -> None:
@@ -239,8 +246,12 @@ def render() -> tuple[Path, str]:
     if quarto is None:
         return preview.render(paths.root(), output), "pandoc"
     done = subprocess.run(
-        [quarto, "render", str(paths.root())], env={**os.environ, "QUARTO_PYTHON": sys.executable},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        [quarto, "render", str(paths.root())],
+        env={**os.environ, "QUARTO_PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))

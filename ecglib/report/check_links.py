@@ -1,37 +1,51 @@
-"""Dead links in a rendered book, whichever renderer made it."""
+"""Dead links and unresolved references in a rendered book, whichever renderer made it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ecglib.report.problem import Problem, relative
 
+# What the renderers leave in the text for a name that they don't know; Quarto also marks it by a class.
+UNRESOLVED: Final = re.compile(r"\?(?:@|var:)[\w.-]+")
+
 
 class _Page(HTMLParser):
-    """The ids of one page, and what it points to."""
+    """The ids of one page, what it points to, and what was left unresolved, with lines."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.targets: list[tuple[int, str]] = []
+        self.unresolved: list[tuple[int, str]] = []
+        self._marked = False
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for key, value in attrs:
-            if value and (key == "id" or (key == "name" and tag == "a")):
-                self.ids.add(value)
-            elif value and key in {"href", "src"}:
-                self.targets.append((self.getpos()[0], value))
+        values = {key: value for key, value in attrs if value}
+        self.ids |= {values[key] for key in ("id", "name") if key in values and (key == "id" or tag == "a")}
+        self.targets += [(self.getpos()[0], values[key]) for key in ("href", "src") if key in values]
+        self._marked = "quarto-unresolved-ref" in values.get("class", "")
+
+    def handle_data(self, data: str) -> None:
+        found = [data.strip()] if self._marked else UNRESOLVED.findall(data)
+        self.unresolved += [(self.getpos()[0], name) for name in found if self.cdata_elem is None]
+        self._marked = False
 
 
 def check_links(root: Path, output: Path) -> Iterator[Problem]:
-    """Every relative `href` and `src` under `output` whose file or `#fragment` does not exist."""
-    pages = {file: _Page(file) for file in sorted(output.resolve().rglob("*.html"))}
+    """Every relative `href` and `src` under `output` whose file or `#fragment` does not exist, and unresolved names."""
+    output = output.resolve()
+    pages = {file: _Page(file) for file in sorted(output.rglob("*.html"))}
     for file, page in pages.items():
-        shown = relative(output / file.relative_to(output.resolve()), root)
+        shown = relative(file, root.resolve())
+        for line, name in page.unresolved:
+            yield Problem(shown, line, f"unresolved {name}: no section, figure, table or variable has this name")
         for line, target in page.targets:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:

@@ -25,9 +25,7 @@ BRACES: Final = re.compile(r"\{[^{}\n]*\}")
 ATTRIBUTE: Final = re.compile(r"""[.#]?[\w-]+(?:=(?:"[^"]*"|'[^']*'|[^\s}]+))?|=\w+|-""")
 
 FENCE: Final = re.compile(r"^[ \t]*:{3,}[ \t]*(?P<rest>.*?)[ \t]*:*$", re.M)
-IMAGE: Final = re.compile(
-    r"!\[(?:[^\[\]]|\[[^\[\]]*\])*\]\([^()\s]*(?:\s+\"[^\"\n]*\")?\)(?P<attributes>\{[^{}]*\})"
-)
+IMAGE: Final = re.compile(r"!\[(?:[^\[\]]|\[[^\[\]]*\])*\]\([^()\s]*(?:\s+\"[^\"\n]*\")?\)(?P<attributes>\{[^{}]*\})")
 CAPTION: Final = re.compile(r"^(?:Table)?:[ \t]+\S(?:.|\n(?!\s*\n))*?(?P<attributes>\{[^{}\n]*\})[ \t]*$", re.M)
 HEADING: Final = re.compile(r"^#{1,6}[ \t]+[^\n]*?(?P<attributes>\{[^{}\n]*\})[ \t]*$", re.M)
 ATTACHED: Final = re.compile(r"(?:(?<=[\])`])\{[^{}]*\}|\{\s*[.#=][^{}]*\}|\{[^{}\n]*\w=[^{}\n]*\})")

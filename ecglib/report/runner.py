@@ -80,12 +80,18 @@ def _start(job: Job, progress: Path, threads: int | None) -> None:
     if threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     order = {
-        "parameters": job.parameters.model_dump(), "target": str(job.target or ""), "fresh": job.fresh,
+        "parameters": job.parameters.model_dump(),
+        "target": str(job.target or ""),
+        "fresh": job.fresh,
         "progress": str(progress),
     }
     job.process = subprocess.Popen(
-        [sys.executable, "-m", "ecglib", "execute", json.dumps(order)], env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "ecglib", "execute", json.dumps(order)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     job.state, job.started = "starting", time.monotonic()
 

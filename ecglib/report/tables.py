@@ -50,8 +50,22 @@ METRICS: Final[dict[str, str]] = {
 """The field's name of each key of a record's metrics."""
 
 _TEXT_COLUMNS = frozenset(
-    ("experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "metric", "ectopy",
-     "test records", "parameter", "circumstance", "value")
+    (
+        "experiment",
+        "set",
+        "protocol",
+        "imbalance",
+        "seeds",
+        "profile",
+        "class",
+        "result",
+        "metric",
+        "ectopy",
+        "test records",
+        "parameter",
+        "circumstance",
+        "value",
+    )
 )
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")

@@ -1,4 +1,4 @@
-"""Sentences with numbers in them, made from records and data, so that no number in the book's prose is typed by hand."""
+"""Sentences with numbers in them, made from records and data: no number in the book's prose is typed by hand."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class _Training:
         self.epochs = recipe.stop_after or recipe.max_epochs
         self.ema: AveragedModel | None = None
         if recipe.ema:
-            average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+            average = get_ema_multi_avg_fn(recipe.ema)
             self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         fused = device.type in ("cpu", "cuda", "mps")
         self.optimiser = torch.optim.AdamW(

@@ -14,16 +14,15 @@ from nbformat import v4
 from ecglib.report import preview
 
 SOURCES = Path(__file__).parent / "fixture_book"
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAEBgIApD5fRAAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAEBgIApD5fRAAAAABJRU5ErkJggg=="
 SVG = (SOURCES / "book" / "beat.svg").read_text(encoding="utf-8")
 
 
 def code(source: str, *outputs: dict[str, str] | str, tags: tuple[str, ...] = ()) -> Any:
     """An executed code cell; an output is what it printed, or a mapping of MIME types."""
     made = [
-        v4.new_output("stream", name="stdout", text=output) if isinstance(output, str)
+        v4.new_output("stream", name="stdout", text=output)
+        if isinstance(output, str)
         else v4.new_output("display_data", data=output)
         for output in outputs
     ]

@@ -53,12 +53,25 @@ def example_record(
         profile=profile,
         task="multiclass",
         data=DataCard(
-            name="mitdb", synthetic=synthetic, fingerprint="0123456789abcdef" * 4, n_train=78_778, n_val=8_754,
-            n_test=sum(counts.values()), test_indices_sha256="f" * 64, left_out={"no next beat": 48},
+            name="mitdb",
+            synthetic=synthetic,
+            fingerprint="0123456789abcdef" * 4,
+            n_train=78_778,
+            n_val=8_754,
+            n_test=sum(counts.values()),
+            test_indices_sha256="f" * 64,
+            left_out={"no next beat": 48},
             class_counts={"train": {k: 4 * n for k, n in counts.items()}, "val": counts, "test": counts},
         ),
-        parameters={"model": "cnet", "protocol": protocol, "cut": "kachuee", "imbalance": "none", "refit": False,
-                    "learning_rate": 0.001, "ema": None},
+        parameters={
+            "model": "cnet",
+            "protocol": protocol,
+            "cut": "kachuee",
+            "imbalance": "none",
+            "refit": False,
+            "learning_rate": 0.001,
+            "ema": None,
+        },
         overridden=["learning_rate"],
         seeds=list(seeds),
         classes=list(CLASSES),
@@ -104,8 +117,12 @@ def _interval(values: Sequence[float]) -> Interval:
 
 
 def _ectopy(scores: dict[str, Interval]) -> dict[str, Interval]:
-    return {"se": scores["se"], "ppv": scores["ppv"], "fpr": Interval(mean=0.012, low=0.01, high=0.02),
-            "f1": scores["f1"]}
+    return {
+        "se": scores["se"],
+        "ppv": scores["ppv"],
+        "fpr": Interval(mean=0.012, low=0.01, high=0.02),
+        "f1": scores["f1"],
+    }
 
 
 def _dumped(scores: dict[str, Interval]) -> dict[str, Any]:
@@ -116,9 +133,16 @@ def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:
     decay = np.exp(-np.arange(epochs) / 3)
     loss, metric = 0.1 + 0.6 * decay, 0.93 - 0.4 * decay + rng.normal(0, 0.008, epochs)
     history = [
-        Epoch(epoch=k + 1, train_loss=loss[k], val_loss=loss[k] + 0.02 + rng.normal(0, 0.01), val_metric=metric[k],
-              learning_rate=1e-3, seconds=9.0)
+        Epoch(
+            epoch=k + 1,
+            train_loss=loss[k],
+            val_loss=loss[k] + 0.02 + rng.normal(0, 0.01),
+            val_metric=metric[k],
+            learning_rate=1e-3,
+            seconds=9.0,
+        )
         for k in range(epochs)
     ]
-    return SeedRun(seed=seed, best_epoch=int(metric.argmax()) + 1, epochs_run=epochs, stopped_early=False,
-                   history=history)
+    return SeedRun(
+        seed=seed, best_epoch=int(metric.argmax()) + 1, epochs_run=epochs, stopped_early=False, history=history
+    )

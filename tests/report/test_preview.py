@@ -14,6 +14,7 @@ import pytest
 
 from ecglib.errors import UserError
 from ecglib.report import chapters, preview
+from ecglib.report.check import check
 
 PAGES = ("index", "book/data", "book/methods", "book/notes", "book/references",
          "book/experiments/heartbeat/baseline", "book/experiments/heartbeat/weighted")  # fmt: skip
@@ -131,7 +132,7 @@ def test_hidden_cells_and_option_lines_are_not_shown(rendered_book: Path) -> Non
     text = (rendered_book / "book/experiments/heartbeat/baseline.html").read_text(encoding="utf-8")
     for hidden in ("injected", "parameters", "removed", "hidden output", "hidden_code", "#|", "label:", "papermill"):
         assert hidden not in text
-    assert text.count("<details class=\"code\">") == 3
+    assert text.count('<details class="code">') == 3
 
 
 def test_figures_of_a_notebook_are_files(rendered_book: Path) -> None:
@@ -215,3 +216,5 @@ def test_numbers_and_links_are_those_of_quarto(fixture_book: Path) -> None:
         assert [wording(*link) for link in ours.links] == [wording(*link) for link in theirs.links], page
         links += len(ours.links)
     assert links > 40
+    assert check(fixture_book, quarto) == []
+    assert check(fixture_book, pandoc) == []

@@ -1,0 +1,61 @@
+"""What tests share: where the real records are, and a project of their own to work in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_DATA = "no real mitdb in ECGLIB_DATA"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real databases; a test that asks for it is skipped, and counted, where there is none."""
+    folder = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
+    if not (folder / "mitdb" / "100.dat").is_file():
+        pytest.skip(NO_DATA)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_mitdb(real_data: Path) -> Path:
+    return real_data / "mitdb"
+
+
+@pytest.fixture(scope="session")
+def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a `mitdb` of 48 short synthetic records, which count as real to whoever finds them there."""
+    from ecglib.data import synthetic
+
+    folder = tmp_path_factory.mktemp("data")
+    synthetic.write(folder / "mitdb", minutes=1.5)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's sources in a folder of its own, with the small `mitdb`; paths point into it."""
+    return make_project(tmp_path / "project", small_mitdb, monkeypatch)
+
+
+def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root.mkdir(parents=True)
+    for name in ("_quarto.yml", "index.qmd"):
+        shutil.copy(ROOT / name, root / name)
+    for name in ("book", "notebooks", "params"):
+        ignore = shutil.ignore_patterns("experiments", "*.ipynb", "results", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    (root / "book" / "results").mkdir()
+    monkeypatch.setenv("ECGLIB_ROOT", str(root))
+    monkeypatch.setenv("ECGLIB_DATA", str(data))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return root
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
+    terminalreporter.write_line(f"skipped for want of real data: {len(skipped)}")

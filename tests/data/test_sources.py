@@ -1,0 +1,357 @@
+"""Finding, fetching and checking databases, and the synthetic stand-in, with good, broken and no data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecglib import aami
+from ecglib.data import download, records, sources, synthetic
+from ecglib.errors import UserError
+
+FEW = ("100", "208", "234")
+
+
+@pytest.fixture(scope="module")
+def few_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few")
+    synthetic.write(folder, minutes=0.5, records=FEW)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with an empty data folder; synthetic records are few and short there."""
+    (tmp_path / "_quarto.yml").touch()
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    monkeypatch.delenv("ECGLIB_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "BACKOFF", 0.01)
+    write = synthetic.write
+    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5, records=FEW))
+    return tmp_path
+
+
+def put(few_records: Path, project: Path, name: str = "mitdb") -> Path:
+    return Path(shutil.copytree(few_records, project / "data" / name))
+
+
+def status_of(name: str) -> sources.Status:
+    return next(status for status in sources.status() if status.name == name)
+
+
+def test_nothing_there(project: Path) -> None:
+    assert {status.state for status in sources.status()} == {"absent"}
+    assert json.loads(json.dumps([dataclasses.asdict(status) for status in sources.status()]))[0]["name"] == "mitdb"
+    assert all(sources.find(name) is None for name in sources.DATABASES)
+    for name in sources.DATABASES:
+        if name != "mitdb":
+            with pytest.raises(UserError, match=r"not in .*data.*; (ecglib data fetch|download mitbih_train)"):
+                sources.get(name)
+    with pytest.raises(UserError, match="no such database; expected one of mitdb, nstdb"):
+        sources.get("mitbd")
+
+
+def test_the_synthetic_stand_in(project: Path) -> None:
+    source = sources.get("mitdb")
+    assert (source.name, source.synthetic, source.records) == ("mitdb", True, FEW)
+    assert source.folder == project / "cache" / "synthetic" / "mitdb"
+    assert records.read_recording(source.folder, "100").comments == (synthetic.COMMENT,)
+    fingerprint, made = source.fingerprint(), (source.folder / "100.dat").stat().st_mtime_ns
+    again = sources.get("mitdb")
+    assert again == source and again.fingerprint() == fingerprint
+    assert (source.folder / "100.dat").stat().st_mtime_ns == made
+    assert sources.find("mitdb") is None
+    assert status_of("mitdb").state == "absent"
+
+
+def test_another_version_of_the_model_writes_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sources.get("mitdb").folder
+    (folder / "100.dat").write_bytes(b"old")
+    monkeypatch.setattr(synthetic, "version", lambda: "another")
+    assert sources.get("mitdb").folder == folder
+    assert records.read_recording(folder, "100").fs == 360
+    assert sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock") == ["mitdb"]
+
+
+def test_a_failed_write_leaves_no_stand_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = synthetic.write
+
+    def full(folder: Path) -> None:
+        good(folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(synthetic, "write", full)
+    with pytest.raises(UserError, match="No space left"):
+        sources.get("mitdb")
+    assert [path.name for path in (project / "cache" / "synthetic").iterdir() if path.is_dir()] == []
+    monkeypatch.setattr(synthetic, "write", good)
+    assert sources.get("mitdb").records == FEW
+
+
+def test_several_at_once_get_one_stand_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, calls = synthetic.write, Counter[str]()
+
+    def slow(folder: Path) -> None:
+        calls["write"] += 1
+        time.sleep(0.1)
+        good(folder)
+
+    monkeypatch.setattr(synthetic, "write", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: sources.get("mitdb").fingerprint(), range(4)))
+    assert len(set(found)) == 1 and calls["write"] == 1
+
+
+def test_real_files_come_first(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    source = sources.get("mitdb")
+    assert source == sources.find("mitdb") == sources.Source("mitdb", folder, False, FEW)
+    status = status_of("mitdb")
+    assert (status.state, status.found, status.expected) == ("partial", 3, 48)
+    assert status.size == sum(path.stat().st_size for path in folder.iterdir())
+    assert "ecglib data fetch mitdb" in status.hint
+
+
+def test_ecglib_data_names_the_folder(
+    project: Path, few_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(few_records, tmp_path / "elsewhere" / "mitdb")
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "elsewhere"))
+    assert sources.get("mitdb").folder == tmp_path / "elsewhere" / "mitdb"
+
+
+def test_all_expected_records_make_it_complete(project: Path, few_records: Path) -> None:
+    folder = project / "data" / "mitdb"
+    folder.mkdir()
+    for name in sources.DATABASES["mitdb"].records:
+        for suffix in (".hea", ".dat", ".atr"):
+            shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
+    assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
+    (folder / "234.dat").unlink()
+    assert status_of("mitdb").state == "partial" and status_of("mitdb").found == 47
+
+
+def test_a_broken_record_is_kept_for_the_reader_to_count(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    (folder / "100.dat").write_bytes(b"short")
+    source = sources.get("mitdb")
+    assert not source.synthetic and source.records == FEW
+
+
+def test_only_broken_records_are_an_error_not_a_stand_in(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    for name in FEW:
+        (folder / f"{name}.dat").write_bytes(b"short")
+    assert sources.find("mitdb") is None
+    with pytest.raises(UserError, match=r"no record can be read; the first: .*truncated signal"):
+        sources.get("mitdb")
+
+
+def test_headers_without_signals_are_no_database(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    for name in FEW:
+        (folder / f"{name}.dat").unlink()
+    assert status_of("mitdb").state == "absent"
+    assert sources.get("mitdb").synthetic
+
+
+def test_fingerprint_follows_names_and_contents(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    source = sources.get("mitdb")
+    first = source.fingerprint()
+    assert len(first) == 64
+    (folder / "notes.txt").write_text("of no matter")
+    assert source.fingerprint() == first
+    assert dataclasses.replace(source, records=FEW[::-1]).fingerprint() == first
+    assert dataclasses.replace(source, records=FEW[:2]).fingerprint() != first
+    content = (folder / "208.atr").read_bytes()
+    (folder / "208.atr").write_bytes(content + b"\0\0")
+    assert source.fingerprint() != first
+    (folder / "208.atr").write_bytes(content)
+    assert source.fingerprint() == first
+
+
+def test_csv_files_are_a_source(project: Path) -> None:
+    folder = project / "data" / "heartbeat"
+    folder.mkdir()
+    (folder / "mitbih_train.csv").write_text("0\n")
+    source = sources.get("heartbeat")
+    assert (source.synthetic, source.records) == (False, ("mitbih_train.csv",))
+    first = source.fingerprint()
+    (folder / "mitbih_train.csv").write_text("1\n")
+    assert source.fingerprint() != first
+    assert (status_of("heartbeat").found, status_of("heartbeat").expected) == (1, 4)
+    with pytest.raises(UserError, match=r"can't be fetched without an account; download mitbih_train.*kaggle"):
+        sources.fetch("heartbeat")
+
+
+def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Access is refused by a stub: a superuser, as in many containers, may read everything.
+    put(few_records, project)
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.listdir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
+    for call in (lambda: sources.find("mitdb"), lambda: sources.get("mitdb"), sources.status):
+        with pytest.raises(UserError, match="no permission to read"):
+            call()
+
+
+def test_a_file_instead_of_a_folder(project: Path) -> None:
+    (project / "data" / "mitdb").write_text("not a folder")
+    with pytest.raises(UserError, match="expected a folder"):
+        sources.get("mitdb")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `root`, cutting every third answer short."""
+
+    root: Path
+    hits: Counter[str]
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/mitdb/")
+        self.hits[name] += 1
+        file = self.root / name
+        if not file.is_file():
+            return self.send_error(404)
+        content = file.read_bytes()
+        asked = self.headers.get("Range", "bytes=0-")
+        body = content[int(asked[6:-1]) :]
+        self.send_response(206 if len(body) < len(content) else 200)
+        self.send_header("Content-Range", f"bytes {len(content) - len(body)}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        cut = self.hits.total() % 3 == 0 and name.endswith(".dat")
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+
+
+@pytest.fixture
+def physionet(
+    project: Path, few_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[Handler]]:
+    """A server with three records of `mitdb` and their checksums."""
+    root = Path(shutil.copytree(few_records, tmp_path / "server"))
+    (root / "102-0.atr").write_bytes(b"not wanted")
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}\n" for path in sorted(root.iterdir())]
+    (root / "SHA256SUMS.txt").write_text("".join(sums))
+    handler = type("Handler", (Handler,), {"root": root, "hits": Counter()})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/mitdb/"
+    monkeypatch.setitem(sources.DATABASES, "mitdb", dataclasses.replace(sources.DATABASES["mitdb"], url=url))
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_fetch_verify_and_mend(physionet: type[Handler], project: Path) -> None:
+    seen: list[download.Progress] = []
+    source = sources.fetch("mitdb", deadline=60, progress=seen.append)
+    assert (source.synthetic, source.records) == (False, FEW)
+    folder = project / "data" / "mitdb"
+    expected = sorted([*(f"{name}{suffix}" for name in FEW for suffix in (".atr", ".dat", ".hea")), "RECORDS"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "SHA256SUMS.txt"])
+    assert seen[-1].files_done == seen[-1].files_total == len(expected)
+    assert sources.verify("mitdb") == []
+    hits = physionet.hits.total()
+    sources.fetch("mitdb")
+    assert physionet.hits.total() == hits, "a complete database needs no network"
+    (folder / "208.dat").write_bytes(b"broken")
+    (folder / "100.atr").unlink()
+    assert sources.verify("mitdb") == ["100.atr", "208.dat"]
+    sources.fetch("mitdb")
+    assert sources.verify("mitdb") == []
+
+
+def test_fetch_refuses_what_differs_from_the_sums(physionet: type[Handler], project: Path) -> None:
+    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
+    with pytest.raises(UserError, match="another SHA-256"):
+        sources.fetch("mitdb")
+    assert not (project / "data" / "mitdb" / "208.atr").exists()
+
+
+@pytest.mark.parametrize("sums", ["<html>a captive portal</html>", "0" * 64 + " ../100.dat", "abc 100.dat"])
+def test_fetch_refuses_a_list_that_is_none(physionet: type[Handler], project: Path, sums: str) -> None:
+    (physionet.root / "SHA256SUMS.txt").write_text(sums)
+    with pytest.raises(UserError, match=r"lists no file of mitdb|unreadable line"):
+        sources.fetch("mitdb")
+    assert not (project / "data" / "mitdb").exists()
+
+
+def test_no_network_is_told_quickly(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PROBE_SECONDS", 0.5)
+
+    def hang(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(3)
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"no answer within 0\.5 s"):
+        sources.fetch("mitdb")
+    assert time.monotonic() - start < 2
+    assert list((project / "data").iterdir()) == []
+    assert sources.get("mitdb").synthetic
+
+
+def test_verify_needs_the_sums(project: Path, few_records: Path) -> None:
+    put(few_records, project)
+    with pytest.raises(UserError, match=r"SHA256SUMS\.txt: no such file"):
+        sources.verify("mitdb")
+
+
+def test_patterns_choose_the_files_we_read() -> None:
+    digest = "0" * 64
+    names = [
+        "RECORDS", "training/cpsc_2018/g1/A0001.hea", "training/cpsc_2018/g1/A0001.mat", "training/cpsc_2018/RECORDS",
+        "records100/00000/00001_lr.hea", "records500/00000/00001_hr.dat", "ptbxl_database.csv",
+        "patient001/s0010_re.xyz", "bw.dat", "118e00.dat", "100.atr", "x_mitdb/x_108.dat", "102-0.atr", "999.dat",
+    ]  # fmt: skip
+    sums = "".join(f"{digest}  {name}\n" for name in names)
+
+    def chosen(name: str) -> list[str]:
+        return [here for _, here, _ in sources._wanted(sources.DATABASES[name], sums, "sums")]
+
+    assert chosen("mitdb") == ["100.atr", "RECORDS"]
+    assert chosen("nstdb") == ["bw.dat"]
+    assert chosen("challenge-2021") == ["A0001.mat", "A0001.hea"]
+    assert chosen("ptbdb") == ["patient001/s0010_re.xyz", "RECORDS"]
+    assert chosen("ptb-xl") == [
+        "ptbxl_database.csv", "records100/00000/00001_lr.hea", "records500/00000/00001_hr.dat", "RECORDS",
+    ]  # fmt: skip
+
+
+@pytest.mark.real
+def test_real_mitdb(real_mitdb: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECGLIB_DATA", str(real_mitdb.parent))
+    status = status_of("mitdb")
+    assert (status.state, status.found) == ("present", 48)
+    source = sources.get("mitdb")
+    assert not source.synthetic and set(source.records) == {*aami.DS1, *aami.DS2, *aami.PACED}
+    start = time.process_time()
+    assert len(source.fingerprint()) == 64
+    # 0.2 s on an AMD EPYC; the bound leaves room for machines without SHA instructions.
+    assert time.process_time() - start < 5
+    assert sources.verify("mitdb") == []

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecglib.evaluation import bootstrap, metrics, scoring
+
+
+def matrices(n_records: int = 30) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    return draw.poisson(5 * draw.gamma(1, 1, (2, n_records, 1, 1)) * (1 + 4 * np.eye(5)))
+
+
+def test_resamples_draw_whole_records() -> None:
+    weights = bootstrap.record_weights(12, 500)
+    assert (weights.sum(1) == 12).all()
+    assert weights.mean() == pytest.approx(1)
+    m = matrices(12)
+    expected = sum(w * m[1, r] for r, w in enumerate(bootstrap.record_weights(12, 5)[3]))
+    np.testing.assert_array_equal(bootstrap.resampled(m, 5)[1, 3], expected)
+
+
+def test_the_interval_is_that_of_the_seed_mean() -> None:
+    values = np.array([np.linspace(0, 1, 1001), np.linspace(0.2, 1.2, 1001)])
+    assert bootstrap.interval(values) == pytest.approx((0.1 + 0.025, 0.1 + 0.975))
+
+
+def test_undefined_resamples_are_passed_over() -> None:
+    assert bootstrap.interval(np.full((1, 10), np.nan)) == (None, None)
+    assert bootstrap.interval(np.array([[np.nan, 0.5, 0.5]])) == (0.5, 0.5)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    """Records with accuracies of their own, drawn again and again: the interval holds the mean accuracy."""
+    draw, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        right = draw.binomial(50, draw.beta(8, 2, 40))
+        m = np.zeros((1, 40, 2, 2), dtype=np.int64)
+        m[0, :, 0, 0], m[0, :, 0, 1] = right, 50 - right
+        low, high = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 300), [0, 1])["accuracy"])
+        assert low is not None
+        assert high is not None
+        covered += low <= 0.8 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_records_that_differ_more_give_wider_intervals() -> None:
+    def width(sameness: float) -> float:
+        draw = np.random.default_rng(2)
+        right = draw.binomial(200, draw.beta(0.8 * sameness, 0.2 * sameness, 40))
+        m = np.zeros((1, 40, 2, 2), dtype=np.int64)
+        m[0, :, 0, 0], m[0, :, 0, 1] = right, 200 - right
+        low, high = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 400), [0, 1])["accuracy"])
+        assert low is not None
+        assert high is not None
+        return high - low
+
+    assert width(5) > 2 * width(1000)
+
+
+def test_scores_have_every_metric_with_mean_inside_its_interval() -> None:
+    found = scoring.scores(matrices(), [0, 1, 2, 3], 300, nsv=True)
+    assert set(found["metrics"]) == {"macro_f1", "macro_recall", "accuracy", "balanced_accuracy", "mcc", "macro_f1_nsv"}
+    assert set(found["per_class"]) == set("NSVFQ")
+    for value in [*found["metrics"].values(), *found["per_class"]["S"].values(), *found["ec57"]["VEB"].values()]:
+        assert value.low <= value.mean <= value.high
+        assert value.mean == pytest.approx(np.mean(value.per_seed))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+)
+
+from ecglib import aami
+from ecglib.evaluation import metrics
+
+MATRICES = arrays(np.int64, (5, 5), elements=st.integers(0, 50))
+
+
+def beats_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    true, predicted = np.indices(matrix.shape)
+    return np.repeat(true.ravel(), matrix.ravel()), np.repeat(predicted.ravel(), matrix.ravel())
+
+
+@given(MATRICES)
+def test_the_matrix_is_found_again(matrix: np.ndarray) -> None:
+    np.testing.assert_array_equal(metrics.confusion(*beats_of(matrix), 5), matrix)
+
+
+@given(MATRICES.map(lambda m: m + np.eye(5, dtype=np.int64)))
+def test_metrics_equal_those_of_scikit_learn(matrix: np.ndarray) -> None:
+    y, p = beats_of(matrix)
+    one, all_ = metrics.per_class(matrix), metrics.summary(matrix, [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(one["se"], recall_score(y, p, average=None))
+    np.testing.assert_allclose(one["ppv"], precision_score(y, p, average=None))
+    np.testing.assert_allclose(one["f1"], f1_score(y, p, average=None))
+    assert all_["macro_f1"] == pytest.approx(f1_score(y, p, average="macro"))
+    assert all_["accuracy"] == pytest.approx(accuracy_score(y, p))
+    assert all_["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, p))
+    assert all_["mcc"] == pytest.approx(matthews_corrcoef(y, p), abs=1e-12)
+    nsv = f1_score(y, p, average="macro", labels=[0, 1, 2])
+    assert metrics.summary(matrix, [0, 1, 2])["macro_f1"] == pytest.approx(nsv)
+
+
+def test_an_absent_class_is_undefined_and_left_out_of_the_mean() -> None:
+    matrix = np.array([[8, 2, 0], [1, 9, 0], [0, 0, 0]])
+    one = metrics.per_class(matrix)
+    assert np.isnan(one["se"][2])
+    assert np.isnan(one["f1"][2])
+    assert metrics.summary(matrix, [0, 1, 2])["macro_recall"] == pytest.approx(0.85)
+
+
+@given(arrays(np.int64, (3, 4, 5, 5), elements=st.integers(0, 9)))
+def test_leading_axes_are_kept(matrices: np.ndarray) -> None:
+    stacked = metrics.summary(matrices, [0, 1, 2, 3])["macro_f1"]
+    assert stacked.shape == (3, 4)
+    single = metrics.summary(matrices[1, 2], [0, 1, 2, 3])["macro_f1"]
+    np.testing.assert_allclose(stacked[1, 2], single)
+
+
+def test_ec57_gives_the_published_scores_of_de_chazal_2004() -> None:
+    """The cumulative matrix of the paper's final system on DS2 (table VIII) and its summary scores."""
+    matrix = np.array([
+        [38444, 1904, 303, 3509, 99],
+        [173, 1395, 252, 16, 1],
+        [117, 321, 2504, 176, 103],
+        [33, 1, 7, 347, 0],
+        [3, 0, 3, 1, 0],
+    ])  # fmt: skip
+    scores = metrics.ec57(matrix, list(aami.CLASSES))
+    assert scores["SVEB"]["se"] == pytest.approx(0.759, abs=0.0006)
+    assert scores["SVEB"]["ppv"] == pytest.approx(0.385, abs=0.0006)
+    assert scores["VEB"]["se"] == pytest.approx(0.777, abs=0.0006)
+    assert scores["VEB"]["ppv"] == pytest.approx(0.819, abs=0.0006)
+
+
+def test_confusion_by_record_adds_up() -> None:
+    draw = np.random.default_rng(0)
+    groups, y, p = draw.integers(0, 7, 500), draw.integers(0, 5, 500), draw.integers(0, 5, 500)
+    parts = metrics.confusion_by(groups, 7, y, p, 5)
+    np.testing.assert_array_equal(parts.sum(0), metrics.confusion(y, p, 5))
+    np.testing.assert_array_equal(parts[3], metrics.confusion(y[groups == 3], p[groups == 3], 5))

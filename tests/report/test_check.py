@@ -1,0 +1,267 @@
+"""`ecglib book --check`: silent on a sound book, and each planted fault found in the file where it was planted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecglib.report import check_text
+from ecglib.report.check import check
+from ecglib.report.check_records import overall
+
+METHODS, NOTEBOOK, RECORD = (
+    "book/methods.qmd", "book/experiments/heartbeat/baseline.ipynb", "book/results/heartbeat/baseline.json",
+)  # fmt: skip
+LIST = "  chapters:\n    - index"
+Plant = Callable[[Path], None]
+
+
+def add(file: str, text: str) -> Plant:
+    def plant(root: Path) -> None:
+        with (root / file).open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{text}\n")
+
+    return plant
+
+
+def replace(file: str, old: str, new: str) -> Plant:
+    def plant(root: Path) -> None:
+        text = (root / file).read_text(encoding="utf-8")
+        assert old in text
+        (root / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    return plant
+
+
+def remove(file: str) -> Plant:
+    return lambda root: (root / file).unlink()
+
+
+def edit(file: str, change: Callable[[Any], object]) -> Plant:
+    """Change a notebook or a record through its JSON."""
+
+    def plant(root: Path) -> None:
+        content = json.loads((root / file).read_text(encoding="utf-8"))
+        change(content)
+        (root / file).write_text(json.dumps(content), encoding="utf-8")
+
+    return plant
+
+
+def code_cell(**values: Any) -> Plant:
+    return edit(NOTEBOOK, lambda notebook: notebook["cells"][5].update(values))
+
+
+def metric(name: str, **values: Any) -> Plant:
+    return edit(RECORD, lambda record: record["metrics"][name].update(values))
+
+
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no beats", "traceback": []}
+
+FAULTS: list[tuple[str, Plant, str, str]] = [
+    # Syntax that only one renderer has
+    ("other shortcode", add(METHODS, "{{< video x.mp4 >}}"), METHODS, "shortcode {{< video >}}"),
+    ("raw html", add(METHODS, "A <b>bold</b> word."), METHODS, "raw HTML <b>"),
+    ("raw html block", add(METHODS, "```{=html}\n<hr>\n```"), METHODS, "raw block"),
+    ("raw latex", add(METHODS, "\\newpage"), METHODS, "raw LaTeX \\newpage"),
+    ("column div", add(METHODS, "::: {.column-margin}\nAside.\n:::"), METHODS, "only callouts"),
+    ("layout div", add(METHODS, "::: {#fig-two layout-ncol=2}\nAside.\n:::"), METHODS, "only callouts"),
+    ("conditional content", add(METHODS, '::: {.content-visible when-format="html"}\nx\n:::'), METHODS,
+     "only callouts"),
+    ("div without braces", add(METHODS, "::: callout-note\nx\n:::"), METHODS, "in braces"),
+    ("open div", add(METHODS, "::: {.callout-note}\nx"), METHODS, "never closed"),
+    ("lonely fence", add(METHODS, ":::"), METHODS, "never opened"),
+    ("executable block", add(METHODS, "```{python}\n1 + 1\n```"), METHODS, "executable block"),
+    ("inline code to run", add(METHODS, "It is `{python} x` here."), METHODS, "inline code to run"),
+    ("a span's class", add(METHODS, "A [word]{.aside} more."), METHODS, "attributes `{.aside}`"),
+    ("equation label", add(METHODS, "$$\nx\n$$ {#eq-x}"), METHODS, "attributes `{#eq-x}`"),
+    ("image attribute", add(METHODS, "![A beat](beat.svg){#fig-x .column-page}"), METHODS, ".column-page"),
+    ("heading attribute", add(METHODS, '## More {#sec-more data-x="1"}'), METHODS, "data-x"),
+    ("second title", add(METHODS, "# Another title"), METHODS, "second heading"),
+    ("front matter", replace("book/data.qmd", "title:", "toc: false\ntitle:"), "book/data.qmd", "front matter `toc`"),
+    ("broken front matter", replace("book/data.qmd", 'title: "', 'title: ["'), "book/data.qmd", "not readable as YAML"),
+    ("syntax in a notebook", add("notebooks/heartbeat.py", "# %% [markdown]\n# A <b>word</b>."),
+     "notebooks/heartbeat.py", "raw HTML <b>"),
+    ("syntax in an include", add("book/_headline.md", "A <b>word</b>."), "book/_headline.md", "raw HTML <b>"),
+    # References
+    ("dangling figure", add(METHODS, "See @fig-nothing."), METHODS, "dangling reference @fig-nothing"),
+    ("dangling table", add(METHODS, "See [@tbl-nothing]."), METHODS, "dangling reference @tbl-nothing"),
+    ("dangling section", add(METHODS, "See -@sec-nothing."), METHODS, "dangling reference @sec-nothing"),
+    ("reference to an unnumbered section", add(METHODS, "## X {#sec-x .unnumbered}\n\nSee @sec-x."), METHODS, "@sec-x"),
+    ("dangling in an output", code_cell(outputs=[
+        {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": ["See ", "@fig-none."]}}
+    ]), NOTEBOOK, "dangling reference @fig-none"),
+    ("duplicate label", add(METHODS, "![A beat](beat.svg){#fig-beat}"), METHODS, "duplicate label fig-beat"),
+    ("duplicate label over files", code_cell(source="#| label: tbl-classes\nx"), NOTEBOOK,
+     "duplicate label tbl-classes"),
+    ("unknown citation", add(METHODS, "As shown [@nobody1999]."), METHODS, "citation @nobody1999"),
+    ("unknown variable", add(METHODS, "It is {{< var no.such >}}."), METHODS, "missing variable no.such"),
+    ("missing include", add(METHODS, "{{< include _none.md >}}"), METHODS, "missing include _none.md"),
+    # Chapters
+    ("missing chapter", remove("book/notes.qmd"), "_quarto.yml", "missing chapter book/notes.qmd"),
+    ("missing page", remove(NOTEBOOK), "_quarto.yml", f"missing chapter {NOTEBOOK}"),
+    ("missing list", add("_quarto.yml", "metadata-files: [book/more.yml]"), "_quarto.yml", "book/more.yml is missing"),
+    ("part with a page", replace("_quarto.yml", 'part: "Methods"', "part: book/m.qmd"), "_quarto.yml",
+     "part book/m.qmd"),
+    ("appendix", replace("_quarto.yml", LIST, f"  appendices: [x.qmd]\n{LIST}"), "_quarto.yml", "appendices"),
+    ("broken list", replace("_quarto.yml", LIST, "  pages:\n    - index"), "_quarto.yml", "chapters"),
+    ("experiment without chapter", add("params/heartbeat/smote.yaml", "model: cnet"), "params/heartbeat/smote.yaml",
+     "no chapter for this experiment"),
+    ("chapter without parameters", remove("params/heartbeat/weighted.yaml"), "_quarto.yml",
+     "no params/heartbeat/weighted"),
+    # Notebooks
+    ("papermill's exception", edit(NOTEBOOK, lambda n: n["metadata"]["papermill"].update(exception=True)), NOTEBOOK,
+     "papermill met an exception"),
+    ("error output", code_cell(outputs=[ERROR]), NOTEBOOK, "raised ValueError: no beats"),
+    ("cell not executed", code_cell(execution_count=None), NOTEBOOK, "cell 6 was not executed"),
+    ("shown parameters", edit(NOTEBOOK, lambda n: n["cells"][2]["metadata"].update(tags=["injected-parameters"])),
+     NOTEBOOK, "remove-cell"),
+    ("broken notebook", replace(NOTEBOOK, '"cells"', "cells"), NOTEBOOK, "not readable as a notebook"),
+    # Typed numbers
+    ("decimal", add(METHODS, "The macro-F1 is 0.93 now."), METHODS, "typed number '0.93'"),
+    ("percentage", add(METHODS, "It rose by 5 % in all."), METHODS, "typed number '5 %'"),
+    ("thousands", add(METHODS, "There are 109 494 beats."), METHODS, "typed number '109 494'"),
+    ("thousands with comma", add(METHODS, "There are 1,234 beats."), METHODS, "typed number '1,234'"),
+    ("long number", add(METHODS, "There are 53957 weights."), METHODS, "typed number '53957'"),
+    ("number in a heading", add(METHODS, "## Reaching 0.93"), METHODS, "typed number '0.93'"),
+    ("number in a notebook", add("notebooks/heartbeat.py", "# %% [markdown]\n# It is 0.93."), "notebooks/heartbeat.py",
+     "typed number '0.93'"),
+    ("number in a caption", add("notebooks/heartbeat.py", '# %%\n#| fig-cap: "At 0.93"\nplot()'),
+     "notebooks/heartbeat.py", "typed number '0.93'"),
+    ("number in an include", add("book/_headline.md", "It is 0.93."), "book/_headline.md", "typed number '0.93'"),
+    # Records
+    ("edited accuracy", metric("accuracy", per_seed=[0.9, 0.76], mean=0.83, high=0.9), RECORD, "metrics.accuracy: 0.9"),
+    ("edited mean", metric("macro_f1", mean=0.7), RECORD, "metrics.macro_f1: mean 0.7"),
+    ("interval beside the mean", metric("accuracy", low=0.9, high=0.95), RECORD, "low 0.9 lies above"),
+    ("interval below the mean", metric("accuracy", low=0.1, high=0.2), RECORD, "high 0.2 lies below"),
+    ("missing metric", edit(RECORD, lambda r: r["metrics"].pop("macro_recall")), RECORD, "macro_recall: missing"),
+    ("edited class", edit(RECORD, lambda r: r["per_class"]["V"]["ppv"].update(per_seed=[0.5, 0.6], mean=0.55)),
+     RECORD, "per_class.V.ppv: 0.6 for seed 1"),
+    ("defined where it is not", edit(RECORD, lambda r: r["per_class"]["Q"]["se"].update(per_seed=[0.0, 0.0], mean=0.0)),
+     RECORD, "per_class.Q.se: 0.0"),
+    ("edited confusion", edit(RECORD, lambda r: r["confusion"][0][0].__setitem__(0, 17)), RECORD, "metrics.macro_f1"),
+    ("lost seed", edit(RECORD, lambda r: r["confusion"].pop()), RECORD, "confusion: shape"),
+    ("missing seed value", metric("accuracy", per_seed=[0.8], mean=0.8), RECORD, "1 values, but 2 seeds"),
+    ("no record", replace(RECORD, '"seeds"', '"seed"'), RECORD, "seeds"),
+    # Rendered pages
+    ("dead link", replace("_book/book/data.html", "</main>", '<a href="gone.html">x</a></main>'),
+     "_book/book/data.html", "dead link gone.html"),
+    ("dead picture", remove("_book/book/beat.svg"), "_book/book/methods.html", "dead link beat.svg"),
+    ("caption without its table", replace("_book/index.html", ">Table\u00a01<", "><strong>?@tbl-headline</strong><"),
+     "_book/index.html", "unresolved ?@tbl-headline"),
+    ("what Quarto leaves",
+     replace("_book/index.html", ">Table\u00a01<", '><span class="quarto-unresolved-ref">?sec-x</span><'),
+     "_book/index.html", "unresolved ?sec-x"),
+    ("dead fragment", replace("_book/book/data.html", "</main>", '<a href="methods.html#gone">x</a></main>'),
+     "_book/book/data.html", "has no such id"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def book(fixture_book: Path, rendered_book: Path) -> Path:
+    """A sound book with its pages."""
+    shutil.copytree(rendered_book, fixture_book / "_book")
+    return fixture_book
+
+
+def test_a_sound_book_has_no_problems(book: Path) -> None:
+    assert check(book, book / "_book") == []
+
+
+@pytest.mark.parametrize(("plant", "file", "message"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS])
+def test_a_planted_fault_is_found_in_its_file(book: Path, plant: Plant, file: str, message: str) -> None:
+    plant(book)
+    found = check(book, book / "_book")
+    assert [problem for problem in found if problem.file == file and message in problem.message], found
+
+
+def test_a_problem_names_its_line(book: Path) -> None:
+    lines = (book / METHODS).read_text(encoding="utf-8").count("\n")
+    add(METHODS, "It is 0.93.\n\n<br>")(book)
+    assert [(p.line, str(p).split(":")[1]) for p in check(book)] == [
+        (lines + 2, str(lines + 2)), (lines + 4, str(lines + 4)),
+    ]  # fmt: skip
+
+
+def test_a_page_that_was_not_run_yet_is_accepted(book: Path) -> None:
+    def forget(notebook: Any) -> None:
+        notebook["metadata"] = {"ecglib": {"placeholder": True}}
+        notebook["cells"][5]["execution_count"] = None
+
+    edit(NOTEBOOK, forget)(book)
+    assert check(book) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The focus `0.5` and ``1 234`` are constants.", "In 2018, 5 networks; the 1990s.", "Records 100, 103 and 201.",
+        "EC57:1998, V5, `~~~` and 5-fold.", "$p = 0.05$ and\n\n$$\nx = 0.5\n$$\n", "```python\nx = 0.5\n```\n",
+        "~~~~\n```\n0.5\n```\n~~~~\n", "[site](https://x.org/1.0.0/12345)", "<https://x.org/1.0.0>",
+        "[@moody2001, p. 1234]", "@moody2001 [p. 12.5]", "![x](a-0.5.svg){#fig-x width=50%}", "{{< var a.b-0.5 >}}",
+        "<!-- 0.93 -->", "1. one\n2. two\n", "https://doi.org/10.1109/51.932724 here",
+    ],
+)  # fmt: skip
+def test_what_is_no_result_may_be_typed(text: str) -> None:
+    assert list(check_text.typed_numbers(text)) == []
+
+
+@given(
+    st.floats(0.001, 999).map(lambda x: f"{x:.3f}"), st.sampled_from(["is {}", "({})", "≥{},", "±{}", "**{}**", "{}"])
+)
+def test_every_decimal_in_prose_is_found(number: str, form: str) -> None:
+    text = f"A line.\n\nThe value {form.format(number)} stands here, `1.5` does not count."
+    assert [text[found.offset :].startswith(number) for found in check_text.typed_numbers(text)] == [True]
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=3, max_size=3))
+def test_scores_do_not_depend_on_the_order_of_classes(counts: list[list[int]]) -> None:
+    matrix, classes = np.array(counts, dtype=np.float64), ["N", "S", "V"]
+    turned, names = matrix[::-1, ::-1], classes[::-1]
+    for (key, one), (other_key, other) in zip(
+        overall(matrix, classes, classes).items(), overall(turned, names, names).items(), strict=True
+    ):
+        assert key == other_key
+        assert one == pytest.approx(other, nan_ok=False) if one is not None else other is None
+
+
+def test_macro_means_are_over_the_classes_that_the_record_names(book: Path) -> None:
+    def without_q(record: Any) -> None:
+        n, v = (record["per_class"][name]["f1"]["per_seed"] for name in "NV")
+        per_seed = [(a + b) / 2 for a, b in zip(n, v, strict=True)]
+        mean = sum(per_seed) / 2
+        record["macro_classes"] = ["N", "V"]
+        record["metrics"]["macro_f1"] = {"mean": mean, "low": mean, "high": mean, "per_seed": per_seed}
+
+    edit(RECORD, without_q)(book)
+    assert check(book) == []
+
+
+def test_a_binary_record_is_scored_on_its_second_class(book: Path) -> None:
+    def to_binary(record: Any) -> None:
+        one = {key: {"mean": value, "low": value, "high": value, "per_seed": [value, value]}
+               for key, value in {"se": 0.75, "sp": 0.9, "ppv": 0.6, "f1": 2 / 3}.items()}  # fmt: skip
+        record.update(task="binary", classes=["healthy", "infarction"], metrics=one, per_class={})
+        record["confusion"] = [[[18, 2], [1, 3]]] * 2
+
+    edit(RECORD, to_binary)(book)
+    assert check(book) == []
+    edit(RECORD, lambda record: record["metrics"]["sp"].update(per_seed=[0.9, 0.8], mean=0.85, low=0.8))(book)
+    assert [problem.message.split(";")[0] for problem in check(book)] == [
+        "metrics.sp: 0.8 for seed 1, but the confusion matrix gives 0.9"
+    ]
+
+
+def test_a_multi_label_record_is_checked_for_its_intervals_alone(book: Path) -> None:
+    edit(RECORD, lambda record: record.update(task="multilabel"))(book)
+    assert check(book) == []
+    metric("accuracy", mean=0.5, low=0.4, high=0.6)(book)
+    assert [problem.file for problem in check(book)] == [RECORD]

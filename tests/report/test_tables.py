@@ -1,0 +1,189 @@
+"""Tables: one format of numbers, Markdown that Pandoc takes for tables, and real apart from synthetic."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pypandoc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecglib.errors import UserError
+from ecglib.report import tables
+from ecglib.results import Interval
+from tests.report.example import example_record
+
+FULL = example_record()
+QUICK = example_record(profile="quick", seeds=[0], draw=1)
+INTER = example_record("heartbeat/inter-patient", protocol="inter")
+SYNTHETIC = example_record(profile="quick", seeds=[0], synthetic=True)
+
+
+def blocks(markdown: str) -> list[Any]:
+    """The Markdown's blocks as Pandoc reads them, under the extensions of both renderers."""
+    found: list[Any] = json.loads(pypandoc.convert_text(markdown, "json", format="markdown+citations"))["blocks"]
+    return found
+
+
+def kinds(markdown: str) -> list[str]:
+    return [block["t"] for block in blocks(markdown)]
+
+
+def cells(markdown: str) -> list[list[str]]:
+    """Rows of the only table, the head first."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert set(lines[1]) <= set("|:-")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
+
+
+def test_one_format_of_numbers() -> None:
+    assert tables.interval(Interval(mean=0.93749, low=0.921, high=0.95)) == "0.937 [0.921, 0.950]"
+    assert tables.interval(Interval(mean=0.5)) == "0.500"
+    assert tables.interval({"mean": 1, "low": None, "high": 1}) == "1.000"
+    assert tables.interval(Interval()) == tables.interval(None) == tables.number(math.nan) == "–"
+    assert tables.count(72_470) == "72\N{NARROW NO-BREAK SPACE}470"
+    assert tables.count(556.4) == "556"
+
+
+@given(st.integers(0, 10**9))
+def test_a_count_reads_back(n: int) -> None:
+    assert int(tables.count(n).replace("\N{NARROW NO-BREAK SPACE}", "")) == n
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        tables.per_class(FULL),
+        tables.per_class(QUICK, FULL),
+        tables.headline({"heartbeat/baseline": FULL}),
+        tables.beside(FULL, QUICK),
+        tables.metrics(INTER),
+        tables.parameters(FULL),
+        tables.ec57(INTER),
+    ],
+)
+def test_each_is_one_table(markdown: str) -> None:
+    assert kinds(markdown) == ["Table"]
+    assert len({len(row) for row in cells(markdown)}) == 1
+
+
+def test_per_class_shows_the_record() -> None:
+    head, *rows = cells(tables.per_class(FULL))
+    assert head == ["class", "Se", "+P", "F1", "specificity", "beats"]
+    assert [row[0] for row in rows] == FULL.classes
+    assert rows[1][2] == tables.interval(FULL.per_class["S"]["ppv"])
+    assert rows[1][5] == tables.count(sum(sum(matrix[1]) for matrix in FULL.confusion) / 3)
+
+
+def test_per_class_beside_the_reference() -> None:
+    rows = cells(tables.per_class(QUICK, FULL))[1:]
+    assert [row[:2] for row in rows[:2]] == [["N", "reference"], ["N", "this run"]]
+    assert rows[4][2] == tables.interval(FULL.per_class["V"]["se"])
+    assert rows[5][2] == tables.interval(QUICK.per_class["V"]["se"])
+
+
+def test_headline_links_and_the_nsv_column_only_where_it_means_something() -> None:
+    head, row = cells(tables.headline({"heartbeat/baseline": FULL}))
+    assert "macro-F1 (N, S, V)" not in head
+    assert row[0] == "[Baseline](book/experiments/heartbeat/baseline.ipynb)"
+    both = cells(tables.headline({"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER}))
+    column = both[0].index("macro-F1 (N, S, V)")
+    assert [row[column] for row in both[1:]] == ["–", tables.interval(INTER.metrics["macro_f1_nsv"])]
+
+
+def test_beside_names_what_each_rests_on() -> None:
+    head, first, *_ = cells(tables.beside(FULL, QUICK))
+    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run (quick, seed 0)"]
+    assert first == ["macro-F1", tables.interval(FULL.metrics["macro_f1"]), tables.interval(QUICK.metrics["macro_f1"])]
+    assert {row[1] for row in cells(tables.beside(None, QUICK))[1:]} == {"not run yet"}
+    assert {row[2] for row in cells(tables.beside(FULL, None))[1:]} == {"not run yet"}
+    assert tables.beside(None, None) == "Not run yet."
+
+
+def test_inter_patient_results_come_with_and_without_202() -> None:
+    names = [row[0] for row in cells(tables.beside(INTER, None))[1:]]
+    assert {"macro-F1", "macro-F1, without 202", "accuracy, without 202"} <= set(names)
+    rows = cells(tables.ec57(INTER))
+    assert rows[0] == ["ectopy", "test records", "Se", "+P", "FPR", "F1"]
+    assert [row[:2] for row in rows[1:]] == [
+        ["VEB", "all"],
+        ["VEB", "without 202"],
+        ["SVEB", "all"],
+        ["SVEB", "without 202"],
+    ]
+    assert "|" not in tables.ec57(FULL)
+
+
+def test_real_and_synthetic_never_share_a_table() -> None:
+    with pytest.raises(ValueError, match="synthetic"):
+        tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": SYNTHETIC})
+    for markdown in (tables.beside(FULL, SYNTHETIC), tables.per_class(SYNTHETIC, FULL)):
+        assert kinds(markdown) == ["Para", "Table", "Para", "Div", "Table"]
+        assert markdown.index("**Reference") < markdown.index("**This run") < markdown.index("callout-important")
+
+
+def test_synthetic_numbers_are_marked() -> None:
+    for markdown in (
+        tables.headline({"a/b": SYNTHETIC}),
+        tables.beside(SYNTHETIC, None),
+        tables.metrics(SYNTHETIC),
+        tables.per_class(SYNTHETIC),
+        tables.circumstances(SYNTHETIC),
+    ):
+        assert '"synthetic"' in json.dumps(blocks(markdown)), "a span with the class"
+    assert "SYNTHETIC" in tables.classification_report(SYNTHETIC)
+    assert "synthetic" not in tables.circumstances(FULL)
+
+
+def test_counts_by_set() -> None:
+    assert cells(tables.counts({"DS1": {"N": 45_866, "S": 944}, "DS2": {"N": 44_259, "S": 1_837}})) == [
+        ["set", "N", "S"],
+        ["DS1", tables.count(45_866), "944"],
+        ["DS2", tables.count(44_259), tables.count(1_837)],
+    ]
+
+
+def test_overridden_parameters_are_marked() -> None:
+    rows = dict(row for row in cells(tables.parameters(FULL))[1:])
+    assert rows["`learning_rate`"] == "`0.001` **(overridden)**"
+    assert rows["`cut`"] == "`kachuee`"
+    assert rows["`refit`"] == "`false`"
+    assert rows["`ema`"] == "–"
+
+
+def test_free_text_stays_text() -> None:
+    told = FULL.model_copy(update={"hardware": "CPU | 2*cores_[x](y) $5 @site <b>"})
+    markdown = tables.circumstances(told)
+    assert kinds(markdown) == ["Table"]
+    parsed = json.dumps(blocks(markdown))
+    assert not [kind for kind in ("Link", "Cite", "Math", "Emph", "RawInline") if f'"{kind}"' in parsed]
+    assert "CPU | 2*cores_[x](y) $5 @site <b>" in pypandoc.convert_text(
+        markdown, "plain", format="markdown+citations", extra_args=["--columns=300"]
+    )
+
+
+def test_circumstances_count_the_readings_of_ds2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
+    assert reads.startswith("0,")
+    log = tmp_path / "book" / "results" / "test-reads.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"model": "cnet"}\n{"model": "other"}\n{"model": "cnet"}\n')
+    reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
+    assert reads == "3, of them 2 by this model"
+    assert "readings of the test set" not in dict(cells(tables.circumstances(FULL))[1:])
+    log.write_text("torn")
+    with pytest.raises(UserError, match=r"test-reads\.jsonl"):
+        tables.circumstances(INTER)
+
+
+def test_classification_report_holds_every_class_and_metric() -> None:
+    text = tables.classification_report(FULL)
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    assert lines["F"][1:4] == [tables.number(FULL.per_class["F"][key].mean) for key in ("se", "ppv", "f1")]
+    assert lines["accuracy"][-1] == tables.number(FULL.metrics["accuracy"].mean)

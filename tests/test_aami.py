@@ -1,0 +1,26 @@
+from ecglib import aami
+
+
+def test_ds1_and_ds2_are_disjoint_halves_without_paced_records() -> None:
+    assert len(aami.DS1) == len(aami.DS2) == 22
+    assert not set(aami.DS1) & set(aami.DS2)
+    assert not set(aami.PACED) & set(aami.DS1 + aami.DS2)
+    assert len({*aami.DS1, *aami.DS2, *aami.PACED}) == 48
+
+
+def test_validation_records_are_part_of_ds1() -> None:
+    assert set(aami.DS1_VALIDATION) < set(aami.DS1)
+
+
+def test_every_symbol_has_the_class_of_ec57() -> None:
+    expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+    assert {s: name for name, symbols in expected.items() for s in symbols} == aami.SYMBOLS
+
+
+def test_what_marks_no_beat_has_no_class() -> None:
+    assert [aami.index_of(s) for s in "+~|!x[]"] == [None] * 7
+
+
+def test_201_and_202_are_one_patient() -> None:
+    assert aami.patient_of("202") == aami.patient_of("201") == "201"
+    assert aami.patient_of("100") == "100"

@@ -1,0 +1,36 @@
+from ecglib import fingerprint
+
+SOURCE = '''
+"""A module."""
+
+X = 1
+"""What X is."""
+
+
+def f(x):
+    """Double it."""
+    return 2 * x  # why
+'''
+
+
+def test_comments_docstrings_and_layout_change_nothing() -> None:
+    other = (
+        SOURCE.replace("# why", "")
+        .replace("Double it.", "Twice.")
+        .replace('"""What X is."""', "")
+        .replace("\n\n\n", "\n")
+    )
+    assert fingerprint.dump(other) == fingerprint.dump(SOURCE)
+
+
+def test_a_changed_number_changes_the_tree() -> None:
+    assert fingerprint.dump(SOURCE.replace("2 * x", "3 * x")) != fingerprint.dump(SOURCE)
+
+
+def test_order_of_mapping_keys_does_not_matter() -> None:
+    assert fingerprint.of_values({"a": 1, "b": 2}) == fingerprint.of_values({"b": 2, "a": 1})
+    assert fingerprint.of_values([1, 2]) != fingerprint.of_values([2, 1])
+
+
+def test_a_folder_stands_for_its_modules() -> None:
+    assert fingerprint.of_code(["training"]) != fingerprint.of_code(["training/loop.py"])

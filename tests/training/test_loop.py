@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from ecglib.errors import UserError
+from ecglib.models.cnet import CNet
+from ecglib.training import checkpoint, loop
+
+CPU = torch.device("cpu")
+
+
+def waves(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy sines of three frequencies: learnable, not trivial."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 3, n)
+    phase = draw.uniform(0, 2 * np.pi, (n, 1))
+    time = np.linspace(0, 2 * np.pi, 140)
+    signals = np.sin((labels[:, None] + 2) * time + phase) + draw.normal(0, 0.8, (n, 140))
+    return signals[:, None].astype(np.float32), labels.astype(np.int64)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(1) == labels).mean())
+
+
+def small() -> nn.Module:
+    return CNet(1, 140, 3, width=8)
+
+
+class WithDropout(nn.Module):
+    """A network whose training draws from torch's global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(140, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 3)
+        )
+
+    def forward(self, x: torch.Tensor, *, features: object = None, lengths: object = None) -> torch.Tensor:
+        return self.layers(x)
+
+
+RECIPE = loop.Recipe(max_epochs=4, patience=4, batch_size=32, learning_rate=0.01, deterministic=True)
+
+
+def fit(recipe: loop.Recipe = RECIPE, make=small, seed: int = 0, train=None, val=None, **more) -> loop.Fitted:
+    train = train or loop.InMemory(*waves(256, 1))
+    val = loop.InMemory(*waves(128, 2)) if val is None else val
+    return loop.fit(make, train, val, nn.CrossEntropyLoss(), accuracy, recipe, seed=seed, device=CPU, **more)
+
+
+def weights(fitted: loop.Fitted) -> torch.Tensor:
+    return torch.cat([t.flatten().float() for t in fitted.model.state_dict().values()])
+
+
+def test_it_learns() -> None:
+    fitted = fit(loop.Recipe(max_epochs=12, patience=12, batch_size=32, learning_rate=0.01))
+    x, y = waves(256, 3)
+    assert accuracy(loop.predict(fitted.model, loop.InMemory(x, y), device=CPU), y) > 0.85
+
+
+def test_the_seeded_curve_is_what_it_was() -> None:
+    """The loss goes down epoch by epoch from that of guessing, and a second training repeats it to the bit."""
+    first, second = fit(), fit()
+    losses = [epoch.train_loss for epoch in first.run.history]
+    assert losses[0] == pytest.approx(math.log(3), abs=0.1)
+    assert losses == sorted(losses, reverse=True)
+    assert losses == [epoch.train_loss for epoch in second.run.history]
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(fit(seed=1)))
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
+    fitted = fit()
+    values = [epoch.val_metric for epoch in fitted.run.history]
+    assert fitted.run.best_epoch == 1 + int(np.argmax(values))
+    x, y = waves(128, 2)
+    assert accuracy(loop.predict(fitted.model, loop.InMemory(x, y), device=CPU), y) == max(values)
+
+
+def test_training_stops_when_validation_no_longer_improves() -> None:
+    constant = loop.fit(
+        small,
+        loop.InMemory(*waves(64, 1)),
+        loop.InMemory(*waves(32, 2)),
+        nn.CrossEntropyLoss(),
+        lambda *_: 0.5,
+        loop.Recipe(max_epochs=20, patience=3, batch_size=32, learning_rate=0.01),
+        seed=0,
+        device=CPU,
+    )
+    assert constant.run.best_epoch == 1
+    assert constant.run.epochs_run == 4
+    assert constant.run.stopped_early
+
+
+@pytest.mark.parametrize("make", [small, WithDropout])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_resumed_training_equals_the_uninterrupted_one(make, ema: float | None, tmp_path: Path) -> None:
+    recipe = loop.Recipe(**{**vars(RECIPE), "ema": ema})
+    whole = fit(recipe, make)
+    path = tmp_path / "checkpoint.pt"
+
+    class Killed(Exception):
+        pass
+
+    calls = []
+
+    def dies_in_the_third_epoch(logits: np.ndarray, labels: np.ndarray) -> float:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return accuracy(logits, labels)
+
+    with pytest.raises(Killed):
+        loop.fit(
+            make,
+            loop.InMemory(*waves(256, 1)),
+            loop.InMemory(*waves(128, 2)),
+            nn.CrossEntropyLoss(),
+            dies_in_the_third_epoch,
+            recipe,
+            seed=0,
+            device=CPU,
+            checkpoint_path=path,
+            fingerprint="a",
+        )
+    torch.rand(17)  # what else happens in between must not matter
+    resumed = fit(recipe, make, checkpoint_path=path, fingerprint="a")
+    assert resumed.resumed_from == 2
+    assert torch.equal(weights(resumed), weights(whole))
+    strip = [(e.train_loss, e.val_loss, e.val_metric) for e in resumed.run.history]
+    assert strip == [(e.train_loss, e.val_loss, e.val_metric) for e in whole.run.history]
+
+
+def test_a_checkpoint_of_other_parameters_is_not_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    fit(checkpoint_path=path, fingerprint="a")
+    assert fit(checkpoint_path=path, fingerprint="b").resumed_from == 0
+    assert fit(checkpoint_path=path, fingerprint="b").resumed_from == RECIPE.max_epochs
+
+
+def test_a_refit_keeps_its_last_epoch_and_the_schedule_of_the_whole() -> None:
+    recipe = loop.Recipe(**{**vars(RECIPE), "stop_after": 2})
+    refitted = loop.fit(
+        small, loop.InMemory(*waves(256, 1)), None, nn.CrossEntropyLoss(), accuracy, recipe, seed=0, device=CPU
+    )
+    assert refitted.run.epochs_run == refitted.run.best_epoch == 2
+    rates = [epoch.learning_rate for epoch in fit().run.history]
+    assert [epoch.learning_rate for epoch in refitted.run.history] == rates[:2]
+
+
+def test_a_lazy_set_trains_like_one_in_memory() -> None:
+    x, y = waves(256, 1)
+    lazy = loop.Lazy(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
+    assert torch.equal(weights(fit(train=lazy)), weights(fit()))
+
+
+def test_a_moving_average_differs_from_the_last_weights_and_is_validated() -> None:
+    averaged = fit(loop.Recipe(**{**vars(RECIPE), "ema": 0.99}))
+    assert not torch.equal(weights(averaged), weights(fit()))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_learns_the_same_within_tolerance(precision: str) -> None:
+    recipe = {"max_epochs": 4, "patience": 4, "batch_size": 32, "learning_rate": 0.01}
+    low, exact = fit(loop.Recipe(**recipe, precision=precision)), fit(loop.Recipe(**recipe))
+    for a, b in zip(low.run.history, exact.run.history, strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, abs=0.15)
+
+
+def test_a_diverged_training_is_one_clear_line() -> None:
+    with pytest.raises(UserError, match=r"loss became nan|loss became inf"):
+        fit(loop.Recipe(max_epochs=3, patience=3, batch_size=32, learning_rate=1e18, gradient_clip=None))
+
+
+@given(st.integers(1, 200), st.integers(1, 300), st.integers(0, 9))
+def test_every_example_comes_once_before_any_comes_twice(n: int, size: int, seed: int) -> None:
+    order = torch.cat([loop.epoch_order(epoch, n, size, seed) for epoch in range(4)])
+    assert len(order) == 4 * size
+    for start in range(0, len(order) - n + 1, n):
+        assert sorted(order[start : start + n].tolist()) == list(range(n))
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_the_schedule_rises_to_its_peak_once_and_ends_at_zero(schedule: str) -> None:
+    rates = [loop.rate_at(step, 1000, schedule) for step in range(1001)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert all(a <= b for a, b in itertools.pairwise(rates[: peak + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[peak:]))
+
+
+def test_gradients_are_clipped() -> None:
+    class Recorder(nn.CrossEntropyLoss):
+        pass
+
+    loud = fit(loop.Recipe(max_epochs=1, patience=1, batch_size=32, learning_rate=0.01, gradient_clip=1e-9))
+    start = torch.cat([t.flatten() for t in (torch.manual_seed(0), small())[1].state_dict().values()])
+    # with a vanishing gradient Adam's step is set by eps: far smaller than the learning rate
+    assert (weights(loud) - start).abs().max() < 0.02
+
+
+def test_a_checkpoint_cannot_carry_code(tmp_path: Path) -> None:
+    import pickle
+
+    class Bomb:
+        def __reduce__(self):
+            return (print, ("boom",))
+
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UserError, match="unreadable checkpoint"):
+        checkpoint.load(path, "a")
+    torch.save({"fingerprint": "a", "bomb": Bomb()}, path)
+    with pytest.raises(UserError, match="unreadable checkpoint"):
+        checkpoint.load(path, "a")
+
+
+def test_a_full_disk_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"fingerprint": "a", "epoch": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        checkpoint.save(path, {"fingerprint": "a", "epoch": 2})
+    state = checkpoint.load(path, "a")
+    assert state is not None
+    assert state["epoch"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
