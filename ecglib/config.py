@@ -106,7 +106,7 @@ class HeartbeatParameters(SharedParameters):
     """Share of the target spread evenly over the classes."""
     gradient_clip: float | None = Field(1.0, gt=0)
     """Upper bound of the gradient's norm; None: unbounded."""
-    ema: float | None = Field(None, gt=0, lt=1)
+    ema: float | None = Field(0.998, gt=0, lt=1)
     """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
     refit: bool = False
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
@@ -128,8 +128,8 @@ class HeartbeatParameters(SharedParameters):
             raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
         if self.weight_exponent != 1.0 and self.imbalance != "weighted":
             raise ValueError("weight_exponent: only means something with imbalance: weighted")
-        if self.imbalance in RESAMPLERS and entry.takes == "sequence":
-            raise ValueError(f"imbalance: {self.imbalance} would break the order of beats that {self.model} reads")
+        if self.imbalance in RESAMPLERS and entry.takes != "beat":
+            raise ValueError(f"imbalance: {self.imbalance} makes single beats, and {self.model} takes {entry.takes}")
         if self.cut == "kachuee" and len(self.leads) > 1:
             raise ValueError("leads: the kachuee cut is of one lead")
         return self

@@ -26,18 +26,17 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import aami, config, fingerprint, losses, paths, provenance, results
+from ecglib import aami, config, fingerprint, paths, provenance, results
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import sources, splits
+from ecglib.data import sources
 from ecglib.data.beats import Beats
-from ecglib.data.splits import Split
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring
 from ecglib.models import registry
 from ecglib.results import DataCard, Record, Resampling, SeedRun
+from ecglib.training import classifier
 from ecglib.training import device as devices
-from ecglib.training import loop
 
 WEIGHT_CODE = (
     "aami.py",
@@ -46,12 +45,15 @@ WEIGHT_CODE = (
     "data/splits.py",
     "data/resampling.py",
     "losses.py",
-    "training",
-    "experiment.py",
+    "training/classifier.py",
+    "training/loop.py",
+    "training/checkpoint.py",
+    "training/device.py",
     "evaluation/metrics.py",
+    "models/layers.py",
 )
-"""The code that can change the weights, the model's own file aside. `evaluation/metrics.py` chooses the epoch; how
-files are found and fetched can't matter, since the data's fingerprint is in the key."""
+"""The code that can change the weights, the model's own file aside. `evaluation/metrics.py` chooses the epoch. How
+files are found and fetched, and how a run is written down, can't matter: the data's fingerprint is in the key."""
 EVALUATION_CODE = ("evaluation",)
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records")
 """Parameters that can't change the weights of a beat classifier."""
@@ -143,24 +145,17 @@ def key_of(parameters: HeartbeatParameters) -> str:
 def _plan(parameters: HeartbeatParameters) -> _Plan:
     source = sources.get(parameters.database)
     device = devices.choose(parameters.device)
-    n_samples = beats_module.n_samples(parameters.cut)
-    n_leads, n_classes = len(parameters.leads), len(aami.CLASSES)
-
-    def make() -> nn.Module:
-        return registry.build(parameters.model, n_leads, n_samples, n_classes, **parameters.model_options)
-
-    make()  # a model that can't take this shape is refused before anything is computed
-    precision = (
-        "float32"
-        if parameters.deterministic
-        else devices.choose_precision(
-            parameters.precision, device, make, (parameters.batch_size, n_leads, n_samples), paths.cache() / "precision"
-        )
-    )
+    make = classifier.model_maker(parameters)
+    model = make()  # a model that can't take this shape is refused before anything is computed
+    shape = (parameters.batch_size, len(parameters.leads), beats_module.n_samples(parameters.cut))
+    precision = "float32"
+    if not parameters.deterministic:
+        memory = paths.cache() / "precision"
+        precision = devices.choose_precision(parameters.precision, device, make, shape, memory)
     shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision"})
     data = source.fingerprint()
-    model_file = Path(sys.modules[type(make()).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
-    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file), "models/layers.py"])
+    model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file)])
     key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
     return _Plan(parameters, source, device, precision, key[:20], data)
 
@@ -189,117 +184,33 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    beats = _beats(plan)
+    beats = classifier.load_beats(plan.parameters, plan.source)
     for seed in missing:
         _train_seed(plan, folder, beats, seed)
     return True
 
 
-def _beats(plan: _Plan) -> Beats:
-    p = plan.parameters
-    beats = beats_module.load(plan.source, p.cut, p.leads)
-    if p.protocol == "inter":
-        beats = beats.take(np.flatnonzero(np.isin(beats.record, aami.DS1 + (aami.DS2 if p.test else ()))))
-    return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
-
-
-def _split(parameters: HeartbeatParameters, beats: Beats, seed: int) -> Split:
-    if parameters.protocol == "inter":
-        return splits.inter(beats.record, with_test=parameters.test)
-    return splits.intra(beats.labels, seed, parameters.validation_fraction)
-
-
-def macro_classes(protocol: str) -> list[int]:
-    """The classes that macro means, and every choice, are over: Q has a handful of beats in DS1 and DS2."""
-    return [i for i, name in enumerate(aami.CLASSES) if protocol == "intra" or name != "Q"]
-
-
 def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
-    p = plan.parameters
-    split = _split(p, beats, seed)
-    title = f"{p.experiment or p.model} seed {seed}"
-    x, y, features = _training_part(p, beats, split.train, seed)
-    train, val = loop.InMemory(x, y, features), _examples(beats, split.val)
-    n_leads, n_samples = x.shape[1:]
-    classes = macro_classes(p.protocol)
-
-    def make() -> nn.Module:
-        return registry.build(p.model, n_leads, n_samples, len(aami.CLASSES), **p.model_options)
-
-    def choose_by(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-        matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
-        return float(metrics.summary(matrix, classes)["macro_f1"])
-
-    def fit(
-        part: loop.Examples, chooser: loop.Examples | None, labels: NDArray[np.int64], name: str, **changes: Any
-    ) -> loop.Fitted:
-        counts = np.bincount(labels, minlength=len(aami.CLASSES))
-        weights = losses.inverse_frequency(counts, p.weight_exponent) if p.imbalance == "weighted" else None
-        recipe = loop.Recipe(
-            max_epochs=p.max_epochs,
-            patience=p.patience,
-            batch_size=p.batch_size,
-            learning_rate=p.learning_rate,
-            schedule=p.schedule,
-            weight_decay=p.weight_decay,
-            gradient_clip=p.gradient_clip,
-            ema=p.ema,
-            precision=plan.precision,
-            deterministic=p.deterministic,
-            **changes,
-        )
-        return loop.fit(
-            make,
-            part,
-            chooser,
-            losses.cross_entropy(weights, p.label_smoothing),
-            choose_by,
-            recipe,
-            seed=seed,
-            device=plan.device,
-            checkpoint_path=folder / f"{name}-seed{seed}.pt",
-            fingerprint=plan.key,
-            title=f"{title}{' refit' if chooser is None else ''}",
-        )
-
-    fitted = fit(train, val, beats.labels[split.train], "checkpoint", examples_per_epoch=len(split.train))
-    training = fitted.run
-    seconds = fitted.seconds
-    if p.refit:
-        both = np.sort(np.concatenate([split.train, split.val]))
-        x, y, features = _training_part(p, beats, both, seed)
-        fitted = fit(
-            loop.InMemory(x, y, features),
-            None,
-            beats.labels[both],
-            "refit",
-            examples_per_epoch=len(both),
-            stop_after=training.best_epoch,
-        )
-        seconds += fitted.seconds
-
-    scored = split.test if p.test else split.val
-    logits = loop.predict(
-        fitted.model,
-        _examples(beats, scored),
-        device=plan.device,
-        precision=plan.precision,
-        deterministic=p.deterministic,
+    done = classifier.train(
+        plan.parameters, beats, seed, device=plan.device, precision=plan.precision, folder=folder, key=plan.key
     )
-    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, scored, logits, seed)
-    weights = {name: t.detach().cpu().contiguous() for name, t in fitted.model.state_dict().items()}
+    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done, seed)
+    weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
     save_file(weights, folder / f"weights-seed{seed}.safetensors")
-    _note_test_read(plan, beats.labels[scored], logits, seed)
+    _note_test_read(plan, beats.labels[done.scored], done.logits, seed)
     card = {
-        "run": training.model_dump(),
-        "seconds": seconds,
-        "test_indices_sha256": split.test_sha256(),
-        "class_counts": {name: _counts(beats.labels[index]) for name, index in vars(split).items()},
-        "resampled": _counts(y) if p.imbalance in config.RESAMPLERS else {},
+        "run": done.run.model_dump(),
+        "seconds": done.seconds,
+        "test_indices_sha256": done.split.test_sha256(),
+        "class_counts": {
+            name: _named(np.bincount(beats.labels[index], minlength=len(aami.CLASSES)))
+            for name, index in vars(done.split).items()
+        },
+        "resampled": {} if done.resampled is None else _named(done.resampled),
         "left_out": beats.left_out,
         "records_left_out": beats.records_left_out,
-        "n_parameters": registry.n_parameters(fitted.model),
-        "input_shape": [n_leads, n_samples],
+        "n_parameters": registry.n_parameters(done.model),
+        "input_shape": list(beats.signals.shape[1:]),
         "hardware": devices.hardware(plan.device),
     }
     _write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
@@ -307,31 +218,12 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
 
-def _training_part(
-    p: HeartbeatParameters, beats: Beats, index: NDArray[np.int64], seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32] | None]:
-    """Signals, labels and features to train on, resampled where the parameters say so."""
-    x, y = beats.signals[index], beats.labels[index]
-    if p.imbalance not in config.RESAMPLERS:
-        return x, y, beats.features[index]
-    from ecglib.data.resampling import resample
-
-    x, y = resample(x, y, p.imbalance, seed=seed, neighbours=p.smote_neighbours)
-    return x, y, None
+def _named(counts: NDArray[np.int64]) -> dict[str, int]:
+    return dict(zip(aami.CLASSES, counts.tolist(), strict=True))
 
 
-def _examples(beats: Beats, index: NDArray[np.int64]) -> loop.InMemory:
-    return loop.InMemory(beats.signals[index], beats.labels[index], beats.features[index])
-
-
-def _counts(labels: NDArray[np.int64]) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=len(aami.CLASSES)).tolist()
-    return dict(zip(aami.CLASSES, counts, strict=True))
-
-
-def _save_predictions(
-    path: Path, beats: Beats, index: NDArray[np.int64], logits: NDArray[np.float32], seed: int
-) -> None:
+def _save_predictions(path: Path, beats: Beats, done: classifier.Trained, seed: int) -> None:
+    index = done.scored
     table = pd.DataFrame(
         {
             "seed": seed,
@@ -343,7 +235,7 @@ def _save_predictions(
         }
     )
     for column, name in enumerate(aami.CLASSES):
-        table[f"logit_{name}"] = logits[:, column]
+        table[f"logit_{name}"] = done.logits[:, column]
     table.to_parquet(path, index=False)
 
 
@@ -353,7 +245,7 @@ def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.f
     if p.protocol != "inter" or not p.test or plan.source.synthetic:
         return
     matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
-    values = metrics.summary(matrix, macro_classes(p.protocol))
+    values = metrics.summary(matrix, classifier.macro_classes(p.protocol))
     line = {
         "time": provenance.now(),
         "key": plan.key,
@@ -361,7 +253,7 @@ def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.f
         "profile": p.profile,
         "model": p.model,
         "seed": seed,
-        "metrics": {name: round(float(value), 6) for name, value in values.items()},
+        "metrics": {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()},
     }
     path = paths.test_reads()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -392,7 +284,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
     tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
     names = sorted(set().union(*(table["record"] for table in tables)))
     matrices = np.stack([scoring.by_record(table, names) for table in tables])
-    classes = macro_classes(p.protocol)
+    classes = classifier.macro_classes(p.protocol)
     scores = scoring.scores(matrices, classes, p.bootstrap, nsv=p.protocol == "inter")
     without: dict[str, Any] = {}
     if p.protocol == "inter" and "202" in names and len(names) > 1:

@@ -49,7 +49,7 @@ schedule = "one-cycle"
 weight_decay = 0.01
 label_smoothing = 0.0
 gradient_clip = 1.0
-ema = None
+ema = 0.998
 refit = False
 
 device = "auto"
