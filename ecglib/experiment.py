@@ -43,7 +43,6 @@ WEIGHT_CODE = (
     "data/records.py",
     "data/beats.py",
     "data/splits.py",
-    "data/resampling.py",
     "losses.py",
     "training/classifier.py",
     "training/loop.py",
@@ -54,6 +53,8 @@ WEIGHT_CODE = (
 )
 """The code that can change the weights, the model's own file aside. `evaluation/metrics.py` chooses the epoch. How
 files are found and fetched, and how a run is written down, can't matter: the data's fingerprint is in the key."""
+RESAMPLING_CODE = "data/resampling.py"
+"""The same, for runs that resample."""
 EVALUATION_CODE = ("evaluation",)
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records")
 """Parameters that can't change the weights of a beat classifier."""
@@ -155,7 +156,8 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision"})
     data = source.fingerprint()
     model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
-    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file)])
+    resampling = [RESAMPLING_CODE] if parameters.imbalance in config.RESAMPLERS else []
+    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file), *resampling])
     key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
     return _Plan(parameters, source, device, precision, key[:20], data)
 

@@ -83,7 +83,7 @@ Markdown(words.provenance(run.record))
 
 # %%
 #| label: tbl-result
-#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, `95 %` interval by records)
+#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, 95 % interval by records)
 Markdown(tables.beside(run.reference(), run.record))
 
 # %%

@@ -37,6 +37,7 @@ NUMBER: Final = re.compile(
     r"|\d{1,3}(?:[, \u00a0\u2009\u202f]\d{3})+(?!\d)(?:\.\d+)?(?:\s?%)?"
     r"|\d+\.\d+(?:\s?%)?|\d+\s?(?:%|per\s?cent\b)|\d{4,})"
 )
+LEVEL: Final = re.compile(r"\b95\s?%(?=\s+(?:confidence\s+)?intervals?\b)")
 REFERENCE: Final = re.compile(r"(?<![\w\\@/])@\{?(?P<key>\w(?:[\w:.#$%&+?<>~/-]*\w)?)")
 LABEL: Final = re.compile(r"\{[^{}\n]*?#(?P<label>(?:fig|tbl|sec)-[^\s{}]+)[^{}\n]*\}")
 
@@ -86,10 +87,10 @@ def typed_numbers(text: str) -> Iterator[Found]:
     The rule: a decimal with a point (0.93), a percentage (95 %), thousands (1 234, 1,234), or four digits and more that
     are no year from 1900 to 2099. They come from `{{< var … >}}` or from a notebook's output, so that they follow the
     results. Free are code and code spans (a constant of a method may stand as `0.5`), math, addresses, citations,
-    shortcodes, attributes and comments.
+    shortcodes, attributes and comments, and the level in "95 % interval".
     """
     text = without_code(text)
-    for pattern in (ESCAPED, SHORTCODE, URL, TARGET, CITED, BRACES):
+    for pattern in (ESCAPED, SHORTCODE, URL, TARGET, CITED, BRACES, LEVEL):
         text = pattern.sub(_blank, text)
     for match in NUMBER.finditer(text):
         if not match["year"]:

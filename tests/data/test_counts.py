@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecglib import aami
+from ecglib.data import counts
+from ecglib.data.records import list_records, read_annotations
+from ecglib.data.sources import Source
+from ecglib.errors import RecordError
+
+
+@pytest.fixture
+def source(small_mitdb: Path) -> Source:
+    folder = small_mitdb / "mitdb"
+    return Source("mitdb", folder, False, tuple(list_records(folder)))
+
+
+def test_sets_add_up(source: Source) -> None:
+    table, sets = counts.by_record(source), counts.by_set(source)
+    assert list(table.columns) == list(aami.CLASSES)
+    assert sets["all"]["all"] == table.to_numpy().sum()
+    for name, records in (("DS1", aami.DS1), ("DS2", aami.DS2)):
+        for cls in aami.CLASSES:
+            assert sets[name][cls] == table.loc[list(records), cls].sum()
+        assert sets[name]["all"] == sum(sets[name][cls] for cls in aami.CLASSES)
+    assert list(counts.by_set(source, sums=False)) == ["DS1", "DS2"]
+    assert "all" not in counts.by_set(source, sums=False)["DS1"]
+
+
+def test_a_record_without_readable_annotations_has_no_row(source: Source, tmp_path: Path) -> None:
+    shutil.copytree(source.folder, tmp_path / "mitdb")
+    (tmp_path / "mitdb" / "100.atr").write_bytes(b"")
+    broken = Source("mitdb", tmp_path / "mitdb", False, source.records)
+    assert set(counts.by_record(broken).index) == set(source.records) - {"100"}
+
+
+def test_the_strip_holds_as_many_classes_as_any(source: Source) -> None:
+    strip = counts.busiest_strip(source, seconds=10)
+    width = strip["signals_mv"].shape[1]
+    assert width == 10 * strip["fs"]
+    inside = (strip["samples"] >= strip["start"]) & (strip["samples"] < strip["start"] + width)
+    shown = {aami.SYMBOLS[s] for s in np.array(strip["symbols"])[inside] if s in aami.SYMBOLS}
+    for name in source.records:
+        found = read_annotations(source.folder, name)
+        for start in range(0, int(found.samples[-1]) - width, width):
+            here = (found.samples >= start) & (found.samples < start + width)
+            assert len({aami.SYMBOLS[str(s)] for s in found.symbols[here] if str(s) in aami.SYMBOLS}) <= len(shown)
+
+
+def test_without_a_readable_record_there_is_no_strip(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no annotated beats"):
+        counts.busiest_strip(Source("mitdb", tmp_path, False, ("100",)), seconds=10)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from report.example import example_record
+
+from ecglib import aami
+from ecglib.data.beats import Beats
+from ecglib.report import tables, words
+
+
+def full(record):
+    record.parameters |= {"model": "cnet", "imbalance": "smote"}
+    record.n_parameters = 53_957
+    return record
+
+
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+def test_the_provenance_names_model_protocol_data_and_seeds(protocol: str) -> None:
+    text = words.provenance(full(example_record(protocol=protocol)))
+    for word in ("`cnet`", "SMOTE", f"{protocol}-patient", "the real `mitdb`", "seeds 0, 1, 2", "*full*"):
+        assert word in text
+    assert "synthetic" not in text
+
+
+def test_synthetic_data_is_said_in_red() -> None:
+    assert tables.SYNTHETIC in words.provenance(full(example_record(synthetic=True)))
+
+
+def test_the_result_is_the_record_s() -> None:
+    record = example_record(protocol="inter")
+    text = words.result(record)
+    assert tables.interval(record.metrics["macro_f1"]) in text
+    assert "Without record 202" in text
+    assert "N, S and V alone" in text
+
+
+def test_the_weakest_class_is_named_with_what_it_is_taken_for() -> None:
+    record = example_record()
+    record.confusion = [np.diag([90, 80, 70, 60, 50]).tolist()]
+    record.confusion[0][3] = [1, 0, 39, 60, 0]
+    for name, value in zip(record.classes, (0.9, 0.8, 0.7, 0.6, 0.75), strict=True):
+        record.per_class[name]["f1"].mean = value
+    assert words.classes(record) == (
+        "The weakest class is F, with an F1 of 0.600: "
+        "of its beats that were missed, 0.97 (as a share) were taken for V."
+    )
+
+
+def test_the_concentration_of_rare_beats() -> None:
+    table = pd.DataFrame(0, index=["100", "213", "232", "101"], columns=list(aami.CLASSES))
+    table.loc[["100", "232", "101"], "S"] = [25, 75, 1000]
+    table.loc["213", "F"] = 4
+    text = words.concentration(table)
+    assert "record 232 alone holds 0.75 of the S beats" in text
+    assert "record 213 alone holds 1.00 of the F beats" in text
+    assert words.concentration(table.loc[["101"]]) == "DS2 holds no S or F beats here."
+
+
+def test_the_cut_stands_beside_the_published_counts() -> None:
+    empty = np.zeros(0, dtype=np.str_)
+    beats = Beats(
+        np.zeros((3, 1, 4), np.float32), np.zeros((3, 0), np.float32), np.array([0, 0, 2]), empty, empty, empty,
+        np.zeros(0, np.int64), {"no next beat": 1}, {},
+    )  # fmt: skip
+    lines = tables.cut_counts(beats, {"N": 2, "S": 0, "V": 1, "F": 0, "Q": 0}).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert rows[0] == ["N", "2", "2"]
+    assert rows[5] == ["all", "3", "3"]
+    assert rows[6][:2] == ["left out: no next beat", "1"]
