@@ -75,5 +75,6 @@ def _without_tomek_links(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArra
     rotated = PCA(svd_solver="covariance_eigh").fit_transform(x.astype(np.float64))
     _, two = cKDTree(rotated, balanced_tree=False).query(rotated, k=2, workers=-1)
     itself = np.arange(len(y))
-    nearest = np.where(two[:, 0] == itself, two[:, 1], two[:, 0])  # of equal beats, the other may come first
+    # of equal beats, the other may come first
+    nearest = np.where(two[:, 0] == itself, two[:, 1], two[:, 0])  # type: ignore[index]
     return np.flatnonzero(~TomekLinks.is_tomek(y, nearest, np.unique(y)))

@@ -32,8 +32,20 @@ def provenance(record: Record) -> str:
         f"`{p['model']}` with {count(record.n_parameters)} parameters, {_ANSWERS[p['imbalance']]}, "
         f"{_PROTOCOLS[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
         f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, {count(data.n_test)} to test on. "
-        f"Key `{record.key}`."
+        f"{_resampled(record)}Key `{record.key}`."
     )
+
+
+def _resampled(record: Record) -> str:
+    """What resampling made of the training part (imbalanced sets of the first seed)."""
+    if not record.resampled:
+        return ""
+    total, largest = sum(record.resampled.values()), max(record.data.class_counts["train"].values())
+    text = f"Resampling made {count(total)} training beats of these"
+    if record.parameters["imbalance"] == "smote-tomek":
+        present = sum(n > 0 for n in record.data.class_counts["train"].values())
+        text += f" and removed {count(present * largest - total)} in Tomek links"
+    return text + ". "
 
 
 def result(record: Record) -> str:
