@@ -168,8 +168,8 @@ def reference(experiment: str) -> Record | None:
     return load(path) if path.is_file() else None
 
 
-def references() -> dict[str, Record]:
-    """All reference results, by experiment name."""
-    folder = paths.results()
+def references(folder: Path | None = None) -> dict[str, Record]:
+    """All reference results, by experiment name; `folder` stands in for `book/results`."""
+    folder = folder or paths.results()
     files = sorted(folder.glob("*/*.json")) if folder.is_dir() else []
     return {str(f.relative_to(folder).with_suffix("")): load(f) for f in files}

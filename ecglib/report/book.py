@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ecglib import config, fingerprint, paths, results
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
-from ecglib.report import preview, tables
+from ecglib.report import chapters, preview, tables
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
@@ -198,10 +198,24 @@ def placeholder(experiment: str) -> nbformat.NotebookNode:
             f"{tables.per_class(reference)}\n\n: Each class against the rest {{#tbl-{prefix}-classes}}",
             f"{tables.circumstances(reference)}\n\n: What it rests on {{#tbl-{prefix}-circumstances}}",
         ]
+    shown = "\n".join(parts)
+    parts += [text for label, text in _stubs(experiment) if f"{{#{label}}}" not in shown]
     cells = [nbformat.v4.new_markdown_cell(part, id=f"{prefix}-{i}") for i, part in enumerate(parts)]
     metadata = {"ecglib": {"experiment": experiment, "placeholder": True}}
     notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     return notebook
+
+
+def _stubs(experiment: str) -> Iterator[tuple[str, str]]:
+    """Label and stand-in of every figure and table that the executed page will have, so that references to it hold."""
+    for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
+        if cell.cell_type != "code":
+            continue
+        options, _ = chapters.cell_options(_prefixed(cell.source, label_prefix(experiment)), experiment)
+        label = str(options.get("label", ""))
+        caption = options.get("fig-cap") or options.get("tbl-cap")
+        if label and caption:
+            yield label, f"::: {{#{label}}}\n*Not run yet.*\n\n{caption}\n:::"
 
 
 def prepare() -> None:

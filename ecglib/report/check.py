@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ecglib import results
 from ecglib.errors import UserError
-from ecglib.report import chapters, check_text
+from ecglib.report import chapters, check_text, tables
 from ecglib.report.chapters import Chapter
 from ecglib.report.check_links import check_links
 from ecglib.report.check_records import check_records
@@ -18,6 +19,7 @@ from ecglib.report.problem import Problem, relative
 __all__ = ["Problem", "check"]
 
 EXPERIMENTS: Final = "book/experiments"
+HEADLINE: Final = "book/results/headline.md"
 FRONT_MATTER: Final = {"title"}
 ENTRY: Final = re.compile(r"^\s*@(?!comment|string|preamble)\w+\s*\{\s*([^,\s]+)", re.MULTILINE)
 
@@ -207,7 +209,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
     written, executed, problems = _collect(root, listed)
     yield from problems
     for text in written:
-        yield from _prose(text)
+        yield from _headline(root) if text.file == HEADLINE else _prose(text)
     found = Labels()
     for text in [*written, *executed]:
         for offset, label, numbered in check_text.labels(text.text):
@@ -223,6 +225,17 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
 def _prose(text: Text) -> Iterator[Problem]:
     for found in (*check_text.foreign_syntax(text.text), *check_text.typed_numbers(text.text)):
         yield text.problem(found.offset, found.message)
+
+
+def _headline(root: Path) -> Iterator[Problem]:
+    """The generated table of the first page must be what its records give."""
+    try:
+        expected = tables.headline(results.references(root / "book" / "results"))
+    except (UserError, ValueError) as error:
+        yield Problem(HEADLINE, 0, str(error))
+        return
+    if (root / HEADLINE).read_text(encoding="utf-8").strip() != expected.strip():
+        yield Problem(HEADLINE, 0, "is not what the records beside it give; make it anew: ecglib book")
 
 
 def _dangling(text: Text, targets: set[str], bibliography: set[str]) -> Iterator[Problem]:
