@@ -1,0 +1,89 @@
+"""Every notebook, run as its readers run it: by papermill from the root, and where it lies, as JupyterLab does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import papermill
+import pytest
+from conftest import make_project
+
+from ecglib import config, paths
+from ecglib.report import book
+
+QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
+"""Laid over the default parameters, so that the defaults are what is tested."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        made = make_project(tmp_path_factory.mktemp("notebooks") / "project", small_mitdb, patch)
+        book.make_notebooks()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def in_root(root: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the working directory says where the project is."""
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("ECGLIB_ROOT", raising=False)
+    monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
+
+
+def outputs(path: Path) -> str:
+    return "".join(str(cell.get("outputs", "")) for cell in nbformat.read(path, as_version=4).cells)
+
+
+@pytest.mark.parametrize("experiment", ["heartbeat/baseline", "heartbeat/inter-patient", "explore/mitdb"])
+def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
+    experiment: str, root: Path, tmp_path: Path
+) -> None:
+    name = experiment.split("/")[0]
+    values = config.load_yaml(root / "params" / f"{experiment}.yaml") | QUICK
+    earlier = set(paths.runs().glob("*/*"))
+    papermill.execute_notebook(f"notebooks/{name}.ipynb", tmp_path / "a.ipynb", values, progress_bar=False)
+    runs = {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")}
+    assert bool(runs.keys() - earlier) == (name == "heartbeat")
+
+    notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook.cells[1].source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root / "notebooks")}}
+    ).execute()
+    assert {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")} == runs
+    assert not (root / "notebooks" / "runs").exists()
+    assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))
+    if name == "heartbeat":
+        (key,) = {
+            path.parent.name
+            for path in runs.keys() - earlier
+            if f"`{path.parent.name}`" in outputs(tmp_path / "a.ipynb")
+        }
+        assert f"`{key}`" in str(notebook)
+
+
+def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text((root / "params/heartbeat/baseline.yaml").read_text() + "epoch: 3\n")
+    command = [sys.executable, "-m", "papermill", "notebooks/heartbeat.ipynb", str(tmp_path / "out.ipynb"), "-f", wrong]
+    done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "unknown parameter epoch" in done.stderr
+
+
+def test_the_cells_run_again_from_the_top(root: Path) -> None:
+    notebook = nbformat.read(root / "notebooks" / "heartbeat.ipynb", as_version=4)
+    again = nbformat.v4.new_code_cell(
+        'again = config.from_notebook(globals(), "heartbeat"); assert again == parameters'
+    )
+    notebook.cells[1].source += "".join(f"\n{key} = {value!r}" for key, value in QUICK.items())
+    notebook.cells.append(again)
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root / "notebooks")}}
+    ).execute()
