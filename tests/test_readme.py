@@ -1,0 +1,69 @@
+"""The README's commands, as it writes them, in a fresh clone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(heading: str) -> list[str]:
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0].strip().splitlines()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A fresh clone; only the environment, which `make` would set up from the index, is this one's."""
+    if Path(sys.prefix) != ROOT / ".venv" or not (ROOT / ".venv" / "installed").is_file():
+        pytest.skip("runs in the environment that make sets up")
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
+    (tmp_path / "clone" / ".venv").symlink_to(ROOT / ".venv")
+    return tmp_path / "clone"
+
+
+def test_direct_use(clone: Path, small_mitdb: Path) -> None:
+    bin_ = clone / ".venv" / "bin"
+    environment = {
+        **os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(clone), "ECGLIB_DATA": str(small_mitdb),
+    }  # fmt: skip
+    environment.pop("ECGLIB_ROOT", None)
+    lines = commands("Direct use")
+    assert lines == [
+        "make notebooks",
+        "papermill notebooks/heartbeat.ipynb out.ipynb -f params/heartbeat/baseline.yaml",
+        "quarto render",
+    ]
+    for line in lines:
+        if line.startswith("quarto") and shutil.which("quarto", path=environment["PATH"]) is None:
+            continue
+        done = subprocess.run(line, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert (clone / "out.ipynb").is_file()
+    assert len(list((clone / "runs").glob("*/record.json"))) == 1
+    if shutil.which("quarto", path=environment["PATH"]):
+        page = (clone / "_book" / "book" / "experiments" / "heartbeat" / "baseline.html").read_text(encoding="utf-8")
+        assert "Not run yet" in page
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
+    assert changed.stdout.split() == ["??", "out.ipynb"], changed.stdout
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    text = subprocess.run([sys.executable, "-m", "ecglib", "--help"], capture_output=True, text=True, check=True).stdout
+    for command in set(re.findall(r"^ecglib (\w+)", README, re.MULTILINE)):
+        assert command in text
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"make (\w+) ", README)) - {"and"} <= {*targets, "needs"}
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    for name in re.findall(r"`((?:book|params|notebooks)/[\w./-]+\.\w+)`|\]\((book/[\w./-]+)\)", README):
+        assert (ROOT / (name[0] or name[1])).exists(), name
