@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+from projects import ROOT, make_project
 
-ROOT = Path(__file__).resolve().parent.parent
 NO_DATA = "no real mitdb in ECGLIB_DATA"
 
 
@@ -40,20 +39,6 @@ def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's sources in a folder of its own, with the small `mitdb`; paths point into it."""
     return make_project(tmp_path / "project", small_mitdb, monkeypatch)
-
-
-def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root.mkdir(parents=True)
-    for name in ("_quarto.yml", "index.qmd"):
-        shutil.copy(ROOT / name, root / name)
-    for name in ("book", "notebooks", "params"):
-        ignore = shutil.ignore_patterns("experiments", "*.ipynb", "results", ".ipynb_checkpoints")
-        shutil.copytree(ROOT / name, root / name, ignore=ignore)
-    (root / "book" / "results").mkdir()
-    monkeypatch.setenv("ECGLIB_ROOT", str(root))
-    monkeypatch.setenv("ECGLIB_DATA", str(data))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return root
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jupytext
 import pytest
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import ROOT
 
 from ecglib import config
 from ecglib.errors import UserError

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from projects import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -149,7 +149,7 @@ def headline(records: Mapping[str, Record]) -> str:
         When records of real and of synthetic data are mixed.
     """
     if not records:
-        return f"{NOT_RUN.capitalize()}."
+        return _table([{"experiment": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())
     keys = ["macro_f1", "macro_f1_nsv", "macro_recall", "accuracy"]
     if not any("macro_f1_nsv" in record.metrics for record in records.values()):

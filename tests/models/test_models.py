@@ -75,7 +75,7 @@ def test_bfloat16_casting_stays_near_single_precision(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_source_is_in_the_bibliography(name: str) -> None:
-    from conftest import ROOT
+    from projects import ROOT
 
     assert f"{{{registry.entry(name).source}," in (ROOT / "book" / "references.bib").read_text()
 

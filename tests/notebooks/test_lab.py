@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import requests
-from conftest import make_project
+from projects import make_project
 
 from ecglib.report import book
 

@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import papermill
 import pytest
-from conftest import make_project
+from projects import make_project
 
 from ecglib import config, paths
 from ecglib.report import book

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_project
+from projects import make_project
 from training.kill import kill_and_resume, uninterrupted
 
 
