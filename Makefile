@@ -32,7 +32,7 @@ lab: notebooks
 
 # What takes longer than a test: speed, and 20 kills of a training.
 bench: env
-	@$(BIN)/python -m pytest tests/bench --override-ini testpaths= -s
+	@$(BIN)/python -m pytest tests/bench/test_*.py -s
 
 mlflow: env
 	@$(BIN)/ecglib mlflow

@@ -295,7 +295,15 @@ def results_(as_json: JsonFlag = False) -> None:
         values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
         seeds = ", ".join(map(str, record.seeds))
         table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *values, seeds, record.profile)
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print a table at its full width where the output is no terminal, whose width would be a guess."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
 
 
 def _short(value: results.Interval | None) -> str:
@@ -321,7 +329,7 @@ def data_status(as_json: JsonFlag = False) -> None:
     for row in rows:
         found = f"{row.found} of {row.expected}"
         table.add_row(row.name, row.state, found, f"{row.size / 1e6:.1f} MB", row.folder, row.hint)
-    Console().print(table)
+    _print(table)
 
 
 @data_app.command("fetch")
@@ -355,6 +363,6 @@ def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonF
     table = Table("set", *sums["all"])
     for set_name, row in sums.items():
         table.add_row(set_name, *(f"{n:,}".replace(",", " ") for n in row.values()))
-    Console().print(table)
+    _print(table)
     if source.synthetic:
         print("synthetic records: the real ones are not here")

@@ -1,0 +1,86 @@
+"""How fast it is, with hardware, versions and n; every figure beside another of the same run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from projects import make_project
+
+from ecglib import tracking
+from ecglib.data import beats, heartbeat_csv, records
+from ecglib.models.cnet import CNet
+from ecglib.training import device, loop
+
+CPU = torch.device("cpu")
+
+
+def circumstances() -> str:
+    return f"{device.hardware(CPU)}, torch {torch.__version__}"
+
+
+def test_training_speed() -> None:
+    x = np.random.default_rng(0).random((20_480, 1, 187), dtype=np.float32)
+    examples = loop.InMemory(x, np.arange(len(x)) % 5)
+    speed = {}
+    for precision in ("float32", "bfloat16"):
+        recipe = loop.Recipe(
+            max_epochs=4, patience=4, batch_size=256, learning_rate=1e-3, precision=precision, stop_after=4
+        )
+        fitted = loop.fit(
+            lambda: CNet(1, 187, 5),
+            examples,
+            None,
+            torch.nn.CrossEntropyLoss(),
+            lambda *_: 0.0,
+            recipe,
+            seed=0,
+            device=CPU,
+        )
+        seconds = [epoch.seconds for epoch in fitted.run.history[1:]]  # the first epoch warms up
+        speed[precision] = len(x) / float(np.median(seconds))
+    ratio = speed["bfloat16"] / speed["float32"]
+    print(f"\nCNet, batch 256: {speed} beats/s, ratio {ratio:.2f} (n = 3 epochs of {len(x)}; {circumstances()})")
+
+
+@pytest.mark.real
+def test_cutting_speed(real_mitdb: Path) -> None:
+    seconds = {}
+    for cut in ("kachuee", "centred"):
+        start = time.perf_counter()
+        found = beats.cut_records(real_mitdb, records.list_records(real_mitdb), cut, ["MLII"])
+        seconds[cut] = round(time.perf_counter() - start, 2)
+    print(f"\n48 records, {len(found)} beats: {seconds} s ({circumstances()})")
+    assert max(seconds.values()) < 10
+
+
+def test_csv_speed(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((87_554, 188)).round(6)
+    rows[:, 187] = np.arange(len(rows)) % 5
+    path = tmp_path / "mitbih_train.csv"
+    np.savetxt(path, rows, delimiter=",", fmt="%.6e")
+    start = time.perf_counter()
+    heartbeat_csv.read(path)
+    seconds = time.perf_counter() - start
+    print(f"\n{len(rows)} rows in {seconds:.2f} s ({circumstances()})")
+    assert seconds < 3
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_four_notebooks_at_once_on_an_empty_store(
+    attempt: int, tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_project(tmp_path / "project", small_mitdb, monkeypatch)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "ecglib", "run", "--all", "-j", "4", "--profile", "smoke"]
+    done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    experiments = len(list((root / "params" / "heartbeat").glob("*.yaml")))
+    assert tracking.count() == experiments
+    print(f"\n{experiments} runs in MLflow after {time.perf_counter() - start:.0f} s")
