@@ -218,9 +218,9 @@ def book(
     from ecglib.report import runner
 
     with builder.build_lock():
+        every = [config.load(name, profile=profile) for name in config.experiments()]
         _data(fetch)
         builder.make_notebooks()
-        every = [config.load(name, profile=profile) for name in config.experiments()]
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")

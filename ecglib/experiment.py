@@ -185,8 +185,8 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     missing = [seed for seed in plan.parameters.seeds if not (folder / f"training-seed{seed}.json").is_file()]
     if not missing:
         return False
-    folder.mkdir(parents=True, exist_ok=True)
     beats = classifier.load_beats(plan.parameters, plan.source)
+    folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
         _train_seed(plan, folder, beats, seed)
     return True
@@ -277,7 +277,7 @@ def _evaluated(plan: _Plan, folder: Path) -> Record:
             return record
     record = _evaluate(plan, folder, current)
     record.save(path)
-    return record
+    return results.load(path)  # a run just made and one found later are the same
 
 
 def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:

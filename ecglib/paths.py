@@ -39,8 +39,17 @@ def root() -> Path:
 
 
 def data() -> Path:
-    """The folder with one folder per database: `ECGLIB_DATA`, taken from the root if relative, else `data/`."""
-    return (root() / os.environ.get("ECGLIB_DATA", "data")).expanduser().resolve()
+    """The folder with one folder per database: `ECGLIB_DATA`, taken from the root if relative, else `data/`.
+
+    Raises
+    ------
+    UserError
+        When a file lies in its place.
+    """
+    folder = (root() / os.environ.get("ECGLIB_DATA", "data")).expanduser().resolve()
+    if folder.is_file():
+        raise UserError(folder, "a file", "a folder with one folder per database", "move it, or set ECGLIB_DATA")
+    return folder
 
 
 def cache() -> Path:

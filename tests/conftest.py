@@ -9,15 +9,16 @@ import pytest
 from projects import ROOT, make_project
 
 NO_DATA = "no real mitdb in ECGLIB_DATA"
+DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
+"""Read once, before any test points `ECGLIB_DATA` elsewhere."""
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real databases; a test that asks for it is skipped, and counted, where there is none."""
-    folder = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
-    if not (folder / "mitdb" / "100.dat").is_file():
+    if not (DATA / "mitdb" / "100.dat").is_file():
         pytest.skip(NO_DATA)
-    return folder
+    return DATA
 
 
 @pytest.fixture(scope="session")

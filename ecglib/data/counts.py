@@ -18,14 +18,24 @@ KAGGLE: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
 
 
 def by_record(source: Source) -> pd.DataFrame:
-    """Annotated beats, one row a record, one column a class; records without readable annotations have no row."""
-    rows = {}
+    """Annotated beats, one row a record, one column a class; records without readable annotations have no row.
+
+    Raises
+    ------
+    RecordError
+        When no record has readable annotations: the first one's.
+    """
+    rows: dict[str, Counter[str]] = {}
+    first: RecordError | None = None
     for name in source.records:
         try:
             symbols = read_annotations(source.folder, name).symbols
-        except RecordError:
+        except RecordError as error:
+            first = first or error
             continue
         rows[name] = Counter(aami.SYMBOLS[str(symbol)] for symbol in symbols if str(symbol) in aami.SYMBOLS)
+    if not rows:
+        raise first or RecordError(source.folder, "no annotated beats")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(aami.CLASSES))
     return table.fillna(0).astype(int)
 

@@ -1,0 +1,525 @@
+"""The command line as a user meets it: what it runs, where it writes, and one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import make_project
+from report.example import example_record
+
+from ecglib import aami, cli, config, paths, results, tracking
+from ecglib.report import book as builder
+from ecglib.report import runner
+
+BEATS_OF_MITDB = {
+    "DS1": {"N": 45_866, "S": 944, "V": 3_788, "F": 415, "Q": 8, "all": 51_021},
+    "DS2": {"N": 44_259, "S": 1_837, "V": 3_221, "F": 388, "Q": 7, "all": 49_712},
+    "all": {"N": 90_631, "S": 2_781, "V": 7_236, "F": 803, "Q": 8_043, "all": 109_494},
+}
+EXPERIMENTS = config.experiments()
+TRAINED = [name for name in EXPERIMENTS if name.startswith("heartbeat/")]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls `ecglib` in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["ecglib", *map(str, arguments)])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+def command(*arguments: str | Path, timeout: float = 500, **environment: str) -> Done:
+    """Runs `ecglib` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ecglib", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def is_one_line(done: Done, *words: str) -> None:
+    assert done.code == 2, done
+    assert done.err.startswith("error: "), done.err
+    assert done.err.count("\n") == 1, done.err
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in done.err
+
+
+def files_in(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[runner.Job]:
+    """What would have been run; nothing is."""
+    ordered: list[runner.Job] = []
+
+    def note(jobs: list[runner.Job], at_once: int = 1) -> list[runner.Job]:
+        ordered.extend(jobs)
+        return []
+
+    monkeypatch.setattr(runner, "run", note)
+    return ordered
+
+
+def names(jobs: list[runner.Job]) -> list[str]:
+    return [job.name for job in jobs]
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "heartbeat/basline"], ["no such experiment", "did you mean heartbeat/baseline?"]),
+        (["run", "baseline"], ["baseline: no such experiment"]),
+        (["run", "profiles/smoke"], ["no such experiment"]),
+        (["run", "../heartbeat/baseline"], ["no such experiment"]),
+        (["run"], ["needs experiments or --all"]),
+        (["run", "heartbeat/baseline", "--all"], ["not both"]),
+        (["run", "heartbeat/baseline", "--profile", "fast"], ["no profile fast", "full, quick, smoke"]),
+        (["run", "heartbeat/baseline", "-p", "epoch", "3"], ["unknown parameter epoch", "max_epochs"]),
+        (["run", "--all", "-p", "epoch", "3"], ["no experiment has a parameter epoch"]),
+        (["run", "heartbeat/baseline", "-p", "max_epochs", "abc"], ["max_epochs", "integer", "'abc'"]),
+        (["run", "heartbeat/baseline", "-p", "max_epochs", "0"], ["max_epochs", "greater than or equal to 1"]),
+        (["run", "heartbeat/baseline", "-p", "max_epochs"], ["max_epochs"]),
+        (["run", "heartbeat/baseline", "-p", "leads", "[1"], ["leads", "no YAML value"]),
+        (["run", "heartbeat/baseline", "-p", "learning_rate", "1e-3"], ["learning_rate", "'1e-3'"]),
+        (["run", "heartbeat/baseline", "-p", "model", "cnett"], ["unknown model cnett", "did you mean cnet?"]),
+        (["run", "heartbeat/baseline", "--seed", "1", "--seed", "1"], ["names a seed twice"]),
+        (["run", "heartbeat/baseline", "--seed=-1"], ["seeds"]),
+        (["book", "--profile", "fast", "--no-fetch"], ["no profile fast"]),
+        (["data", "counts", "nstdb"], ["nstdb has no beat annotations"]),
+        (["data", "fetch", "mitbd"], ["mitbd: no such database", "mitdb"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    arguments: list[str], words: list[str], call: Call, project: Path
+) -> None:
+    before = files_in(project)
+    is_one_line(call(*arguments), *words)
+    after = files_in(project)
+    after.pop("cache/book.lock", None)
+    assert after == before
+
+
+@pytest.mark.parametrize("arguments", [["run", "heartbeat/baseline"], ["run", "--all"], ["book", "--no-fetch"]])
+def test_an_unknown_key_in_a_parameters_file_is_named_with_the_file(
+    arguments: list[str], call: Call, project: Path
+) -> None:
+    with (project / "params" / "heartbeat" / "baseline.yaml").open("a", encoding="utf-8") as file:
+        file.write("epoch: 3\n")
+    is_one_line(call(*arguments), "params/heartbeat/baseline.yaml: unknown parameter epoch", "max_epochs")
+    assert not (project / "runs").exists()
+    assert not (project / "book" / "experiments").exists()
+
+
+def test_outside_a_project(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECGLIB_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["run", "--list"], ["results"], ["book", "--check"], ["data", "status"]):
+        is_one_line(call(*arguments), "no _quarto.yml here or in a folder above", "ECGLIB_ROOT")
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    is_one_line(call("results"), "ECGLIB_ROOT", "has no _quarto.yml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["data", "status"], "mitdb"),
+        (["data", "counts", "mitdb"], "mitdb"),
+        (["book", "--no-fetch"], "mitdb"),
+        (["data", "status"], ""),
+        (["data", "counts", "mitdb"], ""),
+    ],
+)
+def test_a_file_in_the_place_of_the_data(
+    arguments: list[str], place: str, call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    monkeypatch.setenv("ECGLIB_DATA", str(data))
+    if place:
+        data.mkdir()
+    (data / place).write_text("not a folder")
+    is_one_line(call(*arguments), str(data / place), "expected a folder")
+    assert not (project / "cache" / "synthetic").exists()
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small `mitdb` that a test may break."""
+    folder = shutil.copytree(small_mitdb, tmp_path / "data")
+    monkeypatch.setenv("ECGLIB_DATA", str(folder))
+    return folder / "mitdb"
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".hea", ".atr"])
+@pytest.mark.parametrize("size", [0, 41])
+def test_counts_of_broken_records_are_no_counts(
+    suffix: str, size: int, call: Call, project: Path, own_data: Path
+) -> None:
+    for path in own_data.glob(f"*{suffix}"):
+        path.write_bytes(path.read_bytes()[:size])
+    is_one_line(call("data", "counts", "mitdb", "--json"), f"100{suffix}")
+    assert list((project / "cache").rglob("*.npz")) == []
+
+
+def test_broken_data_stops_a_run_and_a_book_with_one_line(call: Call, project: Path, own_data: Path) -> None:
+    for path in own_data.glob("*.dat"):
+        path.write_bytes(path.read_bytes()[:1000])
+    done = call("run", "heartbeat/baseline", "--profile", "smoke")
+    assert done.code == 2
+    assert [line for line in done.err.splitlines() if line.startswith("error: ")] == done.err.splitlines()[-1:]
+    assert "no record can be read; the first:" in done.err
+    assert "truncated signal" in done.err
+    assert "Traceback" not in done.err
+    assert not paths.executed("heartbeat/baseline").exists()
+    assert not (project / "runs").exists() or not [path for path in (project / "runs").iterdir() if path.is_dir()]
+    is_one_line(call("book", "--no-fetch"), "no record can be read")
+    assert not (project / "_book").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), ["/x/y: No space left on device"]),
+        (PermissionError(13, "Permission denied", "/x/y"), ["/x/y: no permission"]),
+    ],
+)
+def test_a_disk_that_refuses_is_one_line(
+    error: OSError, words: list[str], call: Call, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(builder, "make_notebooks", refuse)
+    is_one_line(call("run", "heartbeat/baseline"), *words)
+
+
+def test_a_second_build_at_the_same_time_is_refused(project: Path) -> None:
+    with builder.build_lock():
+        is_one_line(command("book", "--no-fetch"), "another build of this book is running", "wait")
+    assert not (project / "_book").exists()
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands(call: Call) -> None:
+    page = call("--help")
+    assert page.code == 0
+    for word in ("run ", "book ", "notebooks ", "results ", "data ", "ECGLIB_DATA", "ecglib run heartbeat/baseline"):
+        assert word in page.out
+    for option in ("--all", "--profile", "--seed", "--missing", "--stale", "--fresh", "--out", "--list", "-p", "-j"):
+        assert option in call("run", "--help").out
+    assert {"status", "fetch", "counts"} <= set(call("data", "--help").out.split())
+
+
+def test_list_names_every_parameters_file(call: Call, project: Path) -> None:
+    files = sorted(path for path in (project / "params").glob("*/*.yaml") if path.parent.name != "profiles")
+    assert call("run", "--list").out.splitlines() == [f"{path.parent.name}/{path.stem}" for path in files]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-p", "max_epochs", "2"], {"max_epochs": 2}),
+        (["-p", "max_epochs=2"], {"max_epochs": 2}),
+        (["-p", "max_epochs", "2", "-p", "refit", "true"], {"max_epochs": 2, "refit": True}),
+        (["-p", "gradient_clip", "null"], {"gradient_clip": None}),
+        (["-p", "leads", "[V1]"], {"leads": ["V1"]}),
+        (["-p", "model_options", "{width: 8}"], {"model_options": {"width": 8}}),
+        (["-p", "learning_rate", "0.001"], {"learning_rate": 0.001}),
+        (["--seed", "3"], {"seeds": [3]}),
+        (["--seed", "3", "--seed", "1"], {"seeds": [3, 1]}),
+        (["-p", "seeds", "[5, 6]"], {"seeds": [5, 6]}),
+        (["--profile", "full"], {"profile": "full", "seeds": [0, 1, 2]}),
+        (["--profile", "smoke", "-p", "max_beats", "300"], {"profile": "smoke", "max_beats": 300}),
+        ([], {}),
+    ],
+)
+def test_overrides_reach_the_notebook(
+    arguments: list[str], expected: dict[str, Any], call: Call, project: Path, jobs: list[runner.Job]
+) -> None:
+    assert call("run", "heartbeat/baseline", *arguments).code == 0
+    (job,) = jobs
+    profile = expected.get("profile", "quick")
+    plain = config.load("heartbeat/baseline", profile=profile).model_dump()
+    assert job.parameters.model_dump() == plain | expected
+    assert (job.target, job.fresh) == (None, False)
+
+
+def test_out_and_fresh_reach_the_notebook(call: Call, project: Path, jobs: list[runner.Job], tmp_path: Path) -> None:
+    done = call("run", "heartbeat/baseline", "heartbeat/smote", "--fresh", "--out", tmp_path / "out")
+    targets = [tmp_path / "out" / "heartbeat" / f"{name}.ipynb" for name in ("baseline", "smote")]
+    assert [(job.target, job.fresh) for job in jobs] == [(target, True) for target in targets]
+    assert done.out.splitlines() == [str(target) for target in targets]
+
+
+def test_an_override_of_all_reaches_those_that_have_the_parameter(
+    call: Call, project: Path, jobs: list[runner.Job]
+) -> None:
+    assert call("run", "--all", "-p", "batch_size", "64", "--seed", "2").code == 0
+    assert names(jobs) == EXPERIMENTS
+    assert {job.parameters.model_dump().get("batch_size") for job in jobs} == {64, None}
+    assert all(job.parameters.seeds == [2] for job in jobs)
+
+
+def test_missing_takes_what_has_no_page_and_in_the_full_profile_no_reference(
+    call: Call, project: Path, jobs: list[runner.Job]
+) -> None:
+    builder.prepare()  # placeholders are no results
+    call("run", "--all", "--missing", "--profile", "smoke")
+    assert names(jobs) == EXPERIMENTS
+    jobs.clear()
+    example_record("heartbeat/smote").save(paths.reference("heartbeat/smote"))
+    call("run", "--all", "--missing", "--profile", "full")
+    assert names(jobs) == [name for name in EXPERIMENTS if name != "heartbeat/smote"]
+    jobs.clear()
+    assert "nothing to run" in call("run", "heartbeat/smote", "--missing", "--profile", "full").out
+    assert jobs == []
+
+
+def test_stale_takes_references_that_no_longer_fit_the_code(
+    call: Call, project: Path, jobs: list[runner.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecglib import experiment
+    from ecglib.training import device as devices
+
+    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    full = config.load("heartbeat/smote", profile="full")
+    assert isinstance(full, config.HeartbeatParameters)
+    for name, key in (("heartbeat/smote", experiment.key_of(full)), ("heartbeat/baseline", "of old code")):
+        example_record(name, key=key).save(paths.reference(name))
+    call("run", "--all", "--stale", "--profile", "full")
+    assert names(jobs) == ["heartbeat/baseline"], "neither the fitting one nor the missing ones"
+
+
+@pytest.fixture(scope="module")
+def odd_run(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> tuple[Done, Path, Path]:
+    """A run with overrides, to another folder, on data with three bad records: how it ended, project, folder."""
+    folder = tmp_path_factory.mktemp("odd")
+    data = shutil.copytree(small_mitdb, folder / "data") / "mitdb"
+    content = (data / "100.dat").read_bytes()
+    (data / "100.dat").write_bytes(content[: len(content) // 2])
+    (data / "101.atr").unlink()
+    (data / "103.hea").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        root = make_project(folder / "project", data.parent, patch)
+        overrides = ["-p", "max_epochs", "2", "-p", "deterministic", "true", "--seed", "3", "--seed", "4"]
+        done = command("run", "heartbeat/baseline", "--profile", "smoke", *overrides, "--out", folder / "out")
+    return done, root, folder / "out"
+
+
+def test_bad_records_among_good_ones_are_counted(odd_run: tuple[Done, Path, Path]) -> None:
+    done, root, out = odd_run
+    assert done.code == 0, done.err
+    (record,) = [results.load(path) for path in (root / "runs").glob("*/record.json")]
+    assert record.data.records_left_out == {
+        "100": "truncated signal",
+        "101": "missing annotations",
+        "103": "empty header",
+    }
+    page = (out / "heartbeat" / "baseline.ipynb").read_text(encoding="utf-8")
+    assert "100: truncated signal" in page
+
+
+def test_a_run_to_another_folder_leaves_the_book_alone(odd_run: tuple[Done, Path, Path]) -> None:
+    done, root, out = odd_run
+    assert done.out.splitlines() == [str(out / "heartbeat" / "baseline.ipynb")]
+    assert not (root / "book" / "experiments").exists()
+    assert list((root / "book" / "results").iterdir()) == []
+    (record,) = [results.load(path) for path in (root / "runs").glob("*/record.json")]
+    assert (record.seeds, record.overridden) == ([3, 4], ["deterministic", "max_epochs", "seeds"])
+    assert [run.epochs_run for run in record.training] == [2, 2]
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> tuple[Done, Path]:
+    """`run --all -j 4 --profile smoke` on an empty store: how it ended, and the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = make_project(tmp_path_factory.mktemp("filled") / "project", small_mitdb, patch)
+        return command("run", "--all", "-j", "4", "--profile", "smoke"), root
+
+
+@pytest.fixture
+def here(filled: tuple[Done, Path], monkeypatch: pytest.MonkeyPatch, small_mitdb: Path) -> Path:
+    """The filled project as the current one."""
+    monkeypatch.setenv("ECGLIB_ROOT", str(filled[1]))
+    monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
+    return filled[1]
+
+
+@pytest.mark.slow
+def test_all_at_once_on_an_empty_store(filled: tuple[Done, Path], here: Path) -> None:
+    done, root = filled
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [str(paths.executed(name)) for name in EXPERIMENTS]
+    assert all(builder.has_page(name) for name in EXPERIMENTS)
+    assert tracking.count() == len(TRAINED)
+    records = [results.load(path) for path in (root / "runs").glob("*/record.json")]
+    assert sorted(record.experiment for record in records) == sorted(TRAINED)
+    assert all(tracking.find(record.key) for record in records)
+    for name in EXPERIMENTS:
+        assert f"{name}: started" in done.err
+        assert f"{name}: done in" in done.err
+    assert "Traceback" not in done.err
+    assert not list((root / "cache" / "notebooks").iterdir()), "no half-made notebook stays"
+    assert results.references() == {}, "smoke results are no reference"
+
+
+@pytest.mark.slow
+def test_nothing_is_missing_or_stale_then(here: Path, call: Call, jobs: list[runner.Job]) -> None:
+    for choice in ("--missing", "--stale"):
+        assert call("run", "--all", choice, "--profile", "smoke").out == "nothing to run\n"
+    paths.executed("heartbeat/smote").rename(here / "aside")
+    try:
+        call("run", "--all", "--missing", "--stale", "--profile", "smoke")
+    finally:
+        (here / "aside").rename(paths.executed("heartbeat/smote"))
+    assert names(jobs) == ["heartbeat/smote"]
+
+
+@pytest.mark.slow
+def test_changed_parameters_make_one_page_stale_and_a_changed_notebook_several(
+    here: Path, call: Call, jobs: list[runner.Job]
+) -> None:
+    for path, stale in (
+        (here / "params" / "heartbeat" / "weighted.yaml", ["heartbeat/weighted"]),
+        (here / "notebooks" / "heartbeat.py", TRAINED),
+    ):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text + ("learning_rate: 0.001\n" if path.suffix == ".yaml" else "\n# %%\n1 + 1\n"))
+        call("run", "--all", "--stale", "--profile", "smoke")
+        path.write_text(text, encoding="utf-8")
+        assert names(jobs) == stale
+        jobs.clear()
+
+
+@pytest.mark.slow
+def test_the_book_of_them_runs_no_notebook_and_is_sound(
+    here: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "find_quarto", lambda: None)
+    pages = {name: paths.executed(name).stat().st_mtime_ns for name in EXPERIMENTS}
+    for _ in range(2):
+        start = time.monotonic()
+        done = call("book", "--profile", "smoke", "--no-fetch")
+        assert (done.code, done.err) == (0, "")
+        n = len(EXPERIMENTS)
+        assert done.out.splitlines() == [
+            f"{n} of {n} notebooks are up to date",
+            "rendered with Pandoc as a plain preview, because Quarto is not here",
+            f"the book is ready: open {here / '_book' / 'index.html'}",
+        ]
+        assert time.monotonic() - start < 60
+    assert {name: paths.executed(name).stat().st_mtime_ns for name in EXPERIMENTS} == pages
+    assert call("book", "--check") == Done(0, "the book is sound\n", "")
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_as_table_and_json(call: Call, project: Path) -> None:
+    assert json.loads(call("results", "--json").out) == {}
+    record = example_record("heartbeat/baseline")
+    record.save(paths.reference("heartbeat/baseline"))
+    assert json.loads(call("results", "--json").out) == {"heartbeat/baseline": record.model_dump(mode="json")}
+    table = call("results").out
+    f1 = record.metrics["macro_f1"]
+    assert f1.mean is not None
+    for word in ("heartbeat/baseline", "intra", f"{f1.mean:.3f} [{f1.low:.3f}, {f1.high:.3f}]", "0, 1, 2", "full"):
+        assert word in table
+    paths.reference("heartbeat/baseline").write_text("{}")
+    is_one_line(call("results"), "baseline.json", "a result record")
+
+
+def test_data_status_as_table_and_json(call: Call, project: Path, small_mitdb: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(call("data", "status", "--json").out)}
+    mitdb = rows["mitdb"]
+    assert (mitdb["state"], mitdb["found"], mitdb["expected"]) == ("present", 48, 48)
+    assert mitdb["folder"] == str(small_mitdb / "mitdb")
+    assert rows["nstdb"]["state"] == "absent"
+    table = call("data", "status").out
+    assert all(name in table for name in rows)
+
+
+def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
+    counted = json.loads(call("data", "counts", "mitdb", "--json").out)
+    assert list(counted) == ["DS1", "DS2", "all"]
+    assert [list(row) for row in counted.values()] == [[*aami.CLASSES, "all"]] * 3
+    for row in counted.values():
+        assert row["all"] == sum(row[name] for name in aami.CLASSES) > 0
+    assert f"{counted['all']['all']:,}".replace(",", " ") in call("data", "counts").out
+
+
+@pytest.mark.real
+def test_counts_of_the_real_database(
+    call: Call, project: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGLIB_DATA", str(real_data))
+    assert json.loads(call("data", "counts", "mitdb", "--json").out) == BEATS_OF_MITDB
+
+
+def test_notebooks_are_made_once(call: Call, project: Path) -> None:
+    made = [str(project / "notebooks" / f"{name}.ipynb") for name in ("explore", "heartbeat")]
+    assert call("notebooks").out.splitlines() == made
+    before = files_in(project / "notebooks")
+    assert call("notebooks").out.splitlines() == made
+    assert files_in(project / "notebooks") == before
+
+
+def test_check_says_where_the_fault_is(call: Call, project: Path) -> None:
+    builder.prepare()
+    sound = call("book", "--check")
+    assert (sound.code, sound.err) == (0, "")
+    assert sound.out.startswith("the book is sound (not rendered yet")
+    with (project / "book" / "methods.qmd").open("a", encoding="utf-8") as chapter:
+        chapter.write("\nThe macro-F1 is 0.93, see @fig-nowhere.\n")
+    done = call("book", "--check")
+    assert (done.code, done.err) == (2, "error: 2 faults in the book\n")
+    assert len(done.out.splitlines()) == 2
+    assert all(line.startswith("book/methods.qmd:") for line in done.out.splitlines())
+    assert "typed number '0.93'" in done.out
+    assert "dangling reference @fig-nowhere" in done.out

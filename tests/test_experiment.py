@@ -1,0 +1,565 @@
+"""Experiments from parameters to record: trained once, found again, and true to what was predicted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ecglib import aami, config, experiment, fingerprint, paths, results, tracking
+from ecglib.config import HeartbeatParameters
+from ecglib.data import beats as beats_module
+from ecglib.data import sources, splits, synthetic
+from ecglib.data.beats import Beats
+from ecglib.errors import UserError
+from ecglib.report.check_records import check_records
+from ecglib.training import checkpoint, classifier, loop
+from ecglib.training import device as devices
+
+LOG_RUN = tracking.log
+TINY_FULL = "profile: full\nseeds: [0]\nmax_epochs: 1\nmax_beats: 1500\nmax_records: 20\nbootstrap: 20\n"
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
+    """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
+    records: list[results.Record] = []
+    monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
+    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
+    return records
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small `mitdb` that a test may break."""
+    folder = shutil.copytree(small_mitdb, tmp_path / "data")
+    monkeypatch.setenv("ECGLIB_DATA", str(folder))
+    return folder / "mitdb"
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that keys are made from, to be edited."""
+    copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "ecglib", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(fingerprint, "PACKAGE", copy)
+    monkeypatch.setattr(sys.modules["ecglib.models.cnet"], "__file__", str(copy / "models" / "cnet.py"))
+    return copy
+
+
+def parameters(name: str = "heartbeat/baseline", *, profile: str = "smoke", **overrides: Any) -> HeartbeatParameters:
+    found = config.load(name, profile=profile, overrides=overrides)
+    assert isinstance(found, HeartbeatParameters)
+    return found
+
+
+def keys() -> dict[str, str]:
+    every = [config.load(name, profile="smoke") for name in config.experiments()]
+    return {p.experiment: experiment.key_of(p) for p in every if isinstance(p, HeartbeatParameters)}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def no_training(*_: object, **__: object) -> loop.Fitted:
+    pytest.fail("trained again")
+
+
+def all_beats(p: HeartbeatParameters) -> Beats:
+    """The beats that a run with these parameters divides."""
+    beats = beats_module.load(sources.get("mitdb"), p.cut, p.leads)
+    return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
+
+
+# --- found again ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["heartbeat/baseline", "heartbeat/inter-patient"])
+def test_a_run_is_trained_once_and_then_found(
+    name: str, project: Path, monkeypatch: pytest.MonkeyPatch, logged: list[results.Record]
+) -> None:
+    p = parameters(name)
+    first = experiment.run(p)
+    assert first.trained
+    assert first.folder == project / "runs" / experiment.key_of(p)
+    files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    assert sorted(path.name for path in files) == [
+        "predictions-seed0.parquet", "record.json", "training-seed0.json", "weights-seed0.safetensors",
+    ]  # fmt: skip
+    monkeypatch.setattr(loop, "fit", no_training)
+    again = experiment.run(p)
+    assert not again.trained
+    assert again.record == first.record == results.load(first.folder / "record.json")
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == files
+    assert [record.key for record in logged] == [first.record.key] * 2
+
+
+def test_fresh_trains_again(project: Path) -> None:
+    p = parameters(deterministic=True)
+    first = experiment.run(p)
+    again = experiment.run(p, fresh=True)
+    assert again.trained
+    assert again.folder == first.folder
+    assert again.record.confusion == first.record.confusion
+
+
+def test_two_that_want_the_same_run_train_it_once(project: Path) -> None:
+    p = parameters()
+    runs: list[experiment.Run] = []
+    threads = [threading.Thread(target=lambda: runs.append(experiment.run(p))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert sorted(run.trained for run in runs) == [False, True]
+    assert runs[0].record == runs[1].record
+
+
+def test_a_half_finished_run_goes_on_with_the_seed_that_is_missing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(seeds=[0, 1], deterministic=True)
+    fit, tried = loop.fit, []
+
+    def dies_at_seed_one(*args: Any, seed: int, **more: Any) -> loop.Fitted:
+        tried.append(seed)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return fit(*args, seed=seed, **more)
+
+    monkeypatch.setattr(loop, "fit", dies_at_seed_one)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(p)
+    folder = paths.runs() / experiment.key_of(p)
+    assert not (folder / "record.json").exists()
+    first = (folder / "weights-seed0.safetensors").stat().st_mtime_ns
+
+    run = experiment.run(p)
+    assert tried == [0, 1, 1]
+    assert (folder / "weights-seed0.safetensors").stat().st_mtime_ns == first
+    logits = run.predictions().to_numpy()
+    np.testing.assert_array_equal(logits, experiment.run(p, fresh=True).predictions().to_numpy())
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_seed_that_stopped_midway_goes_on_from_its_last_epoch(
+    refit: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(max_epochs=4, max_beats=1000, deterministic=True, refit=refit)
+    whole = (experiment.run(p).folder / "weights-seed0.safetensors").read_bytes()
+    fit, save, saved, resumed = loop.fit, checkpoint.save, [], []
+    stop_at = 5 if refit else 2
+
+    def dies(path: Path, state: dict[str, Any]) -> None:
+        save(path, state)
+        saved.append(state["epoch"])
+        if len(saved) == stop_at:
+            raise KeyboardInterrupt
+
+    def note(*args: Any, **more: Any) -> loop.Fitted:
+        fitted = fit(*args, **more)
+        resumed.append(fitted.resumed_from)
+        return fitted
+
+    monkeypatch.setattr(checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(p, fresh=True)
+    monkeypatch.setattr(loop, "fit", note)
+    run = experiment.run(p)
+    assert resumed == ([4, 1] if refit else [2])
+    assert (run.folder / "weights-seed0.safetensors").read_bytes() == whole
+    assert not list(run.folder.glob("*.pt"))
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+OTHER: dict[str, Any] = {
+    "experiment": "heartbeat/other", "title": "Another title", "profile": "full", "seeds": [1], "max_epochs": 2,
+    "patience": 3, "max_beats": 1500, "max_records": 5, "bootstrap": 7, "protocol": "inter", "cut": "centred",
+    "leads": ["V1"], "validation_fraction": 0.2, "test": False, "model_options": {"width": 8}, "imbalance": "weighted",
+    "weight_exponent": 0.5, "smote_neighbours": 3, "batch_size": 128, "learning_rate": 0.001, "schedule": "cosine",
+    "weight_decay": 0.0, "label_smoothing": 0.1, "gradient_clip": None, "ema": 0.9, "refit": True, "device": "cpu",
+    "precision": "bfloat16", "deterministic": True,
+}  # fmt: skip
+"""Another value of every parameter; `database` and `model` have one so far."""
+
+
+def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(project: Path) -> None:
+    assert {*OTHER, "database", "model"} == set(HeartbeatParameters.model_fields)
+    p = parameters()
+    key = experiment.key_of(p)
+    same = {name for name, value in OTHER.items() if experiment.key_of(p.model_copy(update={name: value})) == key}
+    # max_records limits recordings, not beats; `deterministic` may take other kernels
+    assert same == {"experiment", "title", "profile", "bootstrap", "device", "max_records"}
+
+
+def test_another_beat_in_the_data_changes_every_key(project: Path, own_data: Path) -> None:
+    before = keys()
+    content = bytearray((own_data / "100.dat").read_bytes())
+    content[1000] ^= 1
+    (own_data / "100.dat").write_bytes(content)
+    assert all(key != before[name] for name, key in keys().items())
+
+
+def test_a_comment_or_docstring_changes_no_key(project: Path, code: Path) -> None:
+    before = keys()
+    assert len(before) > 1
+    replace(code / "training" / "loop.py", "import copy\n", "# why\n\nimport copy  # and how\n")
+    replace(code / "losses.py", '"""Losses, and', '"""Other words: losses, and')
+    replace(code / "models" / "cnet.py", '"""CNet from', '"""The network from')
+    assert keys() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("losses.py", "np.float64) ** -exponent", "np.float64) ** -0.5"),
+        ("training/loop.py", "rise = 0.02", "rise = 0.03"),
+        ("training/checkpoint.py", "os.fsync(file.fileno())", "pass"),
+        ("data/beats.py", "KACHUEE_SPAN = 1.2", "KACHUEE_SPAN = 1.3"),
+        ("data/splits.py", "test_size=0.2", "test_size=0.3"),
+        ("aami.py", '"F": "F"', '"F": "V"'),
+        ("models/cnet.py", "padding=2", "padding=1"),
+        ("models/layers.py", "import torch", "import torch as torch"),
+        ("training/classifier.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
+        ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),
+    ],
+)
+def test_changed_code_that_can_change_the_weights_changes_every_key(
+    file: str, old: str, new: str, project: Path, code: Path
+) -> None:
+    before = keys()
+    replace(code / file, old, new)
+    assert all(key != before[name] for name, key in keys().items())
+
+
+def test_changed_resampling_changes_the_keys_of_runs_that_resample(project: Path, code: Path) -> None:
+    before = keys()
+    replace(code / "data" / "resampling.py", "k=2, workers=-1", "k=3, workers=-1")
+    assert {name for name, key in keys().items() if key != before[name]} == {"heartbeat/smote", "heartbeat/smote-tomek"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["report/figures.py", "tracking.py", "cli.py", "experiment.py", "data/sources.py", "evaluation/bootstrap.py"],
+)
+def test_code_that_cannot_change_the_weights_changes_no_key(file: str, project: Path, code: Path) -> None:
+    before = keys()
+    with (code / file).open("a", encoding="utf-8") as module:
+        module.write("\nCHANGED = True\n")
+    assert keys() == before
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def test_changed_evaluation_is_computed_from_the_stored_predictions(
+    project: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = experiment.run(parameters()).record
+    monkeypatch.setattr(loop, "fit", no_training)
+    monkeypatch.setattr(loop, "predict", no_training)
+
+    fewer = experiment.run(parameters(bootstrap=20))
+    assert not fewer.trained
+    assert fewer.record.intervals.n == 20
+    assert fewer.record.confusion == first.confusion
+    assert fewer.record.metrics["macro_f1"].mean == first.metrics["macro_f1"].mean
+    assert fewer.record.metrics["accuracy"].low != first.metrics["accuracy"].low
+
+    with (code / "evaluation" / "bootstrap.py").open("a", encoding="utf-8") as module:
+        module.write("\nCHANGED = True\n")
+    recomputed = experiment.run(parameters(bootstrap=20))
+    assert not recomputed.trained
+    assert recomputed.record.evaluation != fewer.record.evaluation
+    assert recomputed.record.metrics == fewer.record.metrics
+    assert results.load(recomputed.folder / "record.json").evaluation == recomputed.record.evaluation
+
+
+@pytest.mark.parametrize("name", ["heartbeat/baseline", "heartbeat/inter-patient"])
+def test_the_record_follows_from_its_predictions(name: str, project: Path) -> None:
+    run = experiment.run(parameters(name, seeds=[0, 1], max_epochs=3))
+    record, predictions = run.record, run.predictions()
+    assert [int(seed) for seed in predictions["seed"].unique()] == record.seeds == [0, 1]
+    columns = [f"logit_{name}" for name in aami.CLASSES]
+    for k, seed in enumerate(record.seeds):
+        one = predictions[predictions["seed"] == seed]
+        matrix = np.zeros((5, 5), dtype=int)
+        np.add.at(matrix, (one["label"], one[columns].to_numpy().argmax(1)), 1)
+        assert matrix.tolist() == record.confusion[k]
+        assert record.metrics["accuracy"].per_seed[k] == pytest.approx(np.trace(matrix) / matrix.sum())
+        assert [aami.SYMBOLS[symbol] for symbol in one["symbol"]] == [aami.CLASSES[label] for label in one["label"]]
+        assert one["index"].is_monotonic_increasing
+    assert record.data.n_test == len(predictions[predictions["seed"] == 0])
+    record.save(paths.reference(record.experiment))
+    assert list(check_records(project)) == []
+
+
+def test_the_test_set_of_a_seed_is_that_of_its_split(project: Path) -> None:
+    p = parameters(seeds=[1])
+    run = experiment.run(p)
+    beats = all_beats(p)
+    split = splits.intra(beats.labels, 1, p.validation_fraction)
+    predictions = run.predictions()
+    np.testing.assert_array_equal(predictions["index"], split.test)
+    np.testing.assert_array_equal(predictions["sample"], beats.sample[split.test])
+    np.testing.assert_array_equal(predictions["record"], beats.record[split.test])
+    assert run.record.data.test_indices_sha256 == split.test_sha256()
+    card = run.record.data
+    assert (card.n_train, card.n_val, card.n_test) == (len(split.train), len(split.val), len(split.test))
+
+
+def test_the_stored_weights_give_the_stored_logits(project: Path) -> None:
+    p = parameters(max_epochs=2)
+    run = experiment.run(p)
+    model, stored = run.model(0), run.predictions()
+    assert not model.training
+    with torch.no_grad():
+        logits = model(torch.from_numpy(all_beats(p).signals[stored["index"]]))
+    np.testing.assert_allclose(logits.numpy(), stored[[f"logit_{name}" for name in aami.CLASSES]], atol=1e-5)
+    assert run.record.n_parameters == sum(w.numel() for w in model.parameters())
+
+
+def test_the_chosen_epoch_is_the_best_on_validation(project: Path) -> None:
+    (training,) = experiment.run(parameters(max_epochs=4)).record.training
+    values = [epoch.val_metric for epoch in training.history]
+    assert training.best_epoch == 1 + int(np.argmax(np.array(values)))
+
+
+# --- what may be seen -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["heartbeat/baseline", "heartbeat/inter-patient"])
+def test_a_development_run_sees_no_test_beat(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = parameters(name, test=False)
+    load = beats_module.load
+    intra = p.protocol == "intra"
+
+    def poisoned(source: sources.Source, *args: Any) -> Beats:
+        """No record of DS2 is asked for; test beats are not numbers, so that one in training or scoring spoils it."""
+        assert intra or set(source.records).isdisjoint(aami.DS2)
+        beats = load(source, *args)
+        if intra:
+            beats = beats_module.limit(beats, p.max_beats or len(beats))
+            beats.signals[splits.intra(beats.labels, 0, p.validation_fraction).test] = np.nan
+        return beats
+
+    monkeypatch.setattr(beats_module, "load", poisoned)
+    run = experiment.run(p)
+    assert run.record.scored == "val"
+    predictions = run.predictions()
+    assert np.isfinite(predictions[[f"logit_{name}" for name in aami.CLASSES]]).all(axis=None)
+    assert len(predictions) == run.record.data.n_val
+    if not intra:
+        assert set(predictions["record"]) == set(aami.DS1_VALIDATION)
+    assert not paths.test_reads().exists()
+
+
+def test_every_scoring_of_ds2_is_noted(project: Path) -> None:
+    p = parameters("heartbeat/inter-patient", seeds=[0, 1])
+    record = experiment.run(p).record
+    lines = [json.loads(line) for line in paths.test_reads().read_text(encoding="utf-8").splitlines()]
+    assert [(line["seed"], line["key"], line["model"]) for line in lines] == [
+        (0, record.key, "cnet"),
+        (1, record.key, "cnet"),
+    ]
+    for k, line in enumerate(lines):
+        assert line["metrics"]["accuracy"] == pytest.approx(record.metrics["accuracy"].per_seed[k], abs=1e-6)
+    experiment.run(p)
+    experiment.run(parameters("heartbeat/inter-patient", seeds=[0, 1], bootstrap=5))
+    experiment.run(parameters())
+    assert len(paths.test_reads().read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_an_inter_patient_record_is_over_four_classes_with_and_without_202(project: Path) -> None:
+    run = experiment.run(parameters("heartbeat/inter-patient"))
+    record, predictions = results.load(run.folder / "record.json"), run.predictions()
+    assert record.macro_classes == ["N", "S", "V", "F"]
+    assert set(predictions["record"]) == set(aami.DS2)
+    assert record.without_202.keys() == {"metrics", "per_class", "ec57"}
+    rest = predictions[predictions["record"] != "202"]
+    right = rest[[f"logit_{name}" for name in aami.CLASSES]].to_numpy().argmax(1) == rest["label"].to_numpy()
+    assert record.without_202["metrics"]["accuracy"]["mean"] == pytest.approx(right.mean())
+    f1 = [record.per_class[name]["f1"].mean for name in "NSV"]
+    assert record.metrics["macro_f1_nsv"].mean == pytest.approx(np.mean([value for value in f1 if value is not None]))
+
+
+@pytest.mark.parametrize(("name", "refit"), [("smote", False), ("smote-tomek", False), ("smote", True)])
+def test_resampling_sees_training_beats_only(
+    name: str, refit: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(f"heartbeat/{name}", refit=refit, smote_neighbours=3)
+    resample, seen = classifier.resample, []
+
+    def watched(signals: Any, labels: Any, *args: Any, **more: Any) -> Any:
+        seen.append((signals.copy(), labels.copy()))
+        return resample(signals, labels, *args, **more)
+
+    monkeypatch.setattr(classifier, "resample", watched)
+    record = experiment.run(p).record
+    beats = all_beats(p)
+    split = splits.intra(beats.labels, 0, p.validation_fraction)
+    parts = [split.train, np.sort(np.concatenate([split.train, split.val]))][: 2 if refit else 1]
+    assert len(seen) == len(parts)
+    for (signals, labels), part in zip(seen, parts, strict=True):
+        np.testing.assert_array_equal(signals, beats.signals[part])
+        np.testing.assert_array_equal(labels, beats.labels[part])
+    assert record.data.class_counts["test"] == dict(
+        zip(aami.CLASSES, np.bincount(beats.labels[split.test], minlength=5).tolist(), strict=True)
+    )
+    largest = max(np.bincount(beats.labels[parts[-1]]))
+    assert all(0.8 * largest < n <= largest for n in record.resampled.values())
+
+
+def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, calls = loop.fit, []
+
+    def watched(
+        make: Any, train: Any, val: Any, loss: Any, metric: Any, recipe: loop.Recipe, **more: Any
+    ) -> loop.Fitted:
+        fitted = fit(make, train, val, loss, metric, recipe, **more)
+        calls.append((len(train), None if val is None else len(val), recipe.stop_after, fitted.run.epochs_run))
+        return fitted
+
+    monkeypatch.setattr(loop, "fit", watched)
+    run = experiment.run(parameters(refit=True, max_epochs=3))
+    card, (training,) = run.record.data, run.record.training
+    chosen = training.best_epoch
+    assert calls == [(card.n_train, card.n_val, None, 3), (card.n_train + card.n_val, None, chosen, chosen)]
+    assert run.record.parameters["refit"] is True
+    assert len(training.history) == 3, "the curves are those of the training that chose the epoch"
+
+
+# --- reference results ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_full(project: Path) -> Path:
+    """A project whose `full` profile takes a second."""
+    (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL, encoding="utf-8")
+    return project
+
+
+def test_a_full_run_becomes_the_reference_result(tiny_full: Path) -> None:
+    run = experiment.run(parameters(profile="full"))
+    assert run.record.overridden == []
+    assert run.reference() == run.record == results.references()["heartbeat/baseline"]
+    assert list(check_records(tiny_full)) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides"),
+    [("smoke", {}), ("full", {"learning_rate": 0.001}), ("full", {"seeds": [4]}), ("full", {"test": False})],
+)
+def test_no_other_run_does(profile: str, overrides: dict[str, Any], tiny_full: Path) -> None:
+    run = experiment.run(parameters(profile=profile, **overrides))
+    assert run.record.overridden == sorted(overrides)
+    assert run.reference() is None
+    assert list(paths.results().glob("*/*.json")) == []
+
+
+def test_a_free_exploration_has_no_reference(tiny_full: Path) -> None:
+    run = experiment.run(HeartbeatParameters(profile="full", max_epochs=1, max_beats=1000, bootstrap=0))
+    assert (run.record.experiment, run.record.overridden, run.reference()) == ("", [], None)
+    assert run.record.metrics["accuracy"].low is None
+    assert list(paths.results().rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("name", ["heartbeat/baseline", "heartbeat/inter-patient"])
+def test_synthetic_stand_ins_are_marked_and_never_a_reference(
+    name: str, tiny_full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write: Callable[..., None] = synthetic.write
+    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=1.5))
+    monkeypatch.setenv("ECGLIB_DATA", str(tiny_full / "nothing"))
+    run = experiment.run(parameters(name, profile="full"))
+    assert run.record.data.synthetic
+    assert run.record.overridden == []
+    assert run.reference() is None
+    assert not paths.test_reads().exists()
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise UserError("MLFLOW_TRACKING_URI", "no answer")
+
+    monkeypatch.setattr(tracking, "log", fails)
+    with pytest.warns(UserWarning, match="is not in MLflow: MLFLOW_TRACKING_URI: no answer"):
+        run = experiment.run(parameters())
+    assert results.load(run.folder / "record.json") == run.record
+
+
+def test_a_run_is_in_mlflow_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "log", LOG_RUN)
+    run = experiment.run(parameters())
+    assert tracking.find(run.record.key) is not None
+    experiment.run(parameters())
+    assert tracking.count() == 1
+
+
+def test_bad_records_are_set_aside_and_counted(project: Path, own_data: Path) -> None:
+    content = (own_data / "100.dat").read_bytes()
+    (own_data / "100.dat").write_bytes(content[: len(content) // 2])
+    (own_data / "101.atr").unlink()
+    (own_data / "103.hea").write_text("")
+    run = experiment.run(parameters())
+    assert run.record.data.records_left_out == {
+        "100": "truncated signal", "101": "missing annotations", "103": "empty header",
+    }  # fmt: skip
+    assert run.record.data.left_out == {"no next beat": 45}
+    assert set(run.predictions()["record"]).isdisjoint({"100", "101", "103"})
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".hea", ".atr"])
+@pytest.mark.parametrize("fault", ["truncated", "empty", "missing"])
+def test_broken_data_is_one_line_and_leaves_nothing(
+    suffix: str, fault: str, project: Path, own_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in own_data.glob(f"*{suffix}"):
+        content = path.read_bytes()
+        if fault == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(content[: len(content) // 3 | 1] if fault == "truncated" else b"")
+    if fault == "missing" and suffix != ".atr":  # no record has both files, so it counts as not there
+        stand_in = sources.Source("mitdb", own_data, True, ())
+        monkeypatch.setattr(sources, "_synthetic", lambda entry: stand_in)
+        assert sources.get("mitdb").synthetic
+        return
+    with pytest.raises(UserError) as error:
+        experiment.run(parameters())
+    message = str(error.value)
+    assert "\n" not in message
+    assert f"100{suffix}" in message
+    assert fault in message or (fault, suffix) == ("truncated", ".hea"), message
+    assert [path.name for path in (project / "runs").glob("*") if path.is_dir()] == []
+    assert list((project / "cache").rglob("*.npz")) == []
+
+
+def test_a_model_that_cannot_be_built_is_refused_before_anything_is_computed(project: Path) -> None:
+    with pytest.raises(UserError, match=r"model cnet: .*depth"):
+        experiment.run(parameters(model_options={"depth": 3}))
+    assert not (project / "runs").exists()
+    assert not (project / "cache" / "beats").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(project: Path) -> None:
+    (project / "runs").write_text("a file")
+    with pytest.raises(UserError, match=r"runs: can't be written"):
+        experiment.run(parameters())
