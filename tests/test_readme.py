@@ -28,7 +28,9 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
     own = tmp_path / "clone" / ".venv"
     own.mkdir()
-    (own / "bin").symlink_toPath(sys.executable).parent
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != "installed":
+            (own / entry.name).symlink_to(entry)
     monkeypatch.setattr(environment, "ROOT", tmp_path / "clone")
     (own / "installed").write_text(environment.wanted(), encoding="utf-8")  # never installs into the shared one
     return tmp_path / "clone"
