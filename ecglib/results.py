@@ -171,5 +171,5 @@ def reference(experiment: str) -> Record | None:
 def references(folder: Path | None = None) -> dict[str, Record]:
     """All reference results, by experiment name; `folder` stands in for `book/results`."""
     folder = folder or paths.results()
-    files = sorted(folder.glob("*/*.json")) if folder.is_dir() else []
-    return {str(f.relative_to(folder).with_suffix("")): load(f) for f in files}
+    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.glob("*/*.json")}
+    return {name: load(files[name]) for name in sorted(files)}

@@ -37,9 +37,10 @@ def resampled(matrices: NDArray[np.int64], n_resamples: int, seed: int = 0) -> N
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """The central 95 % of a metric's mean over seeds, `(seeds, resamples)`; undefined resamples are passed over."""
-    mean = values.mean(axis=0)
-    mean = mean[~np.isnan(mean)]
+    """The central 95 % of a metric's mean over seeds, `(seeds, resamples)`; undefined values are passed over."""
+    defined = ~np.isnan(values)
+    n = defined.sum(axis=0)
+    mean = np.where(defined, values, 0).sum(axis=0)[n > 0] / n[n > 0]
     if not len(mean):
         return None, None
     low, high = np.quantile(mean, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -73,8 +73,8 @@ def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *,
 
 
 def interval(values: NDArray[np.float64], drawn: NDArray[np.float64] | None) -> Interval:
-    """Mean over seeds `(seeds,)` with the interval of its resamples `(seeds, resamples)`; NaN becomes None."""
+    """Mean over the seeds `(seeds,)` where it is defined, with the interval of its resamples `(seeds, resamples)`."""
     low, high = (None, None) if drawn is None else bootstrap.interval(drawn)
-    mean = float(values.mean())
     per_seed = [None if np.isnan(value) else float(value) for value in values]
-    return Interval(mean=None if np.isnan(mean) else mean, low=low, high=high, per_seed=per_seed)
+    defined = values[~np.isnan(values)]
+    return Interval(mean=float(defined.mean()) if len(defined) else None, low=low, high=high, per_seed=per_seed)
