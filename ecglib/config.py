@@ -72,8 +72,8 @@ class HeartbeatParameters(SharedParameters):
     """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart."""
     cut: Literal["kachuee", "centred"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
-    leads: list[str] = Field(["MLII"], min_length=1)
-    """Leads by name, or by number from 0 where a record lacks the name."""
+    leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
+    """Leads by name; where a record lacks one, its first lead not yet taken stands in."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
     """Share of the training part held out for every choice (intra; inter has fixed validation records)."""
     test: bool = True
@@ -214,6 +214,9 @@ def load(
         raise UserError(experiment, "no such experiment", f"one of {', '.join(experiments())}", hint)
     values = load_yaml(path)
     check(notebook, values, path)
+    if values.get("experiment") != experiment:
+        found = values.get("experiment", "nothing")
+        raise UserError(path, f"experiment: {found}", experiment, "a parameters file says its own name")
     if profile is not None:
         values |= load_profile(profile)
     values |= dict(overrides or {})

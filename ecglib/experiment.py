@@ -120,7 +120,7 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
         trained = _train_missing(plan, folder)
         record = _evaluated(plan, folder)
     record = record.model_copy(update=_names(parameters))
-    if _is_reference(record):
+    if _is_reference(record) and _is_whole(plan.source, record):
         record.save(paths.reference(record.experiment))
     _track(record, folder)
     return Run(record, folder, trained)
@@ -353,6 +353,14 @@ def overridden(p: HeartbeatParameters) -> list[str]:
 def _is_reference(record: Record) -> bool:
     named = record.experiment and record.profile == "full" and not record.overridden
     return bool(named) and not record.data.synthetic and record.parameters["test"]
+
+
+def _is_whole(source: sources.Source, record: Record) -> bool:
+    """Whether the run rests on every record of its database; one on fewer must not replace the reference result."""
+    whole = not record.data.records_left_out and len(source.records) == sources.database(source.name).expected
+    if not whole:
+        warnings.warn("no reference result written: the run rests on a part of the database", stacklevel=3)
+    return whole
 
 
 def _track(record: Record, folder: Path) -> None:

@@ -46,7 +46,7 @@ def data() -> Path:
     UserError
         When a file lies in its place.
     """
-    folder = (root() / os.environ.get("ECGLIB_DATA", "data")).expanduser().resolve()
+    folder = (root() / Path(os.environ.get("ECGLIB_DATA") or "data").expanduser()).resolve()
     if folder.is_file():
         raise UserError(folder, "a file", "a folder with one folder per database", "move it, or set ECGLIB_DATA")
     return folder

@@ -125,3 +125,15 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None
 def test_parameters_survive_being_dumped(rate: float, batch: int, imbalance: str) -> None:
     made = config.check("heartbeat", {"learning_rate": rate, "batch_size": batch, "imbalance": imbalance}, "x")
     assert config.check("heartbeat", made.model_dump(), "x") == made
+
+
+def test_a_file_that_carries_another_name_is_refused(project: Path) -> None:
+    source = project / "params" / "heartbeat" / "baseline.yaml"
+    (source.parent / "wide.yaml").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(UserError, match="experiment: heartbeat/baseline; expected heartbeat/wide"):
+        config.load("heartbeat/wide")
+
+
+def test_a_lead_that_the_database_has_not_is_refused() -> None:
+    with pytest.raises(UserError, match="leads"):
+        config.check("heartbeat", {"leads": ["XYZ"]}, "x")

@@ -33,7 +33,7 @@ class Job:
     state: str = "waiting"
     seconds: float = 0.0
     error: str | None = None
-    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     started: float = 0.0
 
     @property
@@ -85,14 +85,15 @@ def _start(job: Job, progress: Path, threads: int | None) -> None:
         "fresh": job.fresh,
         "progress": str(progress),
     }
-    job.process = subprocess.Popen(
-        [sys.executable, "-m", "ecglib", "execute", json.dumps(order)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # a file takes any amount of output; a pipe that nobody empties would stop the process
+    with progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
+        job.process = subprocess.Popen(
+            [sys.executable, "-m", "ecglib", "execute", json.dumps(order)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
     job.state, job.started = "starting", time.monotonic()
 
 
@@ -106,8 +107,8 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
             _say(live, line)
     if job.process.poll() is None:
         return
-    _, errors = job.process.communicate()
     if job.process.returncode:
+        errors = progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
         lines = [line for line in errors.strip().splitlines() if line.strip()] or ["no message"]
         job.error, job.state = lines[-1].removeprefix("error: "), "failed"
         _say(live, f"{job.name}: failed after {job.seconds:.0f} s")

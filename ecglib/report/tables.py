@@ -261,16 +261,22 @@ def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
-    """Beats of a cut by class beside the published counts, and the beats left out by reason."""
+    """Beats of a cut by class, those left out by reason, and the published counts beside them.
+
+    Parameters
+    ----------
+    beats
+        The cut beats.
+    published
+        Class -> beats; empty where there is nothing to compare with, as for synthetic records.
+    """
     ours = np.bincount(beats.labels, minlength=len(aami.CLASSES))
-    rows = [
-        {"class": name, "beats here": count(int(n)), "published": count(published[name])}
-        for name, n in zip(aami.CLASSES, ours, strict=True)
-    ]
-    rows.append({"class": "all", "beats here": count(len(beats)), "published": count(sum(published.values()))})
-    rows += [
-        {"class": f"left out: {why}", "beats here": count(n), "published": ""} for why, n in beats.left_out.items()
-    ]
+    here = {name: int(n) for name, n in zip(aami.CLASSES, ours, strict=True)} | {"all": len(beats)}
+    theirs = dict(published) | ({"all": sum(published.values())} if published else {})
+    rows = [{"class": name, "beats here": count(n)} for name, n in here.items()]
+    rows += [{"class": f"left out: {why}", "beats here": count(n)} for why, n in beats.left_out.items()]
+    if published:
+        rows = [{**row, "published": count(theirs[row["class"]]) if row["class"] in theirs else ""} for row in rows]
     return _table(rows)
 
 
