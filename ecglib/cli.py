@@ -9,9 +9,11 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -19,7 +21,15 @@ from rich.console import Console
 from rich.table import Table
 
 from ecglib import config, paths, results
-from ecglib.errors import UserError
+from ecglib.errors import RecordError, UserError
+
+if TYPE_CHECKING:
+    from ecglib.data.download import Progress
+
+FETCH_SECONDS = 600.0
+"""How long `ecglib book` waits for a database; what came by then is gone on from the next time."""
+SHOW_SECONDS = 10.0
+"""Between two lines about a download where stderr is no terminal."""
 
 app = typer.Typer(
     name="ecglib",
@@ -108,8 +118,11 @@ def run(
     if list_:
         print("\n".join(config.experiments()))
         return
-    if bool(experiments) == all_:
-        raise UserError("run", "needs experiments or --all, not both", do="ecglib run --list names them")
+    if not experiments and not all_:
+        expected = "--all, or names such as heartbeat/baseline"
+        raise UserError("run", "no experiment given", expected, "ecglib run --list prints the names")
+    if experiments and all_:
+        raise UserError("run", "both names and --all given", "one of them")
     from ecglib.report import book, runner
 
     overrides = _overrides(parameter or [])
@@ -139,11 +152,16 @@ def execute(order: str) -> None:
     from ecglib.report import book, runner
 
     values = runner.order_of(order)
-    parameters = config.check(
-        values["parameters"]["experiment"].split("/")[0], values["parameters"], values["parameters"]["experiment"]
-    )
+    runner.end_with(values["parent"])
+    name = values["parameters"]["experiment"]
+    parameters = config.check(name.split("/")[0], values["parameters"], name)
     target = Path(values["target"]) if values["target"] else None
-    book.execute(parameters, target=target, fresh=values["fresh"], progress=Path(values["progress"]))
+    try:
+        book.execute(parameters, target=target, fresh=values["fresh"], progress=Path(values["progress"]))
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # `run` shows one line, so it must be the first of the message and not the last
+        raise UserError(name, book.in_a_line(type(error).__name__, str(error))) from error
 
 
 def _overrides(pairs: list[str]) -> dict[str, Any]:
@@ -238,14 +256,41 @@ def _data(fetch: bool) -> None:
 
     state = next(row.state for row in sources.status() if row.name == "mitdb")
     if state != "present" and fetch:
-        print("fetching mitdb from PhysioNet …", flush=True)
+        print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
-            sources.fetch("mitdb")
+            with _shown("mitdb") as progress:
+                sources.fetch("mitdb", deadline=FETCH_SECONDS, progress=progress)
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
     source = sources.get("mitdb")
     if source.synthetic:
-        print(f"no real records in {paths.data() / 'mitdb'}: the book is built on synthetic ones and says so")
+        found = next(row.found for row in sources.status() if row.name == "mitdb")
+        records = f"only {found} records so far" if found else "no real records"
+        print(f"{records} in {paths.data() / 'mitdb'}: the book is built on synthetic ones and says so")
+
+
+@contextmanager
+def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
+    """Say on stderr how far a download is: one line that changes in a terminal, a line now and then elsewhere."""
+    terminal = sys.stderr.isatty()
+    shown, last = 0, time.monotonic()
+
+    def show(now: Progress) -> None:
+        nonlocal shown, last
+        whole = terminal and now.files_done == now.files_total
+        if not whole and time.monotonic() - last < (0.2 if terminal else SHOW_SECONDS):
+            return
+        shown, last = shown + 1, time.monotonic()
+        files = f"{now.files_done} of {now.files_total} files"
+        share = 100 * now.files_done // now.files_total
+        line = f"{name}: {share} %, {files}, {now.bytes_done / 1e6:.1f} MB received"
+        print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if terminal and shown:
+            print(file=sys.stderr)
 
 
 def _check() -> None:
@@ -341,7 +386,8 @@ def data_fetch(
     """Fetch a database from PhysioNet and verify it; goes on where an earlier fetch stopped."""
     from ecglib.data import sources
 
-    source = sources.fetch(name, deadline=seconds)
+    with _shown(name) as progress:
+        source = sources.fetch(name, deadline=seconds, progress=progress)
     if as_json:
         print(json.dumps({"name": name, "folder": str(source.folder), "records": len(source.records)}))
     else:
@@ -356,7 +402,10 @@ def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonF
     if name != "mitdb":
         raise UserError("data counts", f"{name} has no beat annotations", "mitdb")
     source = sources.get(name)
-    sums = counts.by_set(source)
+    broken: list[RecordError] = []
+    sums = counts.by_set(source, passed_over=broken.append)
+    for error in broken:
+        print(f"passed over: {error}", file=sys.stderr)
     if as_json:
         print(json.dumps(sums))
         return

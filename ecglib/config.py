@@ -7,6 +7,7 @@ A parameters file is flat YAML, `params/<notebook>/<experiment>.yaml`, and works
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +19,8 @@ from ecglib import paths
 from ecglib.errors import UserError
 
 ProfileName = Literal["smoke", "quick", "full"]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy, scikit-learn and torch all take."""
 
 RESAMPLERS = ("smote", "smote-tomek")
 """Answers to imbalance that change the training set; the others change the loss."""
@@ -27,7 +29,7 @@ RESAMPLERS = ("smote", "smote-tomek")
 class SharedParameters(BaseModel):
     """What every experiment has, and what a profile may set."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     experiment: str = ""
     """`<notebook>/<experiment>`, the name of parameters, record and page; empty in free exploration."""
@@ -151,8 +153,9 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
     unknown = [name for name in values if name not in model.model_fields]
     if unknown:
         near = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
-        hint = f"did you mean {near[0]}?" if near else ""
-        raise UserError(where, f"unknown parameter {unknown[0]}", f"one of {', '.join(model.model_fields)}", hint)
+        if near:
+            raise UserError(where, f"unknown parameter {unknown[0]}", do=f"did you mean {near[0]}?")
+        raise UserError(where, f"unknown parameter {unknown[0]}", f"one of {', '.join(model.model_fields)}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -160,9 +163,21 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         found = f" (found {first['input']!r})" if field else ""
-        raise UserError(where, f"{field}: {message}{found}" if field else message) from None
+        do = f"write {number:g}" if (number := _number(first["input"])) is not None else ""
+        raise UserError(where, f"{field}: {message}{found}" if field else message, do=do) from None
     except UserError as error:
         raise UserError(where, str(error)) from None
+
+
+def _number(value: Any) -> float | None:
+    """The number in a text such as "1e-3", which YAML 1.1 does not take for one; else None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -219,6 +234,11 @@ def load(
         raise UserError(path, f"experiment: {found}", experiment, "a parameters file says its own name")
     if profile is not None:
         values |= load_profile(profile)
+    for field in ("experiment", "title", "profile"):
+        if field in (overrides or {}):
+            raise UserError(
+                f"-p {field}", "is no parameter to change", do="see --profile" if field == "profile" else ""
+            )
     values |= dict(overrides or {})
     return check(notebook, values, "-p" if overrides else path)
 

@@ -7,13 +7,13 @@ their own, and are computed anew from the stored predictions when only their cod
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,13 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
     """
     plan = _plan(parameters)
     folder = paths.runs() / plan.key
+    names = _names(parameters)  # before hours of training: this reads the experiment's file
     with _folder_lock(folder):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
         trained = _train_missing(plan, folder)
         record = _evaluated(plan, folder)
-    record = record.model_copy(update=_names(parameters))
+    record = record.model_copy(update=names)
     if _is_reference(record) and _is_whole(plan.source, record):
         record.save(paths.reference(record.experiment))
     _track(record, folder)
@@ -162,7 +163,7 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     return _Plan(parameters, source, device, precision, key[:20], data)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
     """Two processes that want the same run: the second waits, then finds it."""
     try:
@@ -182,7 +183,7 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 def _train_missing(plan: _Plan, folder: Path) -> bool:
     """Train the seeds that aren't there yet; returns whether there were any."""
-    missing = [seed for seed in plan.parameters.seeds if not (folder / f"training-seed{seed}.json").is_file()]
+    missing = [seed for seed in plan.parameters.seeds if _card(folder, seed) is None]
     if not missing:
         return False
     beats = classifier.load_beats(plan.parameters, plan.source)
@@ -192,7 +193,17 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     return True
 
 
+def _card(folder: Path, seed: int) -> dict[str, Any] | None:
+    """What `_train_seed` noted of a seed when it was done; None where it isn't, or where the note is damaged."""
+    try:
+        card: dict[str, Any] = json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return card
+
+
 def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
+    commit = provenance.commit()
     done = classifier.train(
         plan.parameters, beats, seed, device=plan.device, precision=plan.precision, folder=folder, key=plan.key
     )
@@ -214,6 +225,9 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
         "n_parameters": registry.n_parameters(done.model),
         "input_shape": list(beats.signals.shape[1:]),
         "hardware": devices.hardware(plan.device),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "created": provenance.now(),
     }
     _write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for name in ("checkpoint", "refit"):
@@ -271,7 +285,7 @@ def _evaluated(plan: _Plan, folder: Path) -> Record:
     p = plan.parameters
     current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap)[:20]
     path = folder / "record.json"
-    if path.is_file():
+    with contextlib.suppress(UserError):  # not there yet, or damaged: the predictions say it all
         record = results.load(path)
         if record.evaluation == current:
             return record
@@ -282,7 +296,7 @@ def _evaluated(plan: _Plan, folder: Path) -> Record:
 
 def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
     p = plan.parameters
-    cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
+    cards = [card for seed in p.seeds if (card := _card(folder, seed)) is not None]
     tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
     names = sorted(set().union(*(table["record"] for table in tables)))
     matrices = np.stack([scoring.by_record(table, names) for table in tables])
@@ -327,11 +341,12 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         train_seconds=sum(card["seconds"] for card in cards),
         hardware=first["hardware"],
         device=plan.device.type,
-        versions=provenance.versions(),
+        versions=first["versions"],
         precision=plan.precision,
-        commit=provenance.commit(),
-        created=provenance.now(),
+        commit=first["commit"],
+        created=first["created"],
         evaluation=evaluation,
+        evaluated={"commit": provenance.commit(), "created": provenance.now()},
     )
 
 

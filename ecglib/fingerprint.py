@@ -10,7 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ecglib.errors import UserError
+
 PACKAGE = Path(__file__).parent
+_AT_START = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+"""The code that this process runs. Files may be edited while a notebook's kernel lives on."""
 
 
 def of_values(*values: Any) -> str:
@@ -26,6 +30,11 @@ def of_code(files: Iterable[str]) -> str:
     ----------
     files
         Paths relative to the package, such as `losses.py` or `training`; a folder stands for all modules below it.
+
+    Raises
+    ------
+    UserError
+        When one of them was edited after this process started: what it computes would be filed under other code.
     """
     modules: list[Path] = []
     for name in files:
@@ -36,7 +45,12 @@ def of_code(files: Iterable[str]) -> str:
 
 @cache
 def _tree(path: Path, _modified: int) -> str:
-    return dump(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    tree = dump(text)
+    started_with = _AT_START.get(path, text)
+    if text != started_with and tree != dump(started_with):
+        raise UserError(path, "edited after this process started", do="restart the kernel, or run the command again")
+    return tree
 
 
 def dump(source: str) -> str:

@@ -118,8 +118,11 @@ class Record(BaseModel):
     precision: str
     commit: str
     created: str
+    """`versions`, `commit` and `created` (UTC) are those of the first seed's training."""
     evaluation: str = ""
     """Hash of the evaluation code that computed the metrics."""
+    evaluated: dict[str, str] = {}
+    """`commit` and `created` of that computation."""
 
     def save(self, path: Path) -> None:
         """Write as JSON in one step, so that a reader never meets half a file."""

@@ -55,8 +55,9 @@ _ENVIRONMENT: Final = {
 def log(record: Record, folder: Path) -> str:
     """Log a finished run, once.
 
-    A run with the same key and evaluation that is already there stays as it is; one with the same key and another
-    evaluation, or one that was left half-logged, is replaced.
+    A run with the same key, experiment and evaluation that is already there stays as it is, and a run of no experiment
+    is not logged beside one that has a name. One with the same key and another evaluation, one that was left
+    half-logged, or one of no experiment that now got a name is replaced.
 
     Parameters
     ----------
@@ -80,12 +81,14 @@ def log(record: Record, folder: Path) -> str:
 
     with _store() as store:
         experiment = store.experiment(record.experiment.split("/")[0] or EXPLORATION)
-        earlier = store.runs(record.key)
-        for run in earlier:
-            if run.info.status == "FINISHED" and run.data.tags.get("evaluation") == record.evaluation:
+        with_key = store.runs(record.key)
+        for run in with_key:
+            named_so = not record.experiment or run.data.tags.get("experiment") == record.experiment
+            if named_so and run.info.status == "FINISHED" and run.data.tags.get("evaluation") == record.evaluation:
                 return str(run.info.run_id)
+        replaced = [run for run in with_key if run.data.tags.get("experiment", "") in (record.experiment, "")]
         run_id = _log_new(store.client, experiment, record, folder)
-        for run in earlier:
+        for run in replaced:
             store.delete(run.info.run_id)
         return run_id
 

@@ -85,7 +85,7 @@ Markdown(words.provenance(run.record))
 
 # %%
 #| label: tbl-result
-#| tbl-cap: Metrics on the test set, the reference result beside this run (mean over seeds, 95 % interval by records)
+#| tbl-cap: Metrics, the reference result beside this run (mean over seeds, 95 % interval by records)
 Markdown(tables.beside(run.reference(), run.record))
 
 # %%
@@ -98,7 +98,7 @@ Markdown(words.result(run.record))
 
 # %%
 #| label: tbl-classes
-#| tbl-cap: Each class against the rest, on the test set
+#| tbl-cap: Each class against the rest
 Markdown(tables.per_class(run.record, run.reference()))
 
 # %%

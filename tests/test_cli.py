@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import make_project
+from projects import ROOT, make_project
 from report.example import example_record
 
 from ecglib import aami, cli, config, paths, results, tracking
+from ecglib.data import sources, synthetic
 from ecglib.report import book as builder
 from ecglib.report import runner
 
@@ -112,8 +119,9 @@ def names(jobs: list[runner.Job]) -> list[str]:
         (["run", "baseline"], ["baseline: no such experiment"]),
         (["run", "profiles/smoke"], ["no such experiment"]),
         (["run", "../heartbeat/baseline"], ["no such experiment"]),
-        (["run"], ["needs experiments or --all"]),
-        (["run", "heartbeat/baseline", "--all"], ["not both"]),
+        (["run"], ["no experiment given", "--all, or names such as heartbeat/baseline", "ecglib run --list"]),
+        (["run", "--profile", "smoke"], ["no experiment given"]),
+        (["run", "heartbeat/baseline", "--all"], ["both names and --all given"]),
         (["run", "heartbeat/baseline", "--profile", "fast"], ["no profile fast", "full, quick, smoke"]),
         (["run", "heartbeat/baseline", "-p", "epoch", "3"], ["unknown parameter epoch", "max_epochs"]),
         (["run", "--all", "-p", "epoch", "3"], ["no experiment has a parameter epoch"]),
@@ -202,6 +210,17 @@ def test_counts_of_broken_records_are_no_counts(
     assert list((project / "cache").rglob("*.npz")) == []
 
 
+def test_counts_name_the_records_passed_over(call: Call, project: Path, own_data: Path) -> None:
+    (own_data / "101.atr").unlink()
+    (own_data / "234.atr").write_bytes(b"")
+    done = call("data", "counts", "mitdb", "--json")
+    assert (done.code, list(json.loads(done.out))) == (0, ["DS1", "DS2", "all"])
+    assert [line.split(" (")[0] for line in done.err.splitlines()] == [
+        f"passed over: {own_data / '101.atr'}: missing annotations",
+        f"passed over: {own_data / '234.atr'}: empty annotations",
+    ]
+
+
 def test_broken_data_stops_a_run_and_a_book_with_one_line(call: Call, project: Path, own_data: Path) -> None:
     for path in own_data.glob("*.dat"):
         path.write_bytes(path.read_bytes()[:1000])
@@ -215,6 +234,104 @@ def test_broken_data_stops_a_run_and_a_book_with_one_line(call: Call, project: P
     assert not (project / "runs").exists() or not [path for path in (project / "runs").iterdir() if path.is_dir()]
     is_one_line(call("book", "--no-fetch"), "no record can be read")
     assert not (project / "_book").exists()
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder, every file after `pause` seconds."""
+
+    pause = 0.0
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("SHA256SUMS.txt"):
+            time.sleep(self.pause)
+        super().do_GET()
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Transfers given up at the deadline are what a test is about: no traceback for them."""
+
+
+@pytest.fixture
+def physionet(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server with the small `mitdb`, and the empty folder to fetch it to."""
+    root = shutil.copytree(small_mitdb / "mitdb", tmp_path / "server")
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}\n" for path in sorted(root.iterdir()))
+    (root / "SHA256SUMS.txt").write_text(sums)
+    server = Server(("127.0.0.1", 0), partial(Handler, directory=str(root)))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    entry = dataclasses.replace(sources.DATABASES["mitdb"], url=f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setitem(sources.DATABASES, "mitdb", entry)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "fetched"))
+    yield tmp_path / "fetched" / "mitdb"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_fetch_says_how_far_it_is(
+    call: Call, project: Path, physionet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "SHOW_SECONDS", 0.0)
+    done = call("data", "fetch", "mitdb", "--json")
+    assert json.loads(done.out) == {"name": "mitdb", "folder": str(physionet), "records": 48}
+    shares = []
+    for line in done.err.splitlines():
+        found = re.fullmatch(r"mitdb: (\d+) %, (\d+) of 145 files, \d+\.\d MB received", line)
+        assert found and int(found[1]) == 100 * int(found[2]) // 145
+        shares.append(int(found[1]))
+    assert shares == sorted(shares) and shares[-1] == 100
+    shutil.rmtree(physionet)
+    monkeypatch.setattr(cli, "SHOW_SECONDS", 60.0)
+    assert call("data", "fetch", "mitdb").err == "", "a short fetch needs no word"
+
+
+def test_a_fetch_in_a_terminal_says_it_in_one_line(
+    call: Call, project: Path, physionet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    done = call("data", "fetch", "mitdb")
+    assert done.err.count("\n") == 1
+    assert re.search(r"\rmitdb: 100 %, 145 of 145 files, \d+\.\d MB received\n$", done.err)
+
+
+def test_a_book_does_not_wait_for_ever_for_its_data(
+    call: Call, project: Path, physionet: Path, jobs: list[runner.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = synthetic.write
+    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5))
+    monkeypatch.setattr(builder, "render", lambda: (project / "index.html", "quarto"))
+    monkeypatch.setattr(cli, "FETCH_SECONDS", 1.5)
+    monkeypatch.setattr(Handler, "pause", 0.2)
+    done = call("book", "--profile", "smoke")
+    assert done.code == 0
+    assert re.fullmatch(r"not fetched: .*: the time given for the download is over; run it again: .*\n", done.err)
+    records = len(list(physionet.glob("*.hea")))
+    assert 0 < records < 48
+    assert f"only {records} records so far in {physionet}: the book is built on synthetic ones" in done.out
+    first = {path: path.stat().st_mtime_ns for path in physionet.glob("*.dat")}
+    monkeypatch.setattr(Handler, "pause", 0.0)
+    monkeypatch.setattr(cli, "FETCH_SECONDS", 60.0)
+    done = call("book", "--profile", "smoke")
+    assert (done.code, done.err) == (0, "")
+    assert "synthetic" not in done.out
+    assert len(list(physionet.glob("*.hea"))) == 48
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+
+def test_signals_that_are_missing_stop_a_book(call: Call, project: Path, own_data: Path) -> None:
+    for path in own_data.glob("*.dat"):
+        path.unlink()
+    is_one_line(call("book", "--no-fetch"), f"{own_data}: no record can be read", "100.dat: missing signal")
+
+
+def test_git_passes_over_what_is_half_written() -> None:
+    names = ["_book.123.tmp/index.html", "book/results/heartbeat/baseline.123.tmp"]
+    done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == names
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def test_every_field_is_described_by_one_sentence(model: type[config.SharedParam
         ({"seeds": []}, "seeds"),
         ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": [-1]}, "seeds"),
+        ({"seeds": [2**32]}, "seeds"),
         ({"learning_rate": "1e-3"}, "learning_rate"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
         ({"protocol": "random"}, "protocol"),
         ({"model": "cnett"}, "cnett"),
         ({"deterministic": True, "precision": "bfloat16"}, "precision"),
@@ -82,6 +84,11 @@ def test_a_mistyped_name_gets_the_nearest_as_a_hint() -> None:
         config.check("heartbeat", {"batchsize": 2}, "x")
 
 
+def test_a_number_that_yaml_takes_for_a_text_is_shown_as_it_should_be_written() -> None:
+    with pytest.raises(UserError, match=r"; write 0\.001$"):
+        config.check("heartbeat", {"learning_rate": "1e-3"}, "x")
+
+
 def test_a_notebook_can_be_run_again_from_its_top() -> None:
     namespace = {**config.HeartbeatParameters().model_dump(), "config": config, "_hidden": 3, "In": [], "run": object()}
     assert config.from_notebook(namespace, "heartbeat") == config.HeartbeatParameters()
@@ -98,6 +105,12 @@ def test_overrides_lie_over_the_profile_and_that_over_the_file(project: Path) ->
     assert full.bootstrap == 1000
     assert isinstance(full, config.HeartbeatParameters)
     assert full.imbalance == "weighted"
+
+
+@pytest.mark.parametrize("field", ["experiment", "title", "profile"])
+def test_what_an_experiment_is_cannot_be_overridden(field: str, project: Path) -> None:
+    with pytest.raises(UserError, match=f"^-p {field}: "):
+        config.load("heartbeat/baseline", overrides={field: "smoke"})
 
 
 def test_an_unknown_experiment_or_profile_is_refused_with_a_hint(project: Path) -> None:

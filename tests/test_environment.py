@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 import tomllib
+import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,63 +75,220 @@ def test_the_lock_is_what_is_installed() -> None:
     }
 
 
+BACKEND = """
+import pathlib, zipfile
+def build_editable(folder, *_):
+    with zipfile.ZipFile(f"{folder}/tiny-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.pth", str(pathlib.Path.cwd()))
+        wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\n")
+        wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("tiny-1.dist-info/RECORD", "")
+    return "tiny-1-py3-none-any.whl"
+"""
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+def tiny_project(folder: Path) -> Path:
+    """A project with the real environment.py, an empty lock and a package that needs nothing to be installed."""
+    (folder / "ecglib").mkdir()
+    shutil.copy(environment.__file__, folder / "ecglib" / "environment.py")
+    (folder / "requirements.lock").write_text("# nothing\n")
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "backend.py").write_text(BACKEND)
+    return folder
+
+
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment module pointed at a folder of its own."""
-    for name in ("requirements.lock", "pyproject.toml"):
-        (tmp_path / name).write_text("x")
-    for name, path in (("ROOT", ""), ("FOLDER", ".venv"), ("MARK", ".venv/installed"), ("LOCK", ".venv.lock")):
-        monkeypatch.setattr(environment, name, tmp_path / path)
-    return tmp_path
+def fresh(tmp_path: Path) -> Path:
+    return tiny_project(tmp_path)
 
 
-def test_a_ready_environment_costs_nothing_and_a_changed_lock_renews_it(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny project whose `.venv` has been set up."""
+    project = tiny_project(tmp_path_factory.mktemp("ready"))
+    done = set_up(project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].endswith("there is no complete one yet")
+    return project
+
+
+def start(project: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(project / "ecglib" / "environment.py")]
+    closed = {**os.environ, "PIP_NO_INDEX": "1"}
+    return subprocess.Popen(command, env=closed, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def set_up(project: Path) -> subprocess.CompletedProcess[str]:
+    process = start(project)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def installed(project: Path) -> str:
+    """What pip of the project's environment says about the project."""
+    command = [project / ".venv" / "bin" / "python", "-m", "pip", "show", "tiny"]
+    return subprocess.run(command, cwd=project.parent, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_project_is_installed_in_place_and_a_second_call_costs_nothing(ready: Path) -> None:
+    assert set_up(ready).returncode == 0
+    assert "Name: tiny" in installed(ready)
+    python = ready / ".venv" / "bin" / "python"
+    found = subprocess.run([python, "-c", "import backend; print(backend.__file__)"], cwd="/", capture_output=True)
+    assert Path(found.stdout.decode().strip()) == ready / "backend.py"
+    begin = time.perf_counter()
+    done = set_up(ready)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert time.perf_counter() - begin < 2
+
+
+def test_a_changed_lock_is_installed_without_making_the_environment_anew(ready: Path) -> None:
+    (ready / ".venv" / "own").touch()
+    (ready / "requirements.lock").write_text("# changed\n")
+    assert set_up(ready).stdout == "installing requirements.lock into .venv\n"
+    assert (ready / ".venv" / "own").exists()
+    assert set_up(ready).stdout == ""
+
+
+def remove_its_python(python: Path) -> None:
+    python.unlink()
+    python.symlink_to("/no/such/python3")
+
+
+def change_its_version(python: Path) -> None:
+    python.unlink()
+    python.write_text("#!/bin/sh\necho 'pip 20.0 from /x (python 3.1)'\n")
+    python.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda python: shutil.rmtree(python.parent.parent), "there is no complete one yet"),
+        (lambda python: (python.parent.parent / "pyvenv.cfg").unlink(), "there is no complete one yet"),
+        (lambda python: shutil.rmtree(python.parent), "its Python is missing"),
+        (remove_its_python, "its Python is missing"),
+        (lambda python: None, "its Python or pip does not work"),  # killed before pip came
+        (change_its_version, "the one there has Python 3.1"),
+    ],
+)
+def test_an_unusable_environment_is_told_from_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None], why: str
 ) -> None:
-    calls = []
-    monkeypatch.setattr(
-        environment.venv, "create", lambda folder, with_pip: (folder / "bin").mkdir(parents=True, exist_ok=True)
+    venv.create(tmp_path / ".venv", symlinks=True, with_pip=False)
+    monkeypatch.setattr(environment, "FOLDER", tmp_path / ".venv")
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    damage(environment.PYTHON)
+    assert environment.why_unusable().startswith(why)
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew_and_says_why(ready: Path) -> None:
+    (ready / ".venv" / "own").touch()
+    remove_its_python(ready / ".venv" / "bin" / "python")
+    done = set_up(ready)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert re.fullmatch(r"making \.venv with Python 3\.\d+: its Python is missing or does not start", first)
+    assert second == "installing requirements.lock into .venv"
+    assert not (ready / ".venv" / "own").exists()
+    assert "Name: tiny" in installed(ready)
+
+
+def test_a_failed_installation_says_what_to_run_and_is_tried_again(ready: Path) -> None:
+    good = (ready / "requirements.lock").read_text()
+    (ready / "requirements.lock").write_text("no-such-package==1\n")
+    failed = set_up(ready)
+    (ready / "requirements.lock").write_text(good)
+    assert failed.returncode == 2
+    last = failed.stderr.splitlines()[-1]
+    assert last.startswith("error: .venv: pip failed; its message is above; to see more, run .venv/bin/python -m pip")
+    assert "--quiet" not in last
+    assert "no-such-package" in failed.stderr
+    assert "installing" in set_up(ready).stdout  # what the failure left is not taken for ready, though the lock is back
+
+
+HOLDER = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(99)
+"""
+
+
+def test_it_waits_for_another_and_goes_on_when_that_one_is_killed(ready: Path) -> None:
+    (ready / ".venv" / "installed").unlink()
+    command = [sys.executable, "-c", HOLDER, str(ready / ".venv.lock")]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as holder, start(ready) as waiting:
+        try:
+            assert holder.stdout and waiting.stdout
+            assert holder.stdout.readline() == "held\n"
+            assert waiting.stdout.readline() == "waiting for another `make` to set up .venv\n"
+            assert not (ready / ".venv" / "installed").exists()
+        finally:
+            holder.kill()
+        assert waiting.stdout.read() == "installing requirements.lock into .venv\n"
+    assert waiting.returncode == 0
+    assert (ready / ".venv.lock").exists()  # an orphaned lock file holds nobody up
+    (ready / ".venv" / "installed").unlink()
+    assert "waiting" not in set_up(ready).stdout
+
+
+def test_it_waits_for_what_a_killed_one_left_running(ready: Path) -> None:
+    shutil.rmtree(ready / ".venv")
+    with start(ready) as killed:
+        assert killed.stdout
+        assert killed.stdout.readline().startswith("making .venv")
+        time.sleep(1)  # for venv to be in the middle of it
+        killed.kill()
+        done = set_up(ready)
+    assert done.returncode == 0, done.stderr
+    assert "Name: tiny" in installed(ready)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
+def test_a_missing_file_is_named_in_one_line(fresh: Path, name: str) -> None:
+    (fresh / name).unlink()
+    done = set_up(fresh)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {name}: not found; expected in {fresh}; try git checkout {name}\n"
+    assert not (fresh / ".venv").exists()
+
+
+def test_an_environment_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()  # venv refuses the separator of PATH
+    done = set_up(tiny_project(tmp_path / "a:b"))
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: \.venv: venv failed; .+ to see more, run .+ --clear \.venv", done.stderr.splitlines()[-1]
     )
-    monkeypatch.setattr(environment.subprocess, "run", lambda command, check: calls.append(command))
-    assert environment.main() == 0
-    assert len(calls) == 2
-    start = time.perf_counter()
-    assert environment.main() == 0
-    assert len(calls) == 2
-    assert time.perf_counter() - start < 1
-    (elsewhere / "requirements.lock").write_text("y")
-    assert environment.main() == 0
-    assert len(calls) == 4
-    assert not environment.LOCK.exists()
 
 
-def test_a_failed_installation_is_one_line(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def fail(command: list[str], check: bool) -> None:
-        raise subprocess.CalledProcessError(1, command)
-
-    monkeypatch.setattr(
-        environment.venv, "create", lambda folder, with_pip: (folder / "bin").mkdir(parents=True, exist_ok=True)
-    )
-    monkeypatch.setattr(environment.subprocess, "run", fail)
-    assert environment.main() == 2
-    assert capsys.readouterr().err.startswith("error: .venv: pip could not install")
-    assert not environment.is_ready()
-    assert not environment.LOCK.exists()
+def test_a_file_in_the_place_of_the_environment_is_one_line(fresh: Path) -> None:
+    (fresh / ".venv").write_text("mine")
+    done = set_up(fresh)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: .+{re.escape(str(fresh / '.venv'))}.*\n", done.stderr)
+    assert (fresh / ".venv").read_text() == "mine"
 
 
-def test_the_lock_of_a_process_that_died_does_not_block_for_ever(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import os
-
-    environment.LOCK.write_text("")
-    old = time.time() - environment.STALE_SECONDS - 1
-    os.utime(environment.LOCK, (old, old))
-    monkeypatch.setattr(environment, "install", lambda: None)
-    assert environment.main() == 0
+@pytest.mark.parametrize("module", ["venv", "ensurepip"])
+def test_a_python_without_venv_is_refused_in_one_line(fresh: Path, module: str) -> None:
+    script = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    command = [sys.executable, "-c", script, str(fresh / "ecglib" / "environment.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .+ has no venv or no ensurepip; .+ apt install python3\.\d+-venv .+\n", done.stderr)
+    assert not (fresh / ".venv").exists()
 
 
 def test_an_old_python_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(environment.sys, "version_info", (3, 9, 1))
+    source = Path(environment.__file__).read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 6))
+    imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert "__future__" not in imported  # its `annotations` is an error of syntax in Python 3.6
+    assert not re.search(r"\b(dict|list|set|tuple|type)\[", source)  # an error up to Python 3.8
+    monkeypatch.setattr(environment.sys, "version_info", (3, 6, 8))
     assert environment.main() == 2
-    assert capsys.readouterr().err.startswith("error: python3 is 3.9; expected 3.11 or newer")
+    assert capsys.readouterr().err.startswith("error: python3 is 3.6; expected 3.11 or newer")

@@ -152,6 +152,19 @@ def test_a_half_finished_run_goes_on_with_the_seed_that_is_missing(
     np.testing.assert_array_equal(logits, experiment.run(p, fresh=True).predictions().to_numpy())
 
 
+def test_damaged_notes_are_made_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = parameters()
+    run = experiment.run(p)
+    (run.folder / "record.json").write_text('{"half')
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "train", no_training)
+        again = experiment.run(p)
+    assert again.record.metrics == run.record.metrics
+    assert results.load(run.folder / "record.json").metrics == run.record.metrics
+    (run.folder / "training-seed0.json").write_text("")
+    assert experiment.run(p).trained
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_seed_that_stopped_midway_goes_on_from_its_last_epoch(
     refit: bool, project: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,6 +215,18 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
     same = {name for name, value in OTHER.items() if experiment.key_of(p.model_copy(update={name: value})) == key}
     # max_records limits recordings, not beats; `deterministic` may take other kernels
     assert same == {"experiment", "title", "profile", "bootstrap", "device", "max_records"}
+
+
+def test_code_edited_under_a_living_process_is_refused(
+    project: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "_AT_START", {path: path.read_text() for path in code.rglob("*.py")})
+    before = keys()
+    replace(code / "losses.py", '"""Losses, and', '"""Other words: losses, and')
+    assert keys() == before
+    replace(code / "losses.py", "np.float64) ** -exponent", "np.float64) ** -0.5")
+    with pytest.raises(UserError, match=r"losses.py: edited after this process started; restart the kernel"):
+        experiment.run(parameters())
 
 
 def test_another_beat_in_the_data_changes_every_key(project: Path, own_data: Path) -> None:
@@ -302,7 +327,8 @@ def test_the_record_follows_from_its_predictions(name: str, project: Path) -> No
         assert [aami.SYMBOLS[symbol] for symbol in one["symbol"]] == [aami.CLASSES[label] for label in one["label"]]
         assert one["index"].is_monotonic_increasing
     assert record.data.n_test == len(predictions[predictions["seed"] == 0])
-    record.save(paths.reference(record.experiment))
+    whole = record.model_copy(update={"profile": "full", "overridden": []})
+    whole.save(paths.reference(record.experiment))
     assert list(check_records(project)) == []
 
 

@@ -96,6 +96,21 @@ def test_one_run_whole_once_and_replaced(root: Path) -> None:
     assert [one.name for one in (root / "mlartifacts").iterdir()] == [replaced]
 
 
+def test_a_named_run_takes_the_place_of_a_nameless_one_and_not_of_another(root: Path) -> None:
+    named, other = example_record("heartbeat/a", key="same"), example_record("heartbeat/b", key="same")
+    nameless = named.model_copy(update={"experiment": ""})
+    folder = finished(root, named)
+    first = tracking.log(nameless, folder)
+    a = tracking.log(named, folder)
+    assert a != first
+    assert tracking.count() == 1
+    assert tracking.log(nameless, folder) == a, "it is there, and has a name"
+    b = tracking.log(other, folder)
+    assert tracking.log(named, folder) == a
+    assert tracking.count() == 2
+    assert b != a
+
+
 def _is_whole(root: Path, record: Record, run_id: str) -> None:
     """Everything a finished run should hold is there, the history across MLflow's limit of 1000 metrics a call."""
     client = client_of(root)

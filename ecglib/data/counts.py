@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +18,15 @@ KAGGLE: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
 """Beats of the Kaggle set `shayanfazeli/heartbeat`, training and test part together (Kachuee et al. 2018)."""
 
 
-def by_record(source: Source) -> pd.DataFrame:
+def by_record(source: Source, *, passed_over: Callable[[RecordError], None] | None = None) -> pd.DataFrame:
     """Annotated beats, one row a record, one column a class; records without readable annotations have no row.
+
+    Parameters
+    ----------
+    source
+        Where to count.
+    passed_over
+        Called with the reason for every record that has no row.
 
     Raises
     ------
@@ -32,6 +40,8 @@ def by_record(source: Source) -> pd.DataFrame:
             symbols = read_annotations(source.folder, name).symbols
         except RecordError as error:
             first = first or error
+            if passed_over is not None:
+                passed_over(error)
             continue
         rows[name] = Counter(aami.SYMBOLS[str(symbol)] for symbol in symbols if str(symbol) in aami.SYMBOLS)
     if not rows:
@@ -40,9 +50,11 @@ def by_record(source: Source) -> pd.DataFrame:
     return table.fillna(0).astype(int)
 
 
-def by_set(source: Source, *, sums: bool = True) -> dict[str, dict[str, int]]:
-    """Annotated beats of DS1 and DS2 by class; with sums also of all records, and of all classes."""
-    table = by_record(source)
+def by_set(
+    source: Source, *, sums: bool = True, passed_over: Callable[[RecordError], None] | None = None
+) -> dict[str, dict[str, int]]:
+    """Annotated beats of DS1 and DS2 by class; with sums also of all records, and of all classes (see `by_record`)."""
+    table = by_record(source, passed_over=passed_over)
     sets = {"DS1": aami.DS1, "DS2": aami.DS2} | ({"all": tuple(table.index)} if sums else {})
     counted = {}
     for name, records in sets.items():

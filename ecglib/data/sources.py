@@ -24,6 +24,7 @@ from ecglib.data import download, records, synthetic
 from ecglib.errors import RecordError, UserError
 
 _SUMS = "SHA256SUMS.txt"
+_UNFINISHED = f"{_SUMS}.part"
 _SUFFIXES = (".hea", ".dat", ".mat", ".xyz", ".atr")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
@@ -300,10 +301,14 @@ def fetch(
                 download.File(entry.url + there, folder / here, digest)
                 for there, here, digest in _wanted(entry, sums, entry.url + _SUMS)
             ]
-            (folder / f"{_SUMS}.part").write_text(sums, encoding="utf-8")
-            (folder / f"{_SUMS}.part").replace(folder / _SUMS)
+            first = _find(entry)[0] is None
+            (folder / _UNFINISHED).write_text(sums, encoding="utf-8")
+            if not first:
+                (folder / _UNFINISHED).replace(folder / _SUMS)
             left = None if deadline is None else max(0.0, deadline - (time.monotonic() - start))
             download.files(wanted, deadline=left, progress=progress)
+            if first:
+                (folder / _UNFINISHED).replace(folder / _SUMS)
     source = find(name)
     if source is None:
         raise UserError(folder, "the files were fetched, but no record can be read", do="look at the folder")
@@ -362,7 +367,10 @@ def _count(entry: Database, sizes: dict[str, int]) -> int:
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The real source, or None and why the first record whose files are all there can't be read."""
+    """The real source, or None and why the first record can't be read.
+
+    What an unfinished first fetch has brought is no source yet: results would follow from where it stopped.
+    """
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
@@ -371,6 +379,8 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
             return (Source(entry.name, folder, False, tables) if tables else None), None
+        if (folder / _UNFINISHED).is_file() and _status(entry).state != "present":
+            return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
     broken = None
@@ -379,8 +389,7 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
             # The noise records' missing gain is taken as the format's default: here it only matters that they decode.
             records.read_recording(folder, name, uncalibrated_gain=200.0)
         except RecordError as error:
-            if broken is None and not error.reason.startswith("missing"):
-                broken = error
+            broken = broken or error
         else:
             return Source(entry.name, folder, False, names), None
     return None, broken

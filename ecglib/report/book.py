@@ -70,9 +70,10 @@ def execute(
     Raises
     ------
     UserError
-        When a cell fails; the failed notebook is kept beside the caches, and the former page stays.
+        When a cell fails or the kernel dies; the failed notebook is kept beside the caches, and the former page stays.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     name = parameters.experiment
@@ -83,10 +84,14 @@ def execute(
     environment = {"ECGLIB_ROOT": str(paths.root())}
     if progress is not None:
         environment["ECGLIB_PROGRESS"] = str(progress)
-    if fresh:
-        _forget(parameters)
+    make_notebooks()
+    inputs = inputs_key(parameters)  # code edited from here on has no part in the page
     try:
         with _environment(environment):
+            if fresh and isinstance(parameters, config.HeartbeatParameters):
+                from ecglib import experiment
+
+                experiment.run(parameters, fresh=True)  # the notebook finds it
             papermill.execute_notebook(
                 notebook,
                 unfinished,
@@ -96,30 +101,32 @@ def execute(
                 cwd=paths.root(),
                 log_output=False,
             )
-    except PapermillExecutionError as error:
+    except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)
-        what = error.evalue if error.ename == "UserError" else f"{error.ename}: {error.evalue}"
-        raise UserError(name, what, do=f"the failed notebook is {failed}") from None
+        do = f"the failed notebook is {failed}"
+        if isinstance(error, DeadKernelError):
+            raise UserError(name, "the notebook's process was killed, perhaps for want of memory", do=do) from None
+        raise UserError(name, in_a_line(error.ename, error.evalue), do=do) from None
     executed = nbformat.read(unfinished, as_version=4)
     unfinished.unlink()
-    _write(target, nbformat.writes(stamp(executed, parameters)))
+    _write(target, nbformat.writes(stamp(executed, parameters, inputs)))
     return target
 
 
-def _forget(parameters: SharedParameters) -> None:
-    if isinstance(parameters, config.HeartbeatParameters):
-        from ecglib import experiment
+def in_a_line(kind: str, message: str) -> str:
+    """An exception's kind and the first line of its message; the message alone where it is for the user."""
+    first = next((line.strip() for line in message.splitlines() if line.strip()), "")
+    return first if first and kind in ("UserError", "RecordError") else f"{kind}: {first}".removesuffix(": ")
 
-        shutil.rmtree(paths.runs() / experiment.key_of(parameters), ignore_errors=True)
 
-
-def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters) -> nbformat.NotebookNode:
+def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters, inputs: str) -> nbformat.NotebookNode:
     """Make an executed notebook a page of the book.
 
     The experiment's title replaces the notebook's, labels get the experiment's name in front (one notebook makes
     several pages, and labels are unique over the book), the cells with parameters are hidden (papermill's injected cell
-    does not inherit the tags of the one before it), and time stamps and paths of this machine go.
+    does not inherit the tags of the one before it), and time stamps and paths of this machine go. `inputs` is the
+    `inputs_key` from before the notebook ran.
     """
     name = parameters.experiment
     notebook = nbformat.from_dict(notebook)
@@ -135,7 +142,7 @@ def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters) -> nbfo
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": page_key(parameters)},
+        "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": page_key(parameters, inputs)},
     }
     return notebook
 
@@ -150,12 +157,20 @@ def _prefixed(source: str, prefix: str) -> str:
     return re.sub(r"(?<![\w@])@(fig|tbl)-(?!\w+-\w+-\w)", rf"@\1-{prefix}-", source)
 
 
-def page_key(parameters: SharedParameters) -> str:
-    """Hash of all that an executed page follows from; a page that carries it need not be made again."""
-    name = parameters.experiment
-    text = (paths.notebooks() / f"{name.split('/')[0]}.py").read_text(encoding="utf-8")
-    reference = paths.reference(name)
-    run = ""
+def page_key(parameters: SharedParameters, inputs: str) -> str:
+    """Hash of all that an executed page follows from; a page that carries it need not be made again.
+
+    The reference result is not among the `inputs`: a full run writes it before its page shows it.
+    """
+    reference = paths.reference(parameters.experiment)
+    committed = reference.read_text(encoding="utf-8") if reference.is_file() else ""
+    return fingerprint.of_values(inputs, committed)[:20]
+
+
+def inputs_key(parameters: SharedParameters) -> str:
+    """Hash of the notebook, the parameters, the data and the code that a page follows from."""
+    text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
+    shown = parameters.model_dump()
     if isinstance(parameters, config.HeartbeatParameters):
         from ecglib import experiment
 
@@ -163,10 +178,9 @@ def page_key(parameters: SharedParameters) -> str:
     else:
         from ecglib.data import sources
 
-        run = sources.get("mitdb").fingerprint()
+        run = sources.get(shown["database"]).fingerprint()
     code = fingerprint.of_code(["evaluation", "report/figures.py", "report/tables.py", "report/words.py", "data"])
-    committed = reference.read_text(encoding="utf-8") if reference.is_file() else ""
-    return fingerprint.of_values(text, parameters.model_dump(), run, code, committed)[:20]
+    return fingerprint.of_values(text, shown, run, code)
 
 
 def is_current(parameters: SharedParameters) -> bool:
@@ -178,7 +192,7 @@ def is_current(parameters: SharedParameters) -> bool:
         stamped = nbformat.read(path, as_version=4).metadata.get("ecglib", {})
     except (nbformat.reader.NotJSONError, nbformat.ValidationError):
         return False
-    return bool(stamped.get("stamp") == page_key(parameters))
+    return bool(stamped.get("stamp") == page_key(parameters, inputs_key(parameters)))
 
 
 def placeholder(experiment: str) -> nbformat.NotebookNode:

@@ -1,4 +1,4 @@
-"""Whether a result record's metrics follow from its confusion matrices, counted here apart from `ecglib.evaluation`."""
+"""Whether a result record's metrics follow from its confusion matrices, and whether it may be a reference result."""
 
 from __future__ import annotations
 
@@ -9,64 +9,45 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib import results
+from ecglib import aami, results
 from ecglib.errors import UserError
+from ecglib.evaluation import metrics
 from ecglib.report.problem import Problem, relative
 
 TOLERANCE: Final = 1e-9
-Counts = NDArray[np.float64]
-Scores = dict[str, list[float | None]]
+Values = dict[str, NDArray[np.float64]]
 
 
-def _share(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
+def recomputed(record: dict[str, Any]) -> Values:
+    """Each field that the confusion matrices give (`metrics.mcc`, `ec57.VEB.se`) -> `(seeds,)`, NaN where undefined.
+
+    Of a multi-class record: all that `ecglib.evaluation.scoring.scores` gives, `macro_f1_nsv` for an inter-patient one,
+    `ec57` where the classes are AAMI's. Of a binary one, whose second class is the positive one: `se`, `sp`, `ppv`,
+    `f1` and `per_class`. Of a multi-label one: nothing.
+    """
+    task, classes = record["task"], record["classes"]
+    if task not in {"multiclass", "binary"}:
+        return {}
+    matrices = np.array(record["confusion"], dtype=np.int64)
+    one = metrics.per_class(matrices)
+    found = {f"per_class.{name}.{kind}": one[kind][:, i] for i, name in enumerate(classes) for kind in one}
+    if task == "binary":
+        kinds = {"se": "se", "sp": "specificity", "ppv": "ppv", "f1": "f1"}
+        return found | {f"metrics.{key}": one[kind][:, 1] for key, kind in kinds.items()}
+    macro = [classes.index(name) for name in record["macro_classes"] or classes]
+    found |= {f"metrics.{key}": values for key, values in metrics.summary(matrices, macro).items()}
+    if record["parameters"].get("protocol") == "inter":
+        nsv = metrics.summary(matrices, [classes.index(name) for name in "NSV"])
+        found["metrics.macro_f1_nsv"] = nsv["macro_f1"]
+    if set(aami.CLASSES) <= set(classes):
+        ectopy = metrics.ec57(matrices, classes)
+        found |= {f"ec57.{name}.{key}": values for name, scores in ectopy.items() for key, values in scores.items()}
+    return found
 
 
 def _mean(values: list[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
-    return _share(sum(defined), len(defined))
-
-
-def one_against_rest(matrix: Counts) -> Scores:
-    """`se`, `ppv`, `f1` and `specificity` of each class; None where the denominator is 0.
-
-    Parameters
-    ----------
-    matrix
-        `(classes, classes)` counts of beats, rows true, columns predicted.
-    """
-    n, scores = matrix.sum(), Scores(se=[], ppv=[], f1=[], specificity=[])
-    for i in range(len(matrix)):
-        tp = matrix[i, i]
-        fn, fp = matrix[i].sum() - tp, matrix[:, i].sum() - tp
-        scores["se"].append(_share(tp, tp + fn))
-        scores["ppv"].append(_share(tp, tp + fp))
-        scores["f1"].append(_share(2 * tp, 2 * tp + fp + fn))
-        scores["specificity"].append(_share(n - tp - fn - fp, n - tp - fn))
-    return scores
-
-
-def overall(matrix: Counts, classes: list[str], macro: list[str]) -> dict[str, float | None]:
-    """The metrics over all classes; macro means are over the classes of `macro` where the value is defined."""
-    scores = one_against_rest(matrix)
-
-    def mean(kind: str, names: list[str]) -> float | None:
-        return _mean([scores[kind][classes.index(name)] for name in names])
-
-    found = {
-        "macro_f1": mean("f1", macro),
-        "macro_recall": mean("se", macro),
-        "accuracy": _share(float(np.trace(matrix)), float(matrix.sum())),
-        "balanced_accuracy": mean("se", classes),
-    }
-    nsv = ["N", "S", "V"]
-    return found | ({"macro_f1_nsv": mean("f1", nsv)} if set(nsv) <= set(classes) else {})
-
-
-def binary(matrix: Counts) -> dict[str, float | None]:
-    """The metrics of a 2 × 2 matrix whose second class is the positive one."""
-    scores = one_against_rest(matrix)
-    return {key: scores[kind][1] for key, kind in (("se", "se"), ("sp", "specificity"), ("ppv", "ppv"), ("f1", "f1"))}
+    return sum(defined) / len(defined) if defined else None
 
 
 def _differ(a: float | None, b: float | None) -> bool:
@@ -74,60 +55,87 @@ def _differ(a: float | None, b: float | None) -> bool:
 
 
 def _intervals(content: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every `{"mean": …, "per_seed": …}` in the record, with the path of its field."""
+    """Every `{"mean": …}` in the record, with the path of its field."""
     if isinstance(content, dict):
-        if {"mean", "per_seed"} <= content.keys():
+        if "mean" in content:
             yield where, content
         else:
             for key, value in content.items():
                 yield from _intervals(value, f"{where}.{key}" if where else key)
 
 
-def _inconsistent(record: dict[str, Any]) -> Iterator[str]:
-    for where, interval in _intervals(record):
+def _inconsistent(intervals: dict[str, dict[str, Any]], n_seeds: int) -> Iterator[str]:
+    for where, interval in intervals.items():
         mean, low, high = interval["mean"], interval.get("low"), interval.get("high")
-        if len(interval["per_seed"]) != len(record["seeds"]):
-            yield f"{where}: {len(interval['per_seed'])} values, but {len(record['seeds'])} seeds"
-        elif _differ(mean, _mean(interval["per_seed"])):
-            yield f"{where}: mean {mean}, but its seeds give {_mean(interval['per_seed'])}"
+        per_seed = interval.get("per_seed") or []
+        if len(per_seed) != n_seeds:
+            yield f"{where}: {len(per_seed)} values, but {n_seeds} seeds"
+        elif _differ(mean, _mean(per_seed)):
+            yield f"{where}: mean {mean}, but its seeds give {_mean(per_seed)}"
         if mean is not None and low is not None and low > mean + TOLERANCE:
             yield f"{where}: low {low} lies above the mean {mean}"
         if mean is not None and high is not None and high < mean - TOLERANCE:
             yield f"{where}: high {high} lies below the mean {mean}"
 
 
-def _wrong_scores(record: dict[str, Any]) -> Iterator[str]:
-    """The scores of every seed that its confusion matrix contradicts."""
-    task, classes, seeds = record["task"], record["classes"], record["seeds"]
-    if task not in {"multiclass", "binary"}:
-        return
-    size = (len(seeds), len(classes), len(classes))
-    matrices = np.array(record["confusion"], dtype=np.float64)
-    if matrices.shape != size:
-        yield f"confusion: shape {matrices.shape}, but seeds and classes ask for {size}"
-        return
-    macro = record.get("macro_classes") or classes
-    for k, matrix in enumerate(matrices):
-        expected = binary(matrix) if task == "binary" else overall(matrix, classes, macro)
-        given = {f"metrics.{key}": record["metrics"].get(key) for key in expected}
-        counted = {f"metrics.{key}": value for key, value in expected.items()}
-        for kind, values in one_against_rest(matrix).items():
-            for name, value in zip(classes, values, strict=True):
-                field = f"per_class.{name}.{kind}"
-                given[field], counted[field] = record["per_class"].get(name, {}).get(kind), value
-        for field, value in counted.items():
-            found = (given[field] or {}).get("per_seed") or []
-            if k < len(found) and _differ(found[k], value):
-                yield f"{field}: {found[k]} for seed {seeds[k]}, but the confusion matrix gives {value}"
+def _misshapen(record: dict[str, Any]) -> Iterator[str]:
+    """Why nothing can be computed from the confusion matrices."""
+    classes, seeds, matrices = record["classes"], record["seeds"], record["confusion"]
+    n = len(classes)
+    needed = set(record["macro_classes"]) | (set("NSV") if record["parameters"].get("protocol") == "inter" else set())
+    if not seeds:
+        yield "seeds: none"
+    if record["task"] in {"multiclass", "binary"} and (
+        len(matrices) != len(seeds) or any(len(m) != n or any(len(row) != n for row in m) for m in matrices)
+    ):
+        yield f"confusion: {len(seeds)} seeds and {n} classes ask for {len(seeds)} matrices of {n} x {n}"
+    if missing := sorted(needed - set(classes)):
+        yield f"classes: {', '.join(missing)} missing"
+
+
+def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The scores that are missing or that the confusion matrices contradict."""
+    for field, values in recomputed(record).items():
+        if field not in intervals:
+            yield f"{field}: missing"
+            continue
+        given = intervals[field].get("per_seed") or []
+        for seed, a, value in zip(record["seeds"], given, values, strict=False):
+            b = None if np.isnan(value) else float(value)
+            if _differ(a, b):
+                yield f"{field}: {a} for seed {seed}, but the confusion matrix gives {b}"
+                break
+    if record["parameters"].get("protocol") == "inter":
+        for field in intervals:
+            if field.startswith(("metrics.", "per_class.", "ec57.")) and f"without_202.{field}" not in intervals:
+                yield f"without_202.{field}: missing"
+
+
+def _no_reference(record: dict[str, Any]) -> Iterator[str]:
+    """Why this can't be a reference result."""
+    data = record["data"]
+    if record["profile"] != "full":
+        yield f"profile: {record['profile']}, but a reference result is made with full"
+    if record["overridden"]:
+        yield f"overridden: {', '.join(record['overridden'])} changed, but a reference result has its file's parameters"
+    if data["synthetic"]:
+        yield "data.synthetic: true, but a reference result rests on real records"
+    if record["scored"] != "test":
+        yield f"scored: {record['scored']}, but a reference result is one on the test set"
+    elif record["task"] in {"multiclass", "binary"}:
+        for seed, matrix in zip(record["seeds"], record["confusion"], strict=False):
+            if (n := sum(map(sum, matrix))) != data["n_test"]:
+                yield f"confusion: {n} beats for seed {seed}, but data.n_test is {data['n_test']}"
 
 
 def check_records(root: Path) -> Iterator[Problem]:
-    """Problems of `book/results/*/*.json`.
+    """Problems of the reference results, `book/results/*/*.json`.
 
-    Of a multi-class record, `per_class`, `macro_f1`, `macro_recall`, `accuracy`, `balanced_accuracy` and
-    `macro_f1_nsv`; of a binary one, `se`, `sp`, `ppv`, `f1` and `per_class`; of all records, that each mean is that of
-    its seeds and lies within its interval. A value whose denominator is 0 is null, and left out of means. Macro means
-    are over the record's `macro_classes` where it names them, else over all its classes.
+    A reference result has the profile `full`, real records, no overridden parameter, and the test set scored, whose
+    size every confusion matrix sums to. What `recomputed` gives must be there and agree within `TOLERANCE`; without
+    record 202 the same fields must be there. Each mean is that of its seeds, one value a seed, and lies within its
+    interval. A value whose denominator is 0 is null, and left out of means. Macro means are over the record's
+    `macro_classes` where it names them, else over all its classes.
     """
     for file in sorted((root / "book" / "results").glob("*/*.json")):
         try:
@@ -135,7 +143,9 @@ def check_records(root: Path) -> Iterator[Problem]:
         except UserError as error:
             yield Problem.of(error, root, file)
             continue
-        required = ["macro_f1", "macro_recall", "accuracy"] if record["task"] == "multiclass" else []
-        missing = [f"metrics.{key}: missing" for key in required if key not in record["metrics"]]
-        for message in [*missing, *_inconsistent(record), *_wrong_scores(record)]:
+        intervals = dict(_intervals(record))
+        messages = [*_no_reference(record), *_misshapen(record), *_inconsistent(intervals, len(record["seeds"]))]
+        if not any(_misshapen(record)):
+            messages += _wrong_scores(record, intervals)
+        for message in messages:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")

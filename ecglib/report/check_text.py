@@ -37,6 +37,10 @@ NUMBER: Final = re.compile(
     r"|\d{1,3}(?:[, \u00a0\u2009\u202f]\d{3})+(?!\d)(?:\.\d+)?(?:\s?%)?"
     r"|\d+\.\d+(?:\s?%)?|\d+\s?(?:%|per\s?cent\b)|\d{4,})"
 )
+SPANNED: Final = re.compile(r"(?<![\w.])(?:0?\.\d+(?!\.?\d)(?:\s?%)?|\d+(?:\.\d+)?\s?%)")
+CONSTANTS: Final = {"0.998", "0.003", "0.01", "0.1", "0.6"}
+"""Decimals below 1 that a code span may hold: the default decay of the moving average, learning rate, weight decay and
+validation fraction, and the seconds of the centred cut after the R peak."""
 LEVEL: Final = re.compile(r"\b95\s?%(?=\s+(?:confidence\s+)?intervals?\b)")
 REFERENCE: Final = re.compile(r"(?<![\w\\@/])@\{?(?P<key>\w(?:[\w:.#$%&+?<>~/-]*\w)?)")
 LABEL: Final = re.compile(r"\{[^{}\n]*?#(?P<label>(?:fig|tbl|sec)-[^\s{}]+)[^{}\n]*\}")
@@ -87,8 +91,17 @@ def typed_numbers(text: str) -> Iterator[Found]:
     The rule: a decimal with a point (0.93), a percentage (95 %), thousands (1 234, 1,234), or four digits and more that
     are no year from 1900 to 2099. They come from `{{< var … >}}` or from a notebook's output, so that they follow the
     results. Free are code and code spans (a constant of a method may stand as `0.5`), math, addresses, citations,
-    shortcodes, attributes and comments, and the level in "95 % interval".
+    shortcodes, attributes and comments, and the level in "95 % interval". A decimal below 1 or a percentage in a code
+    span looks like a result all the same, unless it is one of `CONSTANTS`.
     """
+    for span in CODE_SPAN.finditer(CODE_BLOCK.sub(_blank, COMMENT.sub(_blank, text))):
+        for match in SPANNED.finditer(span["code"]):
+            if match[0] not in CONSTANTS:
+                yield Found(
+                    span.start("code") + match.start(),
+                    f"typed number {match[0]!r} in a code span: take a result from {{{{< var … >}}}} or from a "
+                    "notebook's output, and add a constant of the method to check_text.CONSTANTS",
+                )
     text = without_code(text)
     for pattern in (ESCAPED, SHORTCODE, URL, TARGET, CITED, BRACES, LEVEL):
         text = pattern.sub(_blank, text)

@@ -145,8 +145,9 @@ def confusion(record: Record, seed: int | None = None) -> Figure:
         over = f"seed {record.seeds[0] if seed is None else seed}"
         if seed is None and len(record.seeds) > 1:
             over = f"{len(record.seeds)} seeds added"
+        beats = "beats" if record.scored == "test" else "validation beats"
         for ax, cells, title in (
-            (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"beats ({over})"),
+            (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"{beats} ({over})"),
             (axes[0, 1], [[number(rate) for rate in row] for row in rates.tolist()], "share of the true class"),
         ):
             sns.heatmap(

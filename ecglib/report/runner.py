@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from ecglib import paths
 from ecglib.config import SharedParameters
 
 _PAUSE = 0.2
+_WATCH = 1.0
 
 
 @dataclass
@@ -84,6 +87,7 @@ def _start(job: Job, progress: Path, threads: int | None) -> None:
         "target": str(job.target or ""),
         "fresh": job.fresh,
         "progress": str(progress),
+        "parent": os.getpid(),
     }
     # a file takes any amount of output; a pipe that nobody empties would stop the process
     with progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
@@ -109,13 +113,26 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
         return
     if job.process.returncode:
         errors = progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in errors.strip().splitlines() if line.strip()] or ["no message"]
-        job.error, job.state = lines[-1].removeprefix("error: "), "failed"
+        what = _message(errors, job.process.returncode)
+        job.error = what if what.startswith(f"{job.name}: ") else f"{job.name}: {what}"
+        job.state = "failed"
         _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
     else:
         job.state = "done"
         _say(live, f"{job.name}: done in {job.seconds:.0f} s")
     job.process = None
+
+
+def _message(errors: str, code: int) -> str:
+    """Why a process ended: its error line among what else it and its libraries wrote, or the signal."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if said:
+        return said[-1]
+    if code < 0:
+        why = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        return f"its process was ended by {signal.Signals(-code).name}{why}"
+    return lines[-1] if lines else f"ended with exit code {code} and no message"
 
 
 def _say(live: Live | None, line: str) -> None:
@@ -129,6 +146,17 @@ def _table(jobs: Iterable[Job]) -> Table:
         time_ = f"{job.seconds:.0f} s" if job.seconds else ""
         table.add_row(job.name, time_, job.state.removeprefix(f"{job.name} "))
     return table
+
+
+def end_with(parent: int) -> None:
+    """End this process when `parent` has ended, however it did; the notebook's kernel follows this process likewise."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def order_of(text: str) -> Mapping[str, Any]:

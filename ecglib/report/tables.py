@@ -28,7 +28,7 @@ SYNTHETIC: Final = "[synthetic]{.synthetic}"
 
 METRICS: Final[dict[str, str]] = {
     "macro_f1": "macro-F1",
-    "macro_f1_nsv": "macro-F1 (N, S, V)",
+    "macro_f1_nsv": "macro-F1 (N,\N{NO-BREAK SPACE}S,\N{NO-BREAK SPACE}V)",
     "macro_recall": "macro recall",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -61,7 +61,7 @@ _TEXT_COLUMNS = frozenset(
         "result",
         "metric",
         "ectopy",
-        "test records",
+        "records",
         "parameter",
         "circumstance",
         "value",
@@ -94,15 +94,23 @@ def count(n: float) -> str:
 
 
 def interval(value: Interval | Mapping[str, Any] | None) -> str:
-    """`mean [low, high]`; the mean alone where no interval is known; `–` where the value is undefined."""
+    """`mean [low, high]`; the mean alone where no interval is known; `–` where the value is undefined.
+
+    The space within the brackets doesn't break, so that in a narrow column the interval stands below the mean.
+    """
     value = _as_interval(value)
     if value.mean is None or value.low is None or value.high is None:
         return number(value.mean)
-    return f"{number(value.mean)} [{number(value.low)}, {number(value.high)}]"
+    return f"{number(value.mean)} [{number(value.low)},\N{NO-BREAK SPACE}{number(value.high)}]"
+
+
+def scored_set(record: Record) -> str:
+    """The set that the metrics are of: `test`, or `validation` in development."""
+    return "test" if record.scored == "test" else "validation"
 
 
 def support(record: Record) -> dict[str, float]:
-    """Test beats per true class, mean over the seeds."""
+    """Scored beats per true class, mean over the seeds."""
     rows = np.asarray(record.confusion, dtype=float).sum(axis=2).mean(axis=0)
     return dict(zip(record.classes, rows.tolist(), strict=True))
 
@@ -114,7 +122,7 @@ def refuse_mixture(records: Iterable[Record]) -> None:
 
 
 def per_class(record: Record, reference: Record | None = None) -> str:
-    """One class against the rest: Se, +P, F1 and specificity with intervals, and the class's beats in the test set.
+    """One class against the rest: Se, +P, F1 and specificity with intervals, and the class's scored beats.
 
     Parameters
     ----------
@@ -125,18 +133,21 @@ def per_class(record: Record, reference: Record | None = None) -> str:
         real data and the other on synthetic data.
     """
     if reference is None:
-        return _with_mark(record, _table(_class_rows(record)))
+        return _of_one(record, _table(_class_rows(record)))
     if _mixed([reference, record]):
-        return _apart({"Reference": reference, "This run": record}, lambda one: _table(_class_rows(one)))
+        both = {_whose("reference", reference): reference, _whose("this run", record): record}
+        return _apart(both, lambda one: _table(_class_rows(one)))
     rows: list[dict[str, str]] = []
     for name in dict.fromkeys([*reference.classes, *record.classes]):
-        for whose, one in (("reference", reference), ("this run", record)):
+        for whose, one in ((_whose("reference", reference), reference), (_whose("this run", record), record)):
             rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, [name])]
     return _with_mark(record, _table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
     """The table on the book's first page: one row per experiment, its name a link to its page.
+
+    Profile and seeds stand above the table where all records share them, else in columns of their own.
 
     Parameters
     ----------
@@ -165,12 +176,16 @@ def headline(records: Mapping[str, Record]) -> str:
         }
         for name, record in records.items()
     ]
-    return _with_note(next(iter(records.values())), _table(rows))
+    table, first = _table(rows), next(iter(records.values()))
+    if len({(row["seeds"], row["profile"]) for row in rows}) == 1:
+        table = _table([{key: row[key] for key in row if key not in ("seeds", "profile")} for row in rows])
+        table = f"Profile of all results: *{first.profile}*; seeds {_listed(first.seeds)}.\n\n{table}"
+    return _with_note(first, table)
 
 
 def metrics(record: Record) -> str:
     """The metrics of one result with their intervals, an inter-patient result's without record 202 as well."""
-    return _with_mark(record, _table(_metric_rows({"score": record})))
+    return _of_one(record, _table(_metric_rows({"score": record})))
 
 
 def beside(reference: Record | None, fresh: Record | None) -> str:
@@ -231,14 +246,14 @@ def ec57(record: Record) -> str:
     rows = [
         {
             "ectopy": name,
-            "test records": which,
+            "records": which,
             **{metric_name(key): interval(scores[name].get(key)) for key in _EC57},
         }
         for name in ("VEB", "SVEB")
         for which, scores in sets.items()
         if name in scores
     ]
-    return _with_mark(record, _table(rows)) if rows else "No VEB and SVEB scores in this result."
+    return _of_one(record, _table(rows)) if rows else "No VEB and SVEB scores in this result."
 
 
 def classification_report(record: Record) -> str:
@@ -251,6 +266,7 @@ def classification_report(record: Record) -> str:
     summary = [[metric_name(key), number(value.mean)] for key, value in record.metrics.items()]
     head = ["class", *(metric_name(key) for key in _PER_CLASS), "beats"]
     data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}"
+    data += f", {scored_set(record)} set"
     first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
     return "\n\n".join([first, _plain(classes, head), _plain(summary, ["metric", "mean"])]) + "\n"
 
@@ -317,7 +333,13 @@ def _all_metrics(record: Record) -> dict[str, Any]:
 def _circumstance(whose: str, record: Record | None) -> str:
     if record is None:
         return whose
-    return f"{whose} ({record.profile}, {'seed' if len(record.seeds) == 1 else 'seeds'} {_listed(record.seeds)})"
+    seeds = f"{'seed' if len(record.seeds) == 1 else 'seeds'} {_listed(record.seeds)}"
+    return f"{_whose(whose, record)} ({record.profile}, {seeds})"
+
+
+def _whose(whose: str, record: Record) -> str:
+    """A column's head or a row's name, which says so where the run was scored on the validation set."""
+    return whose if record.scored == "test" else f"{whose}, validation set"
 
 
 def _apart(records: Mapping[str, Record], table: Callable[[Record], str]) -> str:
@@ -333,6 +355,11 @@ def _with_note(record: Record, text: str) -> str:
 
 def _with_mark(record: Record, text: str) -> str:
     return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
+
+
+def _of_one(record: Record, text: str) -> str:
+    """A table of this record alone, under the set that was scored where that is not the test set."""
+    return _with_mark(record, text if record.scored == "test" else f"On the validation set:\n\n{text}")
 
 
 def _mixed(records: Sequence[Record]) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.sources import Source
-from ecglib.report.tables import SYNTHETIC, count, interval, number
+from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
 from ecglib.results import Record
 
 _ANSWERS = {
@@ -31,9 +31,14 @@ def provenance(record: Record) -> str:
     return (
         f"`{p['model']}` with {count(record.n_parameters)} parameters, {_ANSWERS[p['imbalance']]}, "
         f"{_PROTOCOLS[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
-        f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, {count(data.n_test)} to test on. "
+        f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, "
+        f"{count(data.n_test) if record.scored == 'test' else 'none'} to test on. "
         f"{_resampled(record)}Key `{record.key}`."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
 def _resampled(record: Record) -> str:
@@ -51,7 +56,7 @@ def _resampled(record: Record) -> str:
 def result(record: Record) -> str:
     """The headline of one run."""
     over = ", ".join(record.macro_classes or record.classes)
-    text = f"Over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
+    text = f"On the {scored_set(record)} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:
         text += f" and over N, S and V alone {interval(record.metrics['macro_f1_nsv'])}"
     text += f"; {interval(record.metrics['accuracy'])} of all beats are classified as annotated."
@@ -67,7 +72,7 @@ def classes(record: Record) -> str:
     scored = {name: record.per_class[name]["f1"].mean for name in names}
     known = {name: value for name, value in scored.items() if value is not None}
     if not known:
-        return "No class was tested."
+        return "No class was scored."
     worst = min(known, key=lambda name: known[name])
     i = record.classes.index(worst)
     row = np.sum([matrix[i] for matrix in record.confusion], axis=0)
@@ -76,10 +81,7 @@ def classes(record: Record) -> str:
     if missed:
         row[i] = 0
         most = int(row.argmax())
-        text += (
-            f": of its beats that were missed, {number(row[most] / missed, 2)} (as a share) were taken for "
-            f"{record.classes[most]}"
-        )
+        text += f": of its beats that were missed, {_percent(row[most] / missed)} were taken for {record.classes[most]}"
     return text + "."
 
 
@@ -99,5 +101,5 @@ def concentration(by_record: pd.DataFrame) -> str:
         total = int(ds2[name].sum())
         if total:
             record = str(ds2[name].idxmax())
-            parts.append(f"record {record} alone holds {number(ds2[name].max() / total, 2)} of the {name} beats")
-    return f"As a share of DS2, {' and '.join(parts)}." if parts else "DS2 holds no S or F beats here."
+            parts.append(f"record {record} alone holds {_percent(ds2[name].max() / total)} of the {name} beats")
+    return f"In DS2, {' and '.join(parts)}." if parts else "DS2 holds no S or F beats here."

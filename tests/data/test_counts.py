@@ -35,7 +35,9 @@ def test_a_record_without_readable_annotations_has_no_row(source: Source, tmp_pa
     shutil.copytree(source.folder, tmp_path / "mitdb")
     (tmp_path / "mitdb" / "100.atr").write_bytes(b"")
     broken = Source("mitdb", tmp_path / "mitdb", False, source.records)
-    assert set(counts.by_record(broken).index) == set(source.records) - {"100"}
+    reasons: list[RecordError] = []
+    assert set(counts.by_record(broken, passed_over=reasons.append).index) == set(source.records) - {"100"}
+    assert ["100.atr" in str(error) for error in reasons] == [True]
 
 
 def test_the_strip_holds_as_many_classes_as_any(source: Source) -> None:

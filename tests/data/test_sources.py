@@ -161,12 +161,15 @@ def test_only_broken_records_are_an_error_not_a_stand_in(project: Path, few_reco
         sources.get("mitdb")
 
 
-def test_headers_without_signals_are_no_database(project: Path, few_records: Path) -> None:
+def test_headers_without_signals_are_an_error_not_a_stand_in(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
     for name in FEW:
         (folder / f"{name}.dat").unlink()
     assert status_of("mitdb").state == "absent"
-    assert sources.get("mitdb").synthetic
+    assert sources.find("mitdb") is None
+    with pytest.raises(UserError, match=rf"{folder}: no record can be read; the first: .*100\.dat: missing signal"):
+        sources.get("mitdb")
+    assert not (project / "cache" / "synthetic").exists()
 
 
 def test_fingerprint_follows_names_and_contents(project: Path, few_records: Path) -> None:
@@ -289,6 +292,42 @@ def test_fetch_refuses_what_differs_from_the_sums(physionet: type[Handler], proj
     with pytest.raises(UserError, match="another SHA-256"):
         sources.fetch("mitdb")
     assert not (project / "data" / "mitdb" / "208.atr").exists()
+
+
+def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: type[Handler], project: Path) -> None:
+    good = (physionet.root / "208.atr").read_bytes()
+    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
+    with pytest.raises(UserError, match="another SHA-256"):
+        sources.fetch("mitdb")
+    assert (project / "data" / "mitdb" / "100.hea").is_file()
+    assert sources.find("mitdb") is None
+    assert sources.get("mitdb").synthetic
+    (physionet.root / "208.atr").write_bytes(good)
+    hits = physionet.hits["100.dat"]
+    assert sources.fetch("mitdb").records == FEW
+    assert physionet.hits["100.dat"] == hits, "what came the first time is kept"
+    assert not sources.get("mitdb").synthetic
+
+
+def test_a_fetch_that_fails_to_mend_leaves_a_database_one(
+    physionet: type[Handler], project: Path, few_records: Path
+) -> None:
+    folder = put(few_records, project)
+    (folder / "208.atr").unlink()
+    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
+    with pytest.raises(UserError, match="another SHA-256"):
+        sources.fetch("mitdb")
+    assert not sources.get("mitdb").synthetic
+
+
+def test_a_database_completed_by_hand_needs_no_fetch(project: Path, few_records: Path) -> None:
+    folder = put(few_records, project)
+    (folder / "SHA256SUMS.txt.part").touch()
+    assert sources.get("mitdb").synthetic
+    for name in sources.DATABASES["mitdb"].records:
+        for suffix in (".hea", ".dat", ".atr"):
+            shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
+    assert not sources.get("mitdb").synthetic
 
 
 @pytest.mark.parametrize("sums", ["<html>a captive portal</html>", "0" * 64 + " ../100.dat", "abc 100.dat"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecglib.aami import CLASSES
+from ecglib.evaluation import metrics
 from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
 
 _BEATS = (18_118, 556, 1_447, 161, 1_608)
@@ -28,25 +29,20 @@ def example_record(
 ) -> Record:
     """Build a record of `experiment`; `draw` seeds the random confusion matrices and learning curves."""
     rng = np.random.default_rng(draw)
-    matrices = [_matrix(rng) for _ in seeds]
-    scores = [_one_against_rest(matrix) for matrix in matrices]
-    per_class = {
-        name: {metric: _interval([score[metric][k] for score in scores]) for metric in scores[0]}
-        for k, name in enumerate(CLASSES)
+    matrices = np.array([_matrix(rng) for _ in seeds])
+    inter = protocol == "inter"
+    macro = [k for k, name in enumerate(CLASSES) if not inter or name != "Q"]
+    overall = metrics.summary(matrices, macro)
+    if inter:
+        overall["macro_f1_nsv"] = metrics.summary(matrices, [0, 1, 2])["macro_f1"]
+    one = metrics.per_class(matrices)
+    scores: dict[str, Any] = {
+        "metrics": _intervals(overall),
+        "per_class": {name: _intervals({kind: one[kind][:, k] for kind in one}) for k, name in enumerate(CLASSES)},
+        "ec57": {name: _intervals(values) for name, values in metrics.ec57(matrices, list(CLASSES)).items()},
     }
-    metrics = {
-        "macro_f1": _interval([score["f1"].mean() for score in scores]),
-        "macro_recall": _interval([score["se"].mean() for score in scores]),
-        "accuracy": _interval([matrix.trace() / matrix.sum() for matrix in matrices]),
-    }
-    inter: dict[str, Any] = {}
-    if protocol == "inter":
-        metrics["macro_f1_nsv"] = _interval([score["f1"][:3].mean() for score in scores])
-        ectopy = {"VEB": _ectopy(per_class["V"]), "SVEB": _ectopy(per_class["S"])}
-        without = {"metrics": _dumped(metrics), "ec57": {name: _dumped(one) for name, one in ectopy.items()}}
-        inter = {"ec57": ectopy, "without_202": without}
     counts = {name: int(n) for name, n in zip(CLASSES, matrices[0].sum(axis=1), strict=True)}
-    return Record(
+    record = Record(
         experiment=experiment,
         title=experiment.split("/")[1].replace("-", " ").capitalize(),
         key=key,
@@ -72,15 +68,14 @@ def example_record(
             "learning_rate": 0.001,
             "ema": None,
         },
-        overridden=["learning_rate"],
         seeds=list(seeds),
         classes=list(CLASSES),
+        macro_classes=[CLASSES[k] for k in macro],
         selection="macro_f1",
-        metrics=metrics,
-        per_class=per_class,
-        **inter,
+        **scores,
+        without_202=scores if inter else {},
         intervals=Resampling(unit="record", n=1000),
-        confusion=[matrix.astype(int).tolist() for matrix in matrices],
+        confusion=matrices.tolist(),
         training=[_training(rng, seed, epochs) for seed in seeds],
         n_parameters=53_957,
         train_seconds=150.0,
@@ -91,42 +86,24 @@ def example_record(
         created="2025-01-02T03:04:05+00:00",
         evaluation=evaluation,
     )
+    return Record.model_validate_json(record.model_dump_json())  # as a file gives it
 
 
-def _matrix(rng: np.random.Generator) -> NDArray[np.float64]:
+def _matrix(rng: np.random.Generator) -> NDArray[np.int64]:
     rows = []
     for k, n in enumerate(_BEATS):
         chance = rng.dirichlet(np.where(np.arange(len(_BEATS)) == k, 40.0, 0.6))
         rows.append(rng.multinomial(n, chance))
-    return np.array(rows, dtype=float)
+    return np.array(rows)
 
 
-def _one_against_rest(matrix: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    hits, true, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-    return {
-        "se": hits / true,
-        "ppv": hits / predicted,
-        "f1": 2 * hits / (true + predicted),
-        "specificity": (matrix.sum() - true - predicted + hits) / (matrix.sum() - true),
-    }
+def _intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
+    return {name: _interval(one.tolist()) for name, one in values.items()}
 
 
 def _interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
-    return Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=[float(v) for v in values])
-
-
-def _ectopy(scores: dict[str, Interval]) -> dict[str, Interval]:
-    return {
-        "se": scores["se"],
-        "ppv": scores["ppv"],
-        "fpr": Interval(mean=0.012, low=0.01, high=0.02),
-        "f1": scores["f1"],
-    }
-
-
-def _dumped(scores: dict[str, Interval]) -> dict[str, Any]:
-    return {name: value.model_dump() for name, value in scores.items()}
+    return Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=list(values))
 
 
 def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:

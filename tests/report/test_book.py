@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
+from filelock import FileLock
 from projects import ROOT, make_project
 from report.example import example_record
 
-from ecglib import config, paths, results
+from ecglib import config, experiment, paths, results
+from ecglib.data import sources
 from ecglib.errors import UserError
 from ecglib.report import book, check, preview, runner, tables
 
@@ -44,7 +52,7 @@ def executed() -> nbformat.NotebookNode:
 
 
 def test_a_stamped_notebook_is_a_page(project: Path) -> None:
-    page = book.stamp(executed(), smoke())
+    page = book.stamp(executed(), smoke(), book.inputs_key(smoke()))
     title, parameters, injected, curves = page.cells
     assert (
         title.source
@@ -65,7 +73,8 @@ def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> 
 
     def write() -> None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(nbformat.writes(book.stamp(executed(), smoke())), encoding="utf-8")
+        stamped = book.stamp(executed(), smoke(), book.inputs_key(smoke()))
+        page.write_text(nbformat.writes(stamped), encoding="utf-8")
         assert book.is_current(smoke())
 
     assert not book.is_current(smoke())
@@ -141,6 +150,128 @@ def test_a_failing_cell_names_its_cause_and_the_former_page_stays(project: Path)
     assert page.read_text(encoding="utf-8") == "former"
     failed = project / "cache" / "notebooks" / "failed-explore-mitdb.ipynb"
     assert "planted" in failed.read_text(encoding="utf-8")
+
+
+def plant(project: Path, code: str, name: str = "explore") -> None:
+    """Put `code` in the place of a notebook's content."""
+    text = f'# %% [markdown]\n# # Planted\n\n# %% tags=["parameters"]\nexperiment = ""\n\n# %%\n{code}\n'
+    (project / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+KILL = "import os, signal; os.kill({}, signal.SIGKILL); import time; time.sleep(20)"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise RuntimeError('the first\\nand the last')", "RuntimeError: the first; the failed notebook is {}"),
+        ("raise RuntimeError", "RuntimeError; the failed notebook is {}"),
+        ("from ecglib.errors import UserError; raise UserError('here', 'nothing')", "here: nothing; the failed {}"),
+        (KILL.format("os.getpid()"), "the notebook's process was killed, perhaps for want of memory; the failed {}"),
+        (KILL.format("os.getppid()"), "its process was ended by SIGKILL, perhaps for want of memory"),
+    ],
+)
+def test_a_failed_job_says_its_name_and_its_cause_in_one_line(project: Path, code: str, message: str) -> None:
+    plant(project, code)
+    (failed,) = runner.run([runner.Job(smoke("explore/mitdb"))])
+    notebook = project / "cache" / "notebooks" / "failed-explore-mitdb.ipynb"
+    where = str(notebook) if "notebook is" in message else f"notebook is {notebook}"
+    assert failed.error == f"explore/mitdb: {message.format(where)}"
+    assert notebook.is_file() is ("failed" in message)
+
+
+@pytest.mark.parametrize(
+    ("errors", "code", "message"),
+    [
+        ("a warning\nerror: mitdb: not there\nnoise at the end\n", 2, "mitdb: not there"),
+        ("Traceback\n  ...\nImportError: no such module\n", 1, "ImportError: no such module"),
+        ("noise\n", -signal.SIGTERM, "its process was ended by SIGTERM"),
+        ("", 3, "ended with exit code 3 and no message"),
+    ],
+)
+def test_the_cause_is_found_among_what_a_process_wrote(errors: str, code: int, message: str) -> None:
+    assert runner._message(errors, code) == message
+
+
+def test_killing_a_run_ends_its_notebook(project: Path) -> None:
+    pids = project / "pids"
+    plant(
+        project, f"import os, time; open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{os.getppid()}}'); time.sleep(99)"
+    )
+    run = subprocess.Popen([sys.executable, "-m", "ecglib", "run", "explore/mitdb"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2, 60)
+        kernel, job = map(psutil.Process, map(int, pids.read_text().split()))
+        assert job.ppid() == run.pid
+    finally:
+        run.kill()
+        run.wait()
+    wait_for(lambda: not alive(job) and not alive(kernel), 15)
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("edits", "current"), [("notebooks/explore.py", False), ("book/results/explore/mitdb.json", True)]
+)
+def test_a_page_carries_what_was_there_when_its_notebook_started(project: Path, edits: str, current: bool) -> None:
+    # the reference result is what a full run itself writes before its page shows it
+    plant(project, f"path = __import__('pathlib').Path({edits!r})\n"
+                   "path.parent.mkdir(exist_ok=True)\npath.open('a').write('# edited\\n')")  # fmt: skip
+    book.execute(smoke("explore/mitdb"))
+    assert book.is_current(smoke("explore/mitdb")) is current
+
+
+def test_a_notebook_edited_before_its_turn_is_run_as_it_is_now(project: Path) -> None:
+    plant(project, "print('old')")
+    book.make_notebooks()
+    plant(project, "print('new')")
+    text = book.execute(smoke("explore/mitdb")).read_text(encoding="utf-8")
+    assert "new" in text and "old" not in text
+    assert book.is_current(smoke("explore/mitdb"))
+
+
+def test_a_page_follows_from_the_database_of_its_parameters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def get(name: str) -> sources.Source:
+        asked.append(name)
+        return sources.Source("mitdb", project, False, ())
+
+    monkeypatch.setattr(sources, "get", get)
+    book.inputs_key(config.ExploreParameters.model_construct(**smoke("explore/mitdb").model_dump() | {"database": "x"}))
+    assert asked == ["x"]
+
+
+def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path) -> None:
+    code = f"print(experiment.run(config.load({BASELINE!r}, profile='smoke')).trained)"
+    plant(project, f"from ecglib import config, experiment\n{code}", "heartbeat")
+    parameters = smoke()
+    assert isinstance(parameters, config.HeartbeatParameters)
+    folder = paths.runs() / experiment.key_of(parameters)
+    folder.mkdir(parents=True)
+    (folder / "of another").touch()
+    job = threading.Thread(target=book.execute, args=(parameters,), kwargs={"fresh": True})
+    with FileLock(folder.with_suffix(".lock")):
+        job.start()
+        job.join(3)
+        assert (folder / "of another").exists()
+    job.join(120)
+    assert not (folder / "of another").exists()
+    assert (folder / "record.json").is_file()
+    assert re.search(r'"False\\n"', paths.executed(BASELINE).read_text(encoding="utf-8")), "trained once"
 
 
 def test_notebooks_are_made_one_way_and_only_when_changed(project: Path) -> None:

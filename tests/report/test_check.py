@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from projects import ROOT
 
+from ecglib.config import HeartbeatParameters
+from ecglib.data import beats
 from ecglib.report import check_text
 from ecglib.report.check import check
-from ecglib.report.check_records import overall
+from ecglib.report.check_records import check_records, recomputed
 
 METHODS, NOTEBOOK, RECORD = (
     "book/methods.qmd", "book/experiments/heartbeat/baseline.ipynb", "book/results/heartbeat/baseline.json",
@@ -131,6 +134,9 @@ FAULTS: list[tuple[str, Plant, str, str]] = [
     ("thousands", add(METHODS, "There are 109 494 beats."), METHODS, "typed number '109 494'"),
     ("thousands with comma", add(METHODS, "There are 1,234 beats."), METHODS, "typed number '1,234'"),
     ("long number", add(METHODS, "There are 53957 weights."), METHODS, "typed number '53957'"),
+    ("result in a code span", add(METHODS, "The macro-F1 is `0.94` now."), METHODS, "typed number '0.94'"),
+    ("interval in a code span", add(METHODS, "It is\n`0.003 [.789, 1]`."), METHODS, "typed number '.789'"),
+    ("percentage in a code span", add(METHODS, "It is `94 %` now."), METHODS, "typed number '94 %'"),
     ("number in a heading", add(METHODS, "## Reaching 0.93"), METHODS, "typed number '0.93'"),
     ("number in a notebook", add("notebooks/heartbeat.py", "# %% [markdown]\n# It is 0.93."), "notebooks/heartbeat.py",
      "typed number '0.93'"),
@@ -148,7 +154,18 @@ FAULTS: list[tuple[str, Plant, str, str]] = [
     ("defined where it is not", edit(RECORD, lambda r: r["per_class"]["Q"]["se"].update(per_seed=[0.0, 0.0], mean=0.0)),
      RECORD, "per_class.Q.se: 0.0"),
     ("edited confusion", edit(RECORD, lambda r: r["confusion"][0][0].__setitem__(0, 17)), RECORD, "metrics.macro_f1"),
-    ("lost seed", edit(RECORD, lambda r: r["confusion"].pop()), RECORD, "confusion: shape"),
+    ("lost seed", edit(RECORD, lambda r: r["confusion"].pop()), RECORD, "ask for 2 matrices"),
+    ("torn confusion", edit(RECORD, lambda r: r["confusion"][0][0].pop()), RECORD, "matrices of 3 x 3"),
+    ("other beats", edit(RECORD, lambda r: r["data"].update(n_test=26)), RECORD, "25 beats for seed 0"),
+    ("unknown macro class", edit(RECORD, lambda r: r.update(macro_classes=["N", "X"])), RECORD, "classes: X missing"),
+    ("no seeds", edit(RECORD, lambda r: r.update(seeds=[], confusion=[])), RECORD, "seeds: none"),
+    ("quick reference", edit(RECORD, lambda r: r.update(profile="quick")), RECORD, "profile: quick"),
+    ("changed parameter", edit(RECORD, lambda r: r.update(overridden=["ema"])), RECORD, "overridden: ema"),
+    ("synthetic reference", edit(RECORD, lambda r: r["data"].update(synthetic=True)), RECORD, "data.synthetic"),
+    ("validation as reference", edit(RECORD, lambda r: r.update(scored="val")), RECORD, "scored: val"),
+    ("deleted class", edit(RECORD, lambda r: r["per_class"].pop("V")), RECORD, "per_class.V.se: missing"),
+    ("deleted score", edit(RECORD, lambda r: r["per_class"]["V"].pop("f1")), RECORD, "per_class.V.f1: missing"),
+    ("emptied seeds", edit(RECORD, lambda r: r["metrics"]["mcc"].pop("per_seed")), RECORD, "mcc: 0 values"),
     ("missing seed value", metric("accuracy", per_seed=[0.8], mean=0.8), RECORD, "1 values, but 2 seeds"),
     ("no record", replace(RECORD, '"seeds"', '"seed"'), RECORD, "seeds"),
     # Rendered pages
@@ -203,7 +220,8 @@ def test_a_page_that_was_not_run_yet_is_accepted(book: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "The focus `0.5` and ``1 234`` are constants.", "In 2018, 5 networks; the 1990s.", "Records 100, 103 and 201.",
+        "The rate `0.003` and ``1 234`` are constants.", "`ema: 0.998`, `0..1`, `v0.3`, `1.0.85` and `1.5`.",
+        "In 2018, 5 networks; the 1990s.", "Records 100, 103 and 201.",
         "EC57:1998, V5, `~~~` and 5-fold.", "$p = 0.05$ and\n\n$$\nx = 0.5\n$$\n", "```python\nx = 0.5\n```\n",
         "~~~~\n```\n0.5\n```\n~~~~\n", "[site](https://x.org/1.0.0/12345)", "<https://x.org/1.0.0>",
         "[@moody2001, p. 1234]", "@moody2001 [p. 12.5]", "![x](a-0.5.svg){#fig-x width=50%}", "{{< var a.b-0.5 >}}",
@@ -214,6 +232,12 @@ def test_what_is_no_result_may_be_typed(text: str) -> None:
     assert list(check_text.typed_numbers(text)) == []
 
 
+def test_code_spans_may_hold_the_defaults_of_parameters_and_one_constant() -> None:
+    defaults = [field.default for field in HeartbeatParameters.model_fields.values()]
+    small = {str(value) for value in defaults if isinstance(value, float) and 0 < value < 1}
+    assert small | {str(beats.AFTER / beats.RATE)} == check_text.CONSTANTS
+
+
 @given(
     st.floats(0.001, 999).map(lambda x: f"{x:.3f}"), st.sampled_from(["is {}", "({})", "≥{},", "±{}", "**{}**", "{}"])
 )
@@ -222,15 +246,15 @@ def test_every_decimal_in_prose_is_found(number: str, form: str) -> None:
     assert [text[found.offset :].startswith(number) for found in check_text.typed_numbers(text)] == [True]
 
 
-@given(st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=3, max_size=3))
+@given(st.lists(st.lists(st.integers(0, 50), min_size=5, max_size=5), min_size=5, max_size=5))
 def test_scores_do_not_depend_on_the_order_of_classes(counts: list[list[int]]) -> None:
-    matrix, classes = np.array(counts, dtype=np.float64), ["N", "S", "V"]
-    turned, names = matrix[::-1, ::-1], classes[::-1]
-    for (key, one), (other_key, other) in zip(
-        overall(matrix, classes, classes).items(), overall(turned, names, names).items(), strict=True
-    ):
-        assert key == other_key
-        assert one == pytest.approx(other, nan_ok=False) if one is not None else other is None
+    matrix, classes = np.array(counts), ["N", "S", "V", "F", "Q"]
+    record = {"task": "multiclass", "parameters": {"protocol": "inter"}, "macro_classes": ["N", "S", "V", "F"]}
+    one = recomputed(record | {"classes": classes, "confusion": [counts]})
+    other = recomputed(record | {"classes": classes[::-1], "confusion": [matrix[::-1, ::-1].tolist()]})
+    assert one.keys() == other.keys()
+    for field in one:
+        assert one[field] == pytest.approx(other[field], nan_ok=True)
 
 
 def test_macro_means_are_over_the_classes_that_the_record_names(book: Path) -> None:
@@ -249,8 +273,13 @@ def test_a_binary_record_is_scored_on_its_second_class(book: Path) -> None:
     def to_binary(record: Any) -> None:
         one = {key: {"mean": value, "low": value, "high": value, "per_seed": [value, value]}
                for key, value in {"se": 0.75, "sp": 0.9, "ppv": 0.6, "f1": 2 / 3}.items()}  # fmt: skip
-        record.update(task="binary", classes=["healthy", "infarction"], metrics=one, per_class={})
+        positive = {"se": one["se"], "ppv": one["ppv"], "f1": one["f1"], "specificity": one["sp"]}
+        other = {"se": 0.9, "ppv": 18 / 19, "f1": 36 / 39, "specificity": 0.75}
+        negative = {key: {"mean": value, "per_seed": [value, value]} for key, value in other.items()}
+        record.update(task="binary", classes=["healthy", "infarction"], metrics=one)
+        record["per_class"] = {"healthy": negative, "infarction": positive}
         record["confusion"] = [[[18, 2], [1, 3]]] * 2
+        record["data"]["n_test"] = 24
 
     edit(RECORD, to_binary)(book)
     assert check(book) == []
@@ -258,6 +287,46 @@ def test_a_binary_record_is_scored_on_its_second_class(book: Path) -> None:
     assert [problem.message.split(";")[0] for problem in check(book)] == [
         "metrics.sp: 0.8 for seed 1, but the confusion matrix gives 0.9"
     ]
+
+
+REFERENCES = ROOT / "book" / "results"
+
+
+def test_the_committed_references_are_sound() -> None:
+    assert len(list(REFERENCES.glob("*/*.json"))) >= 5
+    assert [str(problem) for problem in check_records(ROOT)] == []
+
+
+FIELDS = [
+    "metrics.mcc", "metrics.balanced_accuracy", "metrics.macro_f1_nsv", "ec57.VEB.fpr", "ec57.SVEB.se",
+    "per_class.F.ppv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_edited_or_deleted_score_of_an_inter_patient_reference_is_found(field: str, tmp_path: Path) -> None:
+    file = tmp_path / "book" / "results" / "heartbeat" / "inter-patient.json"
+    file.parent.mkdir(parents=True)
+    record = json.loads((REFERENCES / "heartbeat" / "inter-patient.json").read_text(encoding="utf-8"))
+    *path, name = field.split(".")
+    scores = record
+    for key in path:
+        scores = scores[key]
+    kept = scores[name]
+    per_seed = [value * 0.999 for value in kept["per_seed"]]
+    scores[name] = kept | {"per_seed": per_seed, "mean": sum(per_seed) / len(per_seed)}
+    file.write_text(json.dumps(record), encoding="utf-8")
+    (problem,) = check_records(tmp_path)
+    assert problem.message.startswith(f"{field}: {per_seed[0]} for seed 0, but the confusion matrix gives")
+
+    del scores[name]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    assert f"{field}: missing" in next(iter(check_records(tmp_path))).message
+
+    scores[name] = kept
+    del record["without_202"][path[0]]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    assert f"without_202.{field}: missing" in "\n".join(problem.message for problem in check_records(tmp_path))
 
 
 def test_a_multi_label_record_is_checked_for_its_intervals_alone(book: Path) -> None:

@@ -133,6 +133,13 @@ def test_confusion_shows_counts_and_rates() -> None:
     assert [text.get_text() for text in one.texts] == [tables.count(n) for n in np.ravel(FULL.confusion[2])]
 
 
+def test_confusion_names_the_set_in_development() -> None:
+    titles = [
+        figures.confusion(FULL.model_copy(update={"scored": which})).axes[0].get_title() for which in ("test", "val")
+    ]
+    assert titles == ["beats (3 seeds added)", "validation beats (3 seeds added)"]
+
+
 def test_confusion_of_an_empty_class_has_no_rate() -> None:
     empty = FULL.model_copy(update={"confusion": [[[3, 1], [0, 0]]], "classes": ["N", "S"], "seeds": [0]})
     assert [text.get_text() for text in figures.confusion(empty).axes[1].texts] == ["0.750", "0.250", "–", "–"]

@@ -41,7 +41,7 @@ def cells(markdown: str) -> list[list[str]]:
 
 
 def test_one_format_of_numbers() -> None:
-    assert tables.interval(Interval(mean=0.93749, low=0.921, high=0.95)) == "0.937 [0.921, 0.950]"
+    assert tables.interval(Interval(mean=0.93749, low=0.921, high=0.95)) == "0.937 [0.921,\N{NO-BREAK SPACE}0.950]"
     assert tables.interval(Interval(mean=0.5)) == "0.500"
     assert tables.interval({"mean": 1, "low": None, "high": 1}) == "1.000"
     assert tables.interval(Interval()) == tables.interval(None) == tables.number(math.nan) == "–"
@@ -59,7 +59,7 @@ def test_a_count_reads_back(n: int) -> None:
     [
         tables.per_class(FULL),
         tables.per_class(QUICK, FULL),
-        tables.headline({"heartbeat/baseline": FULL}),
+        tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK}),
         tables.beside(FULL, QUICK),
         tables.metrics(INTER),
         tables.parameters(FULL),
@@ -88,11 +88,20 @@ def test_per_class_beside_the_reference() -> None:
 
 def test_headline_links_and_the_nsv_column_only_where_it_means_something() -> None:
     head, row = cells(tables.headline({"heartbeat/baseline": FULL}))
-    assert "macro-F1 (N, S, V)" not in head
+    assert tables.METRICS["macro_f1_nsv"] not in head
     assert row[0] == "[Baseline](book/experiments/heartbeat/baseline.ipynb)"
     both = cells(tables.headline({"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER}))
-    column = both[0].index("macro-F1 (N, S, V)")
+    column = both[0].index(tables.METRICS["macro_f1_nsv"])
     assert [row[column] for row in both[1:]] == ["–", tables.interval(INTER.metrics["macro_f1_nsv"])]
+
+
+def test_headline_says_once_what_all_results_share() -> None:
+    shared = tables.headline({"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER})
+    assert kinds(shared) == ["Para", "Table"]
+    assert shared.startswith("Profile of all results: *full*; seeds 0, 1, 2.")
+    assert {"seeds", "profile"}.isdisjoint(cells(shared)[0])
+    different = cells(tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK}))
+    assert [row[-2:] for row in different] == [["seeds", "profile"], ["0, 1, 2", "full"], ["0", "quick"]]
 
 
 def test_beside_names_what_each_rests_on() -> None:
@@ -108,14 +117,14 @@ def test_inter_patient_results_come_with_and_without_202() -> None:
     names = [row[0] for row in cells(tables.beside(INTER, None))[1:]]
     assert {"macro-F1", "macro-F1, without 202", "accuracy, without 202"} <= set(names)
     rows = cells(tables.ec57(INTER))
-    assert rows[0] == ["ectopy", "test records", "Se", "+P", "FPR", "F1"]
+    assert rows[0] == ["ectopy", "records", "Se", "+P", "FPR", "F1"]
     assert [row[:2] for row in rows[1:]] == [
         ["VEB", "all"],
         ["VEB", "without 202"],
         ["SVEB", "all"],
         ["SVEB", "without 202"],
     ]
-    assert "|" not in tables.ec57(FULL)
+    assert "|" not in tables.ec57(FULL.model_copy(update={"ec57": {}}))
 
 
 def test_real_and_synthetic_never_share_a_table() -> None:
@@ -124,6 +133,16 @@ def test_real_and_synthetic_never_share_a_table() -> None:
     for markdown in (tables.beside(FULL, SYNTHETIC), tables.per_class(SYNTHETIC, FULL)):
         assert kinds(markdown) == ["Para", "Table", "Para", "Div", "Table"]
         assert markdown.index("**Reference") < markdown.index("**This run") < markdown.index("callout-important")
+
+
+def test_a_run_scored_on_validation_says_so_beside_a_reference_on_the_test_set() -> None:
+    val = QUICK.model_copy(update={"scored": "val"})
+    head = cells(tables.beside(FULL, val))[0]
+    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run, validation set (quick, seed 0)"]
+    assert {row[1] for row in cells(tables.per_class(val, FULL))[1:]} == {"reference", "this run, validation set"}
+    for table in (tables.metrics, tables.per_class, tables.ec57, tables.classification_report):
+        assert "validation" in table(val)
+        assert "validation" not in table(QUICK)
 
 
 def test_synthetic_numbers_are_marked() -> None:
@@ -148,7 +167,7 @@ def test_counts_by_set() -> None:
 
 
 def test_overridden_parameters_are_marked() -> None:
-    rows = dict(row for row in cells(tables.parameters(FULL))[1:])
+    rows = dict(row for row in cells(tables.parameters(FULL.model_copy(update={"overridden": ["learning_rate"]})))[1:])
     assert rows["`learning_rate`"] == "`0.001` **(overridden)**"
     assert rows["`cut`"] == "`kachuee`"
     assert rows["`refit`"] == "`false`"

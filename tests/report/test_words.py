@@ -36,6 +36,14 @@ def test_the_result_is_the_record_s() -> None:
     assert "N, S and V alone" in text
 
 
+def test_the_set_that_was_scored_is_named() -> None:
+    record = full(example_record())
+    assert words.result(record).startswith("On the test set, over N, S, V, F, Q, macro-F1 is")
+    record.scored = "val"
+    assert words.result(record).startswith("On the validation set, over")
+    assert "none to test on" in words.provenance(record)
+
+
 def test_the_weakest_class_is_named_with_what_it_is_taken_for() -> None:
     record = example_record()
     record.confusion = [np.diag([90, 80, 70, 60, 50]).tolist()]
@@ -44,7 +52,7 @@ def test_the_weakest_class_is_named_with_what_it_is_taken_for() -> None:
         record.per_class[name]["f1"].mean = value
     assert words.classes(record) == (
         "The weakest class is F, with an F1 of 0.600: "
-        "of its beats that were missed, 0.97 (as a share) were taken for V."
+        "of its beats that were missed, 98\N{NARROW NO-BREAK SPACE}% were taken for V."
     )
 
 
@@ -53,8 +61,10 @@ def test_the_concentration_of_rare_beats() -> None:
     table.loc[["100", "232", "101"], "S"] = [25, 75, 1000]
     table.loc["213", "F"] = 4
     text = words.concentration(table)
-    assert "record 232 alone holds 0.75 of the S beats" in text
-    assert "record 213 alone holds 1.00 of the F beats" in text
+    assert text == (
+        "In DS2, record 232 alone holds 75\N{NARROW NO-BREAK SPACE}% of the S beats "
+        "and record 213 alone holds 100\N{NARROW NO-BREAK SPACE}% of the F beats."
+    )
     assert words.concentration(table.loc[["101"]]) == "DS2 holds no S or F beats here."
 
 
