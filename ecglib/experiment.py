@@ -51,8 +51,9 @@ WEIGHT_CODE = (
     "evaluation/metrics.py",
     "models/layers.py",
 )
-"""The code that can change the weights, the model's own file aside. `evaluation/metrics.py` chooses the epoch. How
-files are found and fetched, and how a run is written down, can't matter: the data's fingerprint is in the key."""
+"""The code that can change the weights; the model's own file and what it imports of `models/` come to it.
+`evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
+the data's fingerprint is in the key."""
 RESAMPLING_CODE = "data/resampling.py"
 """The same, for runs that resample."""
 EVALUATION_CODE = ("evaluation",)
@@ -157,8 +158,9 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision"})
     data = source.fingerprint()
     model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    model_code = [file for file in fingerprint.with_imports(str(model_file), "models") if file not in WEIGHT_CODE]
     resampling = [RESAMPLING_CODE] if parameters.imbalance in config.RESAMPLERS else []
-    code = fingerprint.of_code([*WEIGHT_CODE, str(model_file), *resampling])
+    code = fingerprint.of_code([*WEIGHT_CODE, *model_code, *resampling])
     key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
     return _Plan(parameters, source, device, precision, key[:20], data)
 

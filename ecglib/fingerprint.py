@@ -43,6 +43,17 @@ def of_code(files: Iterable[str]) -> str:
     return of_values([(str(m.relative_to(PACKAGE)), _tree(m, m.stat().st_mtime_ns)) for m in modules])
 
 
+def with_imports(file: str, folder: str) -> list[str]:
+    """A module and the modules of `folder` that it imports, directly or through others; paths as for `of_code`."""
+    found = [file]
+    for name in found:  # grows on the way
+        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        paths = [f"{module.removeprefix('ecglib.').replace('.', '/')}.py" for module in modules]
+        found += [path for path in paths if path.startswith(f"{folder}/") and path not in found]
+    return found
+
+
 @cache
 def _tree(path: Path, _modified: int) -> str:
     text = path.read_text(encoding="utf-8")

@@ -32,5 +32,11 @@ def test_order_of_mapping_keys_does_not_matter() -> None:
     assert fingerprint.of_values([1, 2]) != fingerprint.of_values([2, 1])
 
 
+def test_a_model_stands_for_what_it_is_made_of() -> None:
+    code = fingerprint.with_imports("models/bilstm.py", "models")
+    assert code == ["models/bilstm.py", "models/recurrent.py"]
+    assert "models/layers.py" in fingerprint.with_imports("models/dual_path.py", "models")
+
+
 def test_a_folder_stands_for_its_modules() -> None:
     assert fingerprint.of_code(["training"]) != fingerprint.of_code(["training/loop.py"])

@@ -10,7 +10,12 @@ from typing import Any, Literal
 from torch import nn
 
 from ecglib.errors import UserError
+from ecglib.models.baseline_cnn import BaselineCNN
+from ecglib.models.bigru import BiGRU
+from ecglib.models.bilstm import BiLSTM
 from ecglib.models.cnet import CNet
+from ecglib.models.dual_path import DualPath
+from ecglib.models.enhanced_cnn import EnhancedCNN
 
 Takes = Literal["beat", "beat+features", "sequence", "recording"]
 
@@ -34,6 +39,11 @@ class Entry:
 
 _ENTRIES = [
     Entry("cnet", CNet, "beat", "kachuee2018", min_samples=CNet.MIN_SAMPLES),
+    Entry("baseline_cnn", BaselineCNN, "beat", "lecun1998", min_samples=BaselineCNN.MIN_SAMPLES),
+    Entry("enhanced_cnn", EnhancedCNN, "beat", "ioffe2015", min_samples=EnhancedCNN.MIN_SAMPLES),
+    Entry("dual_path", DualPath, "beat", "szegedy2015", min_samples=DualPath.MIN_SAMPLES),
+    Entry("bilstm", BiLSTM, "beat", "graves2005", min_samples=BiLSTM.MIN_SAMPLES),
+    Entry("bigru", BiGRU, "beat", "cho2014", min_samples=BiGRU.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 

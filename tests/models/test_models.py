@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 
 from ecglib.data import beats
 from ecglib.errors import UserError
-from ecglib.models import registry
-from ecglib.models.layers import Conv1d, MaxPool1d
+from ecglib.models import recurrent, registry
+from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+from ecglib.models.norm import BatchNorm1d
 
 NAMES = sorted(registry.ENTRIES)
 SHAPES = [(1, beats.KACHUEE_SAMPLES, 5), (2, beats.BEFORE + beats.AFTER, 5), (1, 300, 2)]
@@ -29,6 +32,40 @@ def test_logits_have_the_stated_shape_and_are_finite(name: str, shape: tuple[int
     assert logits.shape == (batch, shape[2])
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shortest_beat_is_read(name: str) -> None:
+    shortest = registry.entry(name).min_samples
+    for model in (make(name, (2, shortest, 3)), make(name, (2, shortest, 3)).train()):
+        assert model(torch.rand(4, 2, shortest)).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_lead_and_both_ends_of_the_beat_count(name: str) -> None:
+    model, x = make(name, SHAPES[1]), torch.rand(8, *SHAPES[1][:2])
+    for lead, sample in ((0, 3), (1, 3), (0, -3), (1, -3)):
+        changed = x.clone()
+        changed[:, lead, sample] += 1
+        assert not torch.equal(model(changed), model(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_dict_makes_the_same_model_again(name: str) -> None:
+    model, other, x = make(name, seed=1).train(), make(name, seed=2), torch.rand(8, 1, 187)
+    model(x)  # moves the running statistics of batch normalisation
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x), model.eval()(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_fixes_a_training_step(name: str) -> None:
+    steps = []
+    for _ in range(2):
+        model = make(name).train()
+        model(torch.full((8, 1, 187), 0.5)).square().sum().backward()
+        steps.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*steps, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,6 +108,15 @@ def test_bfloat16_casting_stays_near_single_precision(name: str) -> None:
     with torch.no_grad():
         exact = model(x)
     assert (low - exact).abs().max() < 0.05 * exact.abs().max() + 0.02
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_casting_reaches_every_parameter_in_training(name: str) -> None:
+    model = make(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.rand(16, 1, 187))
+    torch.nn.functional.cross_entropy(logits.float(), torch.arange(16) % 5).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,3 +181,90 @@ def test_layers_equal_their_kin_in_torch(
     theirs.load_state_dict(ours.state_dict())
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(MaxPool1d(kernel, stride)(x), torch.nn.MaxPool1d(kernel, stride)(x))
+
+
+def test_batch_normalisation_equals_its_kin_in_torch_and_keeps_the_order() -> None:
+    ours, theirs, x = BatchNorm1d(6), torch.nn.BatchNorm1d(6), torch.randn(5, 6, 11) * 3 + 1
+    theirs.load_state_dict(ours.state_dict())
+    for _ in range(2):  # in training, then with the running statistics
+        y = ours(channels_last(x))
+        torch.testing.assert_close(y, theirs(x))
+        assert y.stride() == channels_last(x).stride()
+        ours.eval(), theirs.eval()
+
+
+@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path"])
+@pytest.mark.parametrize("leads", [1, 2])
+def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
+    """With one lead, memory order is ambiguous and a convolution takes the slow one."""
+    model, inputs = make(name, (leads, 187, 5)), []
+    for layer in model.modules():
+        if isinstance(layer, Conv1d | MaxPool1d):
+            layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
+    model(torch.rand(4, leads, 187))
+    assert len(inputs) > 5
+    assert all(x.shape[1] == 1 or x.stride(1) == 1 for x in inputs)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(recurrent.LSTM, torch.nn.LSTM), (recurrent.GRU, torch.nn.GRU)])
+def test_recurrent_layers_equal_their_kin_in_torch_with_gradients(
+    ours: Callable[..., torch.nn.Module], theirs: Callable[..., torch.nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    a, b = ours(3, 5).double(), theirs(3, 5, bidirectional=True).double()
+    b.load_state_dict(a.state_dict())
+    x, weights = torch.randn(7, 4, 3, dtype=torch.double), torch.randn(7, 4, 10, dtype=torch.double)
+    torch.testing.assert_close(a(x), b(x)[0])
+    (a(x) * weights).sum().backward()
+    (b(x)[0] * weights).sum().backward()
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("name", ["bilstm", "bigru"])
+def test_a_beat_is_seventeen_steps_of_eleven_samples_in_time(name: str) -> None:
+    model, shapes = make(name), []
+    model.get_submodule("layers.0").register_forward_pre_hook(lambda _, x: shapes.append(x[0]))
+    beat = torch.arange(187.0).expand(2, 1, 187)
+    model(beat)
+    assert shapes[0].shape == (17, 2, 11)
+    assert torch.equal(shapes[0][:, 1].flatten(), beat[1, 0])
+    longer = make(name, (1, 190, 5))
+    longer.get_submodule("layers.0").register_forward_pre_hook(lambda _, x: shapes.append(x[0]))
+    longer(torch.ones(2, 1, 190))
+    assert shapes[1].shape == (18, 2, 11)
+    assert shapes[1].sum() == 2 * 190
+
+
+def test_recurrent_models_refuse_sizes_below_one() -> None:
+    for option in ("hidden", "layers", "patch"):
+        with pytest.raises(UserError, match=rf"model bilstm: {option} = 0; expected 1 or more"):
+            registry.build("bilstm", 1, 187, 5, **{option: 0})
+
+
+def test_attention_weights_are_a_mean() -> None:
+    from ecglib.models.dual_path import AttentionPooling
+
+    pooling = AttentionPooling(6)
+    constant = torch.rand(3, 6, 1).expand(3, 6, 9)
+    torch.testing.assert_close(pooling(constant), constant[:, :, 0])
+    x = torch.randn(3, 6, 9)
+    assert (pooling(x) <= x.amax(2)).all()
+    assert (pooling(x) >= x.amin(2)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # weights and biases of the layers in the order of the docstring, counted by hand
+        ("baseline_cnn", (5 + 1) * 32 + (32 * 5 + 1) * 64 + (64 * 46 + 1) * 128 + 129 * 5),
+        (
+            "enhanced_cnn",
+            5 * 32 + 32 * 5 * 64 + 64 * 7 * 128 + 128 * 7 * 256 + 2 * (32 + 64 + 128 + 256) + 513 * 128 + 129 * 5,
+        ),
+        ("bilstm", 2 * 4 * 128 * (11 + 128 + 2) + 2 * 4 * 128 * (256 + 128 + 2) + 513 * 5),
+        ("bigru", 2 * 3 * 128 * (11 + 128 + 2) + 2 * 3 * 128 * (256 + 128 + 2) + 513 * 5),
+    ],
+)
+def test_parameters_are_those_of_the_described_layers(name: str, parameters: int) -> None:
+    assert registry.n_parameters(make(name)) == parameters
