@@ -299,13 +299,15 @@ def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: t
     (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
     with pytest.raises(UserError, match="another SHA-256"):
         sources.fetch("mitdb")
-    assert (project / "data" / "mitdb" / "100.hea").is_file()
+    # Which files were whole when the spoilt one failed depends on the threads; one was, as fewer threads than files run.
+    came = [path.name for path in (project / "data" / "mitdb").iterdir() if path.suffix in (".hea", ".dat", ".atr")]
+    assert came
     assert sources.find("mitdb") is None
     assert sources.get("mitdb").synthetic
     (physionet.root / "208.atr").write_bytes(good)
-    hits = physionet.hits["100.dat"]
+    hits = {name: physionet.hits[name] for name in came}
     assert sources.fetch("mitdb").records == FEW
-    assert physionet.hits["100.dat"] == hits, "what came the first time is kept"
+    assert {name: physionet.hits[name] for name in came} == hits, "what came the first time is kept"
     assert not sources.get("mitdb").synthetic
 
 
