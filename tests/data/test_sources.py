@@ -299,7 +299,7 @@ def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: t
     (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
     with pytest.raises(UserError, match="another SHA-256"):
         sources.fetch("mitdb")
-    # Which files were whole when the spoilt one failed depends on the threads; one was, as fewer threads than files run.
+    # Which files were whole when the spoilt one failed depends on the threads; one was: files outnumber threads.
     came = [path.name for path in (project / "data" / "mitdb").iterdir() if path.suffix in (".hea", ".dat", ".atr")]
     assert came
     assert sources.find("mitdb") is None
