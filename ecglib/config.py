@@ -22,8 +22,17 @@ ProfileName = Literal["smoke", "quick", "full"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, scikit-learn and torch all take."""
 
-RESAMPLERS = ("smote", "smote-tomek")
-"""Answers to imbalance that change the training set; the others change the loss."""
+RESAMPLERS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
+"""Answers to imbalance that change the training set; the others change the loss or the decision."""
+ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "validation_fraction": ("protocol", ("intra",)),
+    "weight_exponent": ("imbalance", ("weighted",)),
+    "effective_beta": ("imbalance", ("effective-number",)),
+    "focal_gamma": ("imbalance", ("focal",)),
+    "adjustment_strength": ("imbalance", ("logit-adjustment",)),
+    "smote_neighbours": ("imbalance", ("smote", "smote-tomek", "borderline-smote", "adasyn")),
+}
+"""Fields that mean something only with these values of another field."""
 
 
 class SharedParameters(BaseModel):
@@ -72,7 +81,7 @@ class HeartbeatParameters(SharedParameters):
     """Where the beats come from."""
     protocol: Literal["intra", "inter"] = "intra"
     """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart."""
-    cut: Literal["kachuee", "centred"] = "kachuee"
+    cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
     leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
     """Leads by name; where a record lacks one, its first lead not yet taken stands in."""
@@ -87,13 +96,37 @@ class HeartbeatParameters(SharedParameters):
     model_options: dict[str, int | float | bool | str] = {}
     """Keyword arguments of the model's own, such as its width."""
 
+    beats_per_sequence: int = Field(10, ge=1)
+    """Sequence models: consecutive beats of a record that are read together; 1: single beats."""
+
     # imbalance
-    imbalance: Literal["none", "weighted", "smote", "smote-tomek"] = "none"
-    """The answer to class imbalance: class weights in the loss, or resampling of the training part."""
+    imbalance: Literal[
+        "none",
+        "weighted",
+        "effective-number",
+        "focal",
+        "logit-adjustment",
+        "thresholds",
+        "smote",
+        "smote-tomek",
+        "borderline-smote",
+        "adasyn",
+        "random-over",
+        "random-under",
+    ] = "none"
+    """The answer to class imbalance, in the loss, in the decision or in the training part."""
     weight_exponent: float = Field(1.0, ge=0, le=1)
     """`weighted`: weights are class frequencies to the power of minus this."""
+    effective_beta: float = Field(0.999, gt=0, lt=1)
+    """`effective-number`: share of a further beat that is new; the nearer to 1, the more rare classes weigh."""
+    focal_gamma: float = Field(2.0, ge=0)
+    """`focal`: how much less a beat counts that is classified well."""
+    adjustment_strength: float = Field(1.0, gt=0)
+    """`logit-adjustment`: share of the log class frequencies that is added to the logits in training."""
     smote_neighbours: int = Field(5, ge=1)
-    """`smote`, `smote-tomek`: neighbours between which new beats are drawn."""
+    """SMOTE and its kin: neighbours between which new beats are drawn."""
+    sampling: Literal["all", "by-record"] = "all"
+    """Beats of an epoch: all, or drawn anew from each record, at most so many of a class (see `training.sampling`)."""
 
     # training
     batch_size: int = Field(256, ge=2)
@@ -128,13 +161,52 @@ class HeartbeatParameters(SharedParameters):
         entry = registry.entry(self.model)
         if self.deterministic and self.precision not in ("auto", "float32"):
             raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
-        if self.weight_exponent != 1.0 and self.imbalance != "weighted":
-            raise ValueError("weight_exponent: only means something with imbalance: weighted")
-        if self.imbalance in RESAMPLERS and entry.takes != "beat":
-            raise ValueError(f"imbalance: {self.imbalance} makes single beats, and {self.model} takes {entry.takes}")
+        for name, (switch, values) in ONLY_WITH.items():
+            if getattr(self, name) != type(self).model_fields[name].default and not self._is_on(name):
+                raise ValueError(f"{name}: only means something with {switch}: {' or '.join(values)}")
+        if self.imbalance in RESAMPLERS and entry.takes != "beat" and not self._one_beat_form():
+            more = "; beats_per_sequence: 1 makes it read single ones" if entry.takes == "sequence" else ""
+            raise ValueError(
+                f"imbalance: {self.imbalance} makes single beats, and {self.model} takes {entry.takes}{more}"
+            )
+        if self.imbalance == "focal" and self.label_smoothing:
+            raise ValueError("label_smoothing: the focal loss has none")
+        if self.sampling != "all" and (
+            self.imbalance in RESAMPLERS or (entry.takes == "sequence" and not self._one_beat_form())
+        ):
+            raise ValueError("sampling: by-record draws single beats of records, not resampled ones and no sequences")
+        if entry.classical:
+            if self.imbalance not in ("none", "thresholds", *RESAMPLERS):
+                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample, or take thresholds")
+            if self.refit or self.sampling != "all":
+                raise ValueError(f"refit, sampling: {self.model} is fitted at once, and has no epochs")
+        if self.refit and self.imbalance == "thresholds":
+            raise ValueError("refit: it leaves no validation beats to move thresholds on")
+        if (
+            entry.takes != "sequence"
+            and self.beats_per_sequence != type(self).model_fields["beats_per_sequence"].default
+        ):
+            raise ValueError(f"beats_per_sequence: {self.model} takes {entry.takes}, not sequences")
         if self.cut == "kachuee" and len(self.leads) > 1:
             raise ValueError("leads: the kachuee cut is of one lead")
+        if self.cut == "kachuee" and entry.takes == "beat+features":
+            raise ValueError(f"cut: kachuee has no features, and {self.model} needs them; take relative or centred")
         return self
+
+    def _one_beat_form(self) -> bool:
+        return self.beats_per_sequence == 1
+
+    def _is_on(self, name: str) -> bool:
+        """Whether a field means something with the others as they are."""
+        switch, values = ONLY_WITH[name]
+        return getattr(self, switch) in values
+
+    def idle(self) -> set[str]:
+        """The fields that mean nothing with the others as they are."""
+        from ecglib.models import registry
+
+        idle = {name for name in ONLY_WITH if not self._is_on(name)}
+        return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 
 MODELS: dict[str, type[SharedParameters]] = {"explore": ExploreParameters, "heartbeat": HeartbeatParameters}

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ecglib import aami, config, fingerprint, paths, provenance, results
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import sources
 from ecglib.data.beats import Beats
+from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring
 from ecglib.models import registry
@@ -51,11 +52,10 @@ WEIGHT_CODE = (
     "evaluation/metrics.py",
     "models/layers.py",
 )
-"""The code that can change the weights; the model's own file and what it imports of `models/` come to it.
+"""The code that can change the weights; what only some experiments use, the model's own file and what it imports of
+`models/` come to it.
 `evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
 the data's fingerprint is in the key."""
-RESAMPLING_CODE = "data/resampling.py"
-"""The same, for runs that resample."""
 EVALUATION_CODE = ("evaluation",)
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records")
 """Parameters that can't change the weights of a beat classifier."""
@@ -70,7 +70,8 @@ class Run:
     record
         What it gave.
     folder
-        Its files: `record.json`, and for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet`.
+        Its files: `record.json`, and for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet` and, of
+        the validation beats, `validation-seedk.parquet`.
     trained
         False when the run was found and not repeated.
     """
@@ -91,11 +92,34 @@ class Run:
         """The network of one seed with its trained weights, on the CPU, in eval mode."""
         parameters = self.record.parameters
         shape = self.record.input_shape
-        model = registry.build(
-            parameters["model"], shape[0], shape[1], len(self.record.classes), **parameters["model_options"]
-        )
+        options = dict(parameters["model_options"])
+        if registry.entry(parameters["model"]).takes == "beat+features":
+            options["n_features"] = self.record.n_features
+        model = registry.build(parameters["model"], shape[0], shape[1], len(self.record.classes), **options)
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
-        return model.eval()
+        run = next(run for run in self.record.training if run.seed == seed)
+        return Shifted(model, run.offsets).eval() if run.offsets else model.eval()
+
+
+class Shifted(nn.Module):
+    """A network with offsets added to its logits: its moved thresholds.
+
+    Parameters
+    ----------
+    model
+        The network.
+    offsets
+        `(classes,)`.
+    """
+
+    def __init__(self, model: nn.Module, offsets: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("offsets", torch.tensor(offsets))
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.model(x, features=features, lengths=lengths) + self.offsets
+        return logits
 
 
 def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
@@ -150,19 +174,30 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     device = devices.choose(parameters.device)
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
-    shape = (parameters.batch_size, len(parameters.leads), beats_module.n_samples(parameters.cut))
     precision = "float32"
-    if not parameters.deterministic:
+    if not parameters.deterministic and not registry.entry(parameters.model).classical:
         memory = paths.cache() / "precision"
-        precision = devices.choose_precision(parameters.precision, device, make, shape, memory)
-    shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision"})
+        batch = classifier.batch_of(parameters)
+        precision = devices.choose_precision(parameters.precision, device, make, batch, memory)
+    shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision", *parameters.idle()})
     data = source.fingerprint()
     model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
     model_code = [file for file in fingerprint.with_imports(str(model_file), "models") if file not in WEIGHT_CODE]
-    resampling = [RESAMPLING_CODE] if parameters.imbalance in config.RESAMPLERS else []
-    code = fingerprint.of_code([*WEIGHT_CODE, *model_code, *resampling])
+    code = fingerprint.of_code([*WEIGHT_CODE, *model_code, *_code_in_use(parameters)])
     key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
     return _Plan(parameters, source, device, precision, key[:20], data)
+
+
+def _code_in_use(p: HeartbeatParameters) -> list[str]:
+    """The further modules that can change the weights of this experiment, and not of every one."""
+    used = beats_module.own_code(p.cut)
+    if p.imbalance in config.RESAMPLERS:
+        used.append("data/resampling.py")
+    if classifier.reads_sequences(p):
+        used.append("training/sequences.py")
+    if p.sampling == "by-record":
+        used.append("training/sampling.py")
+    return used
 
 
 @contextlib.contextmanager
@@ -209,7 +244,8 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
     done = classifier.train(
         plan.parameters, beats, seed, device=plan.device, precision=plan.precision, folder=folder, key=plan.key
     )
-    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done, seed)
+    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done.scored, done.logits, seed)
+    _save_predictions(folder / f"validation-seed{seed}.parquet", beats, done.split.val, done.val_logits, seed)
     weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
     save_file(weights, folder / f"weights-seed{seed}.safetensors")
     _note_test_read(plan, beats.labels[done.scored], done.logits, seed)
@@ -226,6 +262,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
         "records_left_out": beats.records_left_out,
         "n_parameters": registry.n_parameters(done.model),
         "input_shape": list(beats.signals.shape[1:]),
+        "n_features": beats.features.shape[1],
         "hardware": devices.hardware(plan.device),
         "versions": provenance.versions(),
         "commit": commit,
@@ -240,8 +277,7 @@ def _named(counts: NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(aami.CLASSES, counts.tolist(), strict=True))
 
 
-def _save_predictions(path: Path, beats: Beats, done: classifier.Trained, seed: int) -> None:
-    index = done.scored
+def _save_predictions(path: Path, beats: Beats, index: Index, logits: NDArray[np.float32], seed: int) -> None:
     table = pd.DataFrame(
         {
             "seed": seed,
@@ -253,14 +289,14 @@ def _save_predictions(path: Path, beats: Beats, done: classifier.Trained, seed: 
         }
     )
     for column, name in enumerate(aami.CLASSES):
-        table[f"logit_{name}"] = done.logits[:, column]
+        table[f"logit_{name}"] = logits[:, column]
     table.to_parquet(path, index=False)
 
 
 def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.float32], seed: int) -> None:
     """Add a line to the log of DS2 scorings; the book prints their number beside every result on DS2."""
     p = plan.parameters
-    if p.protocol != "inter" or not p.test or plan.source.synthetic:
+    if p.protocol == "intra" or not p.test or plan.source.synthetic:
         return
     matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
     values = metrics.summary(matrix, classifier.macro_classes(p.protocol))
@@ -339,6 +375,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         training=[SeedRun(**card["run"]) for card in cards],
         n_parameters=first["n_parameters"],
         input_shape=first["input_shape"],
+        n_features=first["n_features"],
         resampled=first["resampled"],
         train_seconds=sum(card["seconds"] for card in cards),
         hardware=first["hardware"],

@@ -73,6 +73,8 @@ class SeedRun(BaseModel):
     best_epoch: int
     epochs_run: int
     stopped_early: bool
+    offsets: list[float] = []
+    """Added to the logits, where thresholds were moved."""
     history: list[Epoch]
 
 
@@ -108,7 +110,9 @@ class Record(BaseModel):
     training: list[SeedRun] = []
     n_parameters: int = 0
     input_shape: list[int] = []
-    """Leads and samples of a beat."""
+    """Channels and samples of a beat."""
+    n_features: int = 0
+    """Features of a beat, which only some models read."""
     resampled: dict[str, int] = {}
     """Training beats by class after resampling, for the first seed; empty where nothing was resampled."""
     train_seconds: float

@@ -1,4 +1,4 @@
-"""Beats cut from annotated records, in two ways.
+"""Beats cut from annotated records, in three ways.
 
 `kachuee`: the recipe of the Kaggle set (Kachuee et al. 2018, section III-B): one lead at 125 Hz, from the R peak over
 1.2 times the RR interval to the next beat, at most 187 samples, scaled to 0..1 and padded with zeros. The last beat of
@@ -6,6 +6,10 @@ a record has no next one and is left out; over all 48 records of `mitdb` the cou
 
 `centred`: a window from 1.2 s before the R peak (which reaches the previous one above 50 beats per minute) to 0.6 s
 after it, at 125 Hz and in mV, and with it features of the RR intervals around the beat.
+
+`relative`: a beat beside its own record: a window from 0.9 s before the R peak to 0.5 s after it, baseline wander
+removed, of each lead as it is and without the record's median beat, and features of rhythm and shape (see
+`ecglib.data.rhythm`). It needs the whole recording, and no symbol of any beat.
 """
 
 from __future__ import annotations
@@ -24,28 +28,48 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ecglib import aami, fingerprint, paths
-from ecglib.data.records import Recording, read_annotations, read_recording
+from ecglib.data import rhythm
+from ecglib.data.records import RATE, Recording, read_annotations, read_recording
 from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
-Cut = Literal["kachuee", "centred"]
+Cut = Literal["kachuee", "centred", "relative"]
 
-RATE = 125
-"""Rate of every cut beat, in Hz."""
 KACHUEE_SAMPLES = 187
 KACHUEE_SPAN = 1.2
 """Length of a `kachuee` beat, in intervals to the next R peak."""
 BEFORE, AFTER = 150, 75
 """Samples of a `centred` beat before and from the R peak on: 1.2 s and 0.6 s."""
+RELATIVE_BEFORE, RELATIVE_AFTER = 112, 63
+"""The same of a `relative` beat: 0.9 s and 0.5 s."""
+RELATIVE_CLIP = 4.0
+"""Bound of a `relative` beat, in mV."""
 RR_NEIGHBOURS = 5
 """Intervals on either side of a beat that its local mean RR is taken over."""
 RR_FEATURES = ("rr_previous", "rr_next", "rr_local", "previous_to_local", "next_to_local", "previous_to_next")
 """Features of a `centred` beat: three intervals in seconds, three ratios. They come from R-peak positions alone."""
 
 
+def own_code(cut: Cut) -> list[str]:
+    """The modules that this cut alone follows from."""
+    return ["data/rhythm.py"] if cut == "relative" else []
+
+
 def n_samples(cut: Cut) -> int:
     """Samples of a beat in this cut."""
-    return KACHUEE_SAMPLES if cut == "kachuee" else BEFORE + AFTER
+    return {"kachuee": KACHUEE_SAMPLES, "centred": BEFORE + AFTER, "relative": RELATIVE_BEFORE + RELATIVE_AFTER}[cut]
+
+
+def n_channels(cut: Cut, n_leads: int) -> int:
+    """Channels of a beat in this cut: one a lead, two in the `relative` cut."""
+    return 2 * n_leads if cut == "relative" else n_leads
+
+
+def n_features(cut: Cut, n_leads: int) -> int:
+    """Features of a beat in this cut."""
+    if cut == "relative":
+        return rhythm.N_FEATURES + (n_leads - 1) * len(rhythm.SHAPES)
+    return len(RR_FEATURES) if cut == "centred" else 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +79,11 @@ class Beats:
     Attributes
     ----------
     signals
-        float32 `(n, leads, samples)`: 0..1 (`kachuee`) or mV (`centred`), at 125 Hz.
+        float32 `(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`:
+        in mV the leads, then the same leads without the record's median beat.
     features
-        float32 `(n, 6)`, see `RR_FEATURES`; `(n, 0)` for `kachuee`.
+        float32 `(n, n_features)`: `(n, 0)` for `kachuee`, the columns of `RR_FEATURES` for `centred`. `relative`: those
+        of `rhythm.features` of the first lead, heart rate first, then the shapes of every further lead.
     labels
         int64 `(n,)`: index into `aami.CLASSES`.
     record, patient, symbol
@@ -108,7 +134,7 @@ def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
     RecordError
         When no record gives a beat; single broken records are set aside in `records_left_out`.
     """
-    code = fingerprint.of_code(["aami.py", "data/beats.py", "data/records.py"])
+    code = fingerprint.of_code(["aami.py", "data/beats.py", "data/records.py", *own_code(cut)])
     key = fingerprint.of_values(source.fingerprint(), cut, list(leads), code)[:16]
     path = paths.cache() / "beats" / f"{source.name}-{cut}-{key}.npz"
     if path.is_file():
@@ -155,7 +181,7 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     r_peaks = annotations.samples[is_beat]
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
     signals = _at_rate(recording)
-    cutter = _kachuee if cut == "kachuee" else _centred
+    cutter = {"kachuee": _kachuee, "centred": _centred, "relative": _relative}[cut]
     cuts, features, keep, left_out = cutter(signals, r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
     return Beats(
@@ -214,16 +240,30 @@ def _kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _C
 
 
 def _centred(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
-    n = len(r_peaks_s)
-    keep = np.ones(n, dtype=bool)
-    keep[:1] = False
-    keep[n - 1 :] = False
+    keep, left_out = _between(len(r_peaks_s))
     centres = np.round(r_peaks_s * RATE).astype(np.int64)
     padded = np.pad(signals, ((0, 0), (BEFORE, AFTER)), mode="edge")
     window = centres[keep, None] + np.arange(BEFORE + AFTER)
     cuts = padded[:, window].transpose(1, 0, 2)
-    left_out = {"no previous beat": min(n, 1), "no next beat": int(n > 1)}
     return np.ascontiguousarray(cuts), rr_features(r_peaks_s)[keep], keep, left_out
+
+
+def _relative(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
+    keep, left_out = _between(len(r_peaks_s))
+    signals = np.stack([rhythm.without_baseline(lead) for lead in signals])
+    cuts = rhythm.waveforms(signals, r_peaks_s, RELATIVE_BEFORE, RELATIVE_AFTER)
+    features, _ = rhythm.features(signals[0], r_peaks_s, heart_rate=True)
+    shapes = [rhythm.shapes(lead, r_peaks_s) for lead in signals[1:]]
+    kept = np.concatenate([features, *shapes], 1)[keep]
+    return cuts[keep].clip(-RELATIVE_CLIP, RELATIVE_CLIP), kept, keep, left_out
+
+
+def _between(n: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Which of `n` beats have one before and one after them, and how many have not."""
+    keep = np.ones(n, dtype=bool)
+    keep[:1] = False
+    keep[n - 1 :] = False
+    return keep, {"no previous beat": min(n, 1), "no next beat": int(n > 1)}
 
 
 def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from ecglib.errors import RecordError, UserError
 
+RATE = 125
+"""Rate in Hz that signals are brought to before beats are cut from them."""
 REASONS: Final = (
     "unsafe path",
     "no permission",

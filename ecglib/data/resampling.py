@@ -5,9 +5,11 @@ Called after the split with the training part alone; nothing here sees a validat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from imblearn.over_sampling import SMOTE
-from imblearn.under_sampling import TomekLinks
+from imblearn.over_sampling import ADASYN, SMOTE, BorderlineSMOTE, RandomOverSampler
+from imblearn.under_sampling import RandomUnderSampler, TomekLinks
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.decomposition import PCA
@@ -15,11 +17,14 @@ from sklearn.decomposition import PCA
 from ecglib import aami
 from ecglib.errors import UserError
 
+METHODS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
+"""What `resample` knows. All but the last two draw new beats between neighbours."""
+
 
 def resample(
     signals: NDArray[np.float32], labels: NDArray[np.int64], method: str, *, seed: int, neighbours: int = 5
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Balance a training set by synthetic beats.
+    """Balance a training set.
 
     Parameters
     ----------
@@ -30,10 +35,14 @@ def resample(
     method
         `smote`: every class is filled up to the largest with beats drawn between neighbours (Chawla et al. 2002).
         `smote-tomek`: the same, then both beats of every Tomek link are removed (Batista et al. 2004).
+        `borderline-smote`: as SMOTE, from beats with mostly other classes around them (Han et al. 2005, borderline-1).
+        `adasyn`: as SMOTE, from a beat the more often the more other classes are around it (He et al. 2008).
+        `random-over`: every class is filled up to the largest with copies.
+        `random-under`: beats are drawn from every class, as many as the smallest has.
     seed
         Of the draws.
     neighbours
-        Nearest beats of the same class between which new ones are drawn.
+        Nearest beats of the same class between which new ones are drawn; the random methods have no use for it.
 
     Returns
     -------
@@ -42,11 +51,13 @@ def resample(
     Raises
     ------
     UserError
-        When a class has no more beats than `neighbours`.
+        When the method is unknown, or a class has no more beats than `neighbours`.
     """
+    if method not in METHODS:
+        raise UserError("imbalance", f"no resampling method {method}", f"one of {', '.join(METHODS)}")
     counts = np.bincount(labels, minlength=len(aami.CLASSES))
     for label, count in enumerate(counts):
-        if 0 < count <= neighbours:
+        if 0 < count <= neighbours and not method.startswith("random"):
             raise UserError(
                 f"imbalance {method}",
                 f"class {aami.CLASSES[label]} has {count} training beats",
@@ -54,15 +65,27 @@ def resample(
                 "lower smote_neighbours, or take weighted",
             )
     flat = np.ascontiguousarray(signals.reshape(len(signals), -1))
-    smote = SMOTE(k_neighbors=neighbours, random_state=seed)
-    if method not in ("smote", "smote-tomek"):
-        raise UserError("imbalance", f"no resampling method {method}", "smote or smote-tomek")
-    new, new_labels = smote.fit_resample(flat, labels)
+    try:
+        new, new_labels = _sampler(method, seed, neighbours).fit_resample(flat, labels)
+    except (ValueError, RuntimeError) as error:  # ADASYN: no beat of a class has another class beside it
+        raise UserError(f"imbalance {method}", str(error).splitlines()[0], do="take another method") from None
     if method == "smote-tomek":
         kept = _without_tomek_links(new, new_labels)
         new, new_labels = new[kept], new_labels[kept]
     new_signals = np.asarray(new, dtype=np.float32).reshape(-1, *signals.shape[1:])
     return new_signals, np.asarray(new_labels, dtype=np.int64)
+
+
+def _sampler(method: str, seed: int, neighbours: int) -> Any:
+    if method == "borderline-smote":
+        return BorderlineSMOTE(k_neighbors=neighbours, random_state=seed)
+    if method == "adasyn":
+        return ADASYN(n_neighbors=neighbours, random_state=seed)
+    if method == "random-over":
+        return RandomOverSampler(random_state=seed)
+    if method == "random-under":
+        return RandomUnderSampler(random_state=seed)
+    return SMOTE(k_neighbors=neighbours, random_state=seed)
 
 
 def _without_tomek_links(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from ecglib.data.beats import RATE
+from ecglib.data.records import RATE
 
 Array = NDArray[np.float32]
 Columns = dict[str, NDArray[np.floating]]
@@ -29,6 +29,8 @@ SHAPES = (
     "height", "area", "width", "steepness",
 )  # fmt: skip
 """Features of a beat's shape against its record's template."""
+N_FEATURES = 65
+"""Columns of `features` with the heart rate."""
 CLIP = 8.0
 """Bound of a feature relative to its record, in interquartile ranges."""
 
@@ -63,6 +65,11 @@ def features(signal: Array, r_peaks_s: NDArray[np.float64], *, heart_rate: bool 
     relative = {f"{name}_relative": _relative(column) for name, column in compared.items()}
     columns = (absolute if heart_rate else {}) | rhythm | shape | relative
     return np.stack(list(columns.values()), 1).astype(np.float32), list(columns)
+
+
+def shapes(signal: Array, r_peaks_s: NDArray[np.float64]) -> Array:
+    """The columns `SHAPES` alone, float32 `(n, 10)`; parameters as for `features`."""
+    return np.stack(list(_shape(signal, r_peaks_s).values()), 1).astype(np.float32)
 
 
 def waveforms(signals: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:

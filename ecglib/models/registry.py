@@ -13,9 +13,15 @@ from ecglib.errors import UserError
 from ecglib.models.baseline_cnn import BaselineCNN
 from ecglib.models.bigru import BiGRU
 from ecglib.models.bilstm import BiLSTM
+from ecglib.models.classical import Classical
 from ecglib.models.cnet import CNet
 from ecglib.models.dual_path import DualPath
+from ecglib.models.ecgnet import ECGNet
 from ecglib.models.enhanced_cnn import EnhancedCNN
+from ecglib.models.hydra import Hydra
+from ecglib.models.logistic_regression import LogisticRegression
+from ecglib.models.nearest_neighbour import NearestNeighbour
+from ecglib.models.seq2seq import Seq2Seq
 
 Takes = Literal["beat", "beat+features", "sequence", "recording"]
 
@@ -26,6 +32,8 @@ class Entry:
 
     `build` is called as `build(n_leads, n_samples, n_classes, **options)` and returns a module whose
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
+    One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
+    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`.
     """
 
     name: str
@@ -36,6 +44,11 @@ class Entry:
     min_samples: int
     """Shortest beat, in samples, that the model can read."""
 
+    @property
+    def classical(self) -> bool:
+        """Whether it is fitted at once instead of trained in epochs."""
+        return isinstance(self.build, type) and issubclass(self.build, Classical)
+
 
 _ENTRIES = [
     Entry("cnet", CNet, "beat", "kachuee2018", min_samples=CNet.MIN_SAMPLES),
@@ -44,6 +57,11 @@ _ENTRIES = [
     Entry("dual_path", DualPath, "beat", "szegedy2015", min_samples=DualPath.MIN_SAMPLES),
     Entry("bilstm", BiLSTM, "beat", "graves2005", min_samples=BiLSTM.MIN_SAMPLES),
     Entry("bigru", BiGRU, "beat", "cho2014", min_samples=BiGRU.MIN_SAMPLES),
+    Entry("seq2seq", Seq2Seq, "sequence", "mousavi2019", min_samples=Seq2Seq.MIN_SAMPLES),
+    Entry("ecgnet", ECGNet, "beat+features", "he2016", min_samples=ECGNet.MIN_SAMPLES),
+    Entry("hydra", Hydra, "beat", "dempster2023", min_samples=Hydra.MIN_SAMPLES),
+    Entry("nearest_neighbour", NearestNeighbour, "beat", "cover1967", min_samples=NearestNeighbour.MIN_SAMPLES),
+    Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 

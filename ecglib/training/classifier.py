@@ -1,7 +1,8 @@
-"""Trains the beat classifier of one seed: sets, resampling, loss, the choice of the epoch, a refit where wanted."""
+"""Trains the beat classifier of one seed: sets, the answer to imbalance, the choice of the epoch, a refit if wanted."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +21,15 @@ from ecglib.data.beats import Beats
 from ecglib.data.resampling import resample
 from ecglib.data.sources import Source
 from ecglib.data.splits import Index, Split
+from ecglib.errors import UserError
 from ecglib.evaluation import metrics
 from ecglib.models import registry
+from ecglib.models.classical import Classical
+from ecglib.models.ecgnet import ECGNet
 from ecglib.results import SeedRun
-from ecglib.training import loop
+from ecglib.training import device as device_module
+from ecglib.training import loop, sequences
+from ecglib.training.sampling import ByRecord
 
 N_CLASSES = len(aami.CLASSES)
 
@@ -42,6 +48,9 @@ class Trained:
         The sets.
     scored, logits
         Positions of the scored beats (the test set, or validation in development) and their logits `(n, classes)`.
+    val_logits
+        Logits of the validation beats, `(n, classes)`, for choices to come. After a refit they are those of beats that
+        were trained on.
     resampled
         Training beats of each class after resampling, `(classes,)`, or None where nothing was resampled.
     seconds
@@ -53,13 +62,14 @@ class Trained:
     split: Split
     scored: Index
     logits: NDArray[np.float32]
+    val_logits: NDArray[np.float32]
     resampled: NDArray[np.int64] | None
     seconds: float
 
 
 def load_beats(parameters: HeartbeatParameters, source: Source) -> Beats:
     """The beats that an experiment divides; in development no record of DS2 is read."""
-    if parameters.protocol == "inter":
+    if parameters.protocol != "intra":
         wanted = aami.DS1 + (aami.DS2 if parameters.test else ())
         source = replace(source, records=tuple(name for name in source.records if name in wanted))
     beats = beats_module.load(source, parameters.cut, parameters.leads)
@@ -73,8 +83,28 @@ def macro_classes(protocol: str) -> list[int]:
 
 def model_maker(parameters: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
-    n_leads, n_samples = len(parameters.leads), beats_module.n_samples(parameters.cut)
-    return lambda: registry.build(parameters.model, n_leads, n_samples, N_CLASSES, **parameters.model_options)
+    cut, n_leads = parameters.cut, len(parameters.leads)
+    options: dict[str, Any] = dict(parameters.model_options)
+    if registry.entry(parameters.model).takes == "beat+features":
+        options["n_features"] = beats_module.n_features(cut, n_leads)
+    shape = beats_module.n_channels(cut, n_leads), beats_module.n_samples(cut)
+    return lambda: registry.build(parameters.model, *shape, N_CLASSES, **options)
+
+
+def batch_of(p: HeartbeatParameters) -> device_module.Batch:
+    """Shape of a batch, and features of each beat in it, that the experiment's network is timed on."""
+    cut, n_leads = p.cut, len(p.leads)
+    beat = beats_module.n_channels(cut, n_leads), beats_module.n_samples(cut)
+    size = min(p.batch_size, 1024)
+    if reads_sequences(p):
+        return (max(1, size // p.beats_per_sequence), p.beats_per_sequence, *beat), 0
+    features = beats_module.n_features(cut, n_leads) if registry.entry(p.model).takes == "beat+features" else 0
+    return (size, *beat), features
+
+
+def reads_sequences(p: HeartbeatParameters) -> bool:
+    """Whether the model is given consecutive beats, and not single ones."""
+    return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
 
 
 def train(
@@ -96,36 +126,73 @@ def train(
         Checkpoints go to this folder and are resumed where they carry this key.
     """
     split = _split(p, beats, seed)
+    if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
+        _check_classes(split, beats, macro_classes(p.protocol))
     fitting = _Fitting(p, beats, seed, device, precision, folder, key)
     part = fitting.part(split.train)
-    fitted = fitting.fit(part, "checkpoint", val=_examples(beats, split.val))
+    fitted = fitting.fit(part, "checkpoint", val=split.val)
     run, seconds = fitted.run, fitted.seconds
     if p.refit:
         both = np.sort(np.concatenate([split.train, split.val]))
         fitted = fitting.fit(fitting.part(both), "refit", stop_after=run.best_epoch)
         seconds += fitted.seconds
     scored = split.test if p.test else split.val
-    logits = loop.predict(
-        fitted.model, _examples(beats, scored), device=device, precision=precision, deterministic=p.deterministic
-    )
+    val_logits = fitting.predict(fitted.model, split.val)
+    logits = fitting.predict(fitted.model, scored) if p.test else val_logits
+    if p.imbalance == "thresholds":
+        offsets = class_offsets(val_logits, beats.labels[split.val], macro_classes(p.protocol))
+        logits, val_logits = logits + offsets, val_logits + offsets
+        run.offsets = offsets.tolist()
     resampled = np.bincount(part.y, minlength=N_CLASSES) if p.imbalance in RESAMPLERS else None
-    return Trained(fitted.model, run, split, scored, logits, resampled, seconds)
+    return Trained(fitted.model, run, split, scored, logits, val_logits, resampled, seconds)
+
+
+def class_offsets(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int], rounds: int = 3
+) -> NDArray[np.float32]:
+    """Offsets `(classes,)` to add to logits `(n, classes)` so that macro-F1 over `classes` is best on these labels.
+
+    Moving the thresholds of a trained classifier, one class after the other (coordinate ascent over a grid from -4 to
+    4); the first class's stays 0, as only differences matter. On a tie the smaller offset stays.
+    """
+    grid = sorted(np.linspace(-4, 4, 33).tolist(), key=abs)
+    offsets = np.zeros(logits.shape[1], dtype=np.float32)
+
+    def value() -> float:
+        matrix = metrics.confusion(labels, (logits + offsets).argmax(1), logits.shape[1])
+        return float(metrics.summary(matrix, classes)["macro_f1"])
+
+    for _ in range(rounds):
+        for i in classes[1:]:
+            best, best_offset = -np.inf, 0.0
+            for offset in grid:
+                offsets[i] = offset
+                if (found := value()) > best:
+                    best, best_offset = found, offset
+            offsets[i] = best_offset
+    return offsets
+
+
+def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
+    """Refuse sets without a beat of a class that the metric averages over."""
+    for name, index in vars(split).items():
+        counts = np.bincount(beats.labels[index], minlength=N_CLASSES)
+        missing = [aami.CLASSES[i] for i in classes if len(index) and not counts[i]]
+        if missing:
+            raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
 
 
 def _split(p: HeartbeatParameters, beats: Beats, seed: int) -> Split:
-    if p.protocol == "inter":
+    if p.protocol != "intra":
         return splits.inter(beats.record, with_test=p.test)
     return splits.intra(beats.labels, seed, p.validation_fraction)
 
 
-def _examples(beats: Beats, index: Index) -> loop.InMemory:
-    return loop.InMemory(beats.signals[index], beats.labels[index], beats.features[index])
-
-
 @dataclass(frozen=True)
 class _Part:
-    """What is trained on: signals and labels, maybe resampled, and the class counts before that."""
+    """What is trained on: positions, signals and labels, maybe resampled, and the class counts before that."""
 
+    index: Index
     x: NDArray[np.float32]
     y: NDArray[np.int64]
     features: NDArray[np.float32] | None
@@ -148,16 +215,18 @@ class _Fitting:
         x, y = self.beats.signals[index], self.beats.labels[index]
         counts = np.bincount(y, minlength=N_CLASSES)
         if self.p.imbalance not in RESAMPLERS:
-            return _Part(x, y, self.beats.features[index], counts)
+            return _Part(index, x, y, self.beats.features[index], counts)
         x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours)
-        return _Part(x, y, None, counts)
+        return _Part(index, x, y, None, counts)
 
-    def fit(self, part: _Part, name: str, *, val: loop.Examples | None = None, **changes: Any) -> loop.Fitted:
+    def fit(self, part: _Part, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         p = self.p
+        if registry.entry(p.model).classical:
+            return self._fit_at_once(part, val)
         recipe = loop.Recipe(
             max_epochs=p.max_epochs,
             patience=p.patience,
-            batch_size=p.batch_size,
+            batch_size=max(1, p.batch_size // p.beats_per_sequence) if reads_sequences(p) else p.batch_size,
             learning_rate=p.learning_rate,
             schedule=p.schedule,
             weight_decay=p.weight_decay,
@@ -166,14 +235,14 @@ class _Fitting:
             precision=self.precision,
             deterministic=p.deterministic,
             examples_per_epoch=int(part.counts.sum()),
+            sampler=ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None,
             **changes,
         )
-        weights = losses.inverse_frequency(part.counts, p.weight_exponent) if p.imbalance == "weighted" else None
         return loop.fit(
-            model_maker(p),
-            loop.InMemory(part.x, part.y, part.features),
-            val,
-            losses.cross_entropy(weights, p.label_smoothing),
+            self._maker(part),
+            self._training(part),
+            None if val is None else self._examples(val),
+            self._loss(part.counts),
             self._macro_f1,
             recipe,
             seed=self.seed,
@@ -183,6 +252,74 @@ class _Fitting:
             title=f"{p.experiment or p.model} seed {self.seed}{' refit' if name == 'refit' else ''}",
         )
 
+    def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
+        """Logits `(n, classes)` of the beats at these increasing positions."""
+        if isinstance(model, Classical):
+            return model.predict_logits(torch.from_numpy(self.beats.signals[index]))
+        examples = self._examples(index)
+        logits = loop.predict(
+            model, examples, device=self.device, precision=self.precision, deterministic=self.p.deterministic
+        )
+        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
+
+    def _fit_at_once(self, part: _Part, val: Index | None) -> loop.Fitted:
+        start = time.perf_counter()
+        torch.manual_seed(self.seed)
+        model = model_maker(self.p)()
+        assert isinstance(model, Classical) and val is not None  # config refuses to refit one
+        labels = self.beats.labels[val]
+        x_val = torch.from_numpy(self.beats.signals[val])
+        model.fit(
+            torch.from_numpy(part.x), torch.from_numpy(part.y), x_val, lambda logits: self._macro_f1(logits, labels)
+        )
+        run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, history=[])
+        return loop.Fitted(model.eval(), run, time.perf_counter() - start)
+
+    def _maker(self, part: _Part) -> Callable[[], nn.Module]:
+        make = model_maker(self.p)
+        if registry.entry(self.p.model).takes != "beat+features":
+            return make
+        features = torch.from_numpy(self.beats.features[part.index])
+
+        def standardised() -> nn.Module:
+            model = make()
+            assert isinstance(model, ECGNet)
+            model.standardise(features)
+            return model
+
+        return standardised
+
+    def _training(self, part: _Part) -> loop.InMemory:
+        if reads_sequences(self.p):
+            windows = sequences.windows(self.beats.record, self.p.beats_per_sequence)
+            return sequences.Sequences(self.beats, windows, part.index, told=part.index)
+        return loop.InMemory(part.x, part.y, self._features(part.features))
+
+    def _examples(self, index: Index) -> loop.InMemory:
+        if reads_sequences(self.p):
+            windows = sequences.windows(self.beats.record, self.p.beats_per_sequence)
+            return sequences.Sequences(self.beats, windows, index)
+        return loop.InMemory(
+            self.beats.signals[index], self.beats.labels[index], self._features(self.beats.features[index])
+        )
+
+    def _features(self, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        return features if registry.entry(self.p.model).takes == "beat+features" else None
+
+    def _loss(self, counts: NDArray[np.int64]) -> nn.Module:
+        p = self.p
+        if p.imbalance == "focal":
+            return losses.Focal(p.focal_gamma)
+        if p.imbalance == "logit-adjustment":
+            return losses.LogitAdjusted(counts, p.adjustment_strength, p.label_smoothing)
+        weights = None
+        if p.imbalance == "weighted":
+            weights = losses.inverse_frequency(counts, p.weight_exponent)
+        elif p.imbalance == "effective-number":
+            weights = losses.effective_number(counts, p.effective_beta)
+        return losses.cross_entropy(weights, p.label_smoothing)
+
     def _macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-        matrix = metrics.confusion(labels, logits.argmax(1), N_CLASSES)
+        counted = labels != losses.IGNORED
+        matrix = metrics.confusion(labels[counted], logits[counted].argmax(1), N_CLASSES)
         return float(metrics.summary(matrix, macro_classes(self.p.protocol))["macro_f1"])

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ecglib.errors import UserError
@@ -31,8 +31,20 @@ from ecglib.training.progress import Reporter
 
 Batch = tuple[Tensor, Tensor | None, Tensor]
 """Beats `(batch, leads, samples)`, features `(batch, n)` or None, labels `(batch,)`; on the device."""
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Metric = Callable[[NDArray[np.float32], NDArray[np.int64]], float]
 """Logits `(n, classes)` and labels `(n,)` to a number that is better when higher."""
+
+
+class Sampler(Protocol):
+    """Chooses the examples of each epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int, seed: int) -> Tensor:
+        """Positions of the examples of an epoch (from 0), shuffled; as many every time."""
+        ...
+
 
 SHARE_OF_MEMORY = 0.5
 """A set that takes more of the GPU's free memory than this stays on the host."""
@@ -54,7 +66,7 @@ class InMemory:
     Parameters
     ----------
     x, y
-        float32 `(n, leads, samples)` and int64 `(n,)`.
+        float32 `(n, leads, samples)` and int64 `(n,)`; of sequences `(n, beats, leads, samples)` and `(n, beats)`.
     features
         float32 `(n, n_features)`, or None.
     """
@@ -122,6 +134,8 @@ class Recipe:
     imbalance gets the same number of steps."""
     stop_after: int | None = None
     """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
+    sampler: Sampler | None = None
+    """Chooses the examples of each epoch; None: `epoch_order`."""
 
 
 @dataclass
@@ -155,8 +169,9 @@ def rate_at(step: int, total: int, schedule: str) -> float:
 def epoch_order(epoch: int, n: int, size: int, seed: int) -> Tensor:
     """Positions of the examples of an epoch (from 0), `(size,)`.
 
-    Epochs are cut from an endless row of permutations of `n`, so every example comes up once before any comes twice,
-    and the order depends on seed and epoch alone: a resumed training needs no memory of it.
+    Epochs are cut from an endless row of permutations of `n`, so that over any number of epochs the examples come up
+    equally often, give or take one (an epoch that spans two permutations may show one twice). The order depends on seed
+    and epoch alone: a resumed training needs no memory of it.
     """
     parts, position, end = [], epoch * size, (epoch + 1) * size
     while position < end:
@@ -191,7 +206,7 @@ def fit(
     train, val
         Training and validation examples; without validation, `recipe.stop_after` says when to end.
     loss
-        Of logits `(batch, classes)` and labels `(batch,)`.
+        Of logits `(batch, classes)` and labels `(batch,)`; those of sequences come in one row.
     metric
         Chooses the epoch; higher is better. On a tie the earlier epoch stays.
     seed
@@ -238,14 +253,14 @@ class _Training:
         self.model = make_model().to(device)
         self.train, self.val, self.loss, self.metric = train, val, loss.to(device), metric
         self.recipe, self.seed, self.device = recipe, seed, device
-        self.size = min(recipe.examples_per_epoch or len(train), len(train))
+        size = len(recipe.sampler) if recipe.sampler else recipe.examples_per_epoch or len(train)
+        self.size = min(size, len(train))
         self.batch_size = min(recipe.batch_size, self.size)
         self.steps = self.size // self.batch_size
         self.epochs = recipe.stop_after or recipe.max_epochs
         self.ema: AveragedModel | None = None
         if recipe.ema:
-            average = get_ema_multi_avg_fn(recipe.ema)
-            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+            self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         fused = device.type in ("cpu", "cuda", "mps")
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
@@ -301,13 +316,15 @@ class _Training:
 
     def _train(self) -> float:
         self.model.train()
-        order = epoch_order(self.epoch, len(self.train), self.size, self.seed)[: self.steps * self.batch_size]
+        sampler = self.recipe.sampler
+        order = sampler(self.epoch, self.seed) if sampler else self._order()
+        order = order[: self.steps * self.batch_size]
         total = torch.zeros((), device=self.device)
         for x, features, y in self.train.batches(order, self.batch_size, self.device):
             self.optimiser.zero_grad(set_to_none=True)
             with autocast(self.device, self.recipe.precision):
                 logits = self.model(x, features=features)
-            loss = self.loss(logits.float(), y)
+            loss = self.loss(logits.float().flatten(0, -2), y.flatten())
             self.scaler.scale(loss).backward()
             if self.recipe.gradient_clip is not None:
                 self.scaler.unscale_(self.optimiser)
@@ -319,6 +336,19 @@ class _Training:
                 self.ema.update_parameters(self.model)
             total += loss.detach()
         return float(total) / self.steps
+
+    def _average(self, averages: Tensors, values: Tensors, _n: Tensor | int) -> None:
+        """One step of the moving average. Its decay rises to the wanted one (as in Tan & Le 2019's code): with a fixed
+        decay the first hundreds of steps would average the untrained weights."""
+        step = self.schedule.last_epoch
+        share = 1 - min(self.recipe.ema or 0.0, (1 + step) / (10 + step))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, share)
+        else:  # counters of batch normalisation
+            torch._foreach_copy_(averages, values)
+
+    def _order(self) -> Tensor:
+        return epoch_order(self.epoch, len(self.train), self.size, self.seed)
 
     def state_dict(self, fingerprint: str) -> dict[str, Any]:
         """Everything that a resumed training needs; tensors and plain values only."""
@@ -379,8 +409,8 @@ def _score(
     logits, labels = [], []
     with torch.no_grad(), autocast(device, recipe.precision):
         for x, features, y in examples.batches(torch.arange(len(examples)), 1024, device):
-            logits.append(model(x, features=features).float())
-            labels.append(y)
+            logits.append(model(x, features=features).float().flatten(0, -2))
+            labels.append(y.flatten())
     model.train(training)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     value = math.nan if loss is None else float(loss(all_logits, all_labels))
@@ -395,7 +425,7 @@ def predict(
     precision: str = "float32",
     deterministic: bool = False,
 ) -> NDArray[np.float32]:
-    """Logits `(n, classes)`, float32, of all examples in their order."""
+    """Logits `(n, classes)`, float32, of all examples in their order; `(n · beats, classes)` of sequences."""
     recipe = Recipe(max_epochs=1, patience=1, batch_size=1024, learning_rate=1.0, precision=precision)
     with determinism(deterministic):
         return _score(copy.deepcopy(model).to(device), examples, recipe, device, None)[0]

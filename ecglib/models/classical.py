@@ -1,0 +1,35 @@
+"""What the classical references share: they are fitted at once instead of trained in epochs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Score = Callable[[NDArray[np.float32]], float]
+"""Logits `(n, classes)` of the validation beats to a number that is better when higher."""
+
+
+class Classical(nn.Module, ABC):
+    """A classifier that is fitted at once. What it has learned is its state dict, as of any network."""
+
+    CHUNK = 1024
+    """Beats that are predicted at a time."""
+
+    @abstractmethod
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> None:
+        """Learn from beats `(n, leads, samples)` and labels `(n,)`; what is to be chosen is chosen by `score` of the
+        logits of the validation beats `x_val`."""
+
+    def predict_logits(self, x: Tensor) -> NDArray[np.float32]:
+        """Logits `(n, classes)` of beats `(n, leads, samples)`."""
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            logits = torch.cat([self(part).float() for part in x.split(self.CHUNK)]).cpu().numpy()
+        self.train(training)
+        return np.asarray(logits, dtype=np.float32)
