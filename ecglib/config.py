@@ -52,12 +52,16 @@ class SharedParameters(BaseModel):
     """Upper bound of epochs; the learning-rate schedule spans it."""
     patience: int = Field(10, ge=1)
     """Epochs without a better validation metric after which training stops."""
+    beats_per_epoch: int | None = Field(None, ge=200)
+    """At most this many training beats in an epoch, the next ones in the next; None: all of them."""
     max_beats: int | None = Field(None, ge=200)
     """At most this many beats, drawn by class; None: all of them."""
     max_records: int | None = Field(None, ge=1)
     """At most this many records of a recording-wise data set; None: all of them."""
     bootstrap: int = Field(200, ge=0)
     """Resamples of records behind every interval; 0 gives no intervals."""
+    in_book: bool = True
+    """Whether `make book` runs it; else its page shows the reference result until `ecglib run` has run it."""
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -206,6 +210,8 @@ class HeartbeatParameters(SharedParameters):
         from ecglib.models import registry
 
         idle = {name for name in ONLY_WITH if not self._is_on(name)}
+        if self.beats_per_epoch is None:
+            idle.add("beats_per_epoch")
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 

@@ -57,7 +57,7 @@ WEIGHT_CODE = (
 `evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
 the data's fingerprint is in the key."""
 EVALUATION_CODE = ("evaluation",)
-NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records")
+NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book")
 """Parameters that can't change the weights of a beat classifier."""
 
 

@@ -234,7 +234,7 @@ class _Fitting:
             ema=p.ema,
             precision=self.precision,
             deterministic=p.deterministic,
-            examples_per_epoch=int(part.counts.sum()),
+            examples_per_epoch=self._examples_per_epoch(part),
             sampler=ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None,
             **changes,
         )
@@ -251,6 +251,13 @@ class _Fitting:
             fingerprint=self.key,
             title=f"{p.experiment or p.model} seed {self.seed}{' refit' if name == 'refit' else ''}",
         )
+
+    def _examples_per_epoch(self, part: _Part) -> int | None:
+        most = self.p.beats_per_epoch
+        if reads_sequences(self.p):
+            return max(1, most // self.p.beats_per_sequence) if most else None
+        beats = int(part.counts.sum())
+        return min(beats, most) if most else beats
 
     def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
         """Logits `(n, classes)` of the beats at these increasing positions."""

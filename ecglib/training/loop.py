@@ -130,8 +130,8 @@ class Recipe:
     precision: str = "float32"
     deterministic: bool = False
     examples_per_epoch: int | None = None
-    """An epoch's examples; None: all. Resampled sets take the number before resampling, so that every answer to
-    imbalance gets the same number of steps."""
+    """An epoch's examples, at most; None: all. Resampled sets take the number before resampling, so that every answer
+    to imbalance gets the same number of steps."""
     stop_after: int | None = None
     """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
     sampler: Sampler | None = None
