@@ -236,7 +236,7 @@ def book(
     from ecglib.report import runner
 
     with builder.build_lock():
-        every = [config.load(name, profile=profile) for name in config.experiments()]
+        every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
         builder.make_notebooks()
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]

@@ -26,6 +26,10 @@ RESAMPLERS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over
 """Answers to imbalance that change the training set; the others change the loss or the decision."""
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "validation_fraction": ("protocol", ("intra",)),
+    "adaptation": ("protocol", ("adapted",)),
+    "adaptation_minutes": ("protocol", ("adapted",)),
+    "adaptation_steps": ("protocol", ("adapted",)),
+    "adaptation_rate": ("protocol", ("adapted",)),
     "weight_exponent": ("imbalance", ("weighted",)),
     "effective_beta": ("imbalance", ("effective-number",)),
     "focal_gamma": ("imbalance", ("focal",)),
@@ -53,7 +57,8 @@ class SharedParameters(BaseModel):
     patience: int = Field(10, ge=1)
     """Epochs without a better validation metric after which training stops."""
     beats_per_epoch: int | None = Field(None, ge=200)
-    """At most this many training beats in an epoch, the next ones in the next; None: all of them."""
+    """At most this many training beats in an epoch, the next ones in the next; None: all of them. `sampling: by-record`
+    has a bound of its own."""
     max_beats: int | None = Field(None, ge=200)
     """At most this many beats, drawn by class; None: all of them."""
     max_records: int | None = Field(None, ge=1)
@@ -77,14 +82,26 @@ class ExploreParameters(SharedParameters):
     """The database to look at."""
 
 
+class ChapterParameters(SharedParameters):
+    """A notebook that compares: it reads the reference results and trains nothing."""
+
+
+class ModelChapterParameters(ChapterParameters):
+    """The same, of one model above all."""
+
+    model: str = "cnet"
+    """The model whose results are compared."""
+
+
 class HeartbeatParameters(SharedParameters):
     """`notebooks/heartbeat.py`: one beat classifier, trained and tested under one protocol."""
 
     # data
     database: Literal["mitdb"] = "mitdb"
     """Where the beats come from."""
-    protocol: Literal["intra", "inter"] = "intra"
-    """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart."""
+    protocol: Literal["intra", "inter", "adapted"] = "intra"
+    """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart; `adapted`: the
+    same, and learn on from each test record's first minutes."""
     cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
     leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
@@ -102,6 +119,16 @@ class HeartbeatParameters(SharedParameters):
 
     beats_per_sequence: int = Field(10, ge=1)
     """Sequence models: consecutive beats of a record that are read together; 1: single beats."""
+
+    # adaptation to a patient
+    adaptation: Literal["head", "all", "statistics"] = "head"
+    """What is adapted to a record: the last layer, all layers, or only the statistics of batch normalisation."""
+    adaptation_minutes: float = Field(5.0, gt=0, le=5)
+    """Minutes from a test record's start whose labelled beats may be learnt from; they are not scored."""
+    adaptation_steps: int = Field(50, ge=1)
+    """Steps of `head` and `all`, each on all beats of those minutes and as many training beats."""
+    adaptation_rate: float = Field(0.001, gt=0)
+    """Learning rate of these steps."""
 
     # imbalance
     imbalance: Literal[
@@ -184,6 +211,10 @@ class HeartbeatParameters(SharedParameters):
                 raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample, or take thresholds")
             if self.refit or self.sampling != "all":
                 raise ValueError(f"refit, sampling: {self.model} is fitted at once, and has no epochs")
+        if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
+            raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
+        if self.protocol == "adapted" and self.imbalance == "thresholds":
+            raise ValueError("imbalance: thresholds moved before the adaptation mean nothing after it")
         if self.refit and self.imbalance == "thresholds":
             raise ValueError("refit: it leaves no validation beats to move thresholds on")
         if (
@@ -210,13 +241,20 @@ class HeartbeatParameters(SharedParameters):
         from ecglib.models import registry
 
         idle = {name for name in ONLY_WITH if not self._is_on(name)}
-        if self.beats_per_epoch is None:
+        if self.beats_per_epoch is None or self.sampling == "by-record":
             idle.add("beats_per_epoch")
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 
-MODELS: dict[str, type[SharedParameters]] = {"explore": ExploreParameters, "heartbeat": HeartbeatParameters}
-"""Notebook name -> model of its parameters."""
+MODELS: dict[str, type[SharedParameters]] = {
+    "explore": ExploreParameters,
+    "heartbeat": HeartbeatParameters,
+    "architectures": ChapterParameters,
+    "imbalance": ModelChapterParameters,
+    "splits": ModelChapterParameters,
+    "published": ChapterParameters,
+}
+"""Notebook name -> model of its parameters. Those that compare come after those that they read."""
 
 
 def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> SharedParameters:
@@ -280,12 +318,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def experiments() -> list[str]:
-    """Every experiment with a parameters file, as `<notebook>/<experiment>`, the notebooks in order of their names."""
+    """Every experiment with a parameters file, as `<notebook>/<experiment>`, those that compare last."""
     folder = paths.params()
     return [
-        f"{path.parent.name}/{path.stem}"
-        for notebook in sorted(MODELS)
-        for path in sorted((folder / notebook).glob("*.yaml"))
+        f"{path.parent.name}/{path.stem}" for notebook in MODELS for path in sorted((folder / notebook).glob("*.yaml"))
     ]
 
 

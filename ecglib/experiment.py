@@ -33,10 +33,10 @@ from ecglib.data import sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics, scoring
+from ecglib.evaluation import comparison, metrics, scoring
 from ecglib.models import registry
 from ecglib.results import DataCard, Record, Resampling, SeedRun
-from ecglib.training import classifier
+from ecglib.training import adaptation, classifier
 from ecglib.training import device as devices
 
 WEIGHT_CODE = (
@@ -195,6 +195,8 @@ def _code_in_use(p: HeartbeatParameters) -> list[str]:
         used.append("data/resampling.py")
     if classifier.reads_sequences(p):
         used.append("training/sequences.py")
+    if p.protocol == "adapted":
+        used.append("training/adaptation.py")
     if p.sampling == "by-record":
         used.append("training/sampling.py")
     return used
@@ -241,9 +243,12 @@ def _card(folder: Path, seed: int) -> dict[str, Any] | None:
 
 def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
     commit = provenance.commit()
-    done = classifier.train(
-        plan.parameters, beats, seed, device=plan.device, precision=plan.precision, folder=folder, key=plan.key
-    )
+    how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "folder": folder, "key": plan.key}
+    if plan.parameters.protocol == "adapted":
+        early = adaptation.within(beats, plan.source, plan.parameters.adaptation_minutes)
+        done = adaptation.train(plan.parameters, beats, early, seed, **how)
+    else:
+        done = classifier.train(plan.parameters, beats, seed, **how)
     _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done.scored, done.logits, seed)
     _save_predictions(folder / f"validation-seed{seed}.parquet", beats, done.split.val, done.val_logits, seed)
     weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
@@ -339,11 +344,17 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
     names = sorted(set().union(*(table["record"] for table in tables)))
     matrices = np.stack([scoring.by_record(table, names) for table in tables])
     classes = classifier.macro_classes(p.protocol)
-    scores = scoring.scores(matrices, classes, p.bootstrap, nsv=p.protocol == "inter")
-    without: dict[str, Any] = {}
-    if p.protocol == "inter" and "202" in names and len(names) > 1:
-        rest = [i for i, name in enumerate(names) if name != "202"]
-        without = scoring.scores(matrices[:, rest], classes, p.bootstrap, nsv=True)
+    across = p.protocol != "intra"
+
+    def scores(of: list[str]) -> dict[str, Any]:
+        found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
+        ranked = scoring.ranked(tables, of, classes, p.bootstrap)
+        found["metrics"] |= ranked["metrics"]
+        for name, values in ranked["per_class"].items():
+            found["per_class"][name] |= values
+        return found
+
+    without = scores([name for name in names if name != "202"]) if across and "202" in names and len(names) > 1 else {}
     first = cards[0]
     counts = first["class_counts"]
     return Record(
@@ -368,10 +379,12 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         macro_classes=[aami.CLASSES[i] for i in classes],
         scored="test" if p.test else "val",
         selection="macro_f1",
-        **scores,
+        **scores(names),
         without_202=without,
         intervals=Resampling(unit="record", n=p.bootstrap),
         confusion=matrices.sum(1).tolist(),
+        by_record={name: matrices[:, i].tolist() for i, name in enumerate(names)},
+        right=[comparison.pack(scoring.right(table)) for table in tables],
         training=[SeedRun(**card["run"]) for card in cards],
         n_parameters=first["n_parameters"],
         input_shape=first["input_shape"],

@@ -107,6 +107,10 @@ class Record(BaseModel):
     """Inter-patient: `metrics`, `per_class` and `ec57` again without record 202 (the patient of 201 in DS1)."""
     intervals: Resampling
     confusion: list[list[list[int]]]
+    by_record: dict[str, list[list[list[int]]]] = {}
+    """Record -> its confusion matrix under each seed; they add up to `confusion`."""
+    right: list[str] = []
+    """For each seed, which scored beats were classified right, in their order (`comparison.unpack` reads it)."""
     training: list[SeedRun] = []
     n_parameters: int = 0
     input_shape: list[int] = []

@@ -27,9 +27,11 @@ profile = "quick"
 seeds = [0]
 max_epochs = 6
 patience = 10
+beats_per_epoch = None
 max_beats = None
 max_records = None
 bootstrap = 200
+in_book = True
 
 database = "mitdb"
 protocol = "intra"
@@ -40,10 +42,20 @@ test = True
 
 model = "cnet"
 model_options = {}
+beats_per_sequence = 10
+
+adaptation = "head"
+adaptation_minutes = 5.0
+adaptation_steps = 50
+adaptation_rate = 0.001
 
 imbalance = "none"
 weight_exponent = 1.0
+effective_beta = 0.999
+focal_gamma = 2.0
+adjustment_strength = 1.0
 smote_neighbours = 5
+sampling = "all"
 
 batch_size = 256
 learning_rate = 0.003
@@ -108,6 +120,14 @@ Markdown(words.classes(run.record))
 #| label: fig-confusion
 #| fig-cap: Confusion matrix of this run, counts over all seeds and rates by true class
 figures.confusion(run.record)
+
+# %% [markdown]
+# How well a class's probability ranks its beats before all others, whatever the threshold:
+
+# %%
+#| label: tbl-ranking
+#| tbl-cap: Area under the ROC curve and under the precision-recall curve, one class against the rest
+Markdown(tables.per_class(run.record, run.reference(), ["auroc", "auprc"]))
 
 # %% [markdown]
 # ## Ectopic beats by the rules of EC57

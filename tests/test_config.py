@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import jupytext
 import pytest
@@ -12,6 +13,7 @@ from projects import ROOT
 from ecglib import config
 from ecglib.errors import UserError
 
+IMBALANCES = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
 
 
@@ -31,7 +33,7 @@ def test_defaults_of_the_notebook_are_those_of_the_model(notebook: str) -> None:
 
 
 @pytest.mark.parametrize("experiment", config.experiments())
-def test_every_parameters_file_is_valid_and_says_its_own_name(experiment: str, project: Path) -> None:
+def test_every_parameters_file_is_valid_and_says_its_own_name(experiment: str) -> None:
     parameters = config.load(experiment, profile="full")
     assert parameters.experiment == experiment
     assert parameters.title
@@ -39,7 +41,9 @@ def test_every_parameters_file_is_valid_and_says_its_own_name(experiment: str, p
 
 
 def test_quick_is_the_default() -> None:
-    assert config.load_profile("quick").items() <= config.SharedParameters().model_dump().items()
+    quick = config.load_profile("quick")
+    assert quick.pop("beats_per_epoch") is not None  # only it keeps the whole book within its minutes
+    assert quick.items() <= config.SharedParameters().model_dump().items()
 
 
 @pytest.mark.parametrize("model", config.MODELS.values())
@@ -77,6 +81,107 @@ def test_a_wrong_parameter_is_named_in_one_line(values: dict[str, object], field
     assert field in message
     assert message.startswith("params/heartbeat/x.yaml: ")
     assert "\n" not in message
+
+
+OFF_DEFAULT = {
+    "validation_fraction": 0.2,
+    "adaptation": "all",
+    "adaptation_minutes": 2.0,
+    "adaptation_steps": 10,
+    "adaptation_rate": 0.01,
+    "weight_exponent": 0.5,
+    "effective_beta": 0.99,
+    "focal_gamma": 1.0,
+    "adjustment_strength": 0.5,
+    "smote_neighbours": 3,
+}
+"""Another value of every field of `config.ONLY_WITH`."""
+LONE = {"validation_fraction": {"protocol": "inter"}}
+"""What makes it mean nothing, where the defaults do not."""
+
+
+def check(values: dict[str, object]) -> config.HeartbeatParameters:
+    found = config.check("heartbeat", values, "here")
+    assert isinstance(found, config.HeartbeatParameters)
+    return found
+
+
+@pytest.mark.parametrize("field", config.ONLY_WITH)
+def test_a_field_without_its_switch_is_refused_and_idle(field: str) -> None:
+    switch, values = config.ONLY_WITH[field]
+    off = LONE.get(field, {})
+    with pytest.raises(UserError, match=rf"^here: {field}: only means something with {switch}: {' or '.join(values)}"):
+        check({**off, field: OFF_DEFAULT[field]})
+    assert field in check(off).idle()
+    for value in values:
+        on = check({switch: value, field: OFF_DEFAULT[field]})
+        assert getattr(on, field) == OFF_DEFAULT[field]
+        assert field not in on.idle()
+
+
+@pytest.mark.parametrize("method", config.RESAMPLERS)
+def test_resampling_makes_single_beats(method: str) -> None:
+    with pytest.raises(UserError, match=rf"imbalance: {method}.*seq2seq takes sequence; beats_per_sequence: 1 makes"):
+        check({"model": "seq2seq", "imbalance": method})
+    with pytest.raises(UserError, match=rf"imbalance: {method}.*ecgnet takes beat\+features"):
+        check({"model": "ecgnet", "cut": "relative", "imbalance": method})
+    check({"model": "seq2seq", "imbalance": method, "beats_per_sequence": 1})
+    check({"model": "hydra", "imbalance": method})
+    with pytest.raises(UserError, match="sampling: by-record"):
+        check({"imbalance": method, "sampling": "by-record"})
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"imbalance": "focal", "label_smoothing": 0.1}, "label_smoothing"),
+        ({"model": "seq2seq", "sampling": "by-record"}, "sampling"),
+        ({"imbalance": "thresholds", "refit": True}, "refit"),
+        ({"beats_per_sequence": 5}, "beats_per_sequence"),
+        ({"model": "ecgnet", "cut": "kachuee"}, "cut"),
+        *[
+            ({"model": model, **values}, field)
+            for model in ("hydra", "nearest_neighbour", "logistic_regression")
+            for values, field in (
+                ({"imbalance": "weighted"}, "imbalance"),
+                ({"imbalance": "effective-number"}, "imbalance"),
+                ({"imbalance": "focal"}, "imbalance"),
+                ({"imbalance": "logit-adjustment"}, "imbalance"),
+                ({"refit": True}, "refit"),
+                ({"sampling": "by-record"}, "sampling"),
+            )
+        ],
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(values: dict[str, object], field: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(values)
+    message = str(error.value)
+    assert message.startswith("here: ")
+    assert field in message.split(":")[1]
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"imbalance": "logit-adjustment", "label_smoothing": 0.1},
+        {"model": "seq2seq", "sampling": "by-record", "beats_per_sequence": 1},
+        {"model": "seq2seq", "beats_per_sequence": 25},
+        {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "leads": ["MLII", "V1"]},
+        {"model": "ecgnet", "cut": "centred"},
+        {"model": "hydra", "imbalance": "thresholds"},
+    ],
+)
+def test_what_goes_together_is_taken(values: dict[str, object]) -> None:
+    assert values.items() <= check(values).model_dump().items()
+
+
+def test_fields_that_mean_nothing_are_idle() -> None:
+    off = set(config.ONLY_WITH)
+    assert check({}).idle() == off - {"validation_fraction"} | {"beats_per_epoch", "beats_per_sequence"}
+    values = {"model": "seq2seq", "protocol": "inter", "imbalance": "focal", "beats_per_epoch": 1000}
+    assert check(values).idle() == off - {"focal_gamma"}
 
 
 def test_a_mistyped_name_gets_the_nearest_as_a_hint() -> None:
@@ -134,7 +239,7 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None
         config.load_yaml(path)
 
 
-@given(st.floats(1e-6, 1.0), st.integers(2, 4096), st.sampled_from(["none", "weighted", "smote", "smote-tomek"]))
+@given(st.floats(1e-6, 1.0), st.integers(2, 4096), st.sampled_from(IMBALANCES))
 def test_parameters_survive_being_dumped(rate: float, batch: int, imbalance: str) -> None:
     made = config.check("heartbeat", {"learning_rate": rate, "batch_size": batch, "imbalance": imbalance}, "x")
     assert config.check("heartbeat", made.model_dump(), "x") == made

@@ -35,7 +35,8 @@ def resample(
     method
         `smote`: every class is filled up to the largest with beats drawn between neighbours (Chawla et al. 2002).
         `smote-tomek`: the same, then both beats of every Tomek link are removed (Batista et al. 2004).
-        `borderline-smote`: as SMOTE, from beats with mostly other classes around them (Han et al. 2005, borderline-1).
+        `borderline-smote`: as SMOTE, from beats with mostly other classes around them (Han et al. 2005, borderline-1);
+        a class without such beats stays as it is.
         `adasyn`: as SMOTE, from a beat the more often the more other classes are around it (He et al. 2008).
         `random-over`: every class is filled up to the largest with copies.
         `random-under`: beats are drawn from every class, as many as the smallest has.

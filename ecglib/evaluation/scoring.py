@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib import aami
-from ecglib.evaluation import bootstrap, metrics
+from ecglib.evaluation import bootstrap, metrics, ranking
 from ecglib.results import Interval
 
 Values = dict[str, NDArray[np.float64]]
+
+
+def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """Softmax of the logits, `(beats, classes)`."""
+    logits = predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy().astype(np.float64)
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    result: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
+    return result
+
+
+def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each beat is classified as annotated, `(beats,)`."""
+    logits = predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy()
+    found: NDArray[np.bool_] = logits.argmax(1) == predictions["label"].to_numpy()
+    return found
 
 
 def by_record(predictions: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
@@ -70,6 +86,48 @@ def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *,
         "per_class": {name: with_intervals(one_class(i)) for i, name in enumerate(aami.CLASSES)},
         "ec57": {kind: with_intervals(detection(kind)) for kind in ("VEB", "SVEB")},
     }
+
+
+def ranked(tables: list[pd.DataFrame], names: list[str], classes: list[int], n_resamples: int) -> dict[str, Any]:
+    """`metrics` (`macro_auroc`, `macro_auprc`) and `per_class` (`auroc`, `auprc`), one class against the rest.
+
+    Parameters
+    ----------
+    tables
+        One table of predictions a seed, as for `by_record`.
+    names
+        The records to score on.
+    classes
+        The classes that macro means are over.
+    n_resamples
+        Resamples behind every interval, of the same records as in `scores`; 0 gives none.
+    """
+    weights = np.ones((1, len(names)), dtype=np.int64)
+    if n_resamples:
+        weights = np.concatenate([weights, bootstrap.record_weights(len(names), n_resamples)])
+    areas = np.stack([_areas(table[table["record"].isin(names)], names, weights) for table in tables])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: the mean is NaN, which is what it should be
+        macro = np.nanmean(areas[:, classes], axis=1)
+
+    def both(values: NDArray[np.float64], prefix: str = "") -> dict[str, Interval]:
+        drawn = values[..., 1:] if n_resamples else None
+        return {
+            f"{prefix}{name}": interval(values[:, i, 0], None if drawn is None else drawn[:, i])
+            for i, name in enumerate(("auroc", "auprc"))
+        }
+
+    return {
+        "metrics": both(macro, "macro_"),
+        "per_class": {name: both(areas[:, i]) for i, name in enumerate(aami.CLASSES)},
+    }
+
+
+def _areas(predictions: pd.DataFrame, names: list[str], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`(classes, 2, resamples)`: AUROC and AUPRC of every class."""
+    groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
+    labels, p = predictions["label"].to_numpy(), probabilities(predictions)
+    return np.stack([ranking.auroc_auprc(p[:, i], labels == i, groups, weights) for i in range(len(aami.CLASSES))])
 
 
 def interval(values: NDArray[np.float64], drawn: NDArray[np.float64] | None) -> Interval:

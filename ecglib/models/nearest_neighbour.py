@@ -53,7 +53,8 @@ class NearestNeighbour(Classical):
         if not len(self.beats):
             raise ValueError("nothing fitted yet")
         with torch.autocast(x.device.type, enabled=False):  # of near neighbours, a lower precision finds another
-            nearest = torch.cdist(x.flatten(1), self.beats).argmin(1)
+            # the mode by name: left to itself, it takes a slow one for few beats, and can't be exported for any number
+            nearest = torch.cdist(x.flatten(1), self.beats, compute_mode="use_mm_for_euclid_dist").argmin(1)
         return F.one_hot(self.labels[nearest], self.n_classes).float() - 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -29,6 +29,8 @@ from ecglib.report import chapters, preview, tables
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
+READ_BY_CHAPTERS = ("published.yml", "aims.yml")
+"""Files in `book/` that chapters which compare read beside the reference results."""
 _HIDDEN = ("parameters", "injected-parameters")
 
 
@@ -175,11 +177,15 @@ def inputs_key(parameters: SharedParameters) -> str:
         from ecglib import experiment
 
         run = experiment.key_of(parameters)
+    elif isinstance(parameters, config.ChapterParameters):
+        read = [*sorted(paths.results().glob("heartbeat/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
+        run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
     else:
         from ecglib.data import sources
 
         run = sources.get(shown["database"]).fingerprint()
-    code = fingerprint.of_code(["evaluation", "report/figures.py", "report/tables.py", "report/words.py", "data"])
+    modules = [f"report/{name}.py" for name in ("comparisons", "figures", "tables", "words")]
+    code = fingerprint.of_code(["evaluation", "data", *modules])
     return fingerprint.of_values(text, shown, run, code)
 
 

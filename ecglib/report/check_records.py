@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecglib import aami, results
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics
+from ecglib.evaluation import comparison, metrics
 from ecglib.report.problem import Problem, relative
 
 TOLERANCE: Final = 1e-9
@@ -36,7 +36,7 @@ def recomputed(record: dict[str, Any]) -> Values:
         return found | {f"metrics.{key}": one[kind][:, 1] for key, kind in kinds.items()}
     macro = [classes.index(name) for name in record["macro_classes"] or classes]
     found |= {f"metrics.{key}": values for key, values in metrics.summary(matrices, macro).items()}
-    if record["parameters"].get("protocol") == "inter":
+    if record["parameters"].get("protocol") in ("inter", "adapted"):
         nsv = metrics.summary(matrices, [classes.index(name) for name in "NSV"])
         found["metrics.macro_f1_nsv"] = nsv["macro_f1"]
     if set(aami.CLASSES) <= set(classes):
@@ -82,7 +82,9 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
     """Why nothing can be computed from the confusion matrices."""
     classes, seeds, matrices = record["classes"], record["seeds"], record["confusion"]
     n = len(classes)
-    needed = set(record["macro_classes"]) | (set("NSV") if record["parameters"].get("protocol") == "inter" else set())
+    needed = set(record["macro_classes"]) | (
+        set("NSV") if record["parameters"].get("protocol") in ("inter", "adapted") else set()
+    )
     if not seeds:
         yield "seeds: none"
     if record["task"] in {"multiclass", "binary"} and (
@@ -105,10 +107,27 @@ def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) 
             if _differ(a, b):
                 yield f"{field}: {a} for seed {seed}, but the confusion matrix gives {b}"
                 break
-    if record["parameters"].get("protocol") == "inter":
+    if record["parameters"].get("protocol") in ("inter", "adapted"):
         for field in intervals:
             if field.startswith(("metrics.", "per_class.", "ec57.")) and f"without_202.{field}" not in intervals:
                 yield f"without_202.{field}: missing"
+
+
+def _wrong_parts(record: dict[str, Any]) -> Iterator[str]:
+    """Where the matrices of the records, or the list of right beats, contradict the confusion matrices."""
+    whole = np.array(record["confusion"])
+    if record["by_record"]:
+        parts = np.sum([np.array(matrices) for matrices in record["by_record"].values()], axis=0)
+        if parts.shape != whole.shape or (parts != whole).any():
+            yield "by_record: does not add up to confusion"
+    for seed, matrix, packed in zip(record["seeds"], whole, record["right"], strict=False):
+        try:
+            n = int(comparison.unpack(packed, int(matrix.sum())).sum())
+        except UserError as error:
+            yield str(error)
+            continue
+        if n != np.trace(matrix):
+            yield f"right: {n} beats for seed {seed}, but the confusion matrix gives {np.trace(matrix)}"
 
 
 def _no_reference(record: dict[str, Any]) -> Iterator[str]:
@@ -146,6 +165,6 @@ def check_records(root: Path) -> Iterator[Problem]:
         intervals = dict(_intervals(record))
         messages = [*_no_reference(record), *_misshapen(record), *_inconsistent(intervals, len(record["seeds"]))]
         if not any(_misshapen(record)):
-            messages += _wrong_scores(record, intervals)
+            messages += [*_wrong_scores(record, intervals), *_wrong_parts(record)]
         for message in messages:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")

@@ -37,6 +37,7 @@ _OTHERS = ("#0072B2", "#E69F00", "#882255", "#117733", "#56B4E9", "#CC79A7", "#4
 _MARKERS = "osD^vPX*"
 _INK, _GRID, _RED = "#222222", "#DDDDDD", "#C00000"
 _SETS = {"train": "training", "val": "validation", "test": "test"}
+_PROTOCOLS: Final = {"intra": "patients in both parts", "inter": "patients apart"}
 _RING: Final[dict[str, Any]] = {
     "linestyle": "",
     "marker": "o",
@@ -399,6 +400,42 @@ def intervals(
         ax.set_xlabel("mean over seeds, 95 % interval; small strokes: each seed")
         figure.legend(loc="outside upper center", ncols=min(3, len(records)))
         return _marked(figure, next(iter(records.values())))
+
+
+def models(records: Sequence[Record]) -> Figure:
+    """Forest plot of macro-F1, one line per model with nothing done about the imbalance, one panel per protocol."""
+    refuse_mixture(records)
+    plain = [r for r in records if r.parameters.get("imbalance") == "none"]
+    panels = {title: [r for r in plain if r.parameters["protocol"] == key] for key, title in _PROTOCOLS.items()}
+    most = max(map(len, panels.values()))
+    with style():
+        figure, axes = _subplots(1, 2, height=1.0 + 0.26 * max(most, 1))
+        for ax, (title, mine) in zip(axes[0], panels.items(), strict=True):
+            for row, record in enumerate(mine):
+                _forest_line(ax, record.metrics["macro_f1"], row, _OTHERS[0], 0)
+            ax.set_yticks(range(len(mine)), [r.parameters["model"] for r in mine])
+            ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
+            ax.tick_params(axis="y", length=0)
+            ax.grid(axis="x")
+        return figure
+
+
+def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Share of each record's beats classified right under both protocols, of `comparisons.gap_by_record`."""
+    ordered = sorted(rows, key=lambda row: row["inter"])
+    with style():
+        figure, axes = _subplots(1, 1, height=1.2 + 0.2 * max(len(rows), 1))
+        ax = axes[0, 0]
+        for y, row in enumerate(ordered):
+            ax.plot([row["inter"], row["intra"]], [y, y], color=_GRID, linewidth=2, zorder=1)
+        for key, title, shade, marker in zip(_PROTOCOLS, _PROTOCOLS.values(), _OTHERS, _MARKERS, strict=False):
+            values = [row[key] for row in ordered]
+            ax.plot(values, range(len(ordered)), marker, color=shade, markersize=5, label=title)
+        ax.set_yticks(range(len(ordered)), [row["record"] for row in ordered])
+        ax.set(xlabel="share of beats classified right", ylabel="record", ylim=(len(ordered) - 0.4, -0.6))
+        ax.grid(axis="x")
+        figure.legend(loc="outside upper center", ncols=2)
+        return figure
 
 
 def _subplots(

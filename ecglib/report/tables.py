@@ -65,6 +65,12 @@ _TEXT_COLUMNS = frozenset(
         "parameter",
         "circumstance",
         "value",
+        "model",
+        "source",
+        "known flaw",
+        "what",
+        "aim",
+        "record",
     )
 )
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
@@ -121,8 +127,8 @@ def refuse_mixture(records: Iterable[Record]) -> None:
         raise ValueError("numbers of real and of synthetic data never share a table: give one kind at a time")
 
 
-def per_class(record: Record, reference: Record | None = None) -> str:
-    """One class against the rest: Se, +P, F1 and specificity with intervals, and the class's scored beats.
+def per_class(record: Record, reference: Record | None = None, keys: Sequence[str] = _PER_CLASS) -> str:
+    """One class against the rest: scores with intervals, and the class's scored beats.
 
     Parameters
     ----------
@@ -131,23 +137,26 @@ def per_class(record: Record, reference: Record | None = None) -> str:
     reference
         The reference result to set beside it, in rows of its own; in a table of its own where one of the two rests on
         real data and the other on synthetic data.
+    keys
+        The scores: `se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`.
     """
     if reference is None:
-        return _of_one(record, _table(_class_rows(record)))
+        return _of_one(record, table(_class_rows(record, keys)))
     if _mixed([reference, record]):
         both = {_whose("reference", reference): reference, _whose("this run", record): record}
-        return _apart(both, lambda one: _table(_class_rows(one)))
+        return _apart(both, lambda one: table(_class_rows(one, keys)))
     rows: list[dict[str, str]] = []
     for name in dict.fromkeys([*reference.classes, *record.classes]):
         for whose, one in ((_whose("reference", reference), reference), (_whose("this run", record), record)):
-            rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, [name])]
-    return _with_mark(record, _table(rows))
+            rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, keys, [name])]
+    return _with_mark(record, table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
-    """The table on the book's first page: one row per experiment, its name a link to its page.
+    """The table on the book's first page: one row per model and answer to imbalance, the protocols side by side.
 
-    Profile and seeds stand above the table where all records share them, else in columns of their own.
+    Each macro-F1 links to its experiment's page. Of several results of a model, the one that is best on validation is
+    shown. Profile and seeds stand above the table.
 
     Parameters
     ----------
@@ -160,32 +169,47 @@ def headline(records: Mapping[str, Record]) -> str:
         When records of real and of synthetic data are mixed.
     """
     if not records:
-        return _table([{"experiment": f"*{NOT_RUN}*"}])
+        return table([{"model": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())
-    keys = ["macro_f1", "macro_f1_nsv", "macro_recall", "accuracy"]
-    if not any("macro_f1_nsv" in record.metrics for record in records.values()):
-        keys.remove("macro_f1_nsv")
-    rows = [
-        {
-            "experiment": f"[{_escaped(record.title or name)}](book/experiments/{name}.ipynb)",
-            "protocol": str(record.parameters.get("protocol", UNDEFINED)),
-            "imbalance": str(record.parameters.get("imbalance", UNDEFINED)),
-            **{metric_name(key): interval(record.metrics.get(key)) for key in keys},
-            "seeds": _listed(record.seeds),
-            "profile": record.profile,
-        }
-        for name, record in records.items()
-    ]
-    table, first = _table(rows), next(iter(records.values()))
-    if len({(row["seeds"], row["profile"]) for row in rows}) == 1:
-        table = _table([{key: row[key] for key in row if key not in ("seeds", "profile")} for row in rows])
-        table = f"Profile of all results: *{first.profile}*; seeds {_listed(first.seeds)}.\n\n{table}"
-    return _with_note(first, table)
+    groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
+    for name, record in records.items():
+        p = record.parameters
+        key = str(p.get("model", UNDEFINED)), str(p.get("imbalance", UNDEFINED))
+        mine = groups.setdefault(key, {})
+        protocol = str(p.get("protocol"))
+        if protocol not in mine or (validated(record) or 0.0) > (validated(mine[protocol][1]) or 0.0):
+            mine[protocol] = name, record
+    rows = []
+    for (model, imbalance), found in groups.items():
+        row = {"model": f"`{model}`", "imbalance": imbalance}
+        for protocol in ("intra", "inter"):
+            cell = _linked(*found[protocol]) if protocol in found else NOT_RUN
+            row[f"{protocol}: macro-F1"] = cell
+        inter = found["inter"][1] if "inter" in found else None
+        for name in "SV":
+            scores = inter.per_class.get(name, {}) if inter is not None else {}
+            row[f"inter: {name} F1"] = number(_as_interval(scores.get("f1")).mean)
+        rows.append(row)
+    first = next(iter(records.values()))
+    said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
+    return _with_note(first, f"All results: {'; or '.join(said)}.\n\n{table(rows)}")
+
+
+def validated(record: Record) -> float | None:
+    """Validation metric of the chosen epoch, mean over the seeds; None where nothing was trained in epochs."""
+    values = [run.history[run.best_epoch - 1].val_metric for run in record.training if run.history]
+    return float(np.mean([value for value in values if value is not None])) if values else None
+
+
+def _linked(name: str, record: Record) -> str:
+    """Macro-F1 with its interval, the mean a link to the page."""
+    mean, *rest = interval(record.metrics.get("macro_f1")).split(" ", 1)
+    return " ".join([f"[{mean}](book/experiments/{name}.ipynb)", *rest])
 
 
 def metrics(record: Record) -> str:
     """The metrics of one result with their intervals, an inter-patient result's without record 202 as well."""
-    return _of_one(record, _table(_metric_rows({"score": record})))
+    return _of_one(record, table(_metric_rows({"score": record})))
 
 
 def beside(reference: Record | None, fresh: Record | None) -> str:
@@ -198,9 +222,9 @@ def beside(reference: Record | None, fresh: Record | None) -> str:
         return f"{NOT_RUN.capitalize()}."
     names = (_circumstance("reference", reference), _circumstance("this run", fresh))
     if reference is not None and fresh is not None and _mixed(present):
-        return _apart(dict(zip(names, present, strict=True)), lambda one: _table(_metric_rows({"score": one})))
+        return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
     rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
-    return _with_note(present[0], _table(rows))
+    return _with_note(present[0], table(rows))
 
 
 def parameters(record: Record) -> str:
@@ -209,7 +233,7 @@ def parameters(record: Record) -> str:
         {"parameter": f"`{key}`", "value": _value(value) + (" **(overridden)**" if key in record.overridden else "")}
         for key, value in record.parameters.items()
     ]
-    return _table(rows)
+    return table(rows)
 
 
 def circumstances(record: Record) -> str:
@@ -234,7 +258,7 @@ def circumstances(record: Record) -> str:
     }
     if record.parameters.get("protocol") in ("inter", "adapted"):
         facts["readings of the test set"] = _test_reads(str(record.parameters.get("model", "")))
-    return _table([{"circumstance": what, "value": value} for what, value in facts.items()])
+    return table([{"circumstance": what, "value": value} for what, value in facts.items()])
 
 
 def ec57(record: Record) -> str:
@@ -253,7 +277,7 @@ def ec57(record: Record) -> str:
         for which, scores in sets.items()
         if name in scores
     ]
-    return _of_one(record, _table(rows)) if rows else "No VEB and SVEB scores in this result."
+    return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
 
 def classification_report(record: Record) -> str:
@@ -273,7 +297,7 @@ def classification_report(record: Record) -> str:
 
 def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
     """Beats by set and class: set -> class -> beats."""
-    return _table([{"set": name, **{cls: count(n) for cls, n in row.items()}} for name, row in sets.items()])
+    return table([{"set": name, **{cls: count(n) for cls, n in row.items()}} for name, row in sets.items()])
 
 
 def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
@@ -293,15 +317,15 @@ def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
     rows += [{"class": f"left out: {why}", "beats here": count(n)} for why, n in beats.left_out.items()]
     if published:
         rows = [{**row, "published": count(theirs[row["class"]]) if row["class"] in theirs else ""} for row in rows]
-    return _table(rows)
+    return table(rows)
 
 
-def _class_rows(record: Record, names: Sequence[str] | None = None) -> list[dict[str, str]]:
+def _class_rows(record: Record, keys: Sequence[str], names: Sequence[str] | None = None) -> list[dict[str, str]]:
     beats = support(record)
     return [
         {
             "class": name,
-            **{metric_name(key): interval(record.per_class[name].get(key)) for key in _PER_CLASS},
+            **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
             "beats": count(beats[name]),
         }
         for name in (names or record.classes)
@@ -342,10 +366,10 @@ def _whose(whose: str, record: Record) -> str:
     return whose if record.scored == "test" else f"{whose}, validation set"
 
 
-def _apart(records: Mapping[str, Record], table: Callable[[Record], str]) -> str:
+def _apart(records: Mapping[str, Record], of: Callable[[Record], str]) -> str:
     """Each record's table under its name, the synthetic one under the note."""
     return "\n\n".join(
-        f"**{name[0].upper()}{name[1:]}**\n\n{_with_note(record, table(record))}" for name, record in records.items()
+        f"**{name[0].upper()}{name[1:]}**\n\n{_with_note(record, of(record))}" for name, record in records.items()
     )
 
 
@@ -420,7 +444,7 @@ def _escaped(text: str) -> str:
     return " ".join(text.split())
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
+def table(rows: Sequence[Mapping[str, str]]) -> str:
     """A pipe table: columns of text to the left, columns of numbers to the right."""
     frame = pd.DataFrame(rows).fillna(UNDEFINED).map(lambda cell: cell.replace("|", "\\|"))
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -13,13 +16,22 @@ from ecglib.results import Record
 
 _ANSWERS = {
     "none": "nothing done about the class imbalance",
-    "weighted": "class weights in the loss",
+    "weighted": "class weights in the loss by inverse frequency",
+    "effective-number": "class weights in the loss by effective number",
+    "focal": "focal loss",
+    "logit-adjustment": "logits adjusted by class frequency in training",
+    "thresholds": "thresholds moved on validation",
     "smote": "the rare classes filled up by SMOTE",
     "smote-tomek": "the rare classes filled up by SMOTE and Tomek links removed",
+    "borderline-smote": "the rare classes filled up by Borderline-SMOTE",
+    "adasyn": "the rare classes filled up by ADASYN",
+    "random-over": "the rare classes filled up with copies",
+    "random-under": "the common classes drawn down to the rarest",
 }
 _PROTOCOLS = {
     "intra": "intra-patient: beats of a patient may be in training and test set",
     "inter": "inter-patient: DS1 trains, DS2 tests",
+    "adapted": "patient-adapted: DS1 trains, each record of DS2 adapts by its first minutes and tests on the rest",
 }
 
 
@@ -91,6 +103,13 @@ def source(source: Source, beats: Beats) -> str:
     text = f"{count(len(source.records))} {kind} of `{source.name}`, {count(len(beats))} beats in the `kachuee` cut."
     aside = [f"{name} ({reason})" for name, reason in beats.records_left_out.items()]
     return text + (f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside.")
+
+
+def dependence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which record holds most of the S and F beats, of the rows of `comparisons.gap_by_record`."""
+    if not rows:
+        return ""
+    return concentration(pd.DataFrame(rows).set_index("record"))
 
 
 def concentration(by_record: pd.DataFrame) -> str:

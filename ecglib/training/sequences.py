@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,9 @@ def windows(record: NDArray[np.str_], length: int) -> Windows:
     record
         `(n,)`: record of every beat; the beats of a record stand together, in time order.
     """
-    starts = np.flatnonzero(np.append(True, record[1:] != record[:-1])) if len(record) else np.array([], dtype=np.int64)
+    changes = np.flatnonzero(record[1:] != record[:-1]) + 1
     rows, firsts = [], []
-    for start, end in zip(starts, [*starts[1:], len(record)], strict=True):
+    for start, end in pairwise([0, *changes.tolist(), len(record)]):
         for low in range(start, end, length):
             begin = max(min(low, end - length), start)
             span = begin + np.arange(length)

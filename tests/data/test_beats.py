@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecglib import aami
-from ecglib.data import beats, counts, records, sources
+from ecglib import aami, fingerprint
+from ecglib.data import beats, counts, records, rhythm, sources
+from ecglib.data.records import RATE
 from ecglib.errors import RecordError
+
+CUTS = get_args(beats.Cut)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +63,12 @@ def test_record_114_gives_the_lead_named_and_102_its_first(real_mitdb: Path) -> 
     assert beats._choose_leads(without, ["MLII", "V5"]).leads == ("V2", "V5")
 
 
-@pytest.mark.parametrize("cut", ["kachuee", "centred"])
+@pytest.mark.parametrize("cut", CUTS)
 def test_shapes_and_ranges(cut: beats.Cut, small_mitdb: Path) -> None:
     found = beats.cut_records(small_mitdb / "mitdb", ["100", "114", "201", "202"], cut, ["MLII"])
-    assert found.signals.shape[1:] == (1, beats.n_samples(cut))
+    assert found.signals.shape[1:] == (beats.n_channels(cut, 1), beats.n_samples(cut))
+    assert found.features.shape == (len(found), beats.n_features(cut, 1))
+    assert found.features.dtype == np.float32
     assert found.signals.dtype == np.float32
     assert set(np.unique(found.record)) == {"100", "114", "201", "202"}
     assert set(np.unique(found.patient)) == {"100", "114", "201"}
@@ -69,8 +78,6 @@ def test_shapes_and_ranges(cut: beats.Cut, small_mitdb: Path) -> None:
     if cut == "kachuee":
         assert found.signals.min() == 0
         np.testing.assert_allclose(found.signals.max(axis=(1, 2)), 1)
-    else:
-        assert found.features.shape == (len(found), len(beats.RR_FEATURES))
 
 
 def test_a_kachuee_beat_is_the_recipe_at_125_hz(tmp_path: Path) -> None:
@@ -113,20 +120,108 @@ def test_rr_features_follow_from_the_intervals(rr: list[float]) -> None:
     assert (found[:, 2] <= max(rr) * 1.001).all()
 
 
-def test_features_do_not_depend_on_symbols(small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = beats.cut_record(small_mitdb / "mitdb", "208", "centred", ["MLII"])
+@pytest.mark.parametrize("leads", [["MLII"], ["MLII", "V1"], ["V1"]])
+@pytest.mark.parametrize("cut", ["centred", "relative"])
+def test_neither_signals_nor_features_depend_on_symbols(
+    cut: beats.Cut, leads: list[str], small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = beats.cut_record(small_mitdb / "mitdb", "208", cut, leads)
     read = beats.read_annotations
 
-    def all_normal(folder: Path, name: str) -> records.Annotations:
+    def other_symbols(folder: Path, name: str) -> records.Annotations:
         found = read(folder, name)
-        symbols = np.where(np.isin(found.symbols, list(aami.SYMBOLS)), "N", found.symbols)
-        return records.Annotations(found.samples, symbols)
+        is_beat = np.isin(found.symbols, list(aami.SYMBOLS))
+        symbols = np.where(is_beat, np.random.default_rng(0).permutation(found.symbols), found.symbols)
+        return records.Annotations(
+            found.samples, np.where(is_beat & ~np.isin(symbols, list(aami.SYMBOLS)), "V", symbols)
+        )
 
-    monkeypatch.setattr(beats, "read_annotations", all_normal)
-    after = beats.cut_record(small_mitdb / "mitdb", "208", "centred", ["MLII"])
-    assert len(np.unique(before.labels)) > 1
+    monkeypatch.setattr(beats, "read_annotations", other_symbols)
+    after = beats.cut_record(small_mitdb / "mitdb", "208", cut, leads)
+    assert (before.labels != after.labels).any()
     np.testing.assert_array_equal(before.features, after.features)
     np.testing.assert_array_equal(before.signals, after.signals)
+    np.testing.assert_array_equal(before.sample, after.sample)
+
+
+# --- relative ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leads", [["MLII"], ["MLII", "V1"]])
+@pytest.mark.parametrize("cut", ["centred", "relative"])
+def test_of_every_record_the_first_and_last_beat_are_left_out(
+    cut: beats.Cut, leads: list[str], small_mitdb: Path
+) -> None:
+    found = beats.cut_records(small_mitdb / "mitdb", ["100", "208"], cut, leads)
+    for name in ("100", "208"):
+        annotations = records.read_annotations(small_mitdb / "mitdb", name)
+        r_peaks = annotations.samples[np.isin(annotations.symbols, list(aami.SYMBOLS))]
+        np.testing.assert_array_equal(found.sample[found.record == name], r_peaks[1:-1])
+    assert found.left_out == {"no previous beat": 2, "no next beat": 2}
+    shape = len(found), beats.n_channels(cut, len(leads)), beats.n_samples(cut)
+    assert found.signals.shape == shape
+    assert found.features.shape == (len(found), beats.n_features(cut, len(leads)))
+    assert np.isfinite(found.signals).all()
+    assert np.isfinite(found.features).all()
+
+
+@pytest.mark.parametrize("leads", [1, 2])
+def test_the_second_half_of_relative_channels_is_the_first_without_the_record_s_median(leads: int) -> None:
+    draw = np.random.default_rng(0)
+    peaks = np.cumsum(draw.uniform(0.6, 1.1, 41)) + 1
+    signals = (0.4 * draw.normal(size=(leads, int(peaks[-1] * RATE) + 200))).astype(np.float32)
+    cuts, features, keep, left_out = beats._relative(signals, peaks)
+    assert cuts.shape == (39, 2 * leads, beats.RELATIVE_BEFORE + beats.RELATIVE_AFTER)
+    assert features.shape == (39, beats.n_features("relative", leads))
+    assert keep.tolist() == [False] + [True] * 39 + [False]
+    assert left_out == {"no previous beat": 1, "no next beat": 1}
+    clean = np.stack([rhythm.without_baseline(lead) for lead in signals])
+    start = np.round(peaks * RATE).astype(int) - beats.RELATIVE_BEFORE
+    every = np.stack([clean[:, k : k + cuts.shape[2]] for k in start])
+    np.testing.assert_array_equal(cuts[:, :leads], every[1:-1])
+    np.testing.assert_allclose(cuts[:, leads:], (every - np.median(every, 0))[1:-1], atol=1e-6)
+    first, _ = rhythm.features(clean[0], peaks, heart_rate=True)
+    np.testing.assert_array_equal(features[:, : rhythm.N_FEATURES], first[1:-1])
+    if leads == 2:
+        np.testing.assert_array_equal(features[:, rhythm.N_FEATURES :], rhythm.shapes(clean[1], peaks)[1:-1])
+
+
+def test_relative_beats_are_bounded() -> None:
+    signal = np.zeros((1, 3000), dtype=np.float32)
+    peaks = np.arange(2.0, 20.0)
+    signal[0, np.round(peaks * RATE).astype(int)] = 1
+    signal[0, 1250] = 90  # an artefact on the R peak at 10 s
+    cuts, *_ = beats._relative(signal, peaks)
+    assert np.abs(cuts).max() == beats.RELATIVE_CLIP
+    assert cuts[7].argmax(1).tolist() == [beats.RELATIVE_BEFORE] * 2
+    assert cuts[3, 0].max() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+@pytest.mark.parametrize("cut", [beats._centred, beats._relative])
+def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats._CutResult], n: int) -> None:
+    signal = np.random.default_rng(0).normal(size=(2, 2000)).astype(np.float32)
+    cuts, features, keep, left_out = cut(signal, 3.0 + np.arange(n))
+    assert len(cuts) == len(features) == keep.sum() == max(n - 2, 0)
+    assert len(keep) == n
+    assert sum(left_out.values()) == min(n, 2)
+
+
+def test_only_the_relative_cut_follows_from_the_code_of_rhythm(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = sources.get("mitdb")
+    few = replace(source, records=source.records[:2])
+    monkeypatch.setattr(fingerprint, "PACKAGE", shutil.copytree(fingerprint.PACKAGE, tmp_path / "code"))
+    monkeypatch.setattr(fingerprint, "_AT_START", {})
+    for cut in CUTS:
+        beats.load(few, cut)
+    with (tmp_path / "code" / "data" / "rhythm.py").open("a", encoding="utf-8") as module:
+        module.write("\nCHANGED = True\n")
+    for cut in CUTS:
+        beats.load(few, cut)
+    names = [path.name.split("-")[1] for path in (project / "cache" / "beats").iterdir()]
+    assert sorted(names) == ["centred", "kachuee", "relative", "relative"]
 
 
 def test_a_broken_record_is_set_aside_with_its_reason(small_mitdb: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from imblearn.combine import SMOTETomek
 from imblearn.over_sampling import SMOTE
 from imblearn.under_sampling import TomekLinks
 
-from ecglib.data.resampling import _without_tomek_links, resample
+from ecglib.config import RESAMPLERS
+from ecglib.data.resampling import METHODS, _without_tomek_links, resample
 from ecglib.errors import UserError
 
 
@@ -55,16 +56,86 @@ def test_of_two_equal_beats_each_is_the_other_s_neighbour() -> None:
     assert _without_tomek_links(x, np.array([0, 0, 0, 0])).tolist() == [0, 1, 2, 3]
 
 
-def test_a_seed_fixes_the_draws() -> None:
-    x, y = example()
-    np.testing.assert_array_equal(resample(x, y, "smote", seed=1)[0], resample(x, y, "smote", seed=1)[0])
-    assert not np.array_equal(resample(x, y, "smote", seed=1)[0], resample(x, y, "smote", seed=2)[0])
+def overlapping(seed: int = 0, leads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Classes with borders for new beats to be drawn at, in no order."""
+    draw = np.random.default_rng(seed)
+    labels = draw.permutation(np.repeat(np.arange(5), [200, 12, 40, 9, 30]))
+    return (draw.normal(size=(len(labels), leads, 4)) + 0.3 * labels[:, None, None]).astype(np.float32), labels
 
 
-def test_more_neighbours_than_beats_are_refused_with_the_class() -> None:
-    x, y = example()
+def rows(x: np.ndarray) -> list[tuple[float, ...]]:
+    return [tuple(row) for row in x.reshape(len(x), -1).tolist()]
+
+
+def test_the_parameters_name_every_method() -> None:
+    assert METHODS == RESAMPLERS
+
+
+@pytest.mark.parametrize("leads", [1, 2])
+@pytest.mark.parametrize("method", ["borderline-smote", "adasyn"])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_new_beats_are_drawn_between_those_of_their_class_and_the_old_stay(method: str, leads: int, seed: int) -> None:
+    x, y = overlapping(seed, leads)
+    new_x, new_y = resample(x, y, method, seed=seed)
+    assert new_x.shape[1:] == x.shape[1:]
+    assert (new_x.dtype, new_y.dtype) == (np.float32, np.int64)
+    np.testing.assert_array_equal(new_x[: len(x)], x)
+    np.testing.assert_array_equal(new_y[: len(x)], y)
+    counts, before = np.bincount(new_y, minlength=5), np.bincount(y, minlength=5)
+    assert counts[0] == 200
+    if method == "borderline-smote":
+        assert all(n in (200, old) for n, old in zip(counts, before, strict=True)), "a class without a border stays"
+        assert (counts == 200).sum() >= 3
+    else:
+        assert (np.abs(counts - 200) <= before).all(), "each beat's share is rounded"
+    for label in range(1, 5):
+        low, high = x[y == label].min(0), x[y == label].max(0)
+        made = new_x[len(x) :][new_y[len(x) :] == label]
+        assert ((made >= low - 1e-5) & (made <= high + 1e-5)).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_random_methods_copy_or_drop_whole_beats(seed: int) -> None:
+    x, y = overlapping(seed, leads=2)
+    own = dict(zip(rows(x), y.tolist(), strict=True))
+    over_x, over_y = resample(x, y, "random-over", seed=seed)
+    np.testing.assert_array_equal(over_x[: len(x)], x)
+    assert np.bincount(over_y).tolist() == [200] * 5
+    assert [own[row] for row in rows(over_x)] == over_y.tolist()
+    under_x, under_y = resample(x, y, "random-under", seed=seed)
+    assert np.bincount(under_y).tolist() == [9] * 5
+    assert [own[row] for row in rows(under_x)] == under_y.tolist()
+    assert len(set(rows(under_x))) == len(under_x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_fixes_the_draws(method: str) -> None:
+    x, y = overlapping()
+    np.testing.assert_array_equal(resample(x, y, method, seed=1)[0], resample(x, y, method, seed=1)[0])
+    assert not np.array_equal(resample(x, y, method, seed=1)[0], resample(x, y, method, seed=2)[0])
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if not method.startswith("random")])
+def test_more_neighbours_than_beats_are_refused_with_the_class(method: str) -> None:
+    x, y = overlapping()
     with pytest.raises(UserError, match=r"class F has 9 training beats.*smote_neighbours = 9"):
-        resample(x, y, "smote", seed=0, neighbours=9)
+        resample(x, y, method, seed=0, neighbours=9)
+    resample(x, y, method, seed=0, neighbours=8)
+
+
+@pytest.mark.parametrize("method", ["random-over", "random-under"])
+def test_random_methods_need_no_neighbours(method: str) -> None:
+    x, y = overlapping()
+    resample(x[y != 4], y[y != 4], method, seed=0, neighbours=50)
+
+
+def test_adasyn_where_no_classes_meet_is_refused_in_one_line() -> None:
+    y = np.repeat(np.arange(3), [40, 20, 10])
+    x = (np.random.default_rng(0).normal(size=(70, 1, 4)) + 100 * y[:, None, None]).astype(np.float32)
+    with pytest.raises(UserError, match=r"^imbalance adasyn: .*take another method$"):
+        resample(x, y, "adasyn", seed=0)
 
 
 def test_an_unknown_method_is_refused() -> None:

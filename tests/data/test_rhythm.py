@@ -85,3 +85,31 @@ def test_baseline_wander_goes_and_the_beat_stays() -> None:
     at_peaks = clean[np.round(peaks * RATE).astype(int)]
     np.testing.assert_allclose(at_peaks, 1, atol=0.15)
     assert abs(float(np.median(clean))) < 0.05
+
+
+def test_columns_are_as_many_as_stated_and_heart_rate_comes_first(
+    premature: tuple[NDArray[np.float32], NDArray[np.float64]],
+) -> None:
+    values, names = rhythm.features(*premature, heart_rate=True)
+    without, rest = rhythm.features(*premature)
+    assert len(names) == rhythm.N_FEATURES
+    assert names[:3] == ["log_rr_previous", "log_rr_next", "log_rr_local"]
+    assert names[3:] == rest
+    np.testing.assert_array_equal(values[:, 3:], without)
+    np.testing.assert_allclose(np.exp(values[1:, 0]), np.diff(premature[1]), atol=1e-5)
+    np.testing.assert_allclose(np.exp(values[:-1, 1]), np.diff(premature[1]), atol=1e-5)
+
+
+def test_shapes_are_those_columns_of_the_features(premature: tuple[NDArray[np.float32], NDArray[np.float64]]) -> None:
+    found = rhythm.features(*premature)
+    expected = np.stack([column(found, name) for name in rhythm.SHAPES], 1)
+    np.testing.assert_array_equal(rhythm.shapes(*premature), expected)
+
+
+def test_what_is_relative_is_bounded(premature: tuple[NDArray[np.float32], NDArray[np.float64]]) -> None:
+    lead, peaks = premature
+    lead = lead.copy()
+    lead[round(peaks[20] * RATE)] = 1000
+    values, names = rhythm.features(lead, peaks)
+    relative = values[:, [i for i, name in enumerate(names) if name.endswith("_relative")]]
+    assert np.abs(relative).max() == pytest.approx(rhythm.CLIP / 3)

@@ -2,90 +2,149 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from projects import ROOT
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
 
 from ecglib.data import beats
 from ecglib.errors import UserError
 from ecglib.models import recurrent, registry
+from ecglib.models.classical import Classical
+from ecglib.models.hydra import Hydra
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+from ecglib.models.logistic_regression import LogisticRegression as OurRegression
 from ecglib.models.norm import BatchNorm1d
+from ecglib.models.seq2seq import Seq2Seq
+
+Shape = tuple[int, int, int]
 
 NAMES = sorted(registry.ENTRIES)
-SHAPES = [(1, beats.KACHUEE_SAMPLES, 5), (2, beats.BEFORE + beats.AFTER, 5), (1, 300, 2)]
+TRAINED = [name for name in NAMES if not registry.entry(name).classical]
+CLASSICAL = [name for name in NAMES if registry.entry(name).classical]
+SHAPES: list[Shape] = [(1, beats.KACHUEE_SAMPLES, 5), (2, beats.BEFORE + beats.AFTER, 5), (1, 300, 2)]
+N_FEATURES, N_BEATS = 12, 3
 
 
-def make(name: str, shape: tuple[int, int, int] = SHAPES[0], seed: int = 0) -> torch.nn.Module:
+def build(name: str, shape: Shape = SHAPES[0], seed: int = 0, **options: Any) -> torch.nn.Module:
+    """A model as the registry makes it; small, where its size doesn't matter."""
     torch.manual_seed(seed)
-    return registry.build(name, *shape).eval()
+    if registry.entry(name).takes == "beat+features":
+        options = {"n_features": N_FEATURES, **options}
+    if name == "hydra":
+        options = {"groups": 4, **options}
+    return registry.build(name, *shape, **options)
+
+
+def make(name: str, shape: Shape = SHAPES[0], seed: int = 0, **options: Any) -> torch.nn.Module:
+    """A model that can be asked: one that is fitted has been, on a few beats of every class."""
+    model = build(name, shape, seed, **options)
+    if isinstance(model, Classical):
+        x, y = labelled(shape, seed=seed)
+        model.fit(x, y, x[:4], lambda _: 0.0)
+    return model.eval()
+
+
+def labelled(shape: Shape, n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Noise around a level of each class, and the classes."""
+    y = torch.arange(n) % shape[2]
+    x = torch.rand(n, *shape[:2], generator=torch.Generator().manual_seed(100 + seed))
+    return x + 0.05 * y[:, None, None], y
+
+
+def inputs(name: str, shape: Shape = SHAPES[0], n: int = 8, seed: int = 0) -> dict[str, Tensor]:
+    """What the model is given: beats, beats and features, or sequences of which every other label is known."""
+    generator = torch.Generator().manual_seed(seed)
+    takes = registry.entry(name).takes
+    if takes == "sequence":
+        known = torch.arange(n * N_BEATS).reshape(n, N_BEATS)
+        known = torch.where(known % 2 == 0, known % shape[2], -1).float()
+        return {"x": torch.rand(n, N_BEATS, *shape[:2], generator=generator), "features": known}
+    given = {"x": torch.rand(n, *shape[:2], generator=generator)}
+    if takes == "beat+features":
+        given["features"] = torch.randn(n, N_FEATURES, generator=generator)
+    return given
+
+
+def loss_of(logits: Tensor) -> Tensor:
+    flat = logits.float().flatten(0, -2)
+    return torch.nn.functional.cross_entropy(flat, torch.arange(len(flat)) % flat.shape[1])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("batch", [1, 7])
-def test_logits_have_the_stated_shape_and_are_finite(name: str, shape: tuple[int, int, int], batch: int) -> None:
-    logits = make(name, shape)(torch.rand(batch, *shape[:2]))
-    assert logits.shape == (batch, shape[2])
+def test_logits_have_the_stated_shape_and_are_finite(name: str, shape: Shape, batch: int) -> None:
+    given = inputs(name, shape, batch)
+    logits = make(name, shape)(**given)
+    assert logits.shape == (*given["x"].shape[:-2], shape[2])
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_shortest_beat_is_read(name: str) -> None:
-    shortest = registry.entry(name).min_samples
-    for model in (make(name, (2, shortest, 3)), make(name, (2, shortest, 3)).train()):
-        assert model(torch.rand(4, 2, shortest)).shape == (4, 3)
+    shape = (2, registry.entry(name).min_samples, 3)
+    given = inputs(name, shape, 4)
+    for model in (make(name, shape), make(name, shape).train()):
+        assert model(**given).shape == (*given["x"].shape[:-2], 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_lead_and_both_ends_of_the_beat_count(name: str) -> None:
-    model, x = make(name, SHAPES[1]), torch.rand(8, *SHAPES[1][:2])
+    model, given = make(name, SHAPES[1]), inputs(name, SHAPES[1])
+    change = 1.0 if name in TRAINED else 30.0  # a small one leaves the nearest neighbour the same
     for lead, sample in ((0, 3), (1, 3), (0, -3), (1, -3)):
-        changed = x.clone()
-        changed[:, lead, sample] += 1
-        assert not torch.equal(model(changed), model(x))
+        changed = given["x"].clone()
+        changed[..., lead, sample] += change
+        assert not torch.equal(model(**{**given, "x": changed}), model(**given))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_dict_makes_the_same_model_again(name: str) -> None:
-    model, other, x = make(name, seed=1).train(), make(name, seed=2), torch.rand(8, 1, 187)
-    model(x)  # moves the running statistics of batch normalisation
+    model, other, given = make(name, seed=1).train(), build(name, seed=2).eval(), inputs(name)
+    model(**given)  # moves the running statistics of batch normalisation
     other.load_state_dict(model.state_dict())
-    assert torch.equal(other(x), model.eval()(x))
+    assert torch.equal(other(**given), model.eval()(**given))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_seed_fixes_a_training_step(name: str) -> None:
     steps = []
     for _ in range(2):
         model = make(name).train()
-        model(torch.full((8, 1, 187), 0.5)).square().sum().backward()
+        model(**inputs(name)).square().sum().backward()
         steps.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*steps, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_beat_gets_the_same_logits_in_any_batch(name: str) -> None:
-    model, x = make(name), torch.rand(9, 1, 187)
-    torch.testing.assert_close(model(x)[4:5], model(x[4:5]), rtol=1e-4, atol=1e-5)
+    model, given = make(name), inputs(name, n=9)
+    alone = {what: value[4:5] for what, value in given.items()}
+    torch.testing.assert_close(model(**given)[4:5], model(**alone), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_fixes_the_weights(name: str) -> None:
-    x = torch.rand(3, 1, 187)
-    assert torch.equal(make(name, seed=1)(x), make(name, seed=1)(x))
-    assert not torch.equal(make(name, seed=1)(x), make(name, seed=2)(x))
+    given = inputs(name)
+    assert torch.equal(make(name, seed=1)(**given), make(name, seed=1)(**given))
+    assert not torch.equal(make(name, seed=1)(**given), make(name, seed=2)(**given))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     model = make(name).train()
-    loss = torch.nn.functional.cross_entropy(model(torch.rand(64, 1, 187)), torch.arange(64) % 5)
-    loss.backward()
+    loss_of(model(**inputs(name, n=64))).backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name
@@ -93,36 +152,34 @@ def test_the_gradient_reaches_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_exported_program_equals_the_model_at_any_batch_size(name: str) -> None:
-    model = make(name)
+    model, given = make(name), inputs(name, n=4)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.export.export(model, (torch.rand(4, 1, 187),), dynamic_shapes={"x": {0: batch}})
-    x = torch.rand(11, 1, 187)
-    torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)
+    program = torch.export.export(model, (), given, dynamic_shapes={what: {0: batch} for what in given})
+    more = inputs(name, n=11, seed=1)
+    torch.testing.assert_close(program.module()(**more), model(**more), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_bfloat16_casting_stays_near_single_precision(name: str) -> None:
-    model, x = make(name), torch.rand(32, 1, 187)
+    model, given = make(name), inputs(name, n=32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        low = model(x).float()
+        low = model(**given).float()
     with torch.no_grad():
-        exact = model(x)
+        exact = model(**given)
     assert (low - exact).abs().max() < 0.05 * exact.abs().max() + 0.02
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_bfloat16_casting_reaches_every_parameter_in_training(name: str) -> None:
     model = make(name).train()
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(torch.rand(16, 1, 187))
-    torch.nn.functional.cross_entropy(logits.float(), torch.arange(16) % 5).backward()
+        logits = model(**inputs(name, n=16))
+    loss_of(logits).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_source_is_in_the_bibliography(name: str) -> None:
-    from projects import ROOT
-
     assert f"{{{registry.entry(name).source}," in (ROOT / "book" / "references.bib").read_text()
 
 
@@ -131,10 +188,10 @@ def test_a_shape_that_the_model_cannot_take_is_refused_in_one_line(name: str) ->
     too_short = registry.entry(name).min_samples - 1
     for shape, word in (((1, too_short, 5), "n_samples"), ((0, 187, 5), "n_leads"), ((1, 187, 1), "n_classes")):
         with pytest.raises(UserError, match=word):
-            registry.build(name, *shape)
-    registry.build(name, 1, too_short + 1, 5)
+            build(name, shape)
+    build(name, (1, too_short + 1, 5))
     with pytest.raises(UserError, match="model_options"):
-        registry.build(name, 1, 187, 5, colour="red")
+        build(name, colour="red")
 
 
 def test_an_unknown_model_is_refused_with_a_hint() -> None:
@@ -193,17 +250,17 @@ def test_batch_normalisation_equals_its_kin_in_torch_and_keeps_the_order() -> No
         ours.eval(), theirs.eval()
 
 
-@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path"])
+@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet"])
 @pytest.mark.parametrize("leads", [1, 2])
 def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
     """With one lead, memory order is ambiguous and a convolution takes the slow one."""
-    model, inputs = make(name, (leads, 187, 5)), []
+    model, seen = make(name, (leads, 187, 5)), []
     for layer in model.modules():
         if isinstance(layer, Conv1d | MaxPool1d):
-            layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
-    model(torch.rand(4, leads, 187))
-    assert len(inputs) > 5
-    assert all(x.shape[1] == 1 or x.stride(1) == 1 for x in inputs)
+            layer.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    model(**inputs(name, (leads, 187, 5), 4))
+    assert len(seen) > 5
+    assert all(x.shape[1] == 1 or x.stride(1) == 1 for x in seen)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(recurrent.LSTM, torch.nn.LSTM), (recurrent.GRU, torch.nn.GRU)])
@@ -263,8 +320,301 @@ def test_attention_weights_are_a_mean() -> None:
             5 * 32 + 32 * 5 * 64 + 64 * 7 * 128 + 128 * 7 * 256 + 2 * (32 + 64 + 128 + 256) + 513 * 128 + 129 * 5,
         ),
         ("bilstm", 2 * 4 * 128 * (11 + 128 + 2) + 2 * 4 * 128 * (256 + 128 + 2) + 513 * 5),
+        (
+            "seq2seq",
+            (5 + 1) * 32
+            + (32 * 5 + 1) * 64
+            + (64 * 5 + 1) * 128  # convolutions
+            + 2 * 4 * 128 * (256 + 128 + 2)  # encoder
+            + 257 * 128
+            + 128 * 128
+            + 128  # attention
+            + 6 * 16
+            + 4 * 128 * (4 * 128 + 16 + 128 + 2)
+            + 385 * 5,  # decoder
+        ),
         ("bigru", 2 * 3 * 128 * (11 + 128 + 2) + 2 * 3 * 128 * (256 + 128 + 2) + 513 * 5),
     ],
 )
 def test_parameters_are_those_of_the_described_layers(name: str, parameters: int) -> None:
     assert registry.n_parameters(make(name)) == parameters
+
+
+# --- seq2seq ----------------------------------------------------------------------------------------------------------
+
+
+def seq2seq(**options: Any) -> torch.nn.Module:
+    return make("seq2seq", (1, 40, 4), hidden=8, dropout=0.0, **options)
+
+
+def sequences(n: int = 6, n_beats: int = 7) -> Tensor:
+    return torch.rand(n, n_beats, 1, 40, generator=torch.Generator().manual_seed(0))
+
+
+def in_training(model: torch.nn.Module, x: Tensor, known: Tensor | None) -> Tensor:
+    torch.manual_seed(3)
+    logits: Tensor = model.train()(x, features=known)
+    return logits
+
+
+def test_at_prediction_known_labels_have_no_influence() -> None:
+    model, x = seq2seq(), sequences()
+    for known in (torch.zeros(6, 7), torch.full((6, 7), 3.0), torch.full((6, 7), -1.0)):
+        assert torch.equal(model(x, features=known), model(x))
+
+
+def test_in_training_an_unknown_label_tells_nothing_and_a_known_one_does() -> None:
+    model, x = seq2seq(), sequences()
+    unknown = torch.full((6, 7), -1.0)
+    assert torch.equal(in_training(model, x, unknown), in_training(model, x, None))
+    some = torch.where(torch.arange(7) % 2 == 0, 2.0, -1.0).expand(6, 7)
+    assert torch.equal(in_training(model, x, some), in_training(model, x, some.where(some >= 0, torch.tensor(-7.0))))
+    assert not torch.equal(in_training(model, x, some), in_training(model, x, unknown))
+    assert not torch.equal(in_training(model, x, some), in_training(model, x, some.where(some < 0, torch.tensor(1.0))))
+
+
+@pytest.mark.parametrize("position", range(7))
+def test_a_label_reaches_later_beats_only(position: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Seq2Seq, "TOLD", 1.1)
+    model, x, known = seq2seq(), sequences(), torch.zeros(6, 7)
+    before = in_training(model, x, known)
+    known[:, position] = 3
+    after = in_training(model, x, known)
+    assert torch.equal(after[:, : position + 1], before[:, : position + 1])
+    assert position == 6 or (after[:, position + 1] != before[:, position + 1]).any(1).all()
+
+
+def test_a_decoder_told_its_own_answers_gives_the_logits_of_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Seq2Seq, "TOLD", 1.1)
+    model, x = seq2seq(), sequences()
+    logits = model(x)
+    torch.testing.assert_close(in_training(model, x, logits.argmax(2).float()), logits)
+
+
+def test_about_half_of_the_known_labels_are_told() -> None:
+    model, x = seq2seq(), sequences(2000, 2)
+    own = in_training(model, x, torch.full((2000, 2), -1.0))
+    other = (own[:, 0].argmax(1) + 1) % 4
+    told = in_training(model, x, torch.stack([other.float(), torch.full((2000,), -1.0)], 1))
+    share = (told[:, 1] != own[:, 1]).any(1).float().mean()
+    assert 0.45 < share < 0.55
+
+
+def test_a_beat_is_read_beside_those_around_it_and_alone_as_a_window_of_one() -> None:
+    model, x = seq2seq(), sequences()
+    changed = x.clone()
+    changed[:, 6] += 1
+    assert not torch.equal(model(changed)[:, 0], model(x)[:, 0])
+    torch.testing.assert_close(model(x[:, 0]), model(x[:, :1])[:, 0])
+
+
+# --- ecgnet -----------------------------------------------------------------------------------------------------------
+
+
+def changed_feature(column: int) -> dict[str, Tensor]:
+    given = inputs("ecgnet")
+    given["features"][:, column] += 1
+    return given
+
+
+def test_without_the_heart_rate_the_first_three_features_are_not_read() -> None:
+    for heart_rate in (True, False):
+        model = make("ecgnet", heart_rate=heart_rate)
+        read = [not torch.equal(model(**changed_feature(i)), model(**inputs("ecgnet"))) for i in range(N_FEATURES)]
+        assert read == [heart_rate] * 3 + [True] * (N_FEATURES - 3)
+    with pytest.raises(UserError, match=r"n_features = 3; expected more than 3"):
+        build("ecgnet", n_features=3, heart_rate=False)
+
+
+def test_without_the_waveform_the_beat_is_not_read() -> None:
+    model, given = make("ecgnet", waveform=False), inputs("ecgnet")
+    torch.testing.assert_close(
+        model(torch.full_like(given["x"], torch.nan), features=given["features"]), model(**given)
+    )
+    model.train()
+    torch.manual_seed(0)
+    before = model(**given)
+    torch.manual_seed(0)
+    assert torch.equal(model(torch.zeros_like(given["x"]), features=given["features"]), before)
+
+
+def seen_by(model: torch.nn.Module, layer: str, given: dict[str, Tensor]) -> Tensor:
+    seen: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    model(**given)
+    handle.remove()
+    return seen[0]
+
+
+def test_features_are_standardised_and_bounded() -> None:
+    model, given = make("ecgnet"), inputs("ecgnet", n=500)
+    given["features"] = given["features"] * torch.arange(1, N_FEATURES + 1) + 7
+    model.standardise(given["features"])
+    z = seen_by(model, "rhythm.1", given)
+    torch.testing.assert_close(z.mean(0), torch.zeros(N_FEATURES), atol=0.01, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.ones(N_FEATURES), atol=0.01, rtol=0)
+    given["features"][0] = 1e6
+    assert seen_by(model, "rhythm.1", given).abs().max() == 4
+    again = build("ecgnet", seed=5).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(**given), model(**given))
+
+
+def test_noise_is_added_in_training_only() -> None:
+    model, given = make("ecgnet", feature_noise=0.5), inputs("ecgnet", n=300)
+    assert torch.equal(seen_by(model, "stages", given), given["x"])
+    calm = seen_by(model, "rhythm", given)
+    model.train()
+    assert not torch.equal(seen_by(model, "stages", given), given["x"])
+    assert float((seen_by(model, "rhythm", given) - calm).std()) == pytest.approx(0.5, abs=0.03)
+    without = make("ecgnet").train()
+    assert torch.equal(seen_by(without, "rhythm", given), calm)
+
+
+def test_ecgnet_wants_features() -> None:
+    with pytest.raises(ValueError, match="no features; expected 12"):
+        make("ecgnet")(inputs("ecgnet")["x"])
+    with pytest.raises(UserError, match="n_features"):
+        registry.build("ecgnet", *SHAPES[0])
+
+
+# --- classical references ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_predictions_of_many_beats_are_those_of_each(name: str) -> None:
+    model = make(name).train()
+    assert isinstance(model, Classical)
+    x, _ = labelled(SHAPES[0], 1030, seed=1)
+    logits = model.predict_logits(x)
+    assert logits.dtype == np.float32
+    assert model.training
+    with torch.no_grad():
+        np.testing.assert_allclose(logits[-9:], model.eval()(x[-9:]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_fitting_the_same_beats_again_changes_nothing(name: str) -> None:
+    model, given = make(name, seed=1), inputs(name)
+    before = model(**given)
+    assert isinstance(model, Classical)
+    x, y = labelled(SHAPES[0], seed=1)
+    model.fit(x, y, x[:4], lambda _: 0.0)
+    torch.testing.assert_close(model(**given), before)
+
+
+@pytest.mark.parametrize("name", ["hydra", "logistic_regression"])
+@pytest.mark.parametrize("best", [0, 1, 2])
+def test_the_strength_that_scores_best_on_validation_is_kept(name: str, best: int) -> None:
+    model = build(name)
+    assert isinstance(model, Hydra | OurRegression)
+    seen: list[np.ndarray] = []
+
+    def score(logits: np.ndarray) -> float:
+        seen.append(logits.copy())
+        return float(len(seen) - 1 == best)
+
+    x_val, _ = labelled(SHAPES[0], 30, seed=8)
+    model.fit(*labelled(SHAPES[0], 60), x_val, score)
+    assert len(seen) == len(model.STRENGTHS)
+    np.testing.assert_allclose(model.predict_logits(x_val), seen[best], rtol=1e-3, atol=1e-3)
+    assert np.abs(seen[best] - seen[best - 1]).max() > 0.01
+
+
+@pytest.mark.parametrize("leads", [1, 2])
+def test_hydra_counts_are_those_of_the_paper(leads: int) -> None:
+    """Dempster et al. 2023, section 3.1: at every sample the kernel of a group with the largest response adds that
+    response to its count, the one with the smallest adds one; then the square root, as in section 3.2."""
+    torch.manual_seed(0)
+    model = registry.build("hydra", leads, 20, 5, groups=4)
+    assert isinstance(model, Hydra)
+    x = torch.randn(leads, 20)
+    expected: list[float] = []
+    for kernels, signal in zip(model.kernels.tolist(), (x.tolist(), x.diff(dim=1).tolist()), strict=True):
+        for bank, dilation in zip(kernels, (1, 2), strict=True):
+            strongest, weakest = [0.0] * 16, [0.0] * 16
+            for centre in range(len(signal[0])):
+                for group in (0, 8):
+                    responses = [
+                        sum(
+                            bank[group + k][lead][j] * signal[lead][centre + dilation * (j - 4)]
+                            for lead in range(leads)
+                            for j in range(9)
+                            if 0 <= centre + dilation * (j - 4) < len(signal[0])
+                        )
+                        for k in range(8)
+                    ]
+                    strongest[group + responses.index(max(responses))] += max(responses)
+                    weakest[group + responses.index(min(responses))] += 1
+            expected += strongest + weakest
+    roots = [math.sqrt(max(value, 0.0)) for value in expected]
+    torch.testing.assert_close(model.counts(x[None])[0], torch.tensor(roots), rtol=1e-4, atol=1e-4)
+
+
+def test_hydra_s_dilations_are_all_that_fit() -> None:
+    for n_samples, expected in ((10, [1]), (17, [1, 2]), (187, [1, 2, 4, 8, 16]), (225, [1, 2, 4, 8, 16])):
+        model = registry.build("hydra", 1, n_samples, 5, groups=2)
+        assert model.dilations == expected
+        assert 8 * max(expected) <= n_samples - 1 or n_samples == 10
+    for groups in (0, 3):
+        with pytest.raises(UserError, match="expected an even number"):
+            registry.build("hydra", 1, 187, 5, groups=groups)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0])
+def test_hydra_s_head_is_scikit_learn_s_ridge(strength: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hydra, "STRENGTHS", (strength,))
+    torch.manual_seed(0)
+    model = registry.build("hydra", 1, 40, 5, groups=2)
+    assert isinstance(model, Hydra)
+    x, y = labelled((1, 40, 5), 300)
+    model.fit(x, y, x[:5], lambda _: 0.0)
+    counts = model.counts(x).double().numpy()
+    z = (counts - counts.mean(0)) / (counts.std(0) + 1e-3)
+    ridge = Ridge(alpha=len(x) * strength).fit(z, 2 * np.eye(5)[y] - 1)
+    np.testing.assert_allclose(model.predict_logits(x), ridge.predict(z), rtol=1e-3, atol=1e-3)
+
+
+def test_one_nearest_neighbour_is_that_of_scikit_learn() -> None:
+    model = registry.build("nearest_neighbour", 2, 12, 5)
+    assert isinstance(model, Classical)
+    x, y = labelled((2, 12, 5), 200)
+    other, _ = labelled((2, 12, 5), 100, seed=1)
+    model.fit(x, y, x, lambda _: 0.0)
+    logits = model.predict_logits(other)
+    expected = KNeighborsClassifier(1).fit(x.flatten(1), y).predict(other.flatten(1))
+    np.testing.assert_array_equal(logits.argmax(1), expected)
+    assert 0.2 < float((expected == np.arange(100) % 5).mean()) < 1
+    assert set(np.unique(logits)) == {-1.0, 0.0}
+    np.testing.assert_array_equal(model.predict_logits(x).argmax(1), y)
+
+
+def test_one_nearest_neighbour_keeps_its_own_beats_and_must_be_fitted() -> None:
+    model = build("nearest_neighbour")
+    assert isinstance(model, Classical)
+    assert list(model.parameters()) == []
+    with pytest.raises(ValueError, match="nothing fitted yet"):
+        model(torch.rand(1, 1, 187))
+    x, y = labelled(SHAPES[0])
+    model.fit(x, y, x, lambda _: 0.0)
+    before = model.predict_logits(x)
+    x.zero_(), y.zero_()
+    np.testing.assert_array_equal(model.predict_logits(labelled(SHAPES[0])[0]), before)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3, 4], [0, 1, 2, 4], [1, 3]])
+def test_logistic_regression_is_that_of_scikit_learn(classes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OurRegression, "STRENGTHS", (1.0,))
+    model = registry.build("logistic_regression", 1, 10, 5)
+    assert isinstance(model, Classical)
+    x, _ = labelled((1, 10, 5), 300)
+    y = torch.tensor(classes)[(x.sum((1, 2)).argsort().argsort() + torch.arange(300) % 50) // 70 % len(classes)]
+    model.fit(x, y, x, lambda _: 0.0)
+    p = torch.from_numpy(model.predict_logits(x)).softmax(1).numpy()
+    flat = x.flatten(1).double().numpy()
+    z = (flat - flat.mean(0)) / (flat.std(0, ddof=1) + 1e-3)
+    solver = LogisticRegression(C=1.0, max_iter=1000, tol=1e-6).fit(z, y)
+    np.testing.assert_allclose(p[:, classes], solver.predict_proba(z), atol=0.03)  # ours stops at tol 0.001
+    absent = [label for label in range(5) if label not in classes]
+    assert (p[:, absent] == 0).all()
+    assert (p.argmax(1) == solver.predict(z)).mean() > 0.98

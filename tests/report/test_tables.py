@@ -59,7 +59,6 @@ def test_a_count_reads_back(n: int) -> None:
     [
         tables.per_class(FULL),
         tables.per_class(QUICK, FULL),
-        tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK}),
         tables.beside(FULL, QUICK),
         tables.metrics(INTER),
         tables.parameters(FULL),
@@ -86,22 +85,33 @@ def test_per_class_beside_the_reference() -> None:
     assert rows[5][2] == tables.interval(QUICK.per_class["V"]["se"])
 
 
-def test_headline_links_and_the_nsv_column_only_where_it_means_something() -> None:
-    head, row = cells(tables.headline({"heartbeat/baseline": FULL}))
-    assert tables.METRICS["macro_f1_nsv"] not in head
-    assert row[0] == "[Baseline](book/experiments/heartbeat/baseline.ipynb)"
-    both = cells(tables.headline({"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER}))
-    column = both[0].index(tables.METRICS["macro_f1_nsv"])
-    assert [row[column] for row in both[1:]] == ["–", tables.interval(INTER.metrics["macro_f1_nsv"])]
+def test_headline_has_a_row_a_model_and_answer_with_the_protocols_side_by_side() -> None:
+    weighted = FULL.model_copy(update={"parameters": FULL.parameters | {"imbalance": "weighted"}})
+    records = {"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER, "heartbeat/weighted": weighted}
+    shown = tables.headline(records)
+    assert kinds(shown) == ["Para", "Table"]
+    head, plain, other = cells(shown)
+    assert head == ["model", "imbalance", "intra: macro-F1", "inter: macro-F1", "inter: S F1", "inter: V F1"]
+    value = tables.interval(FULL.metrics["macro_f1"])
+    assert plain[2].startswith(f"[{value.split()[0]}](book/experiments/heartbeat/baseline.ipynb)")
+    assert plain[2].endswith(value.split(" ", 1)[1])
+    assert "(book/experiments/heartbeat/inter-patient.ipynb)" in plain[3]
+    assert plain[4] == tables.number(INTER.per_class["S"]["f1"].mean)
+    assert other[3:] == ["not run yet", "–", "–"]
 
 
-def test_headline_says_once_what_all_results_share() -> None:
-    shared = tables.headline({"heartbeat/baseline": FULL, "heartbeat/inter-patient": INTER})
-    assert kinds(shared) == ["Para", "Table"]
-    assert shared.startswith("Profile of all results: *full*; seeds 0, 1, 2.")
-    assert {"seeds", "profile"}.isdisjoint(cells(shared)[0])
-    different = cells(tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK}))
-    assert [row[-2:] for row in different] == [["seeds", "profile"], ["0, 1, 2", "full"], ["0", "quick"]]
+def test_headline_says_profile_and_seeds_of_all_results() -> None:
+    assert tables.headline({"heartbeat/baseline": FULL}).startswith("All results: profile *full*, seeds 0, 1, 2.")
+    both = tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK})
+    assert both.startswith("All results: profile *full*, seeds 0, 1, 2; or profile *quick*, seeds 0.")
+
+
+def test_headline_of_two_results_takes_the_better_validated_one_whatever_their_order() -> None:
+    worse = example_record("heartbeat/worse", draw=3)
+    for run in worse.training:
+        run.history[run.best_epoch - 1].val_metric = 0.1
+    for records in ({"a/b": FULL, "c/d": worse}, {"c/d": worse, "a/b": FULL}):
+        assert "(book/experiments/a/b.ipynb)" in cells(tables.headline(records))[1][2]
 
 
 def test_beside_names_what_each_rests_on() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from ecglib.errors import UserError
 from ecglib.models.cnet import CNet
+from ecglib.models.ecgnet import ECGNet
+from ecglib.models.seq2seq import Seq2Seq
 from ecglib.training import device
 
 
@@ -22,19 +26,47 @@ def test_the_probe_leaves_the_generator_alone_and_is_remembered(
 ) -> None:
     cpu, make = torch.device("cpu"), lambda: CNet(1, 187, 5, width=4)
     torch.manual_seed(0)
-    first = device.choose_precision("auto", cpu, make, (16, 1, 187), tmp_path)
+    first = device.choose_precision("auto", cpu, make, ((16, 1, 187), 0), tmp_path)
     drawn = torch.rand(1)
     torch.manual_seed(0)
     make()  # the key is made from the network's description, which draws weights
     assert first in device.DTYPES
     monkeypatch.setattr(device, "_probe", lambda *_: "float64")
-    assert device.choose_precision("auto", cpu, make, (16, 1, 187), tmp_path) == first
+    assert device.choose_precision("auto", cpu, make, ((16, 1, 187), 0), tmp_path) == first
     assert 0 <= float(drawn) <= 1
 
 
 def test_a_stated_precision_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_probe", lambda *_: pytest.fail("probed"))
-    assert device.choose_precision("float32", torch.device("cpu"), lambda: CNet(1, 187, 5), (4, 1, 187)) == "float32"
+    batch = (4, 1, 187), 0
+    assert device.choose_precision("float32", torch.device("cpu"), lambda: CNet(1, 187, 5), batch) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("make", "batch"),
+    [
+        (lambda: ECGNet(2, 50, 5, n_features=7, width=4), ((8, 2, 50), 7)),
+        (lambda: Seq2Seq(1, 40, 5, hidden=8), ((4, 3, 1, 40), 0)),
+    ],
+)
+def test_networks_of_features_and_of_sequences_are_probed_in_their_own_shape(
+    make: Callable[[], nn.Module], batch: device.Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "ROUND_SECONDS", 0.01)
+    seen: set[tuple[tuple[int, ...], tuple[int, ...] | None]] = set()
+
+    def watched() -> nn.Module:
+        model = make()
+
+        def note(_: nn.Module, args: tuple[torch.Tensor], kwargs: dict[str, torch.Tensor | None]) -> None:
+            features = kwargs["features"]
+            seen.add((tuple(args[0].shape), None if features is None else tuple(features.shape)))
+
+        model.register_forward_pre_hook(note, with_kwargs=True)
+        return model
+
+    assert device.choose_precision("auto", torch.device("cpu"), watched, batch) in device.DTYPES
+    assert (batch[0], (batch[0][0], batch[1]) if batch[1] else None) in seen
 
 
 def test_determinism_is_put_back() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from ecglib import losses
 from ecglib.errors import UserError
 from ecglib.models.cnet import CNet
 from ecglib.training import checkpoint, loop
@@ -72,10 +73,10 @@ def test_it_learns() -> None:
 def test_the_seeded_curve_is_what_it_was() -> None:
     """The loss goes down epoch by epoch from that of guessing, and a second training repeats it to the bit."""
     first, second = fit(), fit()
-    losses = [epoch.train_loss for epoch in first.run.history]
-    assert losses[0] == pytest.approx(math.log(3), abs=0.1)
-    assert losses == sorted(losses, reverse=True)
-    assert losses == [epoch.train_loss for epoch in second.run.history]
+    curve = [epoch.train_loss for epoch in first.run.history]
+    assert curve[0] == pytest.approx(math.log(3), abs=0.1)
+    assert curve == sorted(curve, reverse=True)
+    assert curve == [epoch.train_loss for epoch in second.run.history]
     assert torch.equal(weights(first), weights(second))
     assert not torch.equal(weights(first), weights(fit(seed=1)))
 
@@ -169,6 +170,104 @@ def test_a_lazy_set_trains_like_one_in_memory() -> None:
 def test_a_moving_average_differs_from_the_last_weights_and_is_validated() -> None:
     averaged = fit(loop.Recipe(**{**vars(RECIPE), "ema": 0.99}))
     assert not torch.equal(weights(averaged), weights(fit()))
+
+
+@pytest.mark.parametrize(("ema", "steps"), [(0.9, 96), (0.999, 96), (0.2, 8)])
+def test_the_decay_of_the_moving_average_rises_to_the_wanted_one(ema: float, steps: int) -> None:
+    """After n steps the average is the sum of all weights so far, each with its share of what later steps left."""
+    recipe = loop.Recipe(max_epochs=1, patience=1, batch_size=8, learning_rate=0.01, ema=ema)
+    train = loop.InMemory(*waves(8 * steps, 1))
+    state = loop._Training(WithDropout, train, None, nn.CrossEntropyLoss(), accuracy, recipe, 0, CPU)
+    path: list[torch.Tensor] = []
+    state.optimiser.register_step_post_hook(
+        lambda *_: path.append(torch.cat([p.detach().flatten().double() for p in state.model.parameters()]))
+    )
+    state._train()
+    assert len(path) == steps
+    share = np.array([1.0] + [1 - min(ema, (1 + k) / (10 + k)) for k in range(2, steps + 1)])
+    left = np.append(np.cumprod((1 - share)[::-1])[::-1][1:], 1.0)
+    expected = (torch.stack(path) * torch.from_numpy(share * left)[:, None]).sum(0)
+    assert state.ema is not None
+    averaged = torch.cat([p.flatten().double() for p in state.ema.module.parameters()])
+    torch.testing.assert_close(averaged, expected, rtol=1e-4, atol=1e-6)
+    counter = "layers.2.num_batches_tracked"
+    assert state.ema.module.state_dict()[counter] == state.model.state_dict()[counter] == steps
+
+
+class Watched(loop.InMemory):
+    """Notes the positions that are asked for, those of a training epoch apart from those of a scoring."""
+
+    orders: list[list[int]]
+
+    def batches(self, order: torch.Tensor, batch_size: int, device: torch.device):
+        self.__dict__.setdefault("orders", []).append(order.tolist())
+        return super().batches(order, batch_size, device)
+
+
+def test_a_sampler_chooses_the_examples_of_each_epoch() -> None:
+    asked = []
+
+    class Backwards:
+        def __len__(self) -> int:
+            return 70
+
+        def __call__(self, epoch: int, seed: int) -> torch.Tensor:
+            asked.append((epoch, seed))
+            return torch.arange(70).flip(0) + epoch
+
+    train = Watched(*waves(256, 1))
+    recipe = loop.Recipe(**{**vars(RECIPE), "sampler": Backwards(), "examples_per_epoch": 128})
+    fit(recipe, train=train, seed=5)
+    assert asked == [(epoch, 5) for epoch in range(4)]
+    assert train.orders == [list(range(69 + epoch, 5 + epoch, -1)) for epoch in range(4)], "two whole batches of 32"
+
+
+@pytest.mark.parametrize(("bound", "n"), [(100, 96), (None, 256), (10**6, 256), (20, 20)])
+def test_an_epoch_shows_whole_batches_of_as_many_examples_as_allowed(bound: int | None, n: int) -> None:
+    train = Watched(*waves(256, 1))
+    fit(loop.Recipe(**{**vars(RECIPE), "examples_per_epoch": bound}), train=train)
+    assert [len(order) for order in train.orders] == [n] * 4
+    assert all(len(set(order)) == n for order in train.orders[:1])
+    if bound == 100:
+        assert len(set(train.orders[0]) | set(train.orders[1])) == 192, "the next epoch goes on with others"
+
+
+class OfSequences(nn.Module):
+    """Classifies every beat of a sequence by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(140, 3)
+
+    def forward(self, x: torch.Tensor, *, features: object = None, lengths: object = None) -> torch.Tensor:
+        return self.layer(x.flatten(-2))
+
+
+def test_ignored_beats_of_a_sequence_train_nothing_and_are_not_validated() -> None:
+    x, y = waves(256, 1)
+    x, y = x.reshape(64, 4, 1, 140), y.reshape(64, 4)
+    ignored = np.random.default_rng(0).random(y.shape) < 0.4
+    other, labels = x.copy(), np.where(ignored, losses.IGNORED, y)
+    other[ignored] = 50
+    loss = losses.cross_entropy()
+    seen: list[np.ndarray] = []
+
+    def metric(logits: np.ndarray, found: np.ndarray) -> float:
+        assert logits.shape == (256, 3)
+        seen.append(found)
+        return accuracy(logits[found >= 0], found[found >= 0])
+
+    fitted = [
+        loop.fit(OfSequences, part, part, loss, metric, RECIPE, seed=0, device=CPU)
+        for part in (loop.InMemory(x, labels), loop.InMemory(other, labels))
+    ]
+    assert torch.equal(weights(fitted[0]), weights(fitted[1]))
+    assert [e.val_loss for e in fitted[0].run.history] == [e.val_loss for e in fitted[1].run.history]
+    assert all((found == labels.ravel()).all() for found in seen)
+    logits = torch.from_numpy(loop.predict(fitted[0].model, loop.InMemory(x, labels), device=CPU))
+    plain = float(nn.CrossEntropyLoss()(logits[~ignored.ravel()], torch.from_numpy(y[~ignored])))
+    best = fitted[0].run.history[fitted[0].run.best_epoch - 1]
+    assert best.val_loss == pytest.approx(plain, rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

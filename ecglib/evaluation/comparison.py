@@ -1,0 +1,110 @@
+"""Two models on the same test beats: what the difference between them is worth."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from ecglib.errors import UserError
+from ecglib.evaluation import bootstrap
+from ecglib.results import Interval, Record
+
+Metric = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""Confusion matrices `(..., classes, classes)` to values `(...)`."""
+
+
+def pack(right: NDArray[np.bool_]) -> str:
+    """Which beats are classified right, `(n,)`, as text: bits, compressed, base64."""
+    return base64.b64encode(zlib.compress(np.packbits(right).tobytes(), 9)).decode("ascii")
+
+
+def unpack(text: str, n: int) -> NDArray[np.bool_]:
+    """The inverse of `pack` for `n` beats.
+
+    Raises
+    ------
+    UserError
+        When the text was not made by `pack` from `n` beats.
+    """
+    try:
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
+    except (binascii.Error, zlib.error) as error:
+        raise UserError("right", f"unreadable ({error})", "what a run wrote") from None
+    if len(bits) != (n + 7) // 8:
+        raise UserError("right", f"{8 * len(bits)} bits", f"those of {n} beats")
+    return np.unpackbits(bits, count=n).astype(bool)
+
+
+def comparable(a: Record, b: Record) -> bool:
+    """Whether both were scored on the same beats under the same seeds."""
+    return (
+        a.data.test_indices_sha256 == b.data.test_indices_sha256
+        and (a.data.fingerprint, a.data.n_test, a.scored, a.seeds)
+        == (b.data.fingerprint, b.data.n_test, b.scored, b.seeds)
+        and len(a.right) == len(b.right) == len(a.seeds)
+        and set(a.by_record) == set(b.by_record) != set()
+    )
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Beats that one model alone classifies right, over all seeds, and McNemar's exact two-sided p."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def mcnemar(a: Record, b: Record) -> McNemar:
+    """McNemar's exact test of two comparable records (McNemar 1947).
+
+    It takes beats for independent, which those of one record are not: its p is far too small, and stands in the book
+    beside the interval of `difference`, which resamples records.
+
+    Raises
+    ------
+    UserError
+        When the records are not comparable.
+    """
+    _check(a, b)
+    only_a = only_b = 0
+    for right_a, right_b in zip(a.right, b.right, strict=True):
+        x, y = unpack(right_a, a.data.n_test), unpack(right_b, b.data.n_test)
+        only_a, only_b = only_a + int((x & ~y).sum()), only_b + int((y & ~x).sum())
+    n = only_a + only_b
+    return McNemar(only_a, only_b, float(binomtest(only_a, n).pvalue) if n else 1.0)
+
+
+def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) -> Interval:
+    """A metric of `a` less that of `b`, mean over the seeds, with its interval over resampled records.
+
+    A resample draws the same records for both models (the paired cluster bootstrap; Davison & Hinkley 1997).
+
+    Raises
+    ------
+    UserError
+        When the records are not comparable.
+    """
+    _check(a, b)
+    names = sorted(a.by_record)
+    both = [np.array([one.by_record[name] for name in names], dtype=np.int64).swapaxes(0, 1) for one in (a, b)]
+    whole = [metric(matrices.sum(1)) for matrices in both]
+    drawn = [metric(bootstrap.resampled(matrices, n_resamples)) for matrices in both]
+    low, high = bootstrap.interval(drawn[0] - drawn[1])
+    per_seed = [None if np.isnan(value) else float(value) for value in whole[0] - whole[1]]
+    defined = [value for value in per_seed if value is not None]
+    return Interval(mean=float(np.mean(defined)) if defined else None, low=low, high=high, per_seed=per_seed)
+
+
+def _check(a: Record, b: Record) -> None:
+    if not comparable(a, b):
+        raise UserError(
+            f"{a.experiment or a.key} and {b.experiment or b.key}", "were not scored on the same beats", "one test set"
+        )

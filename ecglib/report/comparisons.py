@@ -1,0 +1,332 @@
+"""Reference results side by side: the tables of the chapters that compare. They read records and train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from ecglib import aami, paths, results
+from ecglib.errors import UserError
+from ecglib.evaluation import comparison, metrics
+from ecglib.models import registry
+from ecglib.report import tables
+from ecglib.report.tables import UNDEFINED, count, interval, number
+from ecglib.results import Interval, Record
+
+NOT_RUN: Final = "not run"
+PROTOCOLS: Final = {"intra": "intra-patient", "inter": "inter-patient", "adapted": "patient-adapted"}
+ANSWERS: Final = {
+    "none": "nothing",
+    "weighted": "class weights, inverse frequency",
+    "effective-number": "class weights, effective number",
+    "focal": "focal loss",
+    "logit-adjustment": "logit adjustment",
+    "thresholds": "thresholds moved",
+    "random-over": "random over-sampling",
+    "random-under": "random under-sampling",
+    "smote": "SMOTE",
+    "smote-tomek": "SMOTE-Tomek",
+    "borderline-smote": "Borderline-SMOTE",
+    "adasyn": "ADASYN",
+}
+"""The answers to class imbalance, in the order of the tables."""
+
+
+def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
+    """The reference results of beat classifiers, or those of `every`, in order of the registry and of `ANSWERS`."""
+    every = results.references() if every is None else every
+    models, answers = list(registry.ENTRIES), list(ANSWERS)
+    found = [record for name, record in every.items() if name.startswith("heartbeat/")]
+    return sorted(
+        found,
+        key=lambda r: (
+            models.index(r.parameters["model"]) if r.parameters["model"] in models else len(models),
+            answers.index(r.parameters["imbalance"]),
+            r.experiment,
+        ),
+    )
+
+
+def of(records: Iterable[Record], **parameters: Any) -> list[Record]:
+    """The records with these values of their parameters."""
+    return [r for r in records if all(r.parameters.get(name) == value for name, value in parameters.items())]
+
+
+def architectures(records: Sequence[Record], protocol: str) -> str:
+    """Every model under one protocol, one row a result: scores, size, cost. A model without one says so."""
+    rows = []
+    for model in registry.ENTRIES:
+        mine = of(records, model=model, protocol=protocol)
+        rows += [{"model": _link(r), **_scores(r), **_cost(r)} for r in mine]
+        if not of(mine, imbalance="none"):
+            rows.append({"model": f"`{model}`", "imbalance": ANSWERS["none"], "macro-F1": NOT_RUN})
+    return tables.table(rows)
+
+
+def _scores(record: Record) -> dict[str, str]:
+    values = {"imbalance": ANSWERS[record.parameters["imbalance"]]}
+    values |= {tables.metric_name(key): interval(record.metrics.get(key)) for key in ("macro_f1", "macro_recall")}
+    rare = [name for name in record.macro_classes if name != "N"]
+    return values | {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
+
+
+def _cost(record: Record) -> dict[str, str]:
+    """Size and training time; beats a second of training where there were epochs."""
+    seconds = sum(epoch.seconds for run in record.training for epoch in run.history)
+    beats = sum(run.epochs_run for run in record.training) * record.data.n_train
+    return {
+        "parameters": count(record.n_parameters),
+        "seconds a seed": count(record.train_seconds / len(record.seeds)),
+        "beats/s": count(beats / seconds) if seconds else UNDEFINED,
+    }
+
+
+def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> str:
+    """Precision, recall and F1, overall (macro) and by class, of models without and with one answer, intra-patient."""
+    rows = []
+    for model in models:
+        for imbalance in ("none", answer):
+            found = of(records, model=model, protocol="intra", cut="kachuee", imbalance=imbalance)
+            head = {"model": f"`{model}`", "imbalance": ANSWERS[imbalance]}
+            if not found:
+                rows.append({**head, "class": "all", "precision": NOT_RUN})
+                continue
+            for record in found[:1]:
+                rows += [{**head, **row} for row in _report(record)]
+    return tables.table(rows)
+
+
+def _report(record: Record) -> list[dict[str, str]]:
+    names = {"precision": "ppv", "recall": "se", "F1": "f1"}
+    parts = [record.per_class[name] for name in record.macro_classes]
+    whole = {
+        title: number(float(np.mean([p[key].mean for p in parts if p[key].mean is not None])))
+        for title, key in names.items()
+    }
+    by_class = [
+        {"class": name, **{title: number(record.per_class[name][key].mean) for title, key in names.items()}}
+        for name in record.macro_classes
+    ]
+    return [{"class": "all", **whole}, *by_class]
+
+
+# --- imbalance --------------------------------------------------------------------------------------------------------
+
+
+def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
+    """Every answer to imbalance on one model: scores, and what it gains over doing nothing."""
+    mine = of(records, model=model, protocol=protocol, cut="kachuee")
+    plain = next(iter(of(mine, imbalance="none")), None)
+    rows = []
+    for answer, name in ANSWERS.items():
+        found = of(mine, imbalance=answer)
+        if not found:
+            rows.append({"imbalance": name, "macro-F1": NOT_RUN})
+        rows += [{**_scores(r), "imbalance": _link(r, name), **_gain(r, plain)} for r in found]
+    return tables.table(rows)
+
+
+def _gain(record: Record, plain: Record | None) -> dict[str, str]:
+    """The paired difference in macro-F1, and McNemar's p."""
+    if plain is None or plain is record or not comparison.comparable(record, plain):
+        return {"gain": UNDEFINED, "McNemar p": UNDEFINED}
+    gained = comparison.difference(record, plain, macro_f1(record))
+    return {"gain": signed(gained), "McNemar p": _p(comparison.mcnemar(record, plain).p)}
+
+
+def macro_f1(record: Record) -> comparison.Metric:
+    """Macro-F1 over the classes that the record's protocol averages over, of confusion matrices."""
+    classes = [record.classes.index(name) for name in record.macro_classes]
+    return lambda matrices: metrics.summary(matrices, classes)["macro_f1"]
+
+
+def signed(value: Interval) -> str:
+    """A difference with its sign, and its interval."""
+    if value.mean is None or value.low is None or value.high is None:
+        return UNDEFINED
+    space = "\N{NO-BREAK SPACE}"
+    return f"{value.mean:+.3f} [{value.low:+.3f},{space}{value.high:+.3f}]".replace("-", "\N{MINUS SIGN}")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else number(p)
+
+
+# --- what the split is worth ------------------------------------------------------------------------------------------
+
+
+def gap_by_class(records: Sequence[Record], models: Sequence[str]) -> str:
+    """F1 of each class under both protocols, and the difference."""
+    rows = []
+    for model in models:
+        both = [next(iter(of(records, model=model, protocol=p, imbalance="none")), None) for p in ("intra", "inter")]
+        intra, inter = both
+        if intra is None or inter is None:
+            rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",
+                         "inter-patient": NOT_RUN if inter is None else ""})  # fmt: skip
+            continue
+        for name in inter.macro_classes:
+            a, b = intra.per_class[name]["f1"].mean, inter.per_class[name]["f1"].mean
+            rows.append({
+                "model": f"`{model}`",
+                "class": name,
+                "intra-patient": interval(intra.per_class[name]["f1"]),
+                "inter-patient": interval(inter.per_class[name]["f1"]),
+                "lost": number(a - b) if a is not None and b is not None else UNDEFINED,
+            })  # fmt: skip
+    return tables.table(rows)
+
+
+def gap_by_record(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
+    """Of every record of DS2: beats of each class, and the share classified right under both protocols."""
+    found = [next(iter(of(records, model=model, protocol=p, imbalance="none")), None) for p in ("intra", "inter")]
+    if any(record is None or not record.by_record for record in found):
+        return []
+    intra, inter = (record.by_record for record in found if record is not None)
+    rows = []
+    for name in sorted(inter):
+        counts = np.array(inter[name][0]).sum(1)
+        rows.append({
+            "record": name,
+            **dict(zip(aami.CLASSES, counts.tolist(), strict=True)),
+            "intra": _right(intra[name]) if name in intra else np.nan,
+            "inter": _right(inter[name]),
+        })  # fmt: skip
+    return rows
+
+
+def _right(matrices: Sequence[Sequence[Sequence[int]]]) -> float:
+    whole = np.array(matrices)
+    return float(np.trace(whole.sum(0)) / whole.sum())
+
+
+def by_record_table(rows: Sequence[Mapping[str, Any]], most: int = 10) -> str:
+    """The records with the largest gap between the protocols."""
+    if not rows:
+        return NOT_RUN.capitalize() + "."
+    worst = sorted(rows, key=lambda row: row["inter"] - row["intra"])[:most]
+    return tables.table([
+        {
+            "record": f"`{row['record']}`",
+            **{name: count(row[name]) for name in aami.CLASSES},
+            "right, intra": number(row["intra"]),
+            "right, inter": number(row["inter"]),
+        }
+        for row in worst
+    ])  # fmt: skip
+
+
+def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
+    """How many equal records each class's beats would come from: Kish's effective size of the counts by record.
+
+    Parameters
+    ----------
+    counts
+        Class -> its beats in each record of the test set, `(records,)`.
+    """
+    rows = []
+    for name, n in counts.items():
+        total = int(n.sum())
+        rows.append({
+            "class": name,
+            "beats": count(total),
+            "records with any": count(int((n > 0).sum())),
+            "share of the largest": f"{n.max() / total:.0%}" if total else UNDEFINED,
+            "effective number of records": number(_kish(n), 1),
+        })  # fmt: skip
+    return tables.table(rows)
+
+
+# --- published results ------------------------------------------------------------------------------------------------
+
+
+def published(records: Sequence[Record]) -> str:
+    """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
+    rows = []
+    for entry in published_entries():
+        ours = _best(records, entry["protocol"])
+        rows.append({
+            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
+            "protocol": PROTOCOLS[entry["protocol"]],
+            "metric": _metric_title(entry["metric"]),
+            "published": number(entry["value"]),
+            "known flaw": entry.get("flaw", "none known"),
+            "ours": UNDEFINED if ours is None else f"{interval(_value(ours, entry['metric']))} ({_link(ours)})",
+        })  # fmt: skip
+    return tables.table(rows)
+
+
+def published_entries() -> list[dict[str, Any]]:
+    """The entries of `book/published.yml`.
+
+    Raises
+    ------
+    UserError
+        When the file is no list of mappings with the fields needed.
+    """
+    path = paths.book() / "published.yml"
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    needed = {"model", "protocol", "metric", "value"}
+    for number_, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
+        if not isinstance(entry, dict) or not needed <= entry.keys() or entry["protocol"] not in PROTOCOLS:
+            raise UserError(path, f"entry {number_} lacks a field or names no protocol", ", ".join(sorted(needed)))
+    return list(entries)
+
+
+def _value(record: Record, metric: str, classes: str | None = None) -> Interval | None:
+    """`macro_f1`, or `S.f1` of a class; over other classes than the record's own, the mean alone."""
+    name, _, key = metric.rpartition(".")
+    if classes is not None:
+        values = [record.per_class[c]["f1" if key == "macro_f1" else "se"].mean for c in classes]
+        return Interval(mean=float(np.mean([v for v in values if v is not None])))
+    return record.per_class.get(name, {}).get(key) if name else record.metrics.get(key)
+
+
+def _metric_title(metric: str) -> str:
+    name, _, key = metric.rpartition(".")
+    return f"{name} {tables.metric_name(key)}".strip()
+
+
+def _best(records: Sequence[Record], protocol: str) -> Record | None:
+    """Our best result under a protocol: best on validation at the chosen epochs. The test set chooses nothing."""
+    scored = [(value, r) for r in of(records, protocol=protocol) if (value := tables.validated(r)) is not None]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def _link(record: Record, text: str = "") -> str:
+    """A link from one executed page to another."""
+    model = record.parameters["model"]
+    text = text or (f"{record.title.split(',')[0]}" if record.title else model)
+    return f"[{text}](../{record.experiment}.ipynb)"
+
+
+def aims(records: Sequence[Record]) -> str:
+    """What was aimed at beside the best that was reached, by `book/aims.yml`."""
+    rows = []
+    for aim in yaml.safe_load((paths.book() / "aims.yml").read_text(encoding="utf-8")):
+        best = _best(of(records, **aim.get("parameters", {})), aim["protocol"])
+        value = None if best is None else _value(best, aim["metric"], aim.get("classes"))
+        reached = value is not None and value.mean is not None and value.mean >= aim["least"]
+        rows.append({
+            "what": aim["what"],
+            "protocol": PROTOCOLS[aim["protocol"]],
+            "metric": _metric_title(aim["metric"]) + (f" over {aim['classes']}" if aim.get("classes") else ""),
+            "aimed at": number(aim["least"]),
+            "reached": NOT_RUN if best is None else f"{interval(value)} ({_link(best)})",
+            "aim": "reached" if reached else "open",
+        })  # fmt: skip
+    return tables.table(rows)
+
+
+def _kish(n: NDArray[np.int64]) -> float | None:
+    return float(n.sum()) ** 2 / float((n.astype(np.float64) ** 2).sum()) if n.any() else None
+
+
+def counts_by_record(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.int64]]:
+    """Class -> its beats in each record, of the rows of `gap_by_record`; classes without a beat are left out."""
+    counts = {name: np.array([row[name] for row in rows], dtype=np.int64) for name in aami.CLASSES}
+    return {name: n for name, n in counts.items() if n.sum()}

@@ -1,0 +1,122 @@
+"""Patient-adapted: the network of DS1, and at most five labelled minutes of each test record.
+
+AAMI EC57 allows it, and a clinic would do it (de Chazal & Reilly 2006; Kiranyaz et al. 2016). For every record that is
+scored, the trained network is copied, adapted to the beats of the record's first minutes, and scored on the rest of the
+record alone. In development (`test: false`) the validation records of DS1 stand in for those of DS2.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ecglib import losses
+from ecglib.config import HeartbeatParameters
+from ecglib.data.beats import Beats
+from ecglib.data.records import read_recording
+from ecglib.data.sources import Source
+from ecglib.data.splits import Index
+from ecglib.models import registry
+from ecglib.training import classifier, loop
+from ecglib.training.classifier import Trained
+
+
+def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
+    """Whether each beat's R peak lies in the first `minutes` of its record, `(n,)`."""
+    rate = {name: read_recording(source.folder, name).fs for name in np.unique(beats.record).tolist()}
+    seconds = beats.sample / np.array([rate[name] for name in beats.record.tolist()])
+    early: NDArray[np.bool_] = seconds < 60 * minutes
+    return early
+
+
+def train(
+    p: HeartbeatParameters,
+    beats: Beats,
+    early: NDArray[np.bool_],
+    seed: int,
+    *,
+    device: torch.device,
+    precision: str,
+    folder: Path,
+    key: str,
+) -> Trained:
+    """Train on DS1 as inter-patient, then adapt to each scored record and score the rest of it.
+
+    Parameters
+    ----------
+    early
+        From `within`: the beats of each record that may be learnt from.
+
+    Other parameters are those of `classifier.train`. The model that comes back is the one before adaptation.
+    """
+    base = classifier.train(p, beats, seed, device=device, precision=precision, folder=folder, key=key)
+    start = time.perf_counter()
+    scored, logits = [], []
+    for name in np.unique(beats.record[base.scored]):
+        mine = base.scored[beats.record[base.scored] == name]
+        first, rest = mine[early[mine]], mine[~early[mine]]
+        model = _adapted(base.model, p, beats, first, base.split.train, seed, device)
+        scored.append(rest)
+        examples = _examples(p, beats, rest)
+        logits.append(loop.predict(model, examples, device=device, precision=precision, deterministic=p.deterministic))
+    order = np.argsort(np.concatenate(scored), kind="stable")
+    rest = np.concatenate(scored)[order]
+    split = replace(base.split, **{"test" if p.test else "val": rest})
+    seconds = base.seconds + time.perf_counter() - start
+    return replace(base, split=split, scored=rest, logits=np.concatenate(logits)[order], seconds=seconds)
+
+
+def _adapted(
+    model: nn.Module, p: HeartbeatParameters, beats: Beats, own: Index, others: Index, seed: int, device: torch.device
+) -> nn.Module:
+    """A copy of the network, adapted to the beats `own` of one record; `others` are the training beats of DS1.
+
+    `statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without their
+    labels. `head`: the last layer learns on; `all`: every layer does. Each step sees all beats of `own` and as many
+    training beats of DS1, so that classes the patient has not shown yet aren't forgotten.
+    """
+    model = copy.deepcopy(model).to(device)
+    if not len(own):
+        return model
+    if p.adaptation == "statistics":
+        return _statistics(model, _examples(p, beats, own), device)
+    learning = list((_last_layer(model) if p.adaptation == "head" else model).parameters())
+    optimiser = torch.optim.AdamW(learning, p.adaptation_rate, weight_decay=0.0)
+    loss = losses.cross_entropy(None, p.label_smoothing).to(device)
+    draw = np.random.default_rng(seed)
+    model.eval()  # no dropout, and batch normalisation as it was learnt
+    for _ in range(p.adaptation_steps):
+        part = np.concatenate([own, draw.choice(others, min(len(own), len(others)), replace=False)])
+        optimiser.zero_grad(set_to_none=True)
+        for x, features, y in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
+            loss(model(x, features=features), y).backward()
+        optimiser.step()
+    return model
+
+
+def _examples(p: HeartbeatParameters, beats: Beats, index: Index) -> loop.InMemory:
+    features = beats.features[index] if registry.entry(p.model).takes == "beat+features" else None
+    return loop.InMemory(beats.signals[index], beats.labels[index], features)
+
+
+def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device) -> nn.Module:
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over what it sees
+        layer.train()
+    with torch.no_grad():
+        for x, features, _ in examples.batches(torch.arange(len(examples)), len(examples), device):
+            model(x, features=features)
+    return model.eval()
+
+
+def _last_layer(model: nn.Module) -> nn.Linear:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]

@@ -1,0 +1,79 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Architectures
+#
+# Every network of the field's projects and papers, the classical references, and `ecgnet`, ours, under the same
+# protocols: epochs and all else chosen on validation, the test set read once. This chapter trains nothing; it reads the
+# reference results, and a cell without one says "not run". @sec-methods says what each network is.
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+beats_per_epoch = None
+max_beats = None
+max_records = None
+bootstrap = 200
+in_book = True
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config
+from ecglib.report import comparisons, figures
+
+parameters = config.from_notebook(globals(), "architectures")
+records = comparisons.beat_results()
+
+# %% [markdown]
+# ## Patients in both parts
+#
+# Intra-patient, beats of a patient are in training and test set.
+
+# %%
+#| label: tbl-intra
+#| tbl-cap: Every model intra-patient, mean over seeds with the 95 % interval over resampled records
+Markdown(comparisons.architectures(records, "intra"))
+
+# %% [markdown]
+# ## Patients apart
+#
+# Inter-patient, DS1 trains and DS2 tests; macro means are over N, S, V and F. The intervals are wide, as few patients
+# stand behind the rare classes (@sec-splits-mitdb).
+
+# %%
+#| label: tbl-inter
+#| tbl-cap: Every model inter-patient, mean over seeds with the 95 % interval over resampled records
+Markdown(comparisons.architectures(records, "inter"))
+
+# %%
+#| label: fig-macro-f1
+#| fig-cap: Macro-F1 of every model with nothing done about the imbalance; the panels don't compare
+figures.models(records)
+
+# %% [markdown]
+# ## With and without SMOTE-Tomek
+#
+# The table that the field's projects print: precision, recall and F1, overall (macro) and by class, intra-patient.
+
+# %%
+#| label: tbl-smote-tomek
+#| tbl-cap: Precision, recall and F1 without and with SMOTE-Tomek, intra-patient, mean over seeds
+Markdown(comparisons.resampled(records, ["cnet", "bilstm", "bigru", "seq2seq"], "smote-tomek"))

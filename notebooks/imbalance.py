@@ -1,0 +1,65 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Imbalance
+#
+# Nine beats in ten are normal. What is done about it here changes the loss, the training part or the decision, and one
+# switch in a parameter file does each. This chapter compares the answers on one network, CNet, under both protocols. It
+# trains nothing; it reads the reference results, and a cell without one says "not run".
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+beats_per_epoch = None
+max_beats = None
+max_records = None
+bootstrap = 200
+in_book = True
+
+model = "cnet"
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config
+from ecglib.report import comparisons
+
+parameters = config.from_notebook(globals(), "imbalance")
+records = comparisons.beat_results()
+
+# %% [markdown]
+# ## Patients in both parts
+#
+# *Gain* is the difference in macro-F1 to doing nothing, on the same beats and seeds; its interval resamples whole
+# records. McNemar's test takes beats for independent, which they are not: its p is too small, and is shown because the
+# field prints it.
+
+# %%
+#| label: tbl-intra
+#| tbl-cap: Answers to imbalance on CNet, intra-patient
+Markdown(comparisons.imbalance(records, parameters.model, "intra"))
+
+# %% [markdown]
+# ## Patients apart
+
+# %%
+#| label: tbl-inter
+#| tbl-cap: Answers to imbalance on CNet, inter-patient
+Markdown(comparisons.imbalance(records, parameters.model, "inter"))

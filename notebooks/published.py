@@ -1,0 +1,58 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Published results, and ours
+#
+# What was published, the protocol it was obtained under, what is known to be wrong with it, and what we reach under the
+# same protocol. Ours is the reference result that is best on validation; the test set chose nothing. This chapter
+# trains nothing.
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+beats_per_epoch = None
+max_beats = None
+max_records = None
+bootstrap = 200
+in_book = True
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config
+from ecglib.report import comparisons
+
+parameters = config.from_notebook(globals(), "published")
+records = comparisons.beat_results()
+
+# %%
+#| label: tbl-published
+#| tbl-cap: Published results beside the best of ours
+Markdown(comparisons.published(records))
+
+# %% [markdown]
+# ## What was aimed at
+#
+# The project set itself these aims before it had results. One that is not reached stays open.
+
+# %%
+#| label: tbl-aims
+#| tbl-cap: Aims and what was reached
+Markdown(comparisons.aims(records))

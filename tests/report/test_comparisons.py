@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example import example_record
+from test_tables import cells
+
+from ecglib import config
+from ecglib.aami import CLASSES
+from ecglib.errors import UserError
+from ecglib.evaluation import comparison, metrics
+from ecglib.models import registry
+from ecglib.report import comparisons, figures
+from ecglib.results import Record
+
+
+def record(name: str, model: str, protocol: str, imbalance: str = "none", draw: int = 0) -> Record:
+    made = example_record(f"heartbeat/{name}", protocol=protocol, draw=draw)
+    parameters = made.parameters | {"model": model, "imbalance": imbalance}
+    return made.model_copy(update={"parameters": parameters, **_parts(made)})
+
+
+def _parts(made: Record) -> dict[str, object]:
+    """Two records that add up to the confusion matrices, and which beats are right."""
+    whole = np.array(made.confusion)
+    half = whole // 2
+    right = [np.arange(m.sum()) < np.trace(m) for m in whole]
+    return {
+        "by_record": {"100": half.tolist(), "232": (whole - half).tolist()},
+        "right": [comparison.pack(one) for one in right],
+    }
+
+
+EVERY = {
+    r.experiment: r
+    for r in (
+        record("baseline", "cnet", "intra"),
+        record("weighted", "cnet", "intra", "weighted", draw=1),
+        record("smote-tomek", "cnet", "intra", "smote-tomek", draw=2),
+        record("inter-patient", "cnet", "inter", draw=3),
+        record("bilstm", "bilstm", "intra", draw=4),
+    )
+}
+RECORDS = comparisons.beat_results(EVERY)
+
+
+def test_the_order_is_that_of_the_registry_and_of_the_answers() -> None:
+    found = [(r.parameters["model"], r.parameters["imbalance"], r.parameters["protocol"]) for r in RECORDS]
+    assert [model for model, *_ in found] == ["cnet"] * 4 + ["bilstm"]
+    assert [imbalance for _, imbalance, _ in found[:4]] == ["none", "none", "weighted", "smote-tomek"]
+
+
+def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
+    from typing import get_args
+
+    answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
+    assert set(comparisons.ANSWERS) == set(answers)
+
+
+def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
+    head, *rows = cells(comparisons.architectures(RECORDS, "intra"))
+    assert head[:4] == ["model", "imbalance", "macro-F1", "macro recall"]
+    ran = [row for row in rows if row[2] != "not run"]
+    assert len(ran) == 4
+    assert all(row[0].startswith("[") for row in ran)
+    assert [row[0] for row in rows if row[2] == "not run"] == [
+        f"`{model}`" for model in registry.ENTRIES if model not in ("cnet", "bilstm")
+    ]
+
+
+def test_precision_recall_and_f1_are_means_over_the_classes() -> None:
+    rows = cells(comparisons.resampled(RECORDS, ["cnet", "bigru"], "smote-tomek"))[1:]
+    plain = EVERY["heartbeat/baseline"]
+    assert rows[0][2] == "all"
+    assert rows[0][5] == f"{np.mean([plain.per_class[c]['f1'].mean for c in CLASSES]):.3f}"
+    assert [row[2] for row in rows[1:6]] == list(CLASSES)
+    assert [row[3] for row in rows if row[0] == "`bigru`"] == ["not run", "not run"]
+
+
+def test_the_gain_of_an_answer_is_the_paired_difference() -> None:
+    rows = {row[0]: row for row in cells(comparisons.imbalance(RECORDS, "cnet", "intra"))[1:]}
+    assert len(rows) == len(comparisons.ANSWERS)
+    plain, weighted = EVERY["heartbeat/baseline"], EVERY["heartbeat/weighted"]
+    expected = comparison.difference(weighted, plain, comparisons.macro_f1(weighted))
+    row = next(row for name, row in rows.items() if name.startswith("[class weights, inverse"))
+    assert row[-2] == comparisons.signed(expected)
+    assert rows["focal loss"][1] == "not run"
+
+
+def test_what_the_split_is_worth_is_the_difference_between_the_protocols() -> None:
+    rows = cells(comparisons.gap_by_class(RECORDS, ["cnet", "bilstm"]))[1:]
+    intra, inter = EVERY["heartbeat/baseline"], EVERY["heartbeat/inter-patient"]
+    lost = [intra.per_class[c]["f1"].mean - inter.per_class[c]["f1"].mean for c in "NSVF"]  # type: ignore[operator]
+    assert [row[4] for row in rows[:4]] == [f"{value:.3f}" for value in lost]
+    assert rows[4][3] == "not run"
+
+
+def test_by_record_the_shares_are_those_of_the_matrices() -> None:
+    rows = comparisons.gap_by_record(RECORDS, "cnet")
+    assert [row["record"] for row in rows] == ["100", "232"]
+    matrices = np.array(EVERY["heartbeat/inter-patient"].by_record["232"])
+    assert rows[1]["inter"] == pytest.approx(np.trace(matrices.sum(0)) / matrices.sum())
+    assert comparisons.gap_by_record(RECORDS, "bilstm") == []
+    assert "232" in comparisons.by_record_table(rows)
+    assert figures.gaps(rows).axes[0].get_yticklabels()
+
+
+def test_the_effective_number_of_records_is_one_where_one_holds_all_and_all_where_they_share() -> None:
+    counts = {"S": np.array([0, 90, 0]), "V": np.array([5, 5, 5])}
+    rows = cells(comparisons.effective_patients(counts))[1:]
+    assert [(row[2], row[4]) for row in rows] == [("1", "1.0"), ("3", "3.0")]
+
+
+def test_published_results_stand_beside_the_one_of_ours_that_validation_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better = EVERY["heartbeat/weighted"]
+    for name in EVERY:
+        for run in EVERY[name].training:
+            run.history[run.best_epoch - 1].val_metric = 0.99 if name == "heartbeat/weighted" else 0.9
+    rows = cells(comparisons.published(RECORDS))[1:]
+    assert len(rows) == len(comparisons.published_entries())
+    ours = [row[5] for row in rows if row[1] == "intra-patient" and row[2] == "macro-F1"]
+    assert ours and all("weighted.ipynb" in cell for cell in ours)
+    assert all(cell.startswith(f"{better.metrics['macro_f1'].mean:.3f}") for cell in ours)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "published.yml").write_text("- {model: X, protocol: intra}")
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    with pytest.raises(UserError, match="entry 1 lacks a field"):
+        comparisons.published_entries()
+
+
+def test_an_aim_is_reached_or_open() -> None:
+    rows = cells(comparisons.aims(RECORDS))[1:]
+    assert {row[5] for row in rows} <= {"reached", "open"}
+    assert all(row[5] == "open" for row in rows if row[4] == "not run")
+
+
+def test_nothing_run_gives_a_chapter_all_the_same() -> None:
+    for made in (
+        comparisons.architectures([], "intra"),
+        comparisons.imbalance([], "cnet", "inter"),
+        comparisons.gap_by_class([], ["cnet"]),
+        comparisons.by_record_table([]),
+        comparisons.published([]),
+        comparisons.aims([]),
+    ):
+        assert "not run" in made.lower() or "–" in made
+    assert figures.models([]).axes and figures.gaps([]).axes
+
+
+def test_the_difference_of_macro_f1_is_over_the_records_own_classes() -> None:
+    inter = EVERY["heartbeat/inter-patient"]
+    matrices = np.array(inter.confusion)
+    assert comparisons.macro_f1(inter)(matrices) == pytest.approx(metrics.summary(matrices, [0, 1, 2, 3])["macro_f1"])

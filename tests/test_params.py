@@ -1,0 +1,55 @@
+"""Every parameters file that the project ships."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from projects import ROOT
+
+from ecglib import config
+from ecglib.training import classifier
+
+EXPERIMENTS = config.experiments()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_it_fits_every_profile_and_its_network_can_be_made(name: str, profile: str) -> None:
+    parameters = config.load(name, profile=profile)
+    assert parameters.title
+    if isinstance(parameters, config.HeartbeatParameters):
+        assert classifier.model_maker(parameters)()
+
+
+def test_titles_differ_and_every_experiment_has_its_page_in_the_book() -> None:
+    titles = [config.load(name).title for name in EXPERIMENTS]
+    assert len(set(titles)) == len(titles)
+    chapters = yaml.safe_load((ROOT / "book" / "chapters.yml").read_text())["book"]["chapters"]
+    pages = [page for entry in chapters for page in (entry["chapters"] if isinstance(entry, dict) else [entry])]
+    executed = [page for page in pages if page.startswith("book/experiments/")]
+    assert sorted(executed) == sorted(f"book/experiments/{name}.ipynb" for name in EXPERIMENTS)
+
+
+def test_the_quick_book_holds_every_model_once_intra_patient() -> None:
+    from ecglib.models import registry
+
+    every = [config.load(name) for name in EXPERIMENTS]
+    plain = [
+        p.model
+        for p in every
+        if isinstance(p, config.HeartbeatParameters) and (p.in_book, p.protocol, p.imbalance) == (True, "intra", "none")
+    ]
+    assert sorted(plain) == sorted(registry.ENTRIES)
+
+
+def test_both_protocols_have_every_model_and_every_answer() -> None:
+    from typing import get_args
+
+    from ecglib.models import registry
+
+    every = [p for name in EXPERIMENTS if isinstance(p := config.load(name), config.HeartbeatParameters)]
+    answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
+    for protocol in ("intra", "inter"):
+        mine = [p for p in every if p.protocol == protocol]
+        assert {p.model for p in mine if p.imbalance == "none"} == set(registry.ENTRIES)
+        assert {p.imbalance for p in mine if p.model == "cnet"} == set(answers)

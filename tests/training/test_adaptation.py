@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecglib import config, paths
+from ecglib.data import sources
+from ecglib.errors import UserError
+from ecglib.training import adaptation, classifier
+
+SMALL = {
+    "model": "ecgnet",
+    "model_options": {"waveform": False, "hidden": 8},
+    "protocol": "adapted",
+    "cut": "relative",
+    "max_epochs": 1,
+    "bootstrap": 0,
+    "deterministic": True,
+    "adaptation_minutes": 0.5,
+    "adaptation_steps": 3,
+    "max_beats": 3000,
+}
+
+
+def parameters(**changes: object) -> config.HeartbeatParameters:
+    return config.HeartbeatParameters.model_validate(SMALL | changes)
+
+
+def trained(
+    p: config.HeartbeatParameters, *, labels: np.ndarray | None = None
+) -> tuple[classifier.Trained, np.ndarray]:
+    source = sources.get("mitdb")
+    beats = classifier.load_beats(p, source)
+    early = adaptation.within(beats, source, p.adaptation_minutes)
+    if labels is not None:
+        beats = beats.take(np.arange(len(beats)))
+        beats.labels[:] = labels
+    how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}
+    return adaptation.train(p, beats, early, 0, **how), early
+
+
+def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
+    p = parameters()
+    done, early = trained(p)
+    beats = classifier.load_beats(p, sources.get("mitdb"))
+    assert len(done.scored) and not early[done.scored].any()
+    assert (np.diff(done.scored) > 0).all()
+    everything = classifier._split(p, beats, 0).test
+    assert set(everything.tolist()) == set(done.scored.tolist()) | set(everything[early[everything]].tolist())
+    assert np.array_equal(done.split.test, done.scored)
+    seconds = beats.sample[done.scored] / 360
+    assert seconds.min() >= 60 * p.adaptation_minutes
+
+
+def test_the_labels_that_are_scored_change_nothing(project: Path) -> None:
+    p = parameters()
+    first, _ = trained(p)
+    labels = classifier.load_beats(p, sources.get("mitdb")).labels.copy()
+    labels[first.scored] = np.random.default_rng(1).permutation(labels[first.scored])
+    again, _ = trained(p, labels=labels)
+    assert np.array_equal(first.logits, again.logits)
+
+
+def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
+    p = parameters(adaptation="all", adaptation_rate=0.01)
+    first, early = trained(p)
+    beats = classifier.load_beats(p, sources.get("mitdb"))
+    test = classifier._split(p, beats, 0).test
+    labels = beats.labels.copy()
+    shown = test[early[test]]
+    labels[shown] = (labels[shown] + 1) % 4
+    again, _ = trained(p, labels=labels)
+    assert not np.array_equal(first.logits, again.logits)
+
+
+def test_in_development_the_validation_records_stand_in(project: Path) -> None:
+    from ecglib import aami
+
+    p = parameters(test=False)
+    done, _ = trained(p)
+    beats = classifier.load_beats(p, sources.get("mitdb"))
+    assert set(beats.record.tolist()) <= set(aami.DS1)
+    assert set(beats.record[done.scored].tolist()) <= set(aami.DS1_VALIDATION)
+
+
+def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
+    p = parameters(model_options={"hidden": 8, "width": 4}, adaptation="statistics", leads=["MLII"])
+    source = sources.get("mitdb")
+    beats = classifier.load_beats(p, source)
+    model = classifier.model_maker(p)().eval()
+    own = np.arange(40)
+    adapted = adaptation._adapted(model, p, beats, own, own, 0, torch.device("cpu"))
+    moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
+    assert moved
+    assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
+
+
+def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -> None:
+    p = parameters()
+    beats = classifier.load_beats(p, sources.get("mitdb"))
+    model = classifier.model_maker(p)().eval()
+    own = np.arange(30)
+    adapted = adaptation._adapted(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
+    moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
+    assert moved == {"head.3.weight", "head.3.bias"}
+    same = adaptation._adapted(model, p, beats, own[:0], own, 0, torch.device("cpu"))
+    assert all(torch.equal(v, model.state_dict()[n]) for n, v in same.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"model": "seq2seq", "model_options": {}, "cut": "kachuee"}, "seq2seq can't learn on"),
+        ({"model": "hydra", "model_options": {}, "cut": "kachuee"}, "hydra can't learn on"),
+        ({"imbalance": "thresholds"}, "thresholds moved before the adaptation"),
+        ({"protocol": "inter"}, "adaptation_minutes: only means something with protocol: adapted"),
+        ({"adaptation_minutes": 6.0}, "adaptation_minutes"),
+    ],
+)
+def test_what_means_nothing_is_refused(changes: dict[str, object], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        config.check("heartbeat", SMALL | changes, "here")

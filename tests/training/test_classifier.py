@@ -1,0 +1,364 @@
+"""Training of one seed: what may be seen, by every kind of model, and what each answer to imbalance does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ecglib import aami, config
+from ecglib.config import HeartbeatParameters
+from ecglib.data import beats as beats_module
+from ecglib.data import sources, splits
+from ecglib.data.beats import Beats
+from ecglib.errors import UserError
+from ecglib.evaluation import metrics
+from ecglib.losses import IGNORED, Focal, LogitAdjusted
+from ecglib.training import classifier, loop
+
+CPU = torch.device("cpu")
+SIZES = (60, 10, 20, 10, 10)
+"""Beats of each class in a made-up record of the kind that `made` gives."""
+RECORDS = ("101", "106", "114", "118", "100", "103")  # two each that train, validate and test
+KINDS: dict[str, dict[str, Any]] = {
+    "seq2seq": {"model": "seq2seq", "model_options": {"hidden": 8}},
+    "single beats of seq2seq": {"model": "seq2seq", "model_options": {"hidden": 8}, "beats_per_sequence": 1},
+    "cnet": {"model": "cnet", "model_options": {"width": 4}},
+    "ecgnet": {"model": "ecgnet", "cut": "relative", "model_options": {"width": 4, "hidden": 8}},
+    "hydra": {"model": "hydra", "model_options": {"groups": 2}},
+    "nearest_neighbour": {"model": "nearest_neighbour"},
+}
+
+
+def made(p: HeartbeatParameters, seed: int = 0) -> Beats:
+    """Noise with a bump at a place of its own for every class; the classes mixed in time."""
+    draw, n = np.random.default_rng(seed), sum(SIZES)
+    labels = np.concatenate([draw.permutation(np.repeat(np.arange(5), SIZES)) for _ in RECORDS])
+    shape = beats_module.n_channels(p.cut, 1), beats_module.n_samples(p.cut)
+    signals = draw.normal(0, 0.3, (len(labels), *shape)).astype(np.float32)
+    for i, label in enumerate(labels):
+        signals[i, :, 20 * label : 20 * label + 20] += 1
+    record = np.repeat(RECORDS, n)
+    return Beats(
+        signals=signals,
+        features=draw.normal(0, 1, (len(labels), beats_module.n_features(p.cut, 1))).astype(np.float32),
+        labels=labels,
+        record=record,
+        patient=record,
+        symbol=np.array(list("NAVFQ"))[labels],
+        sample=np.tile(np.arange(n) * 100, len(RECORDS)),
+        left_out={},
+        records_left_out={},
+    )
+
+
+def parameters(**values: Any) -> HeartbeatParameters:
+    given_values = {"max_epochs": 1, "batch_size": 128, "deterministic": True, "device": "cpu", **values}
+    found = config.check("heartbeat", given_values, "here")
+    assert isinstance(found, HeartbeatParameters)
+    return found
+
+
+def train(p: HeartbeatParameters, beats: Beats, folder: Path, seed: int = 0) -> classifier.Trained:
+    return classifier.train(p, beats, seed, device=CPU, precision="float32", folder=folder, key=str(id(beats)))
+
+
+def state(trained: classifier.Trained) -> dict[str, torch.Tensor]:
+    return dict(trained.model.state_dict())
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def permuted(beats: Beats, index: NDArray[np.int64]) -> Beats:
+    labels = beats.labels.copy()
+    labels[index] = np.random.default_rng(5).permutation(labels[index])
+    assert (labels != beats.labels).any()
+    return Beats(**{**vars(beats), "labels": labels})
+
+
+# --- what may be seen -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_of_test_beats_have_no_influence_on_the_weights(
+    kind: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(protocol=protocol, **KINDS[kind])
+    beats = made(p)
+    split = classifier._split(p, beats, 0)
+    monkeypatch.setattr(classifier, "_split", lambda *_: split)  # stratified by class, it would follow the labels
+    first = train(p, beats, tmp_path / "a")
+    second = train(p, permuted(beats, split.test), tmp_path / "b")
+    assert same(state(first), state(second))
+    np.testing.assert_array_equal(first.logits, second.logits)
+    np.testing.assert_array_equal(first.scored, split.test)
+    assert not same(state(first), state(train(p, permuted(beats, split.train), tmp_path / "c")))
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "cnet"])
+def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(**KINDS[kind])
+    beats = made(p)
+    split = classifier._split(p, beats, 0)
+    monkeypatch.setattr(classifier, "_split", lambda *_: split)
+    first = train(p, beats, tmp_path / "a")
+    second = train(p, permuted(beats, split.val), tmp_path / "b")
+    assert same(state(first), state(second)), "with one epoch there is nothing to choose"
+    assert first.run.history[0].val_loss != second.run.history[0].val_loss
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("seq2seq", "ecgnet")])
+@pytest.mark.parametrize("method", config.RESAMPLERS)
+def test_resampling_is_given_training_beats_only(
+    method: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(imbalance=method, **KINDS[kind])
+    beats, seen = made(p), []
+
+    def watched(signals: NDArray[np.float32], labels: NDArray[np.int64], name: str, **_: Any) -> Any:
+        seen.append((signals.copy(), labels.copy(), name))
+        return signals[::2], labels[::2]
+
+    monkeypatch.setattr(classifier, "resample", watched)
+    trained = train(p, beats, tmp_path)
+    ((signals, labels, name),) = seen
+    assert name == method
+    np.testing.assert_array_equal(signals, beats.signals[trained.split.train])
+    np.testing.assert_array_equal(labels, beats.labels[trained.split.train])
+    np.testing.assert_array_equal(trained.resampled, np.bincount(labels[::2], minlength=5))
+
+
+def noting(read: Callable[[Path, str], Any], opened: set[str]) -> Callable[[Path, str], Any]:
+    def noted(folder: Path, name: str) -> Any:
+        opened.add(name)
+        return read(folder, name)
+
+    return noted
+
+
+@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative"])
+def test_development_on_patients_apart_opens_no_record_of_ds2(
+    cut: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: set[str] = set()
+    for function in ("read_recording", "read_annotations"):
+        monkeypatch.setattr(beats_module, function, noting(getattr(beats_module, function), opened))
+    source = sources.get("mitdb")
+    classifier.load_beats(parameters(protocol="inter", cut=cut, test=False), source)
+    assert opened == set(aami.DS1)
+    classifier.load_beats(parameters(protocol="inter", cut=cut), source)
+    assert opened == set(aami.DS1 + aami.DS2)
+
+
+def test_a_development_run_scores_validation_in_place_of_the_test_set(tmp_path: Path) -> None:
+    p = parameters(test=False, **KINDS["seq2seq"])
+    trained = train(p, made(p), tmp_path)
+    np.testing.assert_array_equal(trained.scored, trained.split.val)
+    np.testing.assert_array_equal(trained.logits, trained.val_logits)
+
+
+# --- what is fitted ---------------------------------------------------------------------------------------------------
+
+
+class SaysThePosition(torch.nn.Module):
+    """The first sample as every logit, of single beats and of sequences."""
+
+    def forward(self, x: torch.Tensor, *, features: object = None, lengths: object = None) -> torch.Tensor:
+        return x[..., 0, 0].unsqueeze(-1).expand(*x.shape[:-2], 5)
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "cnet"])
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str, tmp_path: Path) -> None:
+    p = parameters(protocol=protocol, **KINDS[kind])
+    beats = made(p)
+    beats.signals[:, 0, 0] = np.arange(len(beats))
+    fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
+    for index in vars(classifier._split(p, beats, 0)).values():
+        logits = fitting.predict(SaysThePosition(), index)
+        np.testing.assert_array_equal(logits, index[:, None].repeat(5, 1))
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "cnet", "ecgnet"])
+def test_a_refit_trains_on_both_parts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = parameters(refit=True, **KINDS[kind])
+    beats, fit, counted = made(p), loop.fit, []
+
+    def watched(make: Any, examples: loop.InMemory, *args: Any, **more: Any) -> loop.Fitted:
+        counted.append(int((examples.y != IGNORED).sum()))
+        return fit(make, examples, *args, **more)
+
+    monkeypatch.setattr(loop, "fit", watched)
+    split = train(p, beats, tmp_path).split
+    assert counted == [len(split.train), len(split.train) + len(split.val)]
+
+
+def test_features_are_standardised_on_training_beats(tmp_path: Path) -> None:
+    p = parameters(**KINDS["ecgnet"])
+    beats = made(p)
+    trained = train(p, beats, tmp_path)
+    mean = beats.features[trained.split.train].mean(0)
+    np.testing.assert_allclose(state(trained)["mean"], mean, atol=1e-5)
+    assert np.abs(beats.features.mean(0) - mean).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"model": "cnet"}, "all"),
+        ({"model": "cnet", "beats_per_epoch": 200}, 200),
+        ({"model": "cnet", "beats_per_epoch": 10**6}, "all"),
+        ({"model": "cnet", "imbalance": "smote"}, "all"),
+        ({"model": "seq2seq"}, None),
+        ({"model": "seq2seq", "beats_per_epoch": 200}, 20),
+        ({"model": "seq2seq", "beats_per_epoch": 200, "beats_per_sequence": 1}, 200),
+    ],
+)
+def test_an_epoch_is_bounded_in_beats(
+    values: dict[str, Any], expected: int | str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resampled sets get as many as there were before."""
+
+    class Enough(Exception):
+        pass
+
+    recipes: list[loop.Recipe] = []
+
+    def note(*args: Any, **_: Any) -> loop.Fitted:
+        recipes.append(args[5])
+        raise Enough
+
+    monkeypatch.setattr(loop, "fit", note)
+    p = parameters(**values)
+    beats = made(p)
+    with pytest.raises(Enough):
+        train(p, beats, tmp_path)
+    n = len(classifier._split(p, beats, 0).train)
+    assert recipes[0].examples_per_epoch == (n if expected == "all" else expected)
+    assert recipes[0].batch_size == (12 if p.model == "seq2seq" and p.beats_per_sequence == 10 else 128)
+
+
+def test_drawing_by_record_shows_each_record_s_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = parameters(sampling="by-record", protocol="inter", **KINDS["cnet"])
+    beats, fit, orders = made(p), loop.fit, []
+
+    def watched(*args: Any, **more: Any) -> loop.Fitted:
+        orders.append(args[5].sampler(0, 0).numpy())
+        return fit(*args, **more)
+
+    monkeypatch.setattr(loop, "fit", watched)
+    train_index = train(p, beats, tmp_path).split.train
+    drawn = train_index[orders[0]]
+    counts = {name: np.bincount(beats.labels[drawn][beats.record[drawn] == name]).tolist() for name in RECORDS[:2]}
+    assert counts == {name: list(SIZES[:4]) for name in RECORDS[:2]}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [({"imbalance": "focal", "focal_gamma": 1.5}, Focal), ({"imbalance": "logit-adjustment"}, LogitAdjusted)],
+)
+def test_losses_get_their_parameters_and_the_counts_of_the_training_part(
+    values: dict[str, Any], kind: type, tmp_path: Path
+) -> None:
+    p = parameters(**values, **KINDS["cnet"])
+    beats = made(p)
+    fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
+    split = classifier._split(p, beats, 0)
+    loss = fitting._loss(fitting.part(split.train).counts)
+    assert isinstance(loss, kind)
+    if isinstance(loss, Focal):
+        assert loss.gamma == 1.5
+    if isinstance(loss, LogitAdjusted):
+        share = np.bincount(beats.labels[split.train]) / len(split.train)
+        np.testing.assert_allclose(loss.log_prior, np.log(share), rtol=1e-5)
+
+
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+def macro_f1(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int]) -> float:
+    matrix = metrics.confusion(labels, logits.argmax(1), 5)
+    return float(metrics.summary(matrix, classes)["macro_f1"])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([[0, 1, 2, 3, 4], [0, 1, 2, 3]]))
+def test_moved_thresholds_are_never_worse_and_the_first_class_stays(seed: int, classes: list[int]) -> None:
+    draw = np.random.default_rng(seed)
+    labels = draw.choice(5, 150, p=[0.6, 0.1, 0.1, 0.1, 0.1])
+    logits = (draw.normal(0, 1, (150, 5)) + np.eye(5)[labels] + [2, 0, 1, 0, 0]).astype(np.float32)
+    before = logits.copy()
+    offsets = classifier.class_offsets(logits, labels, classes, rounds=1)
+    assert macro_f1(logits + offsets, labels, classes) >= macro_f1(logits, labels, classes)
+    assert offsets[0] == 0
+    assert all(offsets[i] == 0 for i in range(5) if i not in classes)
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_an_offset_that_is_needed_is_found_and_none_where_none_is() -> None:
+    labels = np.tile(np.arange(5), 20)
+    logits = 3 * np.eye(5, dtype=np.float32)[labels]
+    assert classifier.class_offsets(logits, labels, [0, 1, 2, 3, 4]).tolist() == [0] * 5
+    logits[:, 2] -= 3.5
+    offsets = classifier.class_offsets(logits, labels, [0, 1, 2, 3, 4])
+    assert macro_f1(logits + offsets, labels, [0, 1, 2, 3, 4]) == 1
+    assert offsets.tolist() == [0, 0, 0.75, 0, 0], "the smallest that does"
+
+
+@pytest.mark.parametrize("kind", ["cnet", "seq2seq", "hydra"])
+def test_thresholds_are_moved_on_validation(kind: str, tmp_path: Path) -> None:
+    plain_p, moved_p = parameters(**KINDS[kind]), parameters(imbalance="thresholds", **KINDS[kind])
+    beats = made(plain_p)
+    plain, moved = train(plain_p, beats, tmp_path / "a"), train(moved_p, beats, tmp_path / "b")
+    offsets = np.array(moved.run.offsets, dtype=np.float32)
+    expected = classifier.class_offsets(plain.val_logits, beats.labels[plain.split.val], [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(offsets, expected)
+    np.testing.assert_array_equal(moved.logits, plain.logits + offsets)
+    assert plain.run.offsets == []
+
+
+# --- what is refused, and what does not count -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_set_without_a_class_that_is_scored_is_refused_in_one_line(part: str, tmp_path: Path) -> None:
+    p = parameters(protocol="inter")
+    beats = made(p)
+    index = getattr(splits.inter(beats.record), part)
+    beats.labels[index] = np.where(np.isin(beats.labels[index], (1, 3)), 0, beats.labels[index])
+    with pytest.raises(UserError) as error:
+        train(p, beats, tmp_path)
+    message = str(error.value)
+    assert f"the {part} set" in message
+    assert "no beat of class S, F" in message
+    assert "\n" not in message
+    train(parameters(protocol="inter", max_beats=200, model="nearest_neighbour"), beats, tmp_path)
+
+
+def test_a_set_without_q_is_enough_for_patients_apart(tmp_path: Path) -> None:
+    p = parameters(protocol="inter", model="nearest_neighbour")
+    beats = made(p)
+    beats.labels[beats.labels == 4] = 0
+    train(p, beats, tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+def test_ignored_labels_have_no_part_in_the_metric(protocol: str, tmp_path: Path) -> None:
+    p = parameters(protocol=protocol)
+    fitting = classifier._Fitting(p, made(p), 0, CPU, "float32", tmp_path, "key")
+    draw = np.random.default_rng(0)
+    labels, logits = draw.integers(0, 5, 200), draw.normal(size=(200, 5)).astype(np.float32)
+    labels[:60] = IGNORED
+    assert fitting._macro_f1(logits, labels) == macro_f1(logits[60:], labels[60:], classifier.macro_classes(protocol))

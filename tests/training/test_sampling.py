@@ -1,0 +1,81 @@
+"""Epochs drawn by record: no record stands for a whole class, and an epoch depends on seed and number alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ecglib import aami
+from ecglib.data.records import read_annotations
+from ecglib.training.sampling import AT_MOST, ByRecord
+
+LIMITS = {"N": 8, "S": 3, "V": 5, "F": 1, "Q": 0}
+
+
+def beats(sizes: list[list[int]], seed: int = 0) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Records with so many beats of each class, in no order."""
+    record = np.array([str(100 + i) for i, row in enumerate(sizes) for n in row for _ in range(n)])
+    labels = np.array([label for row in sizes for label, n in enumerate(row) for _ in range(n)])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return record[order], labels[order]
+
+
+SIZES = st.lists(st.lists(st.integers(0, 12), min_size=5, max_size=5), min_size=1, max_size=5).filter(
+    lambda rows: any(row[0] for row in rows)
+)
+
+
+@given(SIZES, st.integers(0, 20), st.integers(0, 2**32 - 1))
+def test_of_every_record_and_class_an_epoch_holds_all_beats_or_the_limit(
+    sizes: list[list[int]], epoch: int, seed: int
+) -> None:
+    record, labels = beats(sizes)
+    sampler = ByRecord(record, labels, LIMITS)
+    order = sampler(epoch, seed).numpy()
+    assert len(np.unique(order)) == len(order) == len(sampler)
+    for i, row in enumerate(sizes):
+        for label, n in enumerate(row):
+            drawn = ((record[order] == str(100 + i)) & (labels[order] == label)).sum()
+            assert drawn == min(n, LIMITS[aami.CLASSES[label]])
+
+
+def test_an_epoch_depends_on_seed_and_number_alone() -> None:
+    record, labels = beats([[50, 9, 20, 4, 3]] * 4)
+    sampler, other = ByRecord(record, labels, LIMITS), ByRecord(record, labels, LIMITS)
+    orders = {(epoch, seed): sampler(epoch, seed) for epoch in (0, 1, 2) for seed in (0, 1)}
+    for (epoch, seed), order in reversed(orders.items()):
+        torch.manual_seed(epoch)
+        assert torch.equal(other(epoch, seed), order)
+    assert len({tuple(order.tolist()) for order in orders.values()}) == 6
+    assert len({tuple(sorted(order.tolist())) for order in orders.values()}) == 6, "the same beats, shuffled"
+
+
+def test_over_many_epochs_every_beat_comes_up() -> None:
+    record, labels = beats([[50, 9, 20, 4, 0]] * 2)
+    sampler = ByRecord(record, labels, LIMITS)
+    assert set(torch.cat([sampler(epoch, 0) for epoch in range(60)]).tolist()) == set(range(len(labels)))
+
+
+def test_an_epoch_is_not_in_order_of_records() -> None:
+    record, labels = beats([[50, 9, 20, 4, 0]] * 4)
+    drawn = record[ByRecord(record, labels, LIMITS)(0, 0).numpy()]
+    assert (drawn[1:] != drawn[:-1]).sum() > len(drawn) / 2
+
+
+@pytest.mark.real
+def test_of_the_training_records_no_one_holds_most_beats_of_a_class(real_mitdb: Path) -> None:
+    """In DS1, record 208 holds nine tenths of all F beats."""
+    found = {name: read_annotations(real_mitdb, name).symbols for name in aami.DS1}
+    record = np.array([name for name, symbols in found.items() for s in symbols if s in aami.SYMBOLS])
+    labels = np.array([aami.index_of(s) for symbols in found.values() for s in symbols if s in aami.SYMBOLS])
+    order = ByRecord(record, labels)(0, 0).numpy()
+    f = aami.CLASSES.index("F")
+    assert (record[labels == f] == "208").mean() > 0.85
+    assert (record[order][labels[order] == f] == "208").sum() == AT_MOST["F"]
+    assert set(labels[order]) == {0, 1, 2, 3}, "Q is not drawn"
