@@ -126,7 +126,7 @@ class HeartbeatParameters(SharedParameters):
     adaptation_minutes: float = Field(5.0, gt=0, le=5)
     """Minutes from a test record's start whose labelled beats may be learnt from; they are not scored."""
     adaptation_steps: int = Field(50, ge=1)
-    """Steps of `head` and `all`, each on all beats of those minutes and as many training beats."""
+    """Steps of `head` and `all`, each on all beats of those minutes and on training beats of DS1."""
     adaptation_rate: float = Field(0.001, gt=0)
     """Learning rate of these steps."""
 

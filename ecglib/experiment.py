@@ -197,7 +197,7 @@ def _code_in_use(p: HeartbeatParameters) -> list[str]:
         used.append("training/sequences.py")
     if p.protocol == "adapted":
         used.append("training/adaptation.py")
-    if p.sampling == "by-record":
+    if p.sampling == "by-record" or p.protocol == "adapted":
         used.append("training/sampling.py")
     return used
 

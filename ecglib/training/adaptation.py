@@ -11,6 +11,7 @@ import copy
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ from ecglib.data.splits import Index
 from ecglib.models import registry
 from ecglib.training import classifier, loop
 from ecglib.training.classifier import Trained
+from ecglib.training.sampling import ByRecord
+
+REPLAYED: Final = 512
+"""Training beats of DS1 in each step."""
 
 
 def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
@@ -79,8 +84,9 @@ def _adapted(
     """A copy of the network, adapted to the beats `own` of one record; `others` are the training beats of DS1.
 
     `statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without their
-    labels. `head`: the last layer learns on; `all`: every layer does. Each step sees all beats of `own` and as many
-    training beats of DS1, so that classes the patient has not shown yet aren't forgotten.
+    labels. `head`: the last layer learns on; `all`: every layer does. Each step sees all beats of `own` and, with the
+    same weight, `REPLAYED` training beats of DS1, drawn by record, so that classes which the patient has not shown yet
+    aren't forgotten.
     """
     model = copy.deepcopy(model).to(device)
     if not len(own):
@@ -91,12 +97,13 @@ def _adapted(
     optimiser = torch.optim.AdamW(learning, p.adaptation_rate, weight_decay=0.0)
     loss = losses.cross_entropy(None, p.label_smoothing).to(device)
     draw = np.random.default_rng(seed)
+    replayed = others[ByRecord(beats.record[others], beats.labels[others])(0, seed).numpy()]
     model.eval()  # no dropout, and batch normalisation as it was learnt
     for _ in range(p.adaptation_steps):
-        part = np.concatenate([own, draw.choice(others, min(len(own), len(others)), replace=False)])
         optimiser.zero_grad(set_to_none=True)
-        for x, features, y in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
-            loss(model(x, features=features), y).backward()
+        for part in (own, draw.choice(replayed, REPLAYED)):
+            for x, features, y in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
+                loss(model(x, features=features), y).backward()
         optimiser.step()
     return model
 
