@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ecglib import config
+
 EXPERIMENTS = ("baseline", "weighted", "smote", "smote-tomek", "inter-patient")
 """The experiments of one model that stand for all of them; `test_params.py` checks every file."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,12 @@ def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setenv("ECGLIB_DATA", str(data))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
+
+
+def kept() -> list[str]:
+    """The experiments of such a project, as `config.experiments` names them."""
+    names = config.experiments()
+    return [name for name in names if not name.startswith("heartbeat/") or name.split("/")[1] in EXPERIMENTS]
 
 
 def _keep_few(root: Path) -> None:

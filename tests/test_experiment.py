@@ -95,7 +95,8 @@ def test_a_run_is_trained_once_and_then_found(
     assert first.folder == project / "runs" / experiment.key_of(p)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert sorted(path.name for path in files) == [
-        "predictions-seed0.parquet", "record.json", "training-seed0.json", "weights-seed0.safetensors",
+        "predictions-seed0.parquet", "record.json", "training-seed0.json", "validation-seed0.parquet",
+        "weights-seed0.safetensors",
     ]  # fmt: skip
     monkeypatch.setattr(loop, "fit", no_training)
     again = experiment.run(p)
@@ -203,7 +204,9 @@ OTHER: dict[str, Any] = {
     "leads": ["V1"], "validation_fraction": 0.2, "test": False, "model_options": {"width": 8}, "imbalance": "weighted",
     "weight_exponent": 0.5, "smote_neighbours": 3, "batch_size": 128, "learning_rate": 0.001, "schedule": "cosine",
     "weight_decay": 0.0, "label_smoothing": 0.1, "gradient_clip": None, "ema": 0.9, "refit": True, "device": "cpu",
-    "precision": "bfloat16", "deterministic": True,
+    "precision": "bfloat16", "deterministic": True, "in_book": False, "beats_per_epoch": 1000, "sampling": "by-record",
+    "beats_per_sequence": 5, "effective_beta": 0.9, "focal_gamma": 1.0, "adjustment_strength": 0.5, "adaptation": "all",
+    "adaptation_minutes": 2.0, "adaptation_steps": 9, "adaptation_rate": 0.1,
 }  # fmt: skip
 """Another value of every parameter but the model; `database` has one so far."""
 
@@ -215,7 +218,15 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
     same = {name for name, value in OTHER.items() if experiment.key_of(p.model_copy(update={name: value})) == key}
     assert experiment.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
-    assert same == {"experiment", "title", "profile", "bootstrap", "device", "max_records"}
+    idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
+    assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
+
+
+@pytest.mark.parametrize("name", sorted(config.ONLY_WITH))
+def test_a_parameter_that_is_in_use_changes_the_key(project: Path, name: str) -> None:
+    switch, values = config.ONLY_WITH[name]
+    p = parameters().model_copy(update={switch: values[0]})
+    assert experiment.key_of(p) != experiment.key_of(p.model_copy(update={name: OTHER[name]}))
 
 
 def test_code_edited_under_a_living_process_is_refused(
