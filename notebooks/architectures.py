@@ -69,6 +69,16 @@ Markdown(comparisons.architectures(records, "inter"))
 figures.models(records)
 
 # %% [markdown]
+# ## What they cost
+#
+# Seconds are those of the machine that made the reference results, with other work beside it: an order of magnitude.
+
+# %%
+#| label: tbl-cost
+#| tbl-cap: Parameters and training time, intra-patient
+Markdown(comparisons.costs(records))
+
+# %% [markdown]
 # ## With and without SMOTE-Tomek
 #
 # The table that the field's projects print: precision, recall and F1, overall (macro) and by class, intra-patient.

@@ -57,11 +57,11 @@ def of(records: Iterable[Record], **parameters: Any) -> list[Record]:
 
 
 def architectures(records: Sequence[Record], protocol: str) -> str:
-    """Every model under one protocol, one row a result: scores, size, cost. A model without one says so."""
+    """Every model under one protocol, one row a result. A model without one says so."""
     rows = []
     for model in registry.ENTRIES:
         mine = of(records, model=model, protocol=protocol)
-        rows += [{"model": _link(r), **_scores(r), **_cost(r)} for r in mine]
+        rows += [{"model": _link(r), **_scores(r)} for r in mine]
         if not of(mine, imbalance="none"):
             rows.append({"model": f"`{model}`", "imbalance": ANSWERS["none"], "macro-F1": NOT_RUN})
     return tables.table(rows)
@@ -74,14 +74,22 @@ def _scores(record: Record) -> dict[str, str]:
     return values | {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
 
 
+def costs(records: Sequence[Record]) -> str:
+    """Size and training time of every model with nothing done about the imbalance, intra-patient."""
+    found = of(records, protocol="intra", imbalance="none")
+    rows = [{"model": _link(r), **_cost(r)} for r in found]
+    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+
+
 def _cost(record: Record) -> dict[str, str]:
-    """Size and training time; beats a second of training where there were epochs."""
     seconds = sum(epoch.seconds for run in record.training for epoch in run.history)
     beats = sum(run.epochs_run for run in record.training) * record.data.n_train
     return {
         "parameters": count(record.n_parameters),
         "seconds a seed": count(record.train_seconds / len(record.seeds)),
-        "beats/s": count(beats / seconds) if seconds else UNDEFINED,
+        "beats/s in training": count(beats / seconds) if seconds else UNDEFINED,
+        "precision": record.precision,
+        "hardware": record.hardware.split(",")[-1].strip(),
     }
 
 

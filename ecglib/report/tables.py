@@ -70,6 +70,7 @@ _TEXT_COLUMNS = frozenset(
         "known flaw",
         "what",
         "aim",
+        "hardware",
         "record",
     )
 )
@@ -180,7 +181,7 @@ def headline(records: Mapping[str, Record]) -> str:
         if protocol not in mine or (validated(record) or 0.0) > (validated(mine[protocol][1]) or 0.0):
             mine[protocol] = name, record
     rows = []
-    for (model, imbalance), found in groups.items():
+    for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
         row = {"model": f"`{model}`", "imbalance": imbalance}
         for protocol in ("intra", "inter"):
             cell = _linked(*found[protocol]) if protocol in found else NOT_RUN

@@ -70,6 +70,12 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
     ]
 
 
+def test_costs_are_those_of_the_record() -> None:
+    head, first, *_ = cells(comparisons.costs(RECORDS))
+    assert head[1:4] == ["parameters", "seconds a seed", "beats/s in training"]
+    assert first[2] == "50"  # 150 s of three seeds
+
+
 def test_precision_recall_and_f1_are_means_over_the_classes() -> None:
     rows = cells(comparisons.resampled(RECORDS, ["cnet", "bigru"], "smote-tomek"))[1:]
     plain = EVERY["heartbeat/baseline"]
@@ -140,6 +146,7 @@ def test_an_aim_is_reached_or_open() -> None:
 
 
 def test_nothing_run_gives_a_chapter_all_the_same() -> None:
+    assert comparisons.costs([]) == "Not run."
     for made in (
         comparisons.architectures([], "intra"),
         comparisons.imbalance([], "cnet", "inter"),
