@@ -213,8 +213,16 @@ class HeartbeatParameters(SharedParameters):
                 raise ValueError(f"refit, sampling: {self.model} is fitted at once, and has no epochs")
         if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
             raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
-        if self.protocol == "adapted" and self.imbalance == "thresholds":
-            raise ValueError("imbalance: thresholds moved before the adaptation mean nothing after it")
+        if self.protocol == "adapted" and self.imbalance != "none":
+            raise ValueError(f"imbalance: {self.imbalance} would be undone by the adaptation, which has no such answer")
+        if self.refit and not self.test:
+            raise ValueError("refit: in development it would be scored on the validation beats that it has learnt")
+        if self.sampling == "by-record" and self.protocol == "intra":
+            raise ValueError(
+                "sampling: by-record is for patients apart; it draws no beat of class Q, which intra scores"
+            )
+        if self.sampling == "by-record" and self.imbalance not in ("none", "thresholds", "focal"):
+            raise ValueError(f"imbalance: {self.imbalance} counts all beats, and by-record shows others in an epoch")
         if self.refit and self.imbalance == "thresholds":
             raise ValueError("refit: it leaves no validation beats to move thresholds on")
         if (
@@ -241,6 +249,8 @@ class HeartbeatParameters(SharedParameters):
         from ecglib.models import registry
 
         idle = {name for name in ONLY_WITH if not self._is_on(name)}
+        if self.adaptation == "statistics":
+            idle |= {"adaptation_steps", "adaptation_rate"}
         if self.beats_per_epoch is None or self.sampling == "by-record":
             idle.add("beats_per_epoch")
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}

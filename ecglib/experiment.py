@@ -89,7 +89,10 @@ class Run:
         return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("predictions-seed*.parquet"))])
 
     def model(self, seed: int) -> nn.Module:
-        """The network of one seed with its trained weights, on the CPU, in eval mode."""
+        """The network of one seed with its trained weights, on the CPU, in eval mode.
+
+        Of a patient-adapted run it is the network before it was adapted, once for each record.
+        """
         parameters = self.record.parameters
         shape = self.record.input_shape
         options = dict(parameters["model_options"])

@@ -52,16 +52,22 @@ records = comparisons.beat_results()
 #| tbl-cap: Every model intra-patient, mean over seeds with the 95 % interval over resampled records
 Markdown(comparisons.architectures(records, "intra"))
 
+# %%
+Markdown(comparisons.circumstances(records, "intra"))
+
 # %% [markdown]
 # ## Patients apart
 #
-# Inter-patient, DS1 trains and DS2 tests; macro means are over N, S, V and F. The intervals are wide, as few patients
-# stand behind the rare classes (@sec-splits-mitdb).
+# Inter-patient, DS1 trains and DS2 tests; macro means are over N, S, V and F. Record 202 is the patient of 201 in DS1.
+# The intervals are wide, as few patients stand behind the rare classes (@sec-splits-mitdb).
 
 # %%
 #| label: tbl-inter
 #| tbl-cap: Every model inter-patient, mean over seeds with the 95 % interval over resampled records
 Markdown(comparisons.architectures(records, "inter"))
+
+# %%
+Markdown(comparisons.circumstances(records, "inter"))
 
 # %%
 #| label: fig-macro-f1

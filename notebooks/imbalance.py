@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Imbalance
 #
-# Nine beats in ten are normal. What is done about it here changes the loss, the training part or the decision, and one
-# switch in a parameter file does each. This chapter compares the answers on one network, CNet, under both protocols. It
-# trains nothing; it reads the reference results, and a cell without one says "not run".
+# Most beats are normal. What is done about it here changes the loss, the training part or the decision, and one switch
+# in a parameter file does each. This chapter compares the answers on one network under both protocols. It trains
+# nothing; it reads the reference results, and a cell without one says "not run".
 
 # %% tags=["parameters"]
 experiment = ""
@@ -48,18 +48,24 @@ records = comparisons.beat_results()
 # ## Patients in both parts
 #
 # *Gain* is the difference in macro-F1 to doing nothing, on the same beats and seeds; its interval resamples whole
-# records. McNemar's test takes beats for independent, which they are not: its p is too small, and is shown because the
-# field prints it.
+# records. It is empty where more than the answer differs. McNemar's test takes beats for independent, which they are
+# not: its p, the median of the seeds, is too small, and is shown because the field prints it.
 
 # %%
 #| label: tbl-intra
-#| tbl-cap: Answers to imbalance on CNet, intra-patient
+#| tbl-cap: Answers to imbalance on one model, intra-patient
 Markdown(comparisons.imbalance(records, parameters.model, "intra"))
+
+# %%
+Markdown(comparisons.circumstances(records, "intra"))
 
 # %% [markdown]
 # ## Patients apart
 
 # %%
 #| label: tbl-inter
-#| tbl-cap: Answers to imbalance on CNet, inter-patient
+#| tbl-cap: Answers to imbalance on one model, inter-patient
 Markdown(comparisons.imbalance(records, parameters.model, "inter"))
+
+# %%
+Markdown(comparisons.circumstances(records, "inter"))

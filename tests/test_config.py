@@ -163,12 +163,26 @@ def test_what_does_not_go_together_is_refused_in_one_line(values: dict[str, obje
 
 
 @pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"protocol": "intra", "sampling": "by-record"}, "patients apart"),
+        ({"protocol": "inter", "sampling": "by-record", "imbalance": "weighted"}, "by-record shows others"),
+        ({"protocol": "adapted", "imbalance": "weighted"}, "undone by the adaptation"),
+        ({"refit": True, "test": False}, "scored on the validation beats"),
+    ],
+)
+def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        check(values)
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"imbalance": "logit-adjustment", "label_smoothing": 0.1},
-        {"model": "seq2seq", "sampling": "by-record", "beats_per_sequence": 1},
+        {"model": "seq2seq", "sampling": "by-record", "beats_per_sequence": 1, "protocol": "inter"},
         {"model": "seq2seq", "beats_per_sequence": 25},
-        {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "leads": ["MLII", "V1"]},
+        {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "protocol": "inter"},
         {"model": "ecgnet", "cut": "centred"},
         {"model": "hydra", "imbalance": "thresholds"},
     ],

@@ -55,11 +55,11 @@ def comparable(a: Record, b: Record) -> bool:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Beats that one model alone classifies right, over all seeds, and McNemar's exact two-sided p."""
+    """Beats that one model alone classifies right, and McNemar's exact two-sided p, each a value a seed."""
 
-    only_a: int
-    only_b: int
-    p: float
+    only_a: list[int]
+    only_b: list[int]
+    p: list[float]
 
 
 def mcnemar(a: Record, b: Record) -> McNemar:
@@ -74,12 +74,15 @@ def mcnemar(a: Record, b: Record) -> McNemar:
         When the records are not comparable.
     """
     _check(a, b)
-    only_a = only_b = 0
+    found = McNemar([], [], [])
     for right_a, right_b in zip(a.right, b.right, strict=True):
         x, y = unpack(right_a, a.data.n_test), unpack(right_b, b.data.n_test)
-        only_a, only_b = only_a + int((x & ~y).sum()), only_b + int((y & ~x).sum())
-    n = only_a + only_b
-    return McNemar(only_a, only_b, float(binomtest(only_a, n).pvalue) if n else 1.0)
+        only_a, only_b = int((x & ~y).sum()), int((y & ~x).sum())
+        n = only_a + only_b
+        found.only_a.append(only_a)
+        found.only_b.append(only_b)
+        found.p.append(float(binomtest(only_a, n).pvalue) if n else 1.0)
+    return found
 
 
 def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -147,6 +148,24 @@ def _no_reference(record: dict[str, Any]) -> Iterator[str]:
                 yield f"confusion: {n} beats for seed {seed}, but data.n_test is {data['n_test']}"
 
 
+def _logged(root: Path) -> set[tuple[str, int]]:
+    """Key and seed of every logged scoring of DS2; a log that can't be read holds none."""
+    path = root / "book" / "results" / "test-reads.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    try:
+        return {(line["key"], line["seed"]) for line in map(json.loads, filter(str.strip, lines))}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def _unlogged(record: dict[str, Any], logged: set[tuple[str, int]]) -> Iterator[str]:
+    """The seeds that were scored on DS2 without a line in its log."""
+    if record["parameters"].get("protocol") in ("inter", "adapted"):
+        for seed in record["seeds"]:
+            if (record["key"], seed) not in logged:
+                yield f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it"
+
+
 def check_records(root: Path) -> Iterator[Problem]:
     """Problems of the reference results, `book/results/*/*.json`.
 
@@ -154,8 +173,10 @@ def check_records(root: Path) -> Iterator[Problem]:
     size every confusion matrix sums to. What `recomputed` gives must be there and agree within `TOLERANCE`; without
     record 202 the same fields must be there. Each mean is that of its seeds, one value a seed, and lies within its
     interval. A value whose denominator is 0 is null, and left out of means. Macro means are over the record's
-    `macro_classes` where it names them, else over all its classes.
+    `macro_classes` where it names them, else over all its classes. Every seed that was scored on DS2 has its line in
+    the log of scorings.
     """
+    logged = _logged(root)
     for file in sorted((root / "book" / "results").glob("*/*.json")):
         try:
             record = results.load(file).model_dump(mode="json")
@@ -164,6 +185,7 @@ def check_records(root: Path) -> Iterator[Problem]:
             continue
         intervals = dict(_intervals(record))
         messages = [*_no_reference(record), *_misshapen(record), *_inconsistent(intervals, len(record["seeds"]))]
+        messages += _unlogged(record, logged)
         if not any(_misshapen(record)):
             messages += [*_wrong_scores(record, intervals), *_wrong_parts(record)]
         for message in messages:

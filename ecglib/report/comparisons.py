@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ecglib import aami, paths, results
+from ecglib import aami, config, paths, results
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
@@ -56,6 +56,18 @@ def of(records: Iterable[Record], **parameters: Any) -> list[Record]:
     return [r for r in records if all(r.parameters.get(name) == value for name, value in parameters.items())]
 
 
+def plain(records: Iterable[Record], **parameters: Any) -> Record | None:
+    """A model's result with nothing done about the imbalance and no option changed, or None."""
+    found = of(records, imbalance="none", **parameters)
+    return next((r for r in found if _unchanged(r)), None)
+
+
+def _unchanged(record: Record) -> bool:
+    """Whether a network is as its file defaults; `ecgnet` has options of its own for each protocol."""
+    p = record.parameters
+    return p["model"] == "ecgnet" or not (p.get("model_options") or p.get("label_smoothing"))
+
+
 def architectures(records: Sequence[Record], protocol: str) -> str:
     """Every model under one protocol, one row a result. A model without one says so."""
     rows = []
@@ -70,14 +82,39 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
 def _scores(record: Record) -> dict[str, str]:
     values = {"imbalance": ANSWERS[record.parameters["imbalance"]]}
     values |= {tables.metric_name(key): interval(record.metrics.get(key)) for key in ("macro_f1", "macro_recall")}
+    if record.without_202:
+        values["macro-F1 without 202"] = number(_mean(record.without_202["metrics"]["macro_f1"]))
+        values["macro-F1 (N, S, V)"] = number(_mean(record.metrics.get("macro_f1_nsv")))
     rare = [name for name in record.macro_classes if name != "N"]
     return values | {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
+
+
+def _mean(value: Interval | Mapping[str, Any] | None) -> float | None:
+    return value.mean if isinstance(value, Interval) else (value or {}).get("mean")
+
+
+def circumstances(records: Sequence[Record], protocol: str) -> str:
+    """A sentence on what the results under a protocol rest on, how often DS2 was scored where it was."""
+    mine = of(records, protocol=protocol)
+    if not mine:
+        return ""
+    said = {
+        "profile": {r.profile for r in mine},
+        "seeds": {", ".join(map(str, r.seeds)) for r in mine},
+        "precision": {r.precision for r in mine},
+        "epochs at most": {str(r.parameters.get("max_epochs")) for r in mine},
+    }
+    text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
+    text = f"Real `{mine[0].data.name}`; {text}."
+    if protocol != "intra":
+        text += f" DS2 was scored {tables.test_reads()} times in all, by every model and in every profile."
+    return text
 
 
 def costs(records: Sequence[Record]) -> str:
     """Size and training time of every model with nothing done about the imbalance, intra-patient."""
     found = of(records, protocol="intra", imbalance="none")
-    rows = [{"model": _link(r), **_cost(r)} for r in found]
+    rows = [{"model": _link(r), **_cost(r)} for r in found if r.parameters.get("sampling", "all") == "all"]
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 
@@ -98,7 +135,7 @@ def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> 
     rows = []
     for model in models:
         for imbalance in ("none", answer):
-            found = of(records, model=model, protocol="intra", cut="kachuee", imbalance=imbalance)
+            found = [r for r in of(records, model=model, protocol="intra", imbalance=imbalance) if _unchanged(r)]
             head = {"model": f"`{model}`", "imbalance": ANSWERS[imbalance]}
             if not found:
                 rows.append({**head, "class": "all", "precision": NOT_RUN})
@@ -127,23 +164,34 @@ def _report(record: Record) -> list[dict[str, str]]:
 
 def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
     """Every answer to imbalance on one model: scores, and what it gains over doing nothing."""
-    mine = of(records, model=model, protocol=protocol, cut="kachuee")
-    plain = next(iter(of(mine, imbalance="none")), None)
+    mine = [r for r in of(records, model=model, protocol=protocol) if _unchanged(r)]
+    nothing = plain(mine)
     rows = []
     for answer, name in ANSWERS.items():
         found = of(mine, imbalance=answer)
         if not found:
             rows.append({"imbalance": name, "macro-F1": NOT_RUN})
-        rows += [{**_scores(r), "imbalance": _link(r, name), **_gain(r, plain)} for r in found]
+        rows += [{**_scores(r), "imbalance": _link(r, name), **_gain(r, nothing)} for r in found]
     return tables.table(rows)
 
 
-def _gain(record: Record, plain: Record | None) -> dict[str, str]:
-    """The paired difference in macro-F1, and McNemar's p."""
-    if plain is None or plain is record or not comparison.comparable(record, plain):
+def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
+    """The paired difference in macro-F1, and the median of the seeds' McNemar p.
+
+    Only where nothing but the answer differs: the same beats, and the same training.
+    """
+    if nothing is None or nothing is record or not comparison.comparable(record, nothing) or _differ(record, nothing):
         return {"gain": UNDEFINED, "McNemar p": UNDEFINED}
-    gained = comparison.difference(record, plain, macro_f1(record))
-    return {"gain": signed(gained), "McNemar p": _p(comparison.mcnemar(record, plain).p)}
+    gained = comparison.difference(record, nothing, macro_f1(record))
+    return {"gain": signed(gained), "McNemar p": _p(float(np.median(comparison.mcnemar(record, nothing).p)))}
+
+
+def _differ(a: Record, b: Record) -> bool:
+    """Whether parameters differ other than the answer to imbalance and what belongs to it."""
+    own = {"imbalance", "bootstrap", "device", "in_book"}
+    own |= {name for name, (switch, _) in config.ONLY_WITH.items() if switch == "imbalance"}
+    names = (a.parameters.keys() | b.parameters.keys()) - own
+    return any(a.parameters.get(name) != b.parameters.get(name) for name in names)
 
 
 def macro_f1(record: Record) -> comparison.Metric:
@@ -171,8 +219,7 @@ def gap_by_class(records: Sequence[Record], models: Sequence[str]) -> str:
     """F1 of each class under both protocols, and the difference."""
     rows = []
     for model in models:
-        both = [next(iter(of(records, model=model, protocol=p, imbalance="none")), None) for p in ("intra", "inter")]
-        intra, inter = both
+        intra, inter = (plain(records, model=model, protocol=p) for p in ("intra", "inter"))
         if intra is None or inter is None:
             rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",
                          "inter-patient": NOT_RUN if inter is None else ""})  # fmt: skip
@@ -191,7 +238,7 @@ def gap_by_class(records: Sequence[Record], models: Sequence[str]) -> str:
 
 def gap_by_record(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
     """Of every record of DS2: beats of each class, and the share classified right under both protocols."""
-    found = [next(iter(of(records, model=model, protocol=p, imbalance="none")), None) for p in ("intra", "inter")]
+    found = [plain(records, model=model, protocol=p) for p in ("intra", "inter")]
     if any(record is None or not record.by_record for record in found):
         return []
     intra, inter = (record.by_record for record in found if record is not None)
@@ -256,13 +303,13 @@ def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
     rows = []
     for entry in published_entries():
-        ours = _best(records, entry["protocol"])
+        ours = _best(of(records, **entry.get("ours", {})), entry["protocol"])
         rows.append({
             "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
             "protocol": PROTOCOLS[entry["protocol"]],
             "metric": _metric_title(entry["metric"]),
             "published": number(entry["value"]),
-            "known flaw": entry.get("flaw", "none known"),
+            "known flaw": entry.get("flaw", UNDEFINED),
             "ours": UNDEFINED if ours is None else f"{interval(_value(ours, entry['metric']))} ({_link(ours)})",
         })  # fmt: skip
     return tables.table(rows)
@@ -286,8 +333,10 @@ def published_entries() -> list[dict[str, Any]]:
 
 
 def _value(record: Record, metric: str, classes: str | None = None) -> Interval | None:
-    """`macro_f1`, or `S.f1` of a class; over other classes than the record's own, the mean alone."""
+    """`macro_f1`, `S.f1` of a class, or `SVEB.f1` by EC57; over other classes than the record's own, the mean alone."""
     name, _, key = metric.rpartition(".")
+    if name in record.ec57:
+        return record.ec57[name].get(key)
     if classes is not None:
         values = [record.per_class[c]["f1" if key == "macro_f1" else "se"].mean for c in classes]
         return Interval(mean=float(np.mean([v for v in values if v is not None])))
@@ -296,11 +345,16 @@ def _value(record: Record, metric: str, classes: str | None = None) -> Interval 
 
 def _metric_title(metric: str) -> str:
     name, _, key = metric.rpartition(".")
+    if name in ("VEB", "SVEB"):
+        name = f"{name} (EC57)"
     return f"{name} {tables.metric_name(key)}".strip()
 
 
 def _best(records: Sequence[Record], protocol: str) -> Record | None:
-    """Our best result under a protocol: best on validation at the chosen epochs. The test set chooses nothing."""
+    """Our best result under a protocol, best on validation at the chosen epochs. The test set chooses nothing.
+
+    What has no epochs, as the classical references, is not among them.
+    """
     scored = [(value, r) for r in of(records, protocol=protocol) if (value := tables.validated(r)) is not None]
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 

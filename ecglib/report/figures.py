@@ -105,9 +105,14 @@ def colours(classes: Sequence[str]) -> dict[str, str]:
 def learning_curves(record: Record) -> Figure:
     """Loss and selection metric by epoch, one line per seed, the chosen epoch ringed.
 
-    Training loss is dashed, validation solid.
+    Training loss is dashed, validation solid. Of a model that is fitted at once the figure says that.
     """
     with style():
+        if not any(run.history for run in record.training):
+            figure, axes = _subplots(1, 1, height=0.6)
+            axes[0, 0].set_axis_off()
+            axes[0, 0].text(0.5, 0.5, "fitted at once: no epochs, no curves", ha="center", va="center")
+            return _marked(figure, record)
         figure, axes = _subplots(1, 2, height=3.1)
         left, right = axes[0]
         shades = sns.color_palette("blend:#0B3A66,#5AB4EA", len(record.training))
@@ -413,7 +418,7 @@ def models(records: Sequence[Record]) -> Figure:
         for ax, (title, mine) in zip(axes[0], panels.items(), strict=True):
             for row, record in enumerate(mine):
                 _forest_line(ax, record.metrics["macro_f1"], row, _OTHERS[0], 0)
-            ax.set_yticks(range(len(mine)), [r.parameters["model"] for r in mine])
+            ax.set_yticks(range(len(mine)), [r.title.split(",")[0] or r.parameters["model"] for r in mine])
             ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x")

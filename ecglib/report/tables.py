@@ -258,7 +258,8 @@ def circumstances(record: Record) -> str:
         "created": record.created,
     }
     if record.parameters.get("protocol") in ("inter", "adapted"):
-        facts["readings of the test set"] = _test_reads(str(record.parameters.get("model", "")))
+        model = str(record.parameters.get("model", ""))
+        facts["readings of the test set"] = f"{test_reads()}, of them {test_reads(model)} by this model"
     return table([{"circumstance": what, "value": value} for what, value in facts.items()])
 
 
@@ -400,19 +401,27 @@ def _chosen_epochs(record: Record) -> str:
         f"seed {run.seed}: {run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
         for run in record.training
     ]
+    if not any(run.history for run in record.training):
+        return "fitted at once"
     by = f"; by {metric_name(record.selection)} on validation" if runs and record.selection else ""
     return _listed(runs) + by
 
 
-def _test_reads(model: str) -> str:
-    """How often DS2 was scored, by the log that every scoring adds a line to."""
+def test_reads(model: str | None = None) -> str:
+    """How often DS2 was scored, by the log that every scoring adds a line to; of one model where one is named.
+
+    Raises
+    ------
+    UserError
+        When a line of the log can't be read.
+    """
     path = paths.test_reads()
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
         models = [dict(json.loads(line)).get("model") for line in lines if line.strip()]
     except ValueError:
         raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
-    return f"{count(len(models))}, of them {count(models.count(model))} by this model"
+    return count(len(models) if model is None else models.count(model))
 
 
 def _resampling(record: Record) -> str:

@@ -11,7 +11,7 @@ import copy
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from ecglib.data.beats import Beats
 from ecglib.data.records import read_recording
 from ecglib.data.sources import Source
 from ecglib.data.splits import Index
+from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.training import classifier, loop
 from ecglib.training.classifier import Trained
+from ecglib.training.device import determinism
 from ecglib.training.sampling import ByRecord
 
 REPLAYED: Final = 512
@@ -54,6 +56,8 @@ def train(
 ) -> Trained:
     """Train on DS1 as inter-patient, then adapt to each scored record and score the rest of it.
 
+    In development, validation logits are those of the adapted networks too.
+
     Parameters
     ----------
     early
@@ -67,15 +71,19 @@ def train(
     for name in np.unique(beats.record[base.scored]):
         mine = base.scored[beats.record[base.scored] == name]
         first, rest = mine[early[mine]], mine[~early[mine]]
-        model = _adapted(base.model, p, beats, first, base.split.train, seed, device)
+        with determinism(p.deterministic):
+            model = _adapted(base.model, p, beats, first, base.split.train, seed, device)
         scored.append(rest)
         examples = _examples(p, beats, rest)
         logits.append(loop.predict(model, examples, device=device, precision=precision, deterministic=p.deterministic))
     order = np.argsort(np.concatenate(scored), kind="stable")
     rest = np.concatenate(scored)[order]
-    split = replace(base.split, **{"test" if p.test else "val": rest})
+    adapted = np.concatenate(logits)[order]
+    changed: dict[str, Any] = {"split": replace(base.split, test=rest)}
+    if not p.test:
+        changed = {"split": replace(base.split, val=rest), "val_logits": adapted}
     seconds = base.seconds + time.perf_counter() - start
-    return replace(base, split=split, scored=rest, logits=np.concatenate(logits)[order], seconds=seconds)
+    return replace(base, scored=rest, logits=adapted, seconds=seconds, **changed)
 
 
 def _adapted(
@@ -115,6 +123,8 @@ def _examples(p: HeartbeatParameters, beats: Beats, index: Index) -> loop.InMemo
 
 def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device) -> nn.Module:
     layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        raise UserError("adaptation: statistics", "this network has no batch normalisation", do="take head or all")
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over what it sees

@@ -298,6 +298,35 @@ def test_the_committed_references_are_sound() -> None:
     assert [str(problem) for problem in check_records(ROOT)] == []
 
 
+def test_a_scoring_of_ds2_without_its_line_in_the_log_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "book" / "results" / "heartbeat" / "inter-patient.json"
+    file.parent.mkdir(parents=True)
+    shutil.copy(REFERENCES / "heartbeat" / "inter-patient.json", file)
+    lines = (REFERENCES / "test-reads.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    key = json.loads(file.read_text(encoding="utf-8"))["key"]
+    log = file.parents[1] / "test-reads.jsonl"
+    log.write_text("".join(line for line in lines if not (key in line and '"seed": 1' in line)), encoding="utf-8")
+    (problem,) = check_records(tmp_path)
+    assert problem.message.startswith("seed 1: scored on DS2, but test-reads.jsonl has no line of it")
+    log.write_text("no JSON", encoding="utf-8")
+    assert len(list(check_records(tmp_path))) == 3
+
+
+def test_a_part_that_contradicts_the_whole_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "book" / "results" / "heartbeat" / "baseline.json"
+    file.parent.mkdir(parents=True)
+    record = json.loads((REFERENCES / "heartbeat" / "baseline.json").read_text(encoding="utf-8"))
+    name = next(iter(record["by_record"]))
+    record["by_record"][name][0][0][0] += 1
+    file.write_text(json.dumps(record), encoding="utf-8")
+    assert [p.message.split(";")[0] for p in check_records(tmp_path)] == ["by_record: does not add up to confusion"]
+    record["by_record"][name][0][0][0] -= 1
+    record["right"][0] = record["right"][1]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    (problem,) = check_records(tmp_path)
+    assert problem.message.startswith("right: ")
+
+
 FIELDS = [
     "metrics.mcc", "metrics.balanced_accuracy", "metrics.macro_f1_nsv", "ec57.VEB.fpr", "ec57.SVEB.se",
     "per_class.F.ppv",
@@ -308,13 +337,14 @@ FIELDS = [
 def test_an_edited_or_deleted_score_of_an_inter_patient_reference_is_found(field: str, tmp_path: Path) -> None:
     file = tmp_path / "book" / "results" / "heartbeat" / "inter-patient.json"
     file.parent.mkdir(parents=True)
+    shutil.copy(REFERENCES / "test-reads.jsonl", file.parents[1])
     record = json.loads((REFERENCES / "heartbeat" / "inter-patient.json").read_text(encoding="utf-8"))
     *path, name = field.split(".")
     scores = record
     for key in path:
         scores = scores[key]
     kept = scores[name]
-    per_seed = [value * 0.999 for value in kept["per_seed"]]
+    per_seed = [value * 0.99 + 0.001 for value in kept["per_seed"]]
     scores[name] = kept | {"per_seed": per_seed, "mean": sum(per_seed) / len(per_seed)}
     file.write_text(json.dumps(record), encoding="utf-8")
     (problem,) = check_records(tmp_path)

@@ -128,15 +128,42 @@ def test_published_results_stand_beside_the_one_of_ours_that_validation_chose(
             run.history[run.best_epoch - 1].val_metric = 0.99 if name == "heartbeat/weighted" else 0.9
     rows = cells(comparisons.published(RECORDS))[1:]
     assert len(rows) == len(comparisons.published_entries())
-    ours = [row[5] for row in rows if row[1] == "intra-patient" and row[2] == "macro-F1"]
-    assert ours and all("weighted.ipynb" in cell for cell in ours)
-    assert all(cell.startswith(f"{better.metrics['macro_f1'].mean:.3f}") for cell in ours)
+    cnet, bilstm = (next(row for row in rows if row[0].startswith(f"{name}, public")) for name in ("CNet", "BiLSTM"))
+    assert cnet[5].startswith(f"{better.metrics['macro_f1'].mean:.3f}")
+    assert "weighted.ipynb" in cnet[5]
+    assert "bilstm.ipynb" in bilstm[5], "a network beside its kin"
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "published.yml").write_text("- {model: X, protocol: intra}")
     (tmp_path / "_quarto.yml").touch()
     monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     with pytest.raises(UserError, match="entry 1 lacks a field"):
         comparisons.published_entries()
+
+
+def test_a_model_with_options_changed_is_no_plain_result() -> None:
+    wide = record("a-wide", "cnet", "intra", draw=5)
+    wide.parameters["model_options"] = {"width": 64}
+    both = comparisons.beat_results(EVERY | {"heartbeat/a-wide": wide})
+    assert comparisons.plain(both, model="cnet", protocol="intra") is EVERY["heartbeat/baseline"]
+    assert comparisons.imbalance(both, "cnet", "intra") == comparisons.imbalance(RECORDS, "cnet", "intra")
+
+
+def test_there_is_no_gain_where_more_than_the_answer_differs() -> None:
+    other = record("weighted", "cnet", "intra", "weighted", draw=1)
+    other.parameters["max_epochs"] = 99
+    rows = cells(
+        comparisons.imbalance(comparisons.beat_results(EVERY | {"heartbeat/weighted": other}), "cnet", "intra")
+    )
+    assert next(row for row in rows if row[0].startswith("[class weights, inverse"))[-2:] == ["–", "–"]
+
+
+def test_across_patients_the_result_without_202_and_what_it_rests_on_are_told(project: Path) -> None:
+    head, first, *_ = cells(comparisons.architectures(RECORDS, "inter"))
+    assert {"macro-F1 without 202", "macro-F1 (N, S, V)"} <= set(head)
+    assert "–" not in first[:6]
+    assert "DS2 was scored" in comparisons.circumstances(RECORDS, "inter")
+    assert "DS2" not in comparisons.circumstances(RECORDS, "intra")
+    assert comparisons.circumstances([], "inter") == ""
 
 
 def test_an_aim_is_reached_or_open() -> None:

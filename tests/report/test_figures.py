@@ -222,3 +222,11 @@ def test_a_notebook_cell_shows_the_figure_once() -> None:
     assert [output.output_type for output in cell.outputs] == ["execute_result"]
     picture = Image.open(io.BytesIO(base64.b64decode(cell.outputs[0].data["image/png"])))
     assert picture.width == 960
+
+
+def test_a_model_fitted_at_once_has_no_curves_and_says_so() -> None:
+    record = example_record()
+    for run in record.training:
+        run.history.clear()
+    (ax,) = figures.learning_curves(record).axes
+    assert ax.texts[0].get_text().startswith("fitted at once")

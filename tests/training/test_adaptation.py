@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecglib import config, paths
+from ecglib import config, experiment, paths
 from ecglib.data import sources
 from ecglib.errors import UserError
 from ecglib.training import adaptation, classifier
@@ -86,6 +86,17 @@ def test_in_development_the_validation_records_stand_in(project: Path) -> None:
     assert set(beats.record[done.scored].tolist()) <= set(aami.DS1_VALIDATION)
 
 
+def test_a_development_run_is_recorded(project: Path) -> None:
+    record = experiment.run(parameters(test=False)).record
+    assert record.scored == "val"
+    assert sum(map(sum, record.confusion[0])) == record.data.n_val
+
+
+def test_statistics_need_batch_normalisation(project: Path) -> None:
+    with pytest.raises(UserError, match="no batch normalisation"):
+        trained(parameters(adaptation="statistics"))
+
+
 def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
     p = parameters(model_options={"hidden": 8, "width": 4}, adaptation="statistics", leads=["MLII"])
     source = sources.get("mitdb")
@@ -115,7 +126,7 @@ def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -
     [
         ({"model": "seq2seq", "model_options": {}, "cut": "kachuee"}, "seq2seq can't learn on"),
         ({"model": "hydra", "model_options": {}, "cut": "kachuee"}, "hydra can't learn on"),
-        ({"imbalance": "thresholds"}, "thresholds moved before the adaptation"),
+        ({"imbalance": "focal"}, "focal would be undone by the adaptation"),
         ({"protocol": "inter"}, "adaptation_minutes: only means something with protocol: adapted"),
         ({"adaptation_minutes": 6.0}, "adaptation_minutes"),
     ],
