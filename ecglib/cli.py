@@ -203,7 +203,7 @@ def _is_stale(parameters: config.SharedParameters) -> bool:
 
     if parameters.profile == "full" and isinstance(parameters, config.HeartbeatParameters):
         reference = results.reference(parameters.experiment)
-        return reference is not None and reference.key != experiment.key_of(parameters)
+        return reference is not None and reference.key != experiment.key_of(parameters, reference)
     return book.has_page(parameters.experiment) and not book.is_current(parameters)
 
 

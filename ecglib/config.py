@@ -37,6 +37,8 @@ ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "smote_neighbours": ("imbalance", ("smote", "smote-tomek", "borderline-smote", "adasyn")),
 }
 """Fields that mean something only with these values of another field."""
+OF_NETWORKS = ("batch_size", "learning_rate", "schedule", "weight_decay", "label_smoothing", "gradient_clip", "ema")
+"""Fields that mean nothing to what is fitted at once."""
 
 
 class SharedParameters(BaseModel):
@@ -57,8 +59,8 @@ class SharedParameters(BaseModel):
     patience: int = Field(10, ge=1)
     """Epochs without a better validation metric after which training stops."""
     beats_per_epoch: int | None = Field(None, ge=200)
-    """At most this many training beats in an epoch, the next ones in the next; None: all of them. `sampling: by-record`
-    has a bound of its own."""
+    """At most this many training beats in an epoch, the next ones in the next; None: all of them. What is fitted at
+    once gets so many in all; `sampling: by-record` has a bound of its own."""
     max_beats: int | None = Field(None, ge=200)
     """At most this many beats, drawn by class; None: all of them."""
     max_records: int | None = Field(None, ge=1)
@@ -102,7 +104,7 @@ class HeartbeatParameters(SharedParameters):
     protocol: Literal["intra", "inter", "adapted"] = "intra"
     """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart; `adapted`: the
     same, and learn on from each test record's first minutes."""
-    cut: Literal["kachuee", "centred", "relative"] = "kachuee"
+    cut: Literal["kachuee", "centred", "relative", "sustained"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
     leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
     """Leads by name; where a record lacks one, its first lead not yet taken stands in."""
@@ -209,8 +211,16 @@ class HeartbeatParameters(SharedParameters):
         if entry.classical:
             if self.imbalance not in ("none", "thresholds", *RESAMPLERS):
                 raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample, or take thresholds")
-            if self.refit or self.sampling != "all":
-                raise ValueError(f"refit, sampling: {self.model} is fitted at once, and has no epochs")
+            for name in (*OF_NETWORKS, "refit", "sampling"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
+        if entry.takes == "record+features":
+            if self.cut != "sustained" or self.sampling != "by-record" or self.refit:
+                raise ValueError(
+                    f"cut, sampling, refit: {self.model} takes cut: sustained, sampling: by-record, no refit"
+                )
+            if self.protocol == "adapted" and self.adaptation != "all":
+                raise ValueError(f"adaptation: of {self.model} all layers learn on; take all")
         if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
             raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
         if self.protocol == "adapted" and self.imbalance != "none":
@@ -232,7 +242,7 @@ class HeartbeatParameters(SharedParameters):
             raise ValueError(f"beats_per_sequence: {self.model} takes {entry.takes}, not sequences")
         if self.cut == "kachuee" and len(self.leads) > 1:
             raise ValueError("leads: the kachuee cut is of one lead")
-        if self.cut == "kachuee" and entry.takes == "beat+features":
+        if self.cut == "kachuee" and entry.reads_features:
             raise ValueError(f"cut: kachuee has no features, and {self.model} needs them; take relative or centred")
         return self
 
@@ -253,6 +263,8 @@ class HeartbeatParameters(SharedParameters):
             idle |= {"adaptation_steps", "adaptation_rate"}
         if self.beats_per_epoch is None or self.sampling == "by-record":
             idle.add("beats_per_epoch")
+        if registry.entry(self.model).classical:
+            idle |= {*OF_NETWORKS, "max_epochs", "patience", "refit", "sampling"}
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 

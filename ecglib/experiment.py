@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ecglib import aami, config, fingerprint, paths, provenance, results
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import sources
+from ecglib.data import simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -96,7 +96,7 @@ class Run:
         parameters = self.record.parameters
         shape = self.record.input_shape
         options = dict(parameters["model_options"])
-        if registry.entry(parameters["model"]).takes == "beat+features":
+        if registry.entry(parameters["model"]).reads_features:
             options["n_features"] = self.record.n_features
         model = registry.build(parameters["model"], shape[0], shape[1], len(self.record.classes), **options)
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
@@ -167,18 +167,23 @@ class _Plan:
     data_fingerprint: str
 
 
-def key_of(parameters: HeartbeatParameters) -> str:
-    """The key of a run with these parameters, here and now: on this data, this code and this machine."""
-    return _plan(parameters).key
+def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
+    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
+    this machine takes, or those of another run."""
+    return _plan(parameters, like).key
 
 
-def _plan(parameters: HeartbeatParameters) -> _Plan:
+def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
     source = sources.get(parameters.database)
-    device = devices.choose(parameters.device)
+    classical = registry.entry(parameters.model).classical
+    if like is not None:
+        device = torch.device(like.device)
+    else:
+        device = torch.device("cpu") if classical else devices.choose(parameters.device)
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
-    precision = "float32"
-    if not parameters.deterministic and not registry.entry(parameters.model).classical:
+    precision = like.precision if like is not None else "float32"
+    if like is None and not parameters.deterministic and not classical:
         memory = paths.cache() / "precision"
         batch = classifier.batch_of(parameters)
         precision = devices.choose_precision(parameters.precision, device, make, batch, memory)
@@ -187,7 +192,7 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
     model_code = [file for file in fingerprint.with_imports(str(model_file), "models") if file not in WEIGHT_CODE]
     code = fingerprint.of_code([*WEIGHT_CODE, *model_code, *_code_in_use(parameters)])
-    key = fingerprint.of_values(shown, data, code, torch.__version__.split("+")[0], device.type, precision)
+    key = fingerprint.of_values(shown, data, code, _versions_in_use(parameters), device.type, precision)
     return _Plan(parameters, source, device, precision, key[:20], data)
 
 
@@ -202,7 +207,20 @@ def _code_in_use(p: HeartbeatParameters) -> list[str]:
         used.append("training/adaptation.py")
     if p.sampling == "by-record" or p.protocol == "adapted":
         used.append("training/sampling.py")
+    if classifier.needs_simulated(p):
+        used.append("data/simulation.py")
     return used
+
+
+def _versions_in_use(p: HeartbeatParameters) -> Any:
+    """Versions of the packages that can change the weights of this experiment."""
+    used = ["torch"]
+    if registry.entry(p.model).classical:
+        used.append("scikit-learn")
+    if p.imbalance in config.RESAMPLERS:
+        used.append("imbalanced-learn")
+    versions = provenance.versions()
+    return {name: versions[name] for name in used}
 
 
 @contextlib.contextmanager
@@ -229,9 +247,10 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     beats = classifier.load_beats(plan.parameters, plan.source)
+    simulated = classifier.load_simulated(plan.parameters, plan.source)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
-        _train_seed(plan, folder, beats, seed)
+        _train_seed(plan, folder, beats, simulated, seed)
     return True
 
 
@@ -244,9 +263,10 @@ def _card(folder: Path, seed: int) -> dict[str, Any] | None:
     return card
 
 
-def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
+def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.Examples | None, seed: int) -> None:
     commit = provenance.commit()
     how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "folder": folder, "key": plan.key}
+    how["simulated"] = simulated
     if plan.parameters.protocol == "adapted":
         early = adaptation.within(beats, plan.source, plan.parameters.adaptation_minutes)
         done = adaptation.train(plan.parameters, beats, early, seed, **how)
@@ -277,7 +297,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
         "created": provenance.now(),
     }
     _write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
-    for name in ("checkpoint", "refit"):
+    for name in ("checkpoint", "second", "refit"):
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
 
@@ -388,7 +408,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         confusion=matrices.sum(1).tolist(),
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(names)},
         right=[comparison.pack(scoring.right(table)) for table in tables],
-        training=[SeedRun(**card["run"]) for card in cards],
+        training=[_training(p, folder, card["run"]) for card in cards],
         n_parameters=first["n_parameters"],
         input_shape=first["input_shape"],
         n_features=first["n_features"],
@@ -403,6 +423,15 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         evaluation=evaluation,
         evaluated={"commit": provenance.commit(), "created": provenance.now()},
     )
+
+
+def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> SeedRun:
+    run = SeedRun(**card)
+    if not p.refit:  # which has learnt the validation beats
+        table = pd.read_parquet(folder / f"validation-seed{run.seed}.parquet")
+        matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
+        run.validation = float(metrics.summary(matrix, classifier.macro_classes(p.protocol))["macro_f1"])
+    return run
 
 
 # --- bookkeeping ------------------------------------------------------------------------------------------------------

@@ -73,9 +73,18 @@ class SeedRun(BaseModel):
     best_epoch: int
     epochs_run: int
     stopped_early: bool
+    examples_per_epoch: int = 0
+    """Beats that an epoch showed; 0 of what has no epochs."""
+    validation: float | None = None
+    """The validation metric of what scores the test set, moved thresholds and adaptation included; None after a refit,
+    which has learnt those beats."""
+    strength: float | None = None
+    """Strength of the penalty that a classical reference chose on validation."""
     offsets: list[float] = []
     """Added to the logits, where thresholds were moved."""
     history: list[Epoch]
+    second: SeedRun | None = None
+    """The same of the second expert, of a model that has two."""
 
 
 class Record(BaseModel):

@@ -119,6 +119,9 @@ def test_a_field_without_its_switch_is_refused_and_idle(field: str) -> None:
         assert field not in on.idle()
 
 
+GATED = {"model": "gated_ecgnet", "protocol": "inter", "cut": "sustained", "sampling": "by-record"}
+
+
 @pytest.mark.parametrize("method", config.RESAMPLERS)
 def test_resampling_makes_single_beats(method: str) -> None:
     with pytest.raises(UserError, match=rf"imbalance: {method}.*seq2seq takes sequence; beats_per_sequence: 1 makes"):
@@ -149,6 +152,13 @@ def test_resampling_makes_single_beats(method: str) -> None:
                 ({"imbalance": "logit-adjustment"}, "imbalance"),
                 ({"refit": True}, "refit"),
                 ({"sampling": "by-record"}, "sampling"),
+                ({"batch_size": 64}, "batch_size"),
+                ({"learning_rate": 0.01}, "learning_rate"),
+                ({"schedule": "cosine"}, "schedule"),
+                ({"weight_decay": 0.1}, "weight_decay"),
+                ({"label_smoothing": 0.1}, "label_smoothing"),
+                ({"gradient_clip": None}, "gradient_clip"),
+                ({"ema": None}, "ema"),
             )
         ],
     ],
@@ -169,6 +179,11 @@ def test_what_does_not_go_together_is_refused_in_one_line(values: dict[str, obje
         ({"protocol": "inter", "sampling": "by-record", "imbalance": "weighted"}, "by-record shows others"),
         ({"protocol": "adapted", "imbalance": "weighted"}, "undone by the adaptation"),
         ({"refit": True, "test": False}, "scored on the validation beats"),
+        ({**GATED, "cut": "relative"}, "takes cut: sustained"),
+        ({**GATED, "sampling": "all"}, "sampling: by-record"),
+        ({**GATED, "refit": True}, "no refit"),
+        ({**GATED, "protocol": "intra"}, "patients apart"),
+        ({**GATED, "protocol": "adapted", "adaptation": "head"}, "all layers learn on"),
     ],
 )
 def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object], word: str) -> None:
@@ -185,6 +200,8 @@ def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object],
         {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "protocol": "inter"},
         {"model": "ecgnet", "cut": "centred"},
         {"model": "hydra", "imbalance": "thresholds"},
+        GATED,
+        {**GATED, "protocol": "adapted", "adaptation": "all"},
     ],
 )
 def test_what_goes_together_is_taken(values: dict[str, object]) -> None:
@@ -196,6 +213,9 @@ def test_fields_that_mean_nothing_are_idle() -> None:
     assert check({}).idle() == off - {"validation_fraction"} | {"beats_per_epoch", "beats_per_sequence"}
     values = {"model": "seq2seq", "protocol": "inter", "imbalance": "focal", "beats_per_epoch": 1000}
     assert check(values).idle() == off - {"focal_gamma"}
+    at_once = check({"model": "hydra", "beats_per_epoch": 1000}).idle()
+    assert {*config.OF_NETWORKS, "max_epochs", "patience"} <= at_once
+    assert "beats_per_epoch" not in at_once
 
 
 def test_a_mistyped_name_gets_the_nearest_as_a_hint() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecglib import aami, config, experiment, fingerprint, paths, results, tracking
+from ecglib import aami, config, experiment, fingerprint, paths, provenance, results, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import sources, splits, synthetic
@@ -241,6 +241,36 @@ def test_code_edited_under_a_living_process_is_refused(
         experiment.run(parameters())
 
 
+def test_a_reference_from_another_machine_is_asked_for_its_own_key(project: Path) -> None:
+    p = parameters(deterministic=False, precision="auto")
+    record = experiment.run(parameters(deterministic=True)).record
+    elsewhere = record.model_copy(update={"device": "cuda", "precision": "float16"})
+    assert experiment.key_of(p, elsewhere) != experiment.key_of(p, record)
+    assert experiment.key_of(p, elsewhere) == experiment.key_of(p, elsewhere.model_copy(update={"hardware": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("package", "changed"),
+    [
+        ("torch", {"plain", "smote", "classical"}),
+        ("imbalanced-learn", {"smote"}),
+        ("scikit-learn", {"classical"}),
+        ("wfdb", set()),
+    ],
+)
+def test_another_version_changes_the_keys_of_what_uses_it(
+    package: str, changed: set[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = {
+        "plain": parameters(),
+        "smote": parameters(imbalance="smote"),
+        "classical": parameters(model="logistic_regression"),
+    }
+    before, versions = {name: experiment.key_of(p) for name, p in every.items()}, provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: versions | {package: "0"})
+    assert {name for name, p in every.items() if experiment.key_of(p) != before[name]} == changed
+
+
 def test_another_beat_in_the_data_changes_every_key(project: Path, own_data: Path) -> None:
     before = keys()
     content = bytearray((own_data / "100.dat").read_bytes())
@@ -373,6 +403,40 @@ def test_the_chosen_epoch_is_the_best_on_validation(project: Path) -> None:
     (training,) = experiment.run(parameters(max_epochs=4)).record.training
     values = [epoch.val_metric for epoch in training.history]
     assert training.best_epoch == 1 + int(np.argmax(np.array(values)))
+    assert training.validation == pytest.approx(max(value for value in values if value is not None))
+
+
+def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path) -> None:
+    """Of moved thresholds with them, of adapted networks after adaptation, of classical references at all."""
+    plain, moved = (
+        experiment.run(parameters(max_epochs=2, imbalance=imbalance)).record.training[0]
+        for imbalance in ("none", "thresholds")
+    )
+    assert plain.validation is not None and moved.validation is not None
+    assert moved.validation >= plain.validation
+    classical = experiment.run(parameters(model="logistic_regression")).record.training[0]
+    assert classical.validation is not None and 0 < classical.validation <= 1
+    assert classical.strength is not None
+    refitted = experiment.run(parameters(refit=True, max_epochs=2)).record.training[0]
+    assert refitted.validation is None, "it has learnt the validation beats"
+
+
+def test_two_experts_are_trained_found_and_made_again(project: Path) -> None:
+    options = {"waveform": False, "hidden": 8}
+    p = parameters(model="gated_ecgnet", model_options=options, protocol="inter", cut="sustained", sampling="by-record")
+    run = experiment.run(p)
+    assert not experiment.run(p).trained
+    (training,) = run.record.training
+    assert training.second is not None and training.second.history
+    beats, stored = classifier.load_beats(p, sources.get("mitdb")), run.predictions()
+    model = run.model(0)
+    for name, part in stored.groupby("record"):
+        index = part["index"].to_numpy()
+        assert np.array_equal(index, np.flatnonzero(beats.record == name)), "all beats of a record: they make its gate"
+        with torch.no_grad():
+            x, features = torch.from_numpy(beats.signals[index]), torch.from_numpy(beats.features[index])
+            logits = model(x, features=features).numpy()
+        np.testing.assert_allclose(logits, part[[f"logit_{name}" for name in aami.CLASSES]], atol=1e-4)
 
 
 # --- what may be seen -------------------------------------------------------------------------------------------------

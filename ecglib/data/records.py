@@ -182,6 +182,12 @@ def read_recording(
     return Recording(name, signals, float(header.fs), names, tuple(header.comments))
 
 
+def sampling_rate(folder: Path, name: str) -> float:
+    """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
+    header, _ = _read_header(_file(folder, name, ".hea"))
+    return float(header.fs)
+
+
 def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotations:
     """Read the annotations of a record.
 

@@ -5,6 +5,7 @@ Called after the split with the training part alone; nothing here sees a validat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,13 @@ METHODS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", 
 
 
 def resample(
-    signals: NDArray[np.float32], labels: NDArray[np.int64], method: str, *, seed: int, neighbours: int = 5
+    signals: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    method: str,
+    *,
+    seed: int,
+    neighbours: int = 5,
+    classes: Sequence[int] = range(len(aami.CLASSES)),
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Balance a training set.
 
@@ -44,6 +51,8 @@ def resample(
         Of the draws.
     neighbours
         Nearest beats of the same class between which new ones are drawn; the random methods have no use for it.
+    classes
+        The classes that are balanced. Beats of others stay as they are.
 
     Returns
     -------
@@ -56,6 +65,9 @@ def resample(
     """
     if method not in METHODS:
         raise UserError("imbalance", f"no resampling method {method}", f"one of {', '.join(METHODS)}")
+    others = ~np.isin(labels, classes)
+    kept_signals, kept_labels = signals[others], labels[others]
+    signals, labels = signals[~others], labels[~others]
     counts = np.bincount(labels, minlength=len(aami.CLASSES))
     for label, count in enumerate(counts):
         if 0 < count <= neighbours and not method.startswith("random"):
@@ -74,7 +86,7 @@ def resample(
         kept = _without_tomek_links(new, new_labels)
         new, new_labels = new[kept], new_labels[kept]
     new_signals = np.asarray(new, dtype=np.float32).reshape(-1, *signals.shape[1:])
-    return new_signals, np.asarray(new_labels, dtype=np.int64)
+    return np.concatenate([new_signals, kept_signals]), np.concatenate([new_labels.astype(np.int64), kept_labels])
 
 
 def _sampler(method: str, seed: int, neighbours: int) -> Any:

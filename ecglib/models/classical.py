@@ -21,9 +21,9 @@ class Classical(nn.Module, ABC):
     """Beats that are predicted at a time."""
 
     @abstractmethod
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> None:
-        """Learn from beats `(n, leads, samples)` and labels `(n,)`; what is to be chosen is chosen by `score` of the
-        logits of the validation beats `x_val`."""
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float | None:
+        """Learn from beats `(n, leads, samples)` and labels `(n,)`. The strength of the penalty is the best by `score`
+        of the logits of the validation beats `x_val`, and is returned; None where there is nothing to choose."""
 
     def predict_logits(self, x: Tensor) -> NDArray[np.float32]:
         """Logits `(n, classes)` of beats `(n, leads, samples)`."""

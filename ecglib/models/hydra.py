@@ -77,7 +77,7 @@ class Hydra(Classical):
     def _counts_of_all(self, x: Tensor) -> Tensor:
         return torch.cat([self.counts(part) for part in x.split(self.CHUNK)])
 
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> None:
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float:
         """Learn the ridge head from beats `(n, leads, samples)` and labels `(n,)`, by the normal equations."""
         n, n_classes = len(x), self.head.out_features
         with torch.no_grad():
@@ -97,7 +97,9 @@ class Hydra(Classical):
             targets = 2 * (by_class / n - torch.outer(mean, share.double())) / std[:, None]
             self.mean, self.std = mean.float(), std.float()
             counts_val = self._counts_of_all(x_val)
-            self._choose(gram.numpy(), targets.numpy(), 2 * share - 1, (counts_val - self.mean) / self.std, score)
+            return self._choose(
+                gram.numpy(), targets.numpy(), 2 * share - 1, (counts_val - self.mean) / self.std, score
+            )
 
     def _choose(
         self,
@@ -106,15 +108,16 @@ class Hydra(Classical):
         bias: Tensor,
         counts_val: Tensor,
         score: Score,
-    ) -> None:
-        best = -np.inf
+    ) -> float:
+        best, chosen = -np.inf, 0.0
         self.head.bias.copy_(bias)
         for strength in self.STRENGTHS:
             weight = cho_solve(cho_factor(gram + strength * np.eye(len(gram))), targets)
             candidate = torch.as_tensor(weight.T, dtype=torch.float32)
             if (value := score((counts_val @ candidate.T + bias).numpy())) > best:
-                best = value
+                best, chosen = value, strength
                 self.head.weight.copy_(candidate)
+        return chosen
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""

@@ -36,19 +36,20 @@ class LogisticRegression(Classical):
         self.register_buffer("std", torch.ones(n_leads * n_samples))
         self.head = nn.Linear(n_leads * n_samples, n_classes)
 
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> None:
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float:
         """Learn from beats `(n, leads, samples)` and labels `(n,)`; a class without a beat is never answered."""
         flat = x.flatten(1)
         self.mean, self.std = flat.mean(0), flat.std(0) + 1e-3
         z = ((flat - self.mean) / self.std).numpy()
-        best, best_state = -np.inf, self.state_dict()
+        best, chosen, best_state = -np.inf, 0.0, self.state_dict()
         solver = Solver(C=self.STRENGTHS[0], max_iter=200, tol=1e-3, warm_start=True)
         for strength in self.STRENGTHS:
             solver.set_params(C=strength).fit(z, y.numpy())
             self._take(solver)
             if (value := score(self.predict_logits(x_val))) > best:
-                best, best_state = value, {name: t.clone() for name, t in self.state_dict().items()}
+                best, chosen, best_state = value, strength, {name: t.clone() for name, t in self.state_dict().items()}
         self.load_state_dict(best_state)
+        return chosen
 
     def _take(self, solver: Solver) -> None:
         weight, bias = solver.coef_, solver.intercept_

@@ -18,12 +18,13 @@ from ecglib.models.cnet import CNet
 from ecglib.models.dual_path import DualPath
 from ecglib.models.ecgnet import ECGNet
 from ecglib.models.enhanced_cnn import EnhancedCNN
+from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
 from ecglib.models.logistic_regression import LogisticRegression
 from ecglib.models.nearest_neighbour import NearestNeighbour
 from ecglib.models.seq2seq import Seq2Seq
 
-Takes = Literal["beat", "beat+features", "sequence", "recording"]
+Takes = Literal["beat", "beat+features", "record+features", "sequence", "recording"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Entry:
     `build` is called as `build(n_leads, n_samples, n_classes, **options)` and returns a module whose
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
     One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
-    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`.
+    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes
+    `record+features` asks that a batch be all the beats of one record.
     """
 
     name: str
@@ -43,6 +45,16 @@ class Entry:
     """Citation key in `book/references.bib`."""
     min_samples: int
     """Shortest beat, in samples, that the model can read."""
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether it needs features beside the beat."""
+        return self.takes.endswith("+features")
+
+    @property
+    def for_patients_apart(self) -> bool:
+        """Whether it makes sense between patients alone: its parts are drawn by record."""
+        return self.takes == "record+features"
 
     @property
     def classical(self) -> bool:
@@ -59,6 +71,7 @@ _ENTRIES = [
     Entry("bigru", BiGRU, "beat", "cho2014", min_samples=BiGRU.MIN_SAMPLES),
     Entry("seq2seq", Seq2Seq, "sequence", "mousavi2019", min_samples=Seq2Seq.MIN_SAMPLES),
     Entry("ecgnet", ECGNet, "beat+features", "he2016", min_samples=ECGNet.MIN_SAMPLES),
+    Entry("gated_ecgnet", GatedECGNet, "record+features", "jacobs1991", min_samples=GatedECGNet.MIN_SAMPLES),
     Entry("hydra", Hydra, "beat", "dempster2023", min_samples=Hydra.MIN_SAMPLES),
     Entry("nearest_neighbour", NearestNeighbour, "beat", "cover1967", min_samples=NearestNeighbour.MIN_SAMPLES),
     Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),

@@ -197,9 +197,9 @@ def headline(records: Mapping[str, Record]) -> str:
 
 
 def validated(record: Record) -> float | None:
-    """Validation metric of the chosen epoch, mean over the seeds; None where nothing was trained in epochs."""
-    values = [run.history[run.best_epoch - 1].val_metric for run in record.training if run.history]
-    return float(np.mean([value for value in values if value is not None])) if values else None
+    """The validation metric of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
+    values = [run.validation for run in record.training if run.validation is not None]
+    return float(np.mean(values)) if values else None
 
 
 def _linked(name: str, record: Record) -> str:

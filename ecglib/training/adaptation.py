@@ -20,8 +20,9 @@ from torch import nn
 
 from ecglib import losses
 from ecglib.config import HeartbeatParameters
+from ecglib.data import simulation
 from ecglib.data.beats import Beats
-from ecglib.data.records import read_recording
+from ecglib.data.records import sampling_rate
 from ecglib.data.sources import Source
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -37,7 +38,7 @@ REPLAYED: Final = 512
 
 def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
     """Whether each beat's R peak lies in the first `minutes` of its record, `(n,)`."""
-    rate = {name: read_recording(source.folder, name).fs for name in np.unique(beats.record).tolist()}
+    rate = {name: sampling_rate(source.folder, name) for name in np.unique(beats.record).tolist()}
     seconds = beats.sample / np.array([rate[name] for name in beats.record.tolist()])
     early: NDArray[np.bool_] = seconds < 60 * minutes
     return early
@@ -53,10 +54,12 @@ def train(
     precision: str,
     folder: Path,
     key: str,
+    simulated: simulation.Examples | None = None,
 ) -> Trained:
-    """Train on DS1 as inter-patient, then adapt to each scored record and score the rest of it.
+    """Train on DS1 as inter-patient, then adapt to each record of DS2 and score the rest of it.
 
-    In development, validation logits are those of the adapted networks too.
+    The validation records are adapted to in the same way: their logits are those of the adapted networks, and the beats
+    learnt from are in no set. In development they are all there is.
 
     Parameters
     ----------
@@ -65,25 +68,34 @@ def train(
 
     Other parameters are those of `classifier.train`. The model that comes back is the one before adaptation.
     """
-    base = classifier.train(p, beats, seed, device=device, precision=precision, folder=folder, key=key)
+    how: dict[str, Any] = {"device": device, "precision": precision, "folder": folder, "key": key}
+    base = classifier.train(p, beats, seed, **how, simulated=simulated)
     start = time.perf_counter()
-    scored, logits = [], []
-    for name in np.unique(beats.record[base.scored]):
-        mine = base.scored[beats.record[base.scored] == name]
-        first, rest = mine[early[mine]], mine[~early[mine]]
-        with determinism(p.deterministic):
-            model = _adapted(base.model, p, beats, first, base.split.train, seed, device)
-        scored.append(rest)
-        examples = _examples(p, beats, rest)
-        logits.append(loop.predict(model, examples, device=device, precision=precision, deterministic=p.deterministic))
-    order = np.argsort(np.concatenate(scored), kind="stable")
-    rest = np.concatenate(scored)[order]
-    adapted = np.concatenate(logits)[order]
-    changed: dict[str, Any] = {"split": replace(base.split, test=rest)}
-    if not p.test:
-        changed = {"split": replace(base.split, val=rest), "val_logits": adapted}
-    seconds = base.seconds + time.perf_counter() - start
-    return replace(base, scored=rest, logits=adapted, seconds=seconds, **changed)
+
+    def adapted(index: Index) -> tuple[Index, NDArray[np.float32]]:
+        rests, logits = [], []
+        for name in np.unique(beats.record[index]):
+            mine = index[beats.record[index] == name]
+            first, rest = mine[early[mine]], mine[~early[mine]]
+            network = classifier.for_record(base.model, beats, name)
+            with determinism(p.deterministic):
+                network = _adapted(network, p, beats, first, base.split.train, seed, device)
+            rests.append(rest)
+            given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
+            logits.append(loop.predict(network, _examples(p, beats, rest), **given))
+        order = np.argsort(np.concatenate(rests), kind="stable")
+        return np.concatenate(rests)[order], np.concatenate(logits)[order]
+
+    val, val_logits = adapted(base.split.val)
+    test, logits = adapted(base.split.test) if p.test else (base.split.test, val_logits)
+    return replace(
+        base,
+        split=replace(base.split, val=val, test=test),
+        scored=test if p.test else val,
+        logits=logits,
+        val_logits=val_logits,
+        seconds=base.seconds + time.perf_counter() - start,
+    )
 
 
 def _adapted(
@@ -117,7 +129,7 @@ def _adapted(
 
 
 def _examples(p: HeartbeatParameters, beats: Beats, index: Index) -> loop.InMemory:
-    features = beats.features[index] if registry.entry(p.model).takes == "beat+features" else None
+    features = beats.features[index] if registry.entry(p.model).reads_features else None
     return loop.InMemory(beats.signals[index], beats.labels[index], features)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from torch import nn
 from ecglib import aami, losses
 from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import splits
+from ecglib.data import simulation, splits, sustained
 from ecglib.data.beats import Beats
 from ecglib.data.resampling import resample
 from ecglib.data.sources import Source
@@ -26,6 +27,7 @@ from ecglib.evaluation import metrics
 from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
+from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.results import SeedRun
 from ecglib.training import device as device_module
 from ecglib.training import loop, sequences
@@ -85,7 +87,7 @@ def model_maker(parameters: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     cut, n_leads = parameters.cut, len(parameters.leads)
     options: dict[str, Any] = dict(parameters.model_options)
-    if registry.entry(parameters.model).takes == "beat+features":
+    if registry.entry(parameters.model).reads_features:
         options["n_features"] = beats_module.n_features(cut, n_leads)
     shape = beats_module.n_channels(cut, n_leads), beats_module.n_samples(cut)
     return lambda: registry.build(parameters.model, *shape, N_CLASSES, **options)
@@ -98,7 +100,7 @@ def batch_of(p: HeartbeatParameters) -> device_module.Batch:
     size = min(p.batch_size, 1024)
     if reads_sequences(p):
         return (max(1, size // p.beats_per_sequence), p.beats_per_sequence, *beat), 0
-    features = beats_module.n_features(cut, n_leads) if registry.entry(p.model).takes == "beat+features" else 0
+    features = beats_module.n_features(cut, n_leads) if registry.entry(p.model).reads_features else 0
     return (size, *beat), features
 
 
@@ -107,8 +109,30 @@ def reads_sequences(p: HeartbeatParameters) -> bool:
     return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
 
 
+def load_simulated(parameters: HeartbeatParameters, source: Source) -> simulation.Examples | None:
+    """Beats of recordings made of those of DS1, for a model whose second expert learns from them; else None."""
+    if not needs_simulated(parameters):
+        return None
+    records = tuple(name for name in source.records if name in aami.DS1)
+    few = records if parameters.max_beats is None else records[:4] + tuple(aami.DS1_VALIDATION[:1])
+    return simulation.load(replace(source, records=few), parameters.leads)
+
+
+def needs_simulated(p: HeartbeatParameters) -> bool:
+    """Whether the model has a second expert, which learns from simulated recordings too."""
+    return registry.entry(p.model).takes == "record+features"
+
+
 def train(
-    p: HeartbeatParameters, beats: Beats, seed: int, *, device: torch.device, precision: str, folder: Path, key: str
+    p: HeartbeatParameters,
+    beats: Beats,
+    seed: int,
+    *,
+    device: torch.device,
+    precision: str,
+    folder: Path,
+    key: str,
+    simulated: simulation.Examples | None = None,
 ) -> Trained:
     """Train, choose the epoch on validation, refit if wanted, and score.
 
@@ -124,11 +148,13 @@ def train(
         Where and how it is computed.
     folder, key
         Checkpoints go to this folder and are resumed where they carry this key.
+    simulated
+        From `load_simulated`.
     """
     split = _split(p, beats, seed)
     if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
         _check_classes(split, beats, macro_classes(p.protocol))
-    fitting = _Fitting(p, beats, seed, device, precision, folder, key)
+    fitting = _Fitting(p, beats, seed, device, precision, folder, key, simulated)
     part = fitting.part(split.train)
     fitted = fitting.fit(part, "checkpoint", val=split.val)
     run, seconds = fitted.run, fitted.seconds
@@ -145,6 +171,14 @@ def train(
         run.offsets = offsets.tolist()
     resampled = np.bincount(part.y, minlength=N_CLASSES) if p.imbalance in RESAMPLERS else None
     return Trained(fitted.model, run, split, scored, logits, val_logits, resampled, seconds)
+
+
+def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:
+    """A copy of the network for one record, on the CPU; a gate is fixed to what all of the record's beats make it."""
+    model = copy.deepcopy(model).cpu()
+    if isinstance(model, GatedECGNet):
+        model.settle(torch.from_numpy(beats.features[beats.record == name]))
+    return model
 
 
 def class_offsets(
@@ -210,19 +244,38 @@ class _Fitting:
     precision: str
     folder: Path
     key: str
+    simulated: simulation.Examples | None = None
 
     def part(self, index: Index) -> _Part:
         x, y = self.beats.signals[index], self.beats.labels[index]
         counts = np.bincount(y, minlength=N_CLASSES)
         if self.p.imbalance not in RESAMPLERS:
             return _Part(index, x, y, self.beats.features[index], counts)
-        x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours)
+        scored = macro_classes(self.p.protocol)
+        x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
         return _Part(index, x, y, None, counts)
 
     def fit(self, part: _Part, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         p = self.p
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
+        if needs_simulated(p):
+            return self._fit_experts(part, val, name)
+        sampler = ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None
+        val_examples = None if val is None else self._examples(val)
+        return self._loop(name, self._maker(part), self._training(part), val_examples, part, sampler, **changes)
+
+    def _loop(
+        self,
+        name: str,
+        make: Callable[[], nn.Module],
+        training: loop.InMemory,
+        val: loop.InMemory | None,
+        part: _Part,
+        sampler: ByRecord | None,
+        **changes: Any,
+    ) -> loop.Fitted:
+        p = self.p
         recipe = loop.Recipe(
             max_epochs=p.max_epochs,
             patience=p.patience,
@@ -234,14 +287,14 @@ class _Fitting:
             ema=p.ema,
             precision=self.precision,
             deterministic=p.deterministic,
-            examples_per_epoch=self._examples_per_epoch(part),
-            sampler=ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None,
+            examples_per_epoch=self._examples_per_epoch(len(training) if reads_sequences(p) else part.counts.sum()),
+            sampler=sampler,
             **changes,
         )
-        return loop.fit(
-            self._maker(part),
-            self._training(part),
-            None if val is None else self._examples(val),
+        fitted = loop.fit(
+            make,
+            training,
+            val,
             self._loss(part.counts),
             self._macro_f1,
             recipe,
@@ -249,25 +302,82 @@ class _Fitting:
             device=self.device,
             checkpoint_path=self.folder / f"{name}-seed{self.seed}.pt",
             fingerprint=self.key,
-            title=f"{p.experiment or p.model} seed {self.seed}{' refit' if name == 'refit' else ''}",
+            title=f"{p.experiment or p.model} seed {self.seed}{'' if name == 'checkpoint' else f' {name}'}",
         )
+        if reads_sequences(p):
+            fitted.run.examples_per_epoch *= p.beats_per_sequence
+        return fitted
 
-    def _examples_per_epoch(self, part: _Part) -> int | None:
-        most = self.p.beats_per_epoch
-        if reads_sequences(self.p):
-            return max(1, most // self.p.beats_per_sequence) if most else None
-        beats = int(part.counts.sum())
-        return min(beats, most) if most else beats
+    def _examples_per_epoch(self, n: int) -> int:
+        if self.p.beats_per_epoch is None:
+            return int(n)
+        beats_each = self.p.beats_per_sequence if reads_sequences(self.p) else 1
+        return min(int(n), max(1, self.p.beats_per_epoch // beats_each))
 
     def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
         """Logits `(n, classes)` of the beats at these increasing positions."""
         if isinstance(model, Classical):
             return model.predict_logits(torch.from_numpy(self.beats.signals[index]))
+        if isinstance(model, GatedECGNet):
+            return self._predict_by_record(model, index)
         examples = self._examples(index)
-        logits = loop.predict(
+        logits = self._predict(model, examples)
+        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
+
+    def _predict(self, model: nn.Module, examples: loop.InMemory) -> NDArray[np.float32]:
+        return loop.predict(
             model, examples, device=self.device, precision=self.precision, deterministic=self.p.deterministic
         )
-        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
+
+    def _predict_by_record(self, model: GatedECGNet, index: Index) -> NDArray[np.float32]:
+        logits = np.empty((len(index), N_CLASSES), dtype=np.float32)
+        for name in np.unique(self.beats.record[index]):
+            mine = self.beats.record[index] == name
+            logits[mine] = self._predict(for_record(model, self.beats, name), self._examples(index[mine]))
+        return logits
+
+    def _fit_experts(self, part: _Part, val: Index | None, name: str) -> loop.Fitted:
+        """The ordinary network learns from the records as they are, the second from recordings made of them too."""
+        simulated = self.simulated
+        assert simulated is not None and val is not None  # `load_simulated` gave them; config refuses a refit
+        beats, n = self.beats, sustained.N_FEATURES
+
+        def expert(which: str, columns: slice) -> Callable[[], nn.Module]:
+            def make() -> nn.Module:
+                network: ECGNet = getattr(model_maker(self.p)(), which)
+                network.standardise(torch.from_numpy(beats.features[part.index][:, columns]))
+                return network
+
+            return make
+
+        def as_they_are(index: Index) -> loop.InMemory:
+            return loop.InMemory(beats.signals[index], beats.labels[index], beats.features[index][:, :-n])
+
+        def with_simulated(index: Index) -> tuple[loop.InMemory, simulation.Examples]:
+            made = simulated.of(beats.record[index])
+            y = np.concatenate([beats.labels[index], made.labels])
+            features = np.concatenate([beats.features[index][:, -n:], made.features])
+            return loop.InMemory(np.zeros((len(y), 1, 1), dtype=np.float32), y, features), made
+
+        own = beats.record[part.index]
+        sampler = ByRecord(own, part.y)
+        make = expert("ordinary", slice(None, -n))
+        first = self._loop(name, make, as_they_are(part.index), as_they_are(val), part, sampler)
+        training, made = with_simulated(part.index)
+        sampler = ByRecord(
+            np.concatenate([own, made.record]),
+            training.y.numpy(),
+            kind=np.concatenate([np.full(len(own), ""), made.kind]),
+            at_most_of_kind=simulation.KINDS,
+        )
+        make = expert("second", slice(-n, None))
+        second = self._loop("second", make, training, with_simulated(val)[0], part, sampler)
+        model = model_maker(self.p)()
+        assert isinstance(model, GatedECGNet)
+        model.ordinary.load_state_dict(first.model.state_dict())
+        model.second.load_state_dict(second.model.state_dict())
+        run = first.run.model_copy(update={"second": second.run})
+        return loop.Fitted(model.eval(), run, first.seconds + second.seconds)
 
     def _fit_at_once(self, part: _Part, val: Index | None) -> loop.Fitted:
         start = time.perf_counter()
@@ -276,15 +386,20 @@ class _Fitting:
         assert isinstance(model, Classical) and val is not None  # config refuses to refit one
         labels = self.beats.labels[val]
         x_val = torch.from_numpy(self.beats.signals[val])
-        model.fit(
-            torch.from_numpy(part.x), torch.from_numpy(part.y), x_val, lambda logits: self._macro_f1(logits, labels)
+        n = len(part.y)
+        order = loop.epoch_order(0, n, min(n, self.p.beats_per_epoch or n), self.seed).sort().values.numpy()
+        strength = model.fit(
+            torch.from_numpy(part.x[order]),
+            torch.from_numpy(part.y[order]),
+            x_val,
+            lambda logits: self._macro_f1(logits, labels),
         )
-        run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, history=[])
+        run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
     def _maker(self, part: _Part) -> Callable[[], nn.Module]:
         make = model_maker(self.p)
-        if registry.entry(self.p.model).takes != "beat+features":
+        if not registry.entry(self.p.model).reads_features:
             return make
         features = torch.from_numpy(self.beats.features[part.index])
 
@@ -311,10 +426,13 @@ class _Fitting:
         )
 
     def _features(self, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        return features if registry.entry(self.p.model).takes == "beat+features" else None
+        return features if registry.entry(self.p.model).reads_features else None
 
     def _loss(self, counts: NDArray[np.int64]) -> nn.Module:
+        """Classes are balanced that the protocol scores; the beats of another weigh like the average one."""
         p = self.p
+        scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
+        counts = np.where(scored, counts, 0)
         if p.imbalance == "focal":
             return losses.Focal(p.focal_gamma)
         if p.imbalance == "logit-adjustment":
@@ -324,6 +442,7 @@ class _Fitting:
             weights = losses.inverse_frequency(counts, p.weight_exponent)
         elif p.imbalance == "effective-number":
             weights = losses.effective_number(counts, p.effective_beta)
+        weights = None if weights is None else np.where(scored, weights, 1.0)
         return losses.cross_entropy(weights, p.label_smoothing)
 
     def _macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

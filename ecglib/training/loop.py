@@ -130,8 +130,8 @@ class Recipe:
     precision: str = "float32"
     deterministic: bool = False
     examples_per_epoch: int | None = None
-    """An epoch's examples, at most; None: all. Resampled sets take the number before resampling, so that every answer
-    to imbalance gets the same number of steps."""
+    """An epoch's examples; None: as many as there are. Of more than there are, some come up more than once. Resampled
+    sets take the number before resampling, so that every answer to imbalance gets the same number of steps."""
     stop_after: int | None = None
     """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
     sampler: Sampler | None = None
@@ -253,8 +253,7 @@ class _Training:
         self.model = make_model().to(device)
         self.train, self.val, self.loss, self.metric = train, val, loss.to(device), metric
         self.recipe, self.seed, self.device = recipe, seed, device
-        size = len(recipe.sampler) if recipe.sampler else recipe.examples_per_epoch or len(train)
-        self.size = min(size, len(train))
+        self.size = len(recipe.sampler) if recipe.sampler else recipe.examples_per_epoch or len(train)
         self.batch_size = min(recipe.batch_size, self.size)
         self.steps = self.size // self.batch_size
         self.epochs = recipe.stop_after or recipe.max_epochs
@@ -392,6 +391,7 @@ class _Training:
             best_epoch=self.best_epoch,
             epochs_run=self.epoch,
             stopped_early=self.stopped_early,
+            examples_per_epoch=self.steps * self.batch_size,
             history=self.history,
         )
         return Fitted(self.model.eval(), run, self.seconds, resumed_from)

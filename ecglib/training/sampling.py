@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ecglib import aami
 
-AT_MOST: Final = {"N": 800, "S": 150, "V": 1000, "F": 60, "Q": 0}
+AT_MOST: Final[Mapping[str, int]] = {"N": 800, "S": 150, "V": 1000, "F": 60, "Q": 0}
 """Beats of a class that an epoch draws from one record: no patient may stand for a whole class, as 208, which holds
 nine tenths of the F beats of DS1, else would."""
 
@@ -25,17 +26,31 @@ class ByRecord:
         `(n,)`: record and class of every training beat.
     at_most
         Class -> beats drawn from one record.
+    kind
+        `(n,)`: the kind of recording that was made of a record (see `ecglib.data.simulation`), empty for the record
+        itself; of each kind `at_most_of_kind` beats are drawn from a record, whatever their class.
+    at_most_of_kind
+        Kind -> beats drawn from one record.
     """
 
     def __init__(
-        self, record: NDArray[np.str_], labels: NDArray[np.int64], at_most: dict[str, int] | None = None
+        self,
+        record: NDArray[np.str_],
+        labels: NDArray[np.int64],
+        at_most: Mapping[str, int] = AT_MOST,
+        *,
+        kind: NDArray[np.str_] | None = None,
+        at_most_of_kind: Mapping[str, int] | None = None,
     ) -> None:
-        limits = AT_MOST if at_most is None else at_most
+        kind = np.full(len(record), "") if kind is None else kind
         self.groups: list[tuple[NDArray[np.int64], int]] = []
         for name in np.unique(record):
-            for label, kind in enumerate(aami.CLASSES):
-                group = np.flatnonzero((record == name) & (labels == label))
-                if size := min(len(group), limits[kind]):
+            mine = record == name
+            wanted = [(mine & (kind == "") & (labels == i), at_most[each]) for i, each in enumerate(aami.CLASSES)]
+            wanted += [(mine & (kind == each), most) for each, most in (at_most_of_kind or {}).items()]
+            for chosen, most in wanted:
+                group = np.flatnonzero(chosen)
+                if size := min(len(group), most):
                     self.groups.append((group, size))
 
     def __len__(self) -> int:

@@ -111,6 +111,17 @@ def test_random_methods_copy_or_drop_whole_beats(seed: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_beats_of_classes_that_are_not_balanced_stay_as_they_are(method: str) -> None:
+    x, y = overlapping()
+    new_x, new_y = resample(x, y, method, seed=0, neighbours=8, classes=[0, 1, 2, 3])
+    others = y == 4
+    assert sorted(rows(new_x[new_y == 4])) == sorted(rows(x[others]))
+    alone_x, alone_y = resample(x[~others], y[~others], method, seed=0, neighbours=8)
+    np.testing.assert_array_equal(new_x[new_y != 4], alone_x)
+    np.testing.assert_array_equal(new_y[new_y != 4], alone_y)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_seed_fixes_the_draws(method: str) -> None:
     x, y = overlapping()
     np.testing.assert_array_equal(resample(x, y, method, seed=1)[0], resample(x, y, method, seed=1)[0])

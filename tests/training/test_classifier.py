@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from ecglib import aami, config
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import sources, splits
+from ecglib.data import simulation, sources, splits, sustained
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
 from ecglib.losses import IGNORED, Focal, LogitAdjusted
-from ecglib.training import classifier, loop
+from ecglib.models import registry
+from ecglib.models.gated_ecgnet import GatedECGNet
+from ecglib.models.hydra import Hydra
+from ecglib.training import classifier, loop, sequences
 
 CPU = torch.device("cpu")
 SIZES = (60, 10, 20, 10, 10)
@@ -32,6 +35,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "single beats of seq2seq": {"model": "seq2seq", "model_options": {"hidden": 8}, "beats_per_sequence": 1},
     "cnet": {"model": "cnet", "model_options": {"width": 4}},
     "ecgnet": {"model": "ecgnet", "cut": "relative", "model_options": {"width": 4, "hidden": 8}},
+    "gated_ecgnet": {
+        "model": "gated_ecgnet",
+        "protocol": "inter",
+        "cut": "sustained",
+        "sampling": "by-record",
+        "model_options": {"width": 4, "hidden": 8},
+    },
     "hydra": {"model": "hydra", "model_options": {"groups": 2}},
     "nearest_neighbour": {"model": "nearest_neighbour"},
 }
@@ -60,14 +70,26 @@ def made(p: HeartbeatParameters, seed: int = 0) -> Beats:
 
 
 def parameters(**values: Any) -> HeartbeatParameters:
-    given_values = {"max_epochs": 1, "batch_size": 128, "deterministic": True, "device": "cpu", **values}
+    given_values = {"max_epochs": 1, "deterministic": True, "device": "cpu", **values}
+    if not registry.entry(values.get("model", "cnet")).classical:
+        given_values["batch_size"] = 128
     found = config.check("heartbeat", given_values, "here")
     assert isinstance(found, HeartbeatParameters)
     return found
 
 
 def train(p: HeartbeatParameters, beats: Beats, folder: Path, seed: int = 0) -> classifier.Trained:
-    return classifier.train(p, beats, seed, device=CPU, precision="float32", folder=folder, key=str(id(beats)))
+    how: dict[str, Any] = {"device": CPU, "precision": "float32", "folder": folder, "key": str(id(beats))}
+    return classifier.train(p, beats, seed, **how, simulated=simulated(beats) if p.model == "gated_ecgnet" else None)
+
+
+def simulated(beats: Beats, seed: int = 0) -> simulation.Examples:
+    """Forty beats of one kind made of every record: noise, a class's beats with a feature of their own raised."""
+    draw, n = np.random.default_rng(seed), 40 * len(RECORDS)
+    labels = draw.integers(0, 4, n)
+    features = draw.normal(0, 1, (n, sustained.N_FEATURES)).astype(np.float32)
+    features[np.arange(n), labels] += 3
+    return simulation.Examples(features, labels, np.repeat(RECORDS, 40), np.full(n, "dropped"), np.arange(n) // 40 % 2)
 
 
 def state(trained: classifier.Trained) -> dict[str, torch.Tensor]:
@@ -88,12 +110,19 @@ def permuted(beats: Beats, index: NDArray[np.int64]) -> Beats:
 # --- what may be seen -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [
+        (kind, protocol)
+        for kind in KINDS
+        for protocol in ("intra", "inter")
+        if (kind, protocol) != ("gated_ecgnet", "intra")
+    ],
+)
 def test_labels_of_test_beats_have_no_influence_on_the_weights(
     kind: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    p = parameters(protocol=protocol, **KINDS[kind])
+    p = parameters(**{**KINDS[kind], "protocol": protocol})
     beats = made(p)
     split = classifier._split(p, beats, 0)
     monkeypatch.setattr(classifier, "_split", lambda *_: split)  # stratified by class, it would follow the labels
@@ -119,7 +148,7 @@ def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
     assert first.run.history[0].val_loss != second.run.history[0].val_loss
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("seq2seq", "ecgnet")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("seq2seq", "ecgnet", "gated_ecgnet")])
 @pytest.mark.parametrize("method", config.RESAMPLERS)
 def test_resampling_is_given_training_beats_only(
     method: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -148,7 +177,7 @@ def noting(read: Callable[[Path, str], Any], opened: set[str]) -> Callable[[Path
     return noted
 
 
-@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative"])
+@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative", "sustained"])
 def test_development_on_patients_apart_opens_no_record_of_ds2(
     cut: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +250,8 @@ def test_features_are_standardised_on_training_beats(tmp_path: Path) -> None:
         ({"model": "cnet", "beats_per_epoch": 200}, 200),
         ({"model": "cnet", "beats_per_epoch": 10**6}, "all"),
         ({"model": "cnet", "imbalance": "smote"}, "all"),
-        ({"model": "seq2seq"}, None),
+        ({"model": "cnet", "imbalance": "random-under"}, "all"),
+        ({"model": "seq2seq"}, "windows"),
         ({"model": "seq2seq", "beats_per_epoch": 200}, 20),
         ({"model": "seq2seq", "beats_per_epoch": 200, "beats_per_sequence": 1}, 200),
     ],
@@ -245,8 +275,11 @@ def test_an_epoch_is_bounded_in_beats(
     beats = made(p)
     with pytest.raises(Enough):
         train(p, beats, tmp_path)
-    n = len(classifier._split(p, beats, 0).train)
-    assert recipes[0].examples_per_epoch == (n if expected == "all" else expected)
+    train_index = classifier._split(p, beats, 0).train
+    windows = sequences.windows(beats.record, p.beats_per_sequence)
+    told = np.isin(windows.position, train_index) & windows.first
+    sizes = {"all": len(train_index), "windows": int(told.any(1).sum())}
+    assert recipes[0].examples_per_epoch == sizes.get(str(expected), expected)
     assert recipes[0].batch_size == (12 if p.model == "seq2seq" and p.beats_per_sequence == 10 else 128)
 
 
@@ -283,6 +316,96 @@ def test_losses_get_their_parameters_and_the_counts_of_the_training_part(
     if isinstance(loss, LogitAdjusted):
         share = np.bincount(beats.labels[split.train]) / len(split.train)
         np.testing.assert_allclose(loss.log_prior, np.log(share), rtol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
+def test_answers_balance_the_scored_classes_alone(protocol: str, tmp_path: Path) -> None:
+    """Patients apart, Q has a handful of beats: weighted by its inverse frequency they would outweigh all others."""
+    across = protocol == "inter"
+
+    def fitting(**values: Any) -> tuple[classifier._Fitting, NDArray[np.int64]]:
+        p = parameters(protocol=protocol, **KINDS["cnet"], **values)
+        beats = made(p)
+        beats.labels[np.flatnonzero(beats.labels == 4)[::2]] = 0
+        found = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
+        return found, classifier._split(p, beats, 0).train
+
+    for values in ({"imbalance": "weighted"}, {"imbalance": "effective-number"}):
+        found, train_index = fitting(**values)
+        counts = found.part(train_index).counts
+        weight = found._loss(counts).weight
+        assert isinstance(weight, torch.Tensor)
+        scored = [0, 1, 2, 3] if across else [0, 1, 2, 3, 4]
+        assert float((weight[scored] * torch.tensor(counts[scored])).sum() / counts[scored].sum()) == pytest.approx(1)
+        assert (float(weight[4]) == 1) == across
+    found, train_index = fitting(imbalance="logit-adjustment")
+    prior = found._loss(found.part(train_index).counts).log_prior
+    assert isinstance(prior, torch.Tensor)
+    assert (float(prior[4]) == 0) == across
+    found, train_index = fitting(imbalance="random-over")
+    before, part = np.bincount(found.beats.labels[train_index]), found.part(train_index)
+    after = np.bincount(part.y)
+    assert (after[:4] == before[0]).all()
+    assert after[4] == (before[4] if across else before[0])
+
+
+def test_what_is_fitted_at_once_gets_as_many_beats_as_an_epoch_has(tmp_path: Path) -> None:
+    p = parameters(model="nearest_neighbour", beats_per_epoch=200)
+    beats = made(p)
+    trained = train(p, beats, tmp_path)
+    kept = state(trained)["beats"].numpy()
+    assert len(kept) == 200 < len(trained.split.train)
+    mine = beats.signals[trained.split.train].reshape(len(trained.split.train), -1)
+    assert {row.tobytes() for row in kept} <= {row.tobytes() for row in mine}
+
+
+def test_a_classical_reference_says_what_it_chose(tmp_path: Path) -> None:
+    p = parameters(**KINDS["hydra"])
+    trained = train(p, made(p), tmp_path)
+    assert trained.run.strength in Hydra.STRENGTHS
+    assert trained.run.examples_per_epoch == 0
+
+
+# --- two experts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_expert_learns_from_recordings_made_of_training_records_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(**KINDS["gated_ecgnet"])
+    beats = made(p)
+    how: dict[str, Any] = {"device": CPU, "precision": "float32", "key": "k"}
+    examples = simulated(beats)
+
+    def trained(of: tuple[str, ...], folder: str) -> dict[str, torch.Tensor]:
+        changed = simulated(beats)
+        changed.features[np.isin(changed.record, of)] += 1
+        return state(classifier.train(p, beats, 0, **how, folder=tmp_path / folder, simulated=changed))
+
+    first = state(classifier.train(p, beats, 0, **how, folder=tmp_path / "a", simulated=examples))
+    assert same(first, trained(RECORDS[4:], "test"))
+    assert same(first, trained(RECORDS[2:4], "val")), "with one epoch there is nothing to choose"
+    other = trained(RECORDS[:2], "train")
+    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], other[name])}
+    assert moved == {"second"}
+
+
+def test_a_record_s_gate_is_asked_of_all_its_beats(tmp_path: Path) -> None:
+    p = parameters(**KINDS["gated_ecgnet"])
+    beats = made(p)
+    trained = train(p, beats, tmp_path)
+    assert isinstance(trained.model, GatedECGNet)
+    for name in RECORDS[4:]:
+        whole = np.flatnonzero(beats.record == name)
+        model = trained.model.eval()
+        with torch.no_grad():
+            x, features = torch.from_numpy(beats.signals[whole]), torch.from_numpy(beats.features[whole])
+            expected = model(x, features=features).numpy()
+        fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
+        np.testing.assert_allclose(fitting.predict(model, whole), expected, atol=1e-5)
+        np.testing.assert_allclose(fitting.predict(model, whole[:5]), expected[:5], atol=1e-5)
+    assert trained.run.second is not None
+    assert trained.run.second.examples_per_epoch > trained.run.examples_per_epoch, "simulated ones come to it"
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
