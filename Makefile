@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROFILE ?= quick
-J ?= 1
+# Notebooks at once: much of a short one is start-up, and they share the processor.
+J ?= 2
 
 .PHONY: book test lint notebooks lab bench mlflow env
 .DEFAULT_GOAL := book
