@@ -214,7 +214,7 @@ class HeartbeatParameters(SharedParameters):
             for name in (*OF_NETWORKS, "refit", "sampling"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
-        if entry.takes == "record+features":
+        if entry.has_experts:
             if self.cut != "sustained" or self.sampling != "by-record" or self.refit:
                 raise ValueError(
                     f"cut, sampling, refit: {self.model} takes cut: sustained, sampling: by-record, no refit"

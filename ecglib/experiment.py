@@ -1,8 +1,8 @@
 """Parameters in; a trained, tested and recorded run out. What every notebook and command calls.
 
 A run is found again, not repeated: its key is made of the parameters that can change the weights, the fingerprint of
-the data, the syntax trees of the code, torch's version, the kind of device and the precision. Metrics have a hash of
-their own, and are computed anew from the stored predictions when only their code changed.
+the data, the syntax trees of the code, the versions of what trains, the kind of device and the precision. Metrics have
+a hash of their own, and are computed anew from the stored predictions when only their code changed.
 """
 
 from __future__ import annotations
@@ -176,14 +176,16 @@ def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
 def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
     source = sources.get(parameters.database)
     classical = registry.entry(parameters.model).classical
-    if like is not None:
+    if like is not None and parameters.device in ("auto", like.device):
         device = torch.device(like.device)
     else:
         device = torch.device("cpu") if classical else devices.choose(parameters.device)
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
-    precision = like.precision if like is not None else "float32"
-    if like is None and not parameters.deterministic and not classical:
+    precision = "float32"
+    if like is not None and parameters.precision in ("auto", like.precision):
+        precision = like.precision
+    elif not parameters.deterministic and not classical:
         memory = paths.cache() / "precision"
         batch = classifier.batch_of(parameters)
         precision = devices.choose_precision(parameters.precision, device, make, batch, memory)
@@ -207,16 +209,14 @@ def _code_in_use(p: HeartbeatParameters) -> list[str]:
         used.append("training/adaptation.py")
     if p.sampling == "by-record" or p.protocol == "adapted":
         used.append("training/sampling.py")
-    if classifier.needs_simulated(p):
+    if registry.entry(p.model).has_experts:
         used.append("data/simulation.py")
     return used
 
 
 def _versions_in_use(p: HeartbeatParameters) -> Any:
-    """Versions of the packages that can change the weights of this experiment."""
-    used = ["torch"]
-    if registry.entry(p.model).classical:
-        used.append("scikit-learn")
+    """Versions of the packages that train, split and resample."""
+    used = ["torch", "scikit-learn"]
     if p.imbalance in config.RESAMPLERS:
         used.append("imbalanced-learn")
     versions = provenance.versions()

@@ -50,7 +50,8 @@ Markdown(comparisons.published(records))
 # %% [markdown]
 # ## What was aimed at
 #
-# The project set itself these aims before it had results. One that is not reached stays open.
+# The project set itself these aims before it had results. One that is not reached stays open. The result with two
+# experts answers what is publicly known of one record of DS2 (see @sec-methods), so it is no blind one.
 
 # %%
 #| label: tbl-aims

@@ -4,7 +4,8 @@ Such recordings are missing in DS1: 2 % of its beats are S, and in no record mos
 of a record's own beats, each with the signal around it: shapes and noise are real, rhythm and some P waves are drawn.
 Beats meet between T and P wave; a longer interval is filled with the signal before the joint, mirrored.
 
-It serves training alone: scores on simulations say little about patients.
+It serves the training of a second expert, and the choice of its epoch on what is made of validation records; scores on
+simulations say little about patients.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ AROUND: Final = 5
 BEFORE_S, BEFORE_SHARE = 0.32, 0.45
 """A beat's signal begins so many seconds, at most this share of the interval, before its R peak."""
 REST_S: Final = 0.22
-"""Least time from an R peak to the next beat's signal."""
+"""Least time from an R peak to the next beat's signal, which begins where it does in the record: a drawn interval is at
+least the sum of both, so that of a slow heart very short couplings come out as 0.54 s."""
 COUPLING_S: Final = 0.36
 """Least mean coupling of S."""
 P_BEGIN, P_END = 32, 8
@@ -452,7 +454,7 @@ def load(source: Source, leads: Sequence[str]) -> Examples:
     """
     used = ["aami.py", "data/beats.py", "data/records.py", "data/simulation.py", *beats.own_code("sustained")]
     code = fingerprint.of_code(used)
-    key = fingerprint.of_values(source.fingerprint(), leads[0], code)[:16]
+    key = fingerprint.of_values(source.fingerprint(), list(leads), code)[:16]
     path = paths.cache() / "beats" / f"{source.name}-simulated-{key}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:

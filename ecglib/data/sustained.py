@@ -2,8 +2,9 @@
 
 `ecglib.data.rhythm` measures against medians of a record, and once most of its beats are premature those are the usual
 ones. Here rhythm is measured against the *long* intervals around a beat, and shape against the beats that end a long
-interval: those are sinus beats, however many others there are. Everything comes from one lead and its R-peak positions;
-no symbol of any beat is read. Quantiles and templates are over all beats, so they need the whole recording.
+interval: those are sinus beats as long as these are a quarter of the beats around. Everything comes from one lead and
+its R-peak positions; no symbol of any beat is read. Quantiles and templates are over all beats, so they need the whole
+recording.
 """
 
 from __future__ import annotations

@@ -63,16 +63,16 @@ def plain(records: Iterable[Record], **parameters: Any) -> Record | None:
 
 
 def _unchanged(record: Record) -> bool:
-    """Whether a network is as its file defaults; `ecgnet` has options of its own for each protocol."""
+    """Whether a network is as its file defaults; our own have options for each protocol."""
     p = record.parameters
-    return p["model"] == "ecgnet" or not (p.get("model_options") or p.get("label_smoothing"))
+    return p["model"] in ("ecgnet", "gated_ecgnet") or not (p.get("model_options") or p.get("label_smoothing"))
 
 
 def architectures(records: Sequence[Record], protocol: str) -> str:
     """Every model under one protocol, one row a result. A model without one says so."""
     rows = []
     for model, entry in registry.ENTRIES.items():
-        if protocol == "intra" and entry.for_patients_apart:
+        if protocol == "intra" and entry.has_experts:
             continue
         mine = of(records, model=model, protocol=protocol)
         rows += [{"model": _link(r), **_scores(r)} for r in mine]
@@ -110,7 +110,7 @@ def circumstances(records: Sequence[Record], protocol: str) -> str:
     text = f"Real `{mine[0].data.name}`; {text}."
     if protocol != "intra":
         text += f" DS2 was scored {tables.test_reads()} times in all, by every model and in every profile."
-    return text
+    return text + tables.caveats(mine)
 
 
 def costs(records: Sequence[Record]) -> str:
@@ -126,7 +126,7 @@ def _cost(record: Record) -> dict[str, str]:
     return {
         "parameters": count(record.n_parameters),
         "seconds a seed": count(record.train_seconds / len(record.seeds)),
-        "beats/s in training": count(beats / seconds) if seconds else UNDEFINED,
+        "beats/s in training": count(beats / seconds) if beats else UNDEFINED,
         "precision": record.precision,
         "hardware": record.hardware.split(",")[-1].strip(),
     }
@@ -303,7 +303,7 @@ def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
 
 def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
-    rows = []
+    rows, shown = [], []
     for entry in published_entries():
         ours = _best(of(records, **entry.get("ours", {})), entry["protocol"])
         rows.append({
@@ -314,7 +314,8 @@ def published(records: Sequence[Record]) -> str:
             "known flaw": entry.get("flaw", UNDEFINED),
             "ours": UNDEFINED if ours is None else f"{interval(_value(ours, entry['metric']))} ({_link(ours)})",
         })  # fmt: skip
-    return tables.table(rows)
+        shown += [ours] if ours is not None else []
+    return tables.table(rows) + tables.caveats(shown)
 
 
 def published_entries() -> list[dict[str, Any]]:

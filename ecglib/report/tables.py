@@ -17,7 +17,7 @@ import pandas as pd
 
 from ecglib import aami, paths
 from ecglib.errors import UserError
-from ecglib.results import Interval, Record
+from ecglib.results import Interval, Record, SeedRun
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
@@ -169,6 +169,8 @@ def headline(records: Mapping[str, Record]) -> str:
     ValueError
         When records of real and of synthetic data are mixed.
     """
+    from ecglib.models import registry
+
     if not records:
         return table([{"model": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())
@@ -184,7 +186,8 @@ def headline(records: Mapping[str, Record]) -> str:
     for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
         row = {"model": f"`{model}`", "imbalance": imbalance}
         for protocol in ("intra", "inter"):
-            cell = _linked(*found[protocol]) if protocol in found else NOT_RUN
+            impossible = protocol == "intra" and model in registry.ENTRIES and registry.entry(model).has_experts
+            cell = _linked(*found[protocol]) if protocol in found else UNDEFINED if impossible else NOT_RUN
             row[f"{protocol}: macro-F1"] = cell
         inter = found["inter"][1] if "inter" in found else None
         for name in "SV":
@@ -193,13 +196,29 @@ def headline(records: Mapping[str, Record]) -> str:
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
-    return _with_note(first, f"All results: {'; or '.join(said)}.\n\n{table(rows)}")
+    return _with_note(first, f"All results: {'; or '.join(said)}.\n\n{table(rows)}{caveats(records.values())}")
+
+
+def caveats(records: Iterable[Record]) -> str:
+    """What must be said beside results on DS2 of these models, as a paragraph; empty where there is nothing."""
+    from ecglib.models import registry
+
+    models = {r.parameters.get("model") for r in records if r.parameters.get("protocol") in ("inter", "adapted")}
+    said = [f"`{name}`: {entry.caveat}" for name, entry in registry.ENTRIES.items() if name in models and entry.caveat]
+    return f"\n\n**Not blind.** {'; '.join(said)}." if said else ""
 
 
 def validated(record: Record) -> float | None:
-    """The validation metric of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
-    values = [run.validation for run in record.training if run.validation is not None]
-    return float(np.mean(values)) if values else None
+    """The validation metric of what was kept, mean over the seeds; None after a refit, which has learnt those beats.
+
+    Where thresholds were moved it is that of before: they were moved for this very metric on these very beats.
+    """
+    values = [
+        run.history[run.best_epoch - 1].val_metric if run.offsets and run.history else run.validation
+        for run in record.training
+    ]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _linked(name: str, record: Record) -> str:
@@ -225,7 +244,7 @@ def beside(reference: Record | None, fresh: Record | None) -> str:
     if reference is not None and fresh is not None and _mixed(present):
         return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
     rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
-    return _with_note(present[0], table(rows))
+    return _with_note(present[0], table(rows) + caveats(present))
 
 
 def parameters(record: Record) -> str:
@@ -397,14 +416,17 @@ def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
 
 
 def _chosen_epochs(record: Record) -> str:
-    runs = [
-        f"seed {run.seed}: {run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
-        for run in record.training
-    ]
+    runs = [f"seed {run.seed}: {_epoch(run)}" for run in record.training]
     if not any(run.history for run in record.training):
-        return "fitted at once"
+        strengths = [f"seed {run.seed}: {run.strength:g}" for run in record.training if run.strength is not None]
+        return "fitted at once" + (f"; penalty by validation, {_listed(strengths)}" if strengths else "")
     by = f"; by {metric_name(record.selection)} on validation" if runs and record.selection else ""
     return _listed(runs) + by
+
+
+def _epoch(run: SeedRun) -> str:
+    text = f"{run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
+    return f"{text}, second expert {_epoch(run.second)}" if run.second else text
 
 
 def test_reads(model: str | None = None) -> str:

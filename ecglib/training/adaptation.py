@@ -77,12 +77,16 @@ def train(
         for name in np.unique(beats.record[index]):
             mine = index[beats.record[index] == name]
             first, rest = mine[early[mine]], mine[~early[mine]]
+            if not len(rest):
+                continue
             network = classifier.for_record(base.model, beats, name)
             with determinism(p.deterministic):
                 network = _adapted(network, p, beats, first, base.split.train, seed, device)
             rests.append(rest)
             given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
             logits.append(loop.predict(network, _examples(p, beats, rest), **given))
+        if not rests:
+            raise UserError("protocol adapted", f"no beat after minute {p.adaptation_minutes:g}", "longer records")
         order = np.argsort(np.concatenate(rests), kind="stable")
         return np.concatenate(rests)[order], np.concatenate(logits)[order]
 

@@ -111,16 +111,11 @@ def reads_sequences(p: HeartbeatParameters) -> bool:
 
 def load_simulated(parameters: HeartbeatParameters, source: Source) -> simulation.Examples | None:
     """Beats of recordings made of those of DS1, for a model whose second expert learns from them; else None."""
-    if not needs_simulated(parameters):
+    if not registry.entry(parameters.model).has_experts:
         return None
     records = tuple(name for name in source.records if name in aami.DS1)
     few = records if parameters.max_beats is None else records[:4] + tuple(aami.DS1_VALIDATION[:1])
     return simulation.load(replace(source, records=few), parameters.leads)
-
-
-def needs_simulated(p: HeartbeatParameters) -> bool:
-    """Whether the model has a second expert, which learns from simulated recordings too."""
-    return registry.entry(p.model).takes == "record+features"
 
 
 def train(
@@ -174,7 +169,8 @@ def train(
 
 
 def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:
-    """A copy of the network for one record, on the CPU; a gate is fixed to what all of the record's beats make it."""
+    """A copy of the network for one record, on the CPU; a gate is fixed to what the record's beats make it, all of them
+    or those that `max_beats` leaves."""
     model = copy.deepcopy(model).cpu()
     if isinstance(model, GatedECGNet):
         model.settle(torch.from_numpy(beats.features[beats.record == name]))
@@ -259,7 +255,7 @@ class _Fitting:
         p = self.p
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
-        if needs_simulated(p):
+        if registry.entry(p.model).has_experts:
             return self._fit_experts(part, val, name)
         sampler = ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None
         val_examples = None if val is None else self._examples(val)

@@ -121,5 +121,11 @@ def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:
         for k in range(epochs)
     ]
     return SeedRun(
-        seed=seed, best_epoch=int(metric.argmax()) + 1, epochs_run=epochs, stopped_early=False, history=history
+        seed=seed,
+        best_epoch=int(metric.argmax()) + 1,
+        epochs_run=epochs,
+        stopped_early=False,
+        examples_per_epoch=78_592,
+        validation=float(metric.max()),
+        history=history,
     )

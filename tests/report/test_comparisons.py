@@ -12,7 +12,7 @@ from ecglib.aami import CLASSES
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
-from ecglib.report import comparisons, figures
+from ecglib.report import comparisons, figures, tables
 from ecglib.results import Record
 
 
@@ -66,14 +66,17 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
     assert len(ran) == 4
     assert all(row[0].startswith("[") for row in ran)
     assert [row[0] for row in rows if row[2] == "not run"] == [
-        f"`{model}`" for model in registry.ENTRIES if model not in ("cnet", "bilstm")
+        f"`{model}`" for model in registry.ENTRIES if model not in ("cnet", "bilstm", "gated_ecgnet")
     ]
+    across = [row[0] for row in cells(comparisons.architectures(RECORDS, "inter"))]
+    assert "`gated_ecgnet`" in across, "for patients apart, and only there"
 
 
 def test_costs_are_those_of_the_record() -> None:
     head, first, *_ = cells(comparisons.costs(RECORDS))
     assert head[1:4] == ["parameters", "seconds a seed", "beats/s in training"]
     assert first[2] == "50"  # 150 s of three seeds
+    assert first[3] == tables.count(78_592 / 9)
 
 
 def test_precision_recall_and_f1_are_means_over_the_classes() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ecglib.errors import UserError
 from ecglib.report import tables
-from ecglib.results import Interval
+from ecglib.results import Interval, Record
 from tests.report.example import example_record
 
 FULL = example_record()
@@ -109,9 +109,47 @@ def test_headline_says_profile_and_seeds_of_all_results() -> None:
 def test_headline_of_two_results_takes_the_better_validated_one_whatever_their_order() -> None:
     worse = example_record("heartbeat/worse", draw=3)
     for run in worse.training:
-        run.history[run.best_epoch - 1].val_metric = 0.1
+        run.validation = 0.1
     for records in ({"a/b": FULL, "c/d": worse}, {"c/d": worse, "a/b": FULL}):
         assert "(book/experiments/a/b.ipynb)" in cells(tables.headline(records))[1][2]
+
+
+def test_moved_thresholds_are_no_better_validated_for_having_been_moved() -> None:
+    """They were moved for this metric on these beats, and would win by it over the same network every time."""
+    moved = FULL.model_copy(update={"training": [run.model_copy() for run in FULL.training]})
+    for run in moved.training:
+        run.offsets, run.validation = [0.0, 1.0, 0.0, 0.0, 0.0], 0.999
+    assert tables.validated(moved) == pytest.approx(tables.validated(FULL))
+    for run in moved.training:
+        run.offsets, run.validation = [], None
+    assert tables.validated(moved) is None, "after a refit"
+
+
+def test_what_is_not_blind_says_so_beside_its_results_on_ds2() -> None:
+    def of(model: str, protocol: str) -> Record:
+        made = example_record(f"heartbeat/{model}", protocol=protocol)
+        return made.model_copy(update={"parameters": made.parameters | {"model": model}})
+
+    blind, not_blind = of("ecgnet", "inter"), of("gated_ecgnet", "inter")
+    for text in (
+        tables.headline({"a/b": not_blind}),
+        tables.beside(not_blind, None),
+        tables.caveats([blind, not_blind]),
+    ):
+        assert "**Not blind.** `gated_ecgnet`: " in text
+    for text in (tables.headline({"a/b": blind}), tables.beside(blind, None), tables.caveats([of("cnet", "intra")])):
+        assert "Not blind" not in text
+    (row,) = cells(tables.headline({"a/b": not_blind}))[1:]
+    assert row[2] == tables.UNDEFINED, "it is for patients apart, so there is nothing to run"
+
+
+def test_both_experts_and_what_was_chosen_at_once_are_told() -> None:
+    run = FULL.training[0]
+    second = run.model_copy(update={"best_epoch": 3, "epochs_run": 4})
+    pair = FULL.model_copy(update={"training": [run.model_copy(update={"second": second})]})
+    assert f"seed 0: {run.best_epoch} of {run.epochs_run}, second expert 3 of 4" in tables.circumstances(pair)
+    ridge = run.model_copy(update={"history": [], "strength": 0.01})
+    assert "penalty by validation, seed 0: 0.01" in tables.circumstances(FULL.model_copy(update={"training": [ridge]}))
 
 
 def test_beside_names_what_each_rests_on() -> None:

@@ -187,8 +187,13 @@ def test_development_on_patients_apart_opens_no_record_of_ds2(
     source = sources.get("mitdb")
     classifier.load_beats(parameters(protocol="inter", cut=cut, test=False), source)
     assert opened == set(aami.DS1)
+    classifier.load_simulated(parameters(**KINDS["gated_ecgnet"], test=False), source)
+    assert opened == set(aami.DS1)
     classifier.load_beats(parameters(protocol="inter", cut=cut), source)
     assert opened == set(aami.DS1 + aami.DS2)
+    opened.clear()
+    classifier.load_simulated(parameters(**KINDS["gated_ecgnet"], max_beats=500), source)
+    assert opened <= set(aami.DS1), "recordings are made of DS1 alone, whatever is scored"
 
 
 def test_a_development_run_scores_validation_in_place_of_the_test_set(tmp_path: Path) -> None:
@@ -395,9 +400,18 @@ def test_a_record_s_gate_is_asked_of_all_its_beats(tmp_path: Path) -> None:
     beats = made(p)
     trained = train(p, beats, tmp_path)
     assert isinstance(trained.model, GatedECGNet)
+    model = trained.model.eval()
     for name in RECORDS[4:]:
         whole = np.flatnonzero(beats.record == name)
-        model = trained.model.eval()
+        with torch.no_grad():  # so that the gate is about half open
+            last = model.second.head[-1]
+            assert isinstance(last, torch.nn.Linear)
+            last.bias[1] = 0
+            logits = model._second(torch.from_numpy(beats.features[whole]))
+            margins = (logits[:, [0, 2, 3, 4]].amax(1) - logits[:, 1]).sort().values
+            last.bias[1] = margins[round(0.3 * len(whole))]
+            settled = classifier.for_record(model, beats, name)
+            assert 0.2 < settled.share < 0.4
         with torch.no_grad():
             x, features = torch.from_numpy(beats.signals[whole]), torch.from_numpy(beats.features[whole])
             expected = model(x, features=features).numpy()
