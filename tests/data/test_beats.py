@@ -198,7 +198,7 @@ def test_relative_beats_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-@pytest.mark.parametrize("cut", [beats._centred, beats._relative])
+@pytest.mark.parametrize("cut", [beats._centred, beats._relative, beats._sustained])
 def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats._CutResult], n: int) -> None:
     signal = np.random.default_rng(0).normal(size=(2, 2000)).astype(np.float32)
     cuts, features, keep, left_out = cut(signal, 3.0 + np.arange(n))
@@ -207,7 +207,7 @@ def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats.
     assert sum(left_out.values()) == min(n, 2)
 
 
-def test_only_the_relative_cut_follows_from_the_code_of_rhythm(
+def test_cuts_follow_from_the_code_that_they_read_and_from_no_other(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = sources.get("mitdb")
@@ -216,12 +216,14 @@ def test_only_the_relative_cut_follows_from_the_code_of_rhythm(
     monkeypatch.setattr(fingerprint, "_AT_START", {})
     for cut in CUTS:
         beats.load(few, cut)
-    with (tmp_path / "code" / "data" / "rhythm.py").open("a", encoding="utf-8") as module:
-        module.write("\nCHANGED = True\n")
-    for cut in CUTS:
-        beats.load(few, cut)
-    names = [path.name.split("-")[1] for path in (project / "cache" / "beats").iterdir()]
-    assert sorted(names) == ["centred", "kachuee", "relative", "relative"]
+    for name, changed in (("rhythm", ["relative", "sustained"]), ("sustained", ["sustained"])):
+        before = set((project / "cache" / "beats").iterdir())
+        with (tmp_path / "code" / "data" / f"{name}.py").open("a", encoding="utf-8") as module:
+            module.write("\nCHANGED = True\n")
+        for cut in CUTS:
+            beats.load(few, cut)
+        made = set((project / "cache" / "beats").iterdir()) - before
+        assert sorted(path.name.split("-")[1] for path in made) == changed
 
 
 def test_a_broken_record_is_set_aside_with_its_reason(small_mitdb: Path, tmp_path: Path) -> None:
