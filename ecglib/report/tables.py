@@ -196,7 +196,7 @@ def headline(records: Mapping[str, Record]) -> str:
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
-    return _with_note(first, f"All results: {'; or '.join(said)}.\n\n{table(rows)}{caveats(records.values())}")
+    return _with_note(first, f"All results: {'; or '.join(said)}.{caveats(records.values())}\n\n{table(rows)}")
 
 
 def caveats(records: Iterable[Record]) -> str:

@@ -139,6 +139,7 @@ def test_what_is_not_blind_says_so_beside_its_results_on_ds2() -> None:
         assert "**Not blind.** `gated_ecgnet`: " in text
     for text in (tables.headline({"a/b": blind}), tables.beside(blind, None), tables.caveats([of("cnet", "intra")])):
         assert "Not blind" not in text
+    assert tables.headline({"a/b": not_blind}).splitlines()[-1].startswith("|"), "the caption comes next"
     (row,) = cells(tables.headline({"a/b": not_blind}))[1:]
     assert row[2] == tables.UNDEFINED, "it is for patients apart, so there is nothing to run"
 
