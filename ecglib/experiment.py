@@ -430,7 +430,8 @@ def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> See
     if not p.refit:  # which has learnt the validation beats
         table = pd.read_parquet(folder / f"validation-seed{run.seed}.parquet")
         matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
-        run.validation = float(metrics.summary(matrix, classifier.macro_classes(p.protocol))["macro_f1"])
+        summary = metrics.summary(matrix, classifier.macro_classes(p.protocol))
+        run.validation, run.validation_recall = float(summary["macro_f1"]), float(summary["macro_recall"])
     return run
 
 

@@ -76,8 +76,10 @@ class SeedRun(BaseModel):
     examples_per_epoch: int = 0
     """Beats that an epoch showed; 0 of what has no epochs."""
     validation: float | None = None
-    """The validation metric of what scores the test set, moved thresholds and adaptation included; None after a refit,
+    """Validation macro-F1 of what scores the test set, moved thresholds and adaptation included; None after a refit,
     which has learnt those beats."""
+    validation_recall: float | None = None
+    """Macro recall on the same beats."""
     strength: float | None = None
     """Strength of the penalty that a classical reference chose on validation."""
     offsets: list[float] = []

@@ -415,6 +415,7 @@ def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path
         for imbalance in ("none", "thresholds")
     )
     assert plain.validation is not None and moved.validation is not None
+    assert plain.validation_recall is not None and 0 < plain.validation_recall <= 1
     assert moved.validation >= plain.validation
     classical = experiment.run(parameters(model="logistic_regression")).record.training[0]
     assert classical.validation is not None and 0 < classical.validation <= 1

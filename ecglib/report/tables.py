@@ -209,14 +209,22 @@ def caveats(records: Iterable[Record]) -> str:
 
 
 def validated(record: Record) -> float | None:
-    """The validation metric of what was kept, mean over the seeds; None after a refit, which has learnt those beats.
+    """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats.
 
     Where thresholds were moved it is that of before: they were moved for this very metric on these very beats.
     """
-    values = [
+    return _mean(
         run.history[run.best_epoch - 1].val_metric if run.offsets and run.history else run.validation
         for run in record.training
-    ]
+    )
+
+
+def validated_recall(record: Record) -> float | None:
+    """The same of macro recall; None where thresholds were moved."""
+    return _mean(None if run.offsets else run.validation_recall for run in record.training)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 

@@ -12,13 +12,14 @@ from training.kill import kill_and_resume, uninterrupted
 
 def test_twenty_kills(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, seconds = uninterrupted(make_project(tmp_path / "whole", small_mitdb, monkeypatch))
-    killed = 0
-    for attempt in range(5):  # a training ends after some kills, so there are several
+    killed = attempt = 0
+    while killed < 20:  # a training ends after some kills, and the next begins anew
+        assert attempt < 10, "most kills came after the end"
         root = make_project(tmp_path / f"killed-{attempt}", small_mitdb, monkeypatch)
-        outcome = kill_and_resume(root, 4, seconds, seed=attempt)
+        outcome = kill_and_resume(root, min(4, 20 - killed), seconds, seed=attempt)
         assert outcome.worst_loss <= 1
         for name, tensor in weights.items():
             assert torch.equal(outcome.weights[name], tensor), name
         killed += outcome.killed
-    print(f"{killed} kills of 20 hit a running training of {seconds:.1f} s; all weights are bit-equal")
-    assert killed >= 15
+        attempt += 1
+    print(f"{killed} kills in {attempt} trainings of {seconds:.1f} s; all weights are bit-equal")

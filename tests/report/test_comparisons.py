@@ -175,6 +175,27 @@ def test_an_aim_is_reached_or_open() -> None:
     assert all(row[5] == "open" for row in rows if row[4] == "not run")
 
 
+def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aim = "- {what: recall, protocol: intra, metric: macro_recall, least: 0.0, least_f1: %s, parameters: {}}\n"
+    careful, bold = record("careful", "cnet", "intra", "none"), record("bold", "cnet", "intra", "weighted", draw=1)
+    for r, f1, recall in ((careful, 0.95, 0.90), (bold, 0.92, 0.96)):
+        for run in r.training:
+            run.validation, run.validation_recall = f1, recall
+    (tmp := project / "book").mkdir(exist_ok=True)
+    monkeypatch.setattr(comparisons.paths, "book", lambda: tmp)
+
+    def row(floor: float) -> list[str]:
+        (tmp / "aims.yml").write_text(aim % floor)
+        return cells(comparisons.aims([careful, bold]))[1]
+
+    assert "heartbeat/bold" in row(0.0)[4] and row(0.0)[5] == "reached"
+    assert "heartbeat/careful" in row(0.94)[4], "the other has too little macro-F1 on validation"
+    assert row(0.94)[5] == "open", "and this one on the test set"
+    assert "macro-F1 0.94" in row(0.94)[3]
+
+
 def test_nothing_run_gives_a_chapter_all_the_same() -> None:
     assert comparisons.costs([]) == "Not run."
     for made in (
