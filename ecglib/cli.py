@@ -20,7 +20,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ecglib import config, paths, results
+from ecglib import aami, config, paths, results
 from ecglib.errors import RecordError, UserError
 
 if TYPE_CHECKING:
@@ -396,22 +396,24 @@ def data_fetch(
 
 @data_app.command("counts")
 def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonFlag = False) -> None:
-    """Annotated beats by AAMI class in DS1, DS2 and all records."""
+    """Annotated beats by AAMI class in DS1, DS2 and all records; of `heartbeat`, the beats of each of its files."""
     from ecglib.data import counts, sources
 
-    if name != "mitdb":
-        raise UserError("data counts", f"{name} has no beat annotations", "mitdb")
+    if name not in ("mitdb", "heartbeat"):
+        raise UserError("data counts", f"{name} has no beat annotations", "mitdb or heartbeat")
     source = sources.get(name)
     broken: list[RecordError] = []
-    sums = counts.by_set(source, passed_over=broken.append)
+    sums = counts.by_file(source) if name == "heartbeat" else counts.by_set(source, passed_over=broken.append)
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
         print(json.dumps(sums))
         return
-    table = Table("set", *sums["all"])
+    order = [*aami.CLASSES, "normal", "abnormal", "all"]
+    classes = sorted({name for row in sums.values() for name in row}, key=order.index)
+    table = Table("set", *classes)
     for set_name, row in sums.items():
-        table.add_row(set_name, *(f"{n:,}".replace(",", " ") for n in row.values()))
+        table.add_row(set_name, *(f"{row[name]:,}".replace(",", " ") if name in row else "–" for name in classes))
     _print(table)
     if source.synthetic:
         print("synthetic records: the real ones are not here")

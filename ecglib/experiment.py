@@ -56,7 +56,7 @@ WEIGHT_CODE = (
 `models/` come to it.
 `evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
 the data's fingerprint is in the key."""
-EVALUATION_CODE = ("evaluation",)
+EVALUATION_CODE = ("evaluation", "experiment.py", "results.py")
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book")
 """Parameters that can't change the weights of a beat classifier."""
 
@@ -182,6 +182,8 @@ def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
         device = torch.device("cpu") if classical else devices.choose(parameters.device)
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
+    if parameters.protocol == "adapted" and parameters.adaptation == "statistics":
+        adaptation.refuse_without_statistics(model)
     precision = "float32"
     if like is not None and parameters.precision in ("auto", like.precision):
         precision = like.precision
@@ -422,6 +424,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         created=first["created"],
         evaluation=evaluation,
         evaluated={"commit": provenance.commit(), "created": provenance.now()},
+        refiled=first.get("refiled", ""),
     )
 
 

@@ -142,6 +142,9 @@ class Record(BaseModel):
     """Hash of the evaluation code that computed the metrics."""
     evaluated: dict[str, str] = {}
     """`commit` and `created` of that computation."""
+    refiled: str = ""
+    """Of a run that was trained under the key of earlier code: that key, how it was seen that the code of `key` trains
+    alike, and what was added to its notes. Empty of all others."""
 
     def save(self, path: Path) -> None:
         """Write as JSON in one step, so that a reader never meets half a file."""

@@ -42,7 +42,7 @@ from ecglib import config
 from ecglib.report import comparisons
 
 parameters = config.from_notebook(globals(), "imbalance")
-records = comparisons.beat_results()
+_records = comparisons.beat_results()
 
 # %% [markdown]
 # ## Patients in both parts
@@ -54,10 +54,10 @@ records = comparisons.beat_results()
 # %%
 #| label: tbl-intra
 #| tbl-cap: Answers to imbalance on one model, intra-patient
-Markdown(comparisons.imbalance(records, parameters.model, "intra"))
+Markdown(comparisons.imbalance(_records, parameters.model, "intra"))
 
 # %%
-Markdown(comparisons.circumstances(records, "intra"))
+Markdown(comparisons.circumstances(_records, "intra"))
 
 # %% [markdown]
 # ## Patients apart
@@ -65,7 +65,7 @@ Markdown(comparisons.circumstances(records, "intra"))
 # %%
 #| label: tbl-inter
 #| tbl-cap: Answers to imbalance on one model, inter-patient
-Markdown(comparisons.imbalance(records, parameters.model, "inter"))
+Markdown(comparisons.imbalance(_records, parameters.model, "inter"))
 
 # %%
-Markdown(comparisons.circumstances(records, "inter"))
+Markdown(comparisons.circumstances(_records, "inter"))

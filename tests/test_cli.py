@@ -611,6 +611,23 @@ def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
     assert f"{counted['all']['all']:,}".replace(",", " ") in call("data", "counts").out
 
 
+def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "heartbeat"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("ECGLIB_DATA", str(folder.parent))
+    beat = ",".join(["0.5"] * 187)
+    (folder / "mitbih_test.csv").write_text("".join(f"{beat},{label}\n" for label in (0, 0, 2, 4)))
+    (folder / "ptbdb_abnormal.csv").write_text(f"{beat},1\n")
+    counted = json.loads(call("data", "counts", "heartbeat", "--json").out)
+    assert counted == {
+        "mitbih_test.csv": {"N": 2, "S": 0, "V": 1, "F": 0, "Q": 1, "all": 4},
+        "ptbdb_abnormal.csv": {"normal": 0, "abnormal": 1, "all": 1},
+    }
+    assert "ptbdb_abnormal.csv" in call("data", "counts", "heartbeat").out
+    (folder / "mitbih_test.csv").write_text(f"{beat},7\n")
+    is_one_line(call("data", "counts", "heartbeat"), "line 1")
+
+
 @pytest.mark.real
 def test_counts_of_the_real_database(
     call: Call, project: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,8 @@ from ecglib.report.tables import UNDEFINED, count, interval, number
 from ecglib.results import Interval, Record
 
 NOT_RUN: Final = "not run"
+KACHUEE_SAMPLES: Final = 187
+"""Samples of a beat of the `kachuee` cut."""
 PROTOCOLS: Final = {"intra": "intra-patient", "inter": "inter-patient", "adapted": "patient-adapted"}
 ANSWERS: Final = {
     "none": "nothing",
@@ -58,26 +60,21 @@ def of(records: Iterable[Record], **parameters: Any) -> list[Record]:
 
 def plain(records: Iterable[Record], **parameters: Any) -> Record | None:
     """A model's result with nothing done about the imbalance and no option changed, or None."""
-    found = of(records, imbalance="none", **parameters)
-    return next((r for r in found if _unchanged(r)), None)
-
-
-def _unchanged(record: Record) -> bool:
-    """Whether a network is as its file defaults; our own have options for each protocol."""
-    p = record.parameters
-    return p["model"] in ("ecgnet", "gated_ecgnet") or not (p.get("model_options") or p.get("label_smoothing"))
+    return next((r for r in of(records, imbalance="none", **parameters) if not tables.variant(r)), None)
 
 
 def architectures(records: Sequence[Record], protocol: str) -> str:
-    """Every model under one protocol, one row a result. A model without one says so."""
+    """Every model under one protocol, one row a result. A model without a plain one, or without any answer, says so."""
     rows = []
     for model, entry in registry.ENTRIES.items():
         if protocol == "intra" and entry.has_experts:
             continue
         mine = of(records, model=model, protocol=protocol)
         rows += [{"model": _link(r), **_scores(r)} for r in mine]
-        if not of(mine, imbalance="none"):
-            rows.append({"model": f"`{model}`", "imbalance": ANSWERS["none"], "macro-F1": NOT_RUN})
+        missing = [] if of(mine, imbalance="none") else [ANSWERS["none"]]
+        missing += ["any answer"] if all(r.parameters["imbalance"] == "none" for r in mine) else []
+        if missing:
+            rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
     return tables.table(rows)
 
 
@@ -95,9 +92,9 @@ def _mean(value: Interval | Mapping[str, Any] | None) -> float | None:
     return value.mean if isinstance(value, Interval) else (value or {}).get("mean")
 
 
-def circumstances(records: Sequence[Record], protocol: str) -> str:
-    """A sentence on what the results under a protocol rest on, how often DS2 was scored where it was."""
-    mine = of(records, protocol=protocol)
+def circumstances(records: Sequence[Record], *protocols: str) -> str:
+    """What the results under these protocols rest on, how often DS2 was scored where it was."""
+    mine = [r for r in records if r.parameters["protocol"] in protocols]
     if not mine:
         return ""
     said = {
@@ -107,42 +104,80 @@ def circumstances(records: Sequence[Record], protocol: str) -> str:
         "epochs at most": {str(r.parameters.get("max_epochs")) for r in mine},
     }
     text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
-    text = f"Real `{mine[0].data.name}`; {text}."
-    if protocol != "intra":
-        text += f" DS2 was scored {tables.test_reads()} times in all, by every model and in every profile."
+    text = f"Real `{mine[0].data.name}`; {text}.{tables.scorings(mine)}"
+    refiled = sum(bool(r.refiled) for r in mine)
+    if refiled:
+        text += f" Filed again (@sec-design): {count(refiled)} of {count(len(mine))} results, whose pages say how."
     return text + tables.caveats(mine)
 
 
-def costs(records: Sequence[Record]) -> str:
-    """Size and training time of every model with nothing done about the imbalance, intra-patient."""
-    found = of(records, protocol="intra", imbalance="none")
-    rows = [{"model": _link(r), **_cost(r)} for r in found if r.parameters.get("sampling", "all") == "all"]
+def paired(records: Sequence[Record], model: str, protocol: str) -> str:
+    """Every plain model against one, on the same beats: the difference in macro-F1, and McNemar's p."""
+    base = plain(records, model=model, protocol=protocol)
+    rows = []
+    for name in registry.ENTRIES:
+        other = plain(records, model=name, protocol=protocol)
+        if base is None or other is None or other is base or not comparison.comparable(other, base):
+            continue
+        rows.append({
+            "model": _link(other),
+            f"macro-F1, difference to {model}": signed(comparison.difference(other, base, macro_f1(base))),
+            "McNemar p": _p(float(np.median(comparison.mcnemar(other, base).p))),
+        })  # fmt: skip
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 
+def costs(records: Sequence[Record]) -> str:
+    """Size and training time of every model with nothing done about the imbalance."""
+    rows = []
+    for model, entry in registry.ENTRIES.items():
+        found = [r for protocol in ("intra", "inter") if (r := plain(records, model=model, protocol=protocol))]
+        rows += [{"model": _link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
+        if not found:
+            size = UNDEFINED if entry.classical or entry.reads_features else count(_size(model))
+            rows.append({"model": f"`{model}`", "protocol": NOT_RUN, "parameters": size})
+    return tables.table(rows)
+
+
+def _size(model: str) -> int:
+    return registry.n_parameters(registry.build(model, 1, KACHUEE_SAMPLES, len(aami.CLASSES)))
+
+
 def _cost(record: Record) -> dict[str, str]:
-    seconds = sum(epoch.seconds for run in record.training for epoch in run.history)
-    beats = sum(run.epochs_run * run.examples_per_epoch for run in record.training)
+    trained = [one for run in record.training for one in (run, run.second) if one is not None]
+    seconds = sum(epoch.seconds for one in trained for epoch in one.history)
+    beats = sum(one.epochs_run * one.examples_per_epoch for one in trained)
     return {
         "parameters": count(record.n_parameters),
         "seconds a seed": count(record.train_seconds / len(record.seeds)),
         "beats/s in training": count(beats / seconds) if beats else UNDEFINED,
         "precision": record.precision,
-        "hardware": record.hardware.split(",")[-1].strip(),
+        "hardware": record.hardware,
     }
 
 
 def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> str:
-    """Precision, recall and F1, overall (macro) and by class, of models without and with one answer, intra-patient."""
+    """Precision, recall and F1, overall (macro) and by class, of models without and with one answer, intra-patient.
+
+    Where the answer asks for another form of a model, that form stands without it too, so that like meets like.
+    """
     rows = []
     for model in models:
-        for imbalance in ("none", answer):
-            found = [r for r in of(records, model=model, protocol="intra", imbalance=imbalance) if _unchanged(r)]
-            head = {"model": f"`{model}`", "imbalance": ANSWERS[imbalance]}
-            if not found:
+        mine = of(records, model=model, protocol="intra")
+        answered = next(iter(of(mine, imbalance=answer)), None)
+        alike = "" if answered is None else tables.variant(answered)
+        wanted = {f"`{model}`": plain(mine)}
+        if answered is not None and alike:
+            own = (r for r in of(mine, imbalance="none") if tables.variant(r) == alike)
+            wanted[tables.model_name(answered)] = next(own, None)
+        for name, imbalance, record in (
+            *((name, "none", record) for name, record in wanted.items()),
+            (list(wanted)[-1], answer, answered),
+        ):
+            head = {"model": name, "imbalance": ANSWERS[imbalance]}
+            if record is None:
                 rows.append({**head, "class": "all", "precision": NOT_RUN})
-                continue
-            for record in found[:1]:
+            else:
                 rows += [{**head, **row} for row in _report(record)]
     return tables.table(rows)
 
@@ -166,7 +201,7 @@ def _report(record: Record) -> list[dict[str, str]]:
 
 def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
     """Every answer to imbalance on one model: scores, and what it gains over doing nothing."""
-    mine = [r for r in of(records, model=model, protocol=protocol) if _unchanged(r)]
+    mine = [r for r in of(records, model=model, protocol=protocol) if not tables.variant(r)]
     nothing = plain(mine)
     rows = []
     for answer, name in ANSWERS.items():
@@ -182,16 +217,21 @@ def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
 
     Only where nothing but the answer differs: the same beats, and the same training.
     """
-    if nothing is None or nothing is record or not comparison.comparable(record, nothing) or _differ(record, nothing):
+    if (
+        nothing is None
+        or nothing is record
+        or not comparison.comparable(record, nothing)
+        or _differ(record, nothing, "imbalance")
+    ):
         return {"gain": UNDEFINED, "McNemar p": UNDEFINED}
     gained = comparison.difference(record, nothing, macro_f1(record))
     return {"gain": signed(gained), "McNemar p": _p(float(np.median(comparison.mcnemar(record, nothing).p)))}
 
 
-def _differ(a: Record, b: Record) -> bool:
-    """Whether parameters differ other than the answer to imbalance and what belongs to it."""
-    own = {"imbalance", "bootstrap", "device", "in_book"}
-    own |= {name for name, (switch, _) in config.ONLY_WITH.items() if switch == "imbalance"}
+def _differ(a: Record, b: Record, switch: str) -> bool:
+    """Whether parameters differ other than `switch` (`imbalance`, `protocol`) and what belongs to it."""
+    own = {switch, "bootstrap", "device", "in_book"}
+    own |= {name for name, (other, _) in config.ONLY_WITH.items() if other == switch}
     names = (a.parameters.keys() | b.parameters.keys()) - own
     return any(a.parameters.get(name) != b.parameters.get(name) for name in names)
 
@@ -225,6 +265,9 @@ def gap_by_class(records: Sequence[Record], models: Sequence[str]) -> str:
         if intra is None or inter is None:
             rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",
                          "inter-patient": NOT_RUN if inter is None else ""})  # fmt: skip
+            continue
+        if _differ(intra, inter, "protocol"):
+            rows.append({"model": f"`{model}`", "class": "all", "lost": "not trained alike"})
             continue
         for name in inter.macro_classes:
             a, b = intra.per_class[name]["f1"].mean, inter.per_class[name]["f1"].mean
@@ -303,19 +346,20 @@ def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
 
 def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
-    rows, shown = [], []
+    rows = []
     for entry in published_entries():
         ours = _best(of(records, **entry.get("ours", {})), entry["protocol"])
         rows.append({
             "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
             "protocol": PROTOCOLS[entry["protocol"]],
-            "metric": _metric_title(entry["metric"]),
+            "metric": _metric_title(entry["metric"], entry.get("classes")),
             "published": number(entry["value"]),
             "known flaw": entry.get("flaw", UNDEFINED),
-            "ours": UNDEFINED if ours is None else f"{interval(_value(ours, entry['metric']))} ({_link(ours)})",
+            "ours": UNDEFINED
+            if ours is None
+            else f"{interval(_value(ours, entry['metric'], entry.get('classes')))} ({_link(ours)})",
         })  # fmt: skip
-        shown += [ours] if ours is not None else []
-    return tables.table(rows) + tables.caveats(shown)
+    return tables.table(rows)
 
 
 def published_entries() -> list[dict[str, Any]]:
@@ -346,11 +390,11 @@ def _value(record: Record, metric: str, classes: str | None = None) -> Interval 
     return record.per_class.get(name, {}).get(key) if name else record.metrics.get(key)
 
 
-def _metric_title(metric: str) -> str:
+def _metric_title(metric: str, classes: str | None = None) -> str:
     name, _, key = metric.rpartition(".")
     if name in ("VEB", "SVEB"):
         name = f"{name} (EC57)"
-    return f"{name} {tables.metric_name(key)}".strip()
+    return f"{name} {tables.metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
 
 
 def _best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:
@@ -376,7 +420,10 @@ def aims(records: Sequence[Record]) -> str:
     rows = []
     for aim in yaml.safe_load((paths.book() / "aims.yml").read_text(encoding="utf-8")):
         floor: float = aim.get("least_f1", 0.0)
-        best = _best(of(records, **aim.get("parameters", {})), aim["protocol"], aim["metric"], floor)
+        mine = of(records, **aim.get("parameters", {}))
+        if aim.get("single_beats"):
+            mine = [r for r in mine if r.parameters["model"] != "seq2seq" or r.parameters["beats_per_sequence"] == 1]
+        best = _best(mine, aim["protocol"], aim["metric"], floor)
         value = f1 = None
         if best is not None:
             value, f1 = _value(best, aim["metric"], aim.get("classes")), best.metrics["macro_f1"].mean
@@ -384,7 +431,7 @@ def aims(records: Sequence[Record]) -> str:
         rows.append({
             "what": aim["what"],
             "protocol": PROTOCOLS[aim["protocol"]],
-            "metric": _metric_title(aim["metric"]) + (f" over {aim['classes']}" if aim.get("classes") else ""),
+            "metric": _metric_title(aim["metric"], aim.get("classes")),
             "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
             "reached": NOT_RUN if best is None else f"{interval(value)} ({_link(best)})",
             "aim": "reached" if reached else "open",

@@ -177,26 +177,61 @@ def headline(records: Mapping[str, Record]) -> str:
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
     for name, record in records.items():
         p = record.parameters
-        key = str(p.get("model", UNDEFINED)), str(p.get("imbalance", UNDEFINED))
+        key = model_name(record), str(p.get("imbalance", UNDEFINED))
         mine = groups.setdefault(key, {})
         protocol = str(p.get("protocol"))
         if protocol not in mine or (validated(record) or 0.0) > (validated(mine[protocol][1]) or 0.0):
             mine[protocol] = name, record
     rows = []
-    for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
-        row = {"model": f"`{model}`", "imbalance": imbalance}
+    for (name, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
+        row = {"model": name, "imbalance": imbalance}
+        model = next(iter(found.values()))[1].parameters.get("model", "")
         for protocol in ("intra", "inter"):
             impossible = protocol == "intra" and model in registry.ENTRIES and registry.entry(model).has_experts
             cell = _linked(*found[protocol]) if protocol in found else UNDEFINED if impossible else NOT_RUN
             row[f"{protocol}: macro-F1"] = cell
         inter = found["inter"][1] if "inter" in found else None
-        for name in "SV":
-            scores = inter.per_class.get(name, {}) if inter is not None else {}
-            row[f"inter: {name} F1"] = number(_as_interval(scores.get("f1")).mean)
+        for cls in "SV":
+            scores = inter.per_class.get(cls, {}) if inter is not None else {}
+            row[f"inter: {cls} F1"] = number(_as_interval(scores.get("f1")).mean)
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
-    return _with_note(first, f"All results: {'; or '.join(said)}.{caveats(records.values())}\n\n{table(rows)}")
+    text = f"All results: {'; or '.join(said)}.{scorings(records.values())}{caveats(records.values())}"
+    return _with_note(first, f"{text}\n\n{table(rows)}")
+
+
+def variant(record: Record) -> str:
+    """In what a result's network is not as its model's file defaults, in words; empty where it is.
+
+    The options of our own models belong to the protocol and count as defaults.
+    """
+    p = record.parameters
+    changed = [] if p.get("model") in ("ecgnet", "gated_ecgnet") else list((p.get("model_options") or {}).items())
+    changed += [("label_smoothing", p["label_smoothing"])] if p.get("label_smoothing") else []
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in changed]
+    if p.get("model") == "seq2seq" and p.get("beats_per_sequence") == 1:
+        said.insert(0, "one beat at a time")
+    return ", ".join(said)
+
+
+def model_name(record: Record) -> str:
+    """A result's model, and in what it is not as its file defaults."""
+    said = variant(record)
+    return f"`{record.parameters.get('model', UNDEFINED)}`" + (f", {said}" if said else "")
+
+
+def scorings(records: Iterable[Record]) -> str:
+    """A sentence: how often DS2 had been scored when the last of these results was computed; empty without DS2."""
+    times = [_computed(r) for r in records if r.parameters.get("protocol") in ("inter", "adapted")]
+    if not times:
+        return ""
+    until = max(times)
+    return f" By {until[:10]} DS2 had been scored {test_reads(until=until)} times, by every model and in every profile."
+
+
+def _computed(record: Record) -> str:
+    return record.evaluated.get("created") or record.created
 
 
 def caveats(records: Iterable[Record]) -> str:
@@ -286,7 +321,11 @@ def circumstances(record: Record) -> str:
     }
     if record.parameters.get("protocol") in ("inter", "adapted"):
         model = str(record.parameters.get("model", ""))
-        facts["readings of the test set"] = f"{test_reads()}, of them {test_reads(model)} by this model"
+        until = _computed(record)
+        mine = test_reads(model, until=until)
+        facts["readings of the test set"] = f"{test_reads(until=until)} until then, of them {mine} by this model"
+    if record.refiled:
+        facts["filed again"] = _escaped(record.refiled)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()])
 
 
@@ -437,8 +476,16 @@ def _epoch(run: SeedRun) -> str:
     return f"{text}, second expert {_epoch(run.second)}" if run.second else text
 
 
-def test_reads(model: str | None = None) -> str:
-    """How often DS2 was scored, by the log that every scoring adds a line to; of one model where one is named.
+def test_reads(model: str | None = None, *, until: str) -> str:
+    """How often DS2 had been scored, by the log that every scoring adds a line to; of one model where one is named.
+
+    Parameters
+    ----------
+    model
+        Count the scorings of this model alone.
+    until
+        A time as records note it, `2026-01-31T12:00:00Z`. A result tells the scorings before it was computed, so that
+        later ones leave its page as it is.
 
     Raises
     ------
@@ -448,10 +495,11 @@ def test_reads(model: str | None = None) -> str:
     path = paths.test_reads()
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
-        models = [dict(json.loads(line)).get("model") for line in lines if line.strip()]
+        entries = [dict(json.loads(line)) for line in lines if line.strip()]
     except ValueError:
         raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
-    return count(len(models) if model is None else models.count(model))
+    known = [entry for entry in entries if str(entry.get("time", "")) <= until]
+    return count(sum(model is None or entry.get("model") == model for entry in known))
 
 
 def _resampling(record: Record) -> str:

@@ -127,7 +127,8 @@ def _adapted(
         optimiser.zero_grad(set_to_none=True)
         for part in (own, draw.choice(replayed, REPLAYED)):
             for x, features, y in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
-                loss(model(x, features=features), y).backward()
+                with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers learn in training mode alone
+                    loss(model(x, features=features), y).backward()
         optimiser.step()
     return model
 
@@ -138,10 +139,7 @@ def _examples(p: HeartbeatParameters, beats: Beats, index: Index) -> loop.InMemo
 
 
 def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device) -> nn.Module:
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    if not layers:
-        raise UserError("adaptation: statistics", "this network has no batch normalisation", do="take head or all")
-    for layer in layers:
+    for layer in _normalising(model):
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over what it sees
         layer.train()
@@ -149,6 +147,16 @@ def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device)
         for x, features, _ in examples.batches(torch.arange(len(examples)), len(examples), device):
             model(x, features=features)
     return model.eval()
+
+
+def refuse_without_statistics(model: nn.Module) -> None:
+    """Raise UserError when a network has no batch normalisation whose statistics could be taken anew."""
+    if not _normalising(model):
+        raise UserError("adaptation: statistics", "this network has no batch normalisation", do="take head or all")
+
+
+def _normalising(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def _last_layer(model: nn.Module) -> nn.Linear:

@@ -121,7 +121,7 @@ def test_rr_features_follow_from_the_intervals(rr: list[float]) -> None:
 
 
 @pytest.mark.parametrize("leads", [["MLII"], ["MLII", "V1"], ["V1"]])
-@pytest.mark.parametrize("cut", ["centred", "relative"])
+@pytest.mark.parametrize("cut", ["centred", "relative", "sustained"])
 def test_neither_signals_nor_features_depend_on_symbols(
     cut: beats.Cut, leads: list[str], small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from example import example_record
 from test_tables import cells
 
-from ecglib import config
+from ecglib import config, paths
 from ecglib.aami import CLASSES
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
@@ -65,8 +65,10 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
     ran = [row for row in rows if row[2] != "not run"]
     assert len(ran) == 4
     assert all(row[0].startswith("[") for row in ran)
-    assert [row[0] for row in rows if row[2] == "not run"] == [
-        f"`{model}`" for model in registry.ENTRIES if model not in ("cnet", "bilstm", "gated_ecgnet")
+    assert [(row[0], row[1]) for row in rows if row[2] == "not run"] == [
+        (f"`{model}`", "any answer" if model == "bilstm" else "nothing, any answer")
+        for model in registry.ENTRIES
+        if model not in ("cnet", "gated_ecgnet")
     ]
     across = [row[0] for row in cells(comparisons.architectures(RECORDS, "inter"))]
     assert "`gated_ecgnet`" in across, "for patients apart, and only there"
@@ -74,9 +76,9 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
 
 def test_costs_are_those_of_the_record() -> None:
     head, first, *_ = cells(comparisons.costs(RECORDS))
-    assert head[1:4] == ["parameters", "seconds a seed", "beats/s in training"]
-    assert first[2] == "50"  # 150 s of three seeds
-    assert first[3] == tables.count(78_592 / 9)
+    assert head[1:5] == ["protocol", "parameters", "seconds a seed", "beats/s in training"]
+    assert first[3] == "50"  # 150 s of three seeds
+    assert first[4] == tables.count(78_592 / 9)
 
 
 def test_precision_recall_and_f1_are_means_over_the_classes() -> None:
@@ -164,15 +166,58 @@ def test_across_patients_the_result_without_202_and_what_it_rests_on_are_told(pr
     head, first, *_ = cells(comparisons.architectures(RECORDS, "inter"))
     assert {"macro-F1 without 202", "macro-F1 (N, S, V)"} <= set(head)
     assert "–" not in first[:6]
-    assert "DS2 was scored" in comparisons.circumstances(RECORDS, "inter")
+    paths.test_reads().parent.mkdir(parents=True, exist_ok=True)
+    times = ("2024-12-31T00:00:00Z", "2025-01-02T00:00:00Z", "2025-02-01T00:00:00Z")
+    paths.test_reads().write_text("".join(f'{{"time": "{time}", "model": "cnet"}}\n' for time in times))
+    assert "By 2025-01-02 DS2 had been scored 2 times" in comparisons.circumstances(RECORDS, "inter"), (
+        "not the later one"
+    )
     assert "DS2" not in comparisons.circumstances(RECORDS, "intra")
     assert comparisons.circumstances([], "inter") == ""
 
 
 def test_an_aim_is_reached_or_open() -> None:
     rows = cells(comparisons.aims(RECORDS))[1:]
-    assert {row[5] for row in rows} <= {"reached", "open"}
     assert all(row[5] == "open" for row in rows if row[4] == "not run")
+    bilstm = next(row for row in rows if row[0] == "BiLSTM")
+    least, reached = (float(bilstm[column].split(" ")[0]) for column in (3, 4))
+    assert bilstm[5] == ("reached" if reached >= least else "open")
+
+
+def test_a_result_of_another_form_stands_by_itself() -> None:
+    whole, one, answered = (
+        record("seq2seq", "seq2seq", "intra"),
+        record("seq2seq-one-beat", "seq2seq", "intra", draw=1),
+        record("seq2seq-smote-tomek", "seq2seq", "intra", "smote-tomek", draw=2),
+    )
+    for r in (one, answered):
+        r.parameters["beats_per_sequence"] = 1
+    assert comparisons.plain([one, whole], model="seq2seq") is whole
+    rows = cells(comparisons.resampled([whole, one, answered], ["seq2seq"], "smote-tomek"))[1:]
+    heads = list(dict.fromkeys((row[0], row[1]) for row in rows))
+    form = "`seq2seq`, one beat at a time"
+    assert heads == [("`seq2seq`", "nothing"), (form, "nothing"), (form, "SMOTE-Tomek")]
+    wide = record("cnet-wide", "cnet", "intra")
+    wide.parameters["model_options"] = {"channels": 64}
+    shown = {name: r for name, r in {**EVERY, "heartbeat/cnet-wide": wide}.items() if r.parameters["model"] == "cnet"}
+    names = [row[0] for row in cells(tables.headline(shown))[1:]]
+    assert names.count("`cnet`, channels 64") == 1
+
+
+def test_what_was_not_trained_alike_has_no_gap() -> None:
+    intra, inter = record("bilstm", "bilstm", "intra"), record("bilstm-inter", "bilstm", "inter", draw=1)
+    assert "not trained alike" not in comparisons.gap_by_class([intra, inter], ["bilstm"])
+    intra.parameters["learning_rate"] = 0.5
+    assert "not trained alike" in comparisons.gap_by_class([intra, inter], ["bilstm"])
+
+
+def test_models_are_paired_on_the_same_beats_alone() -> None:
+    base, better = EVERY["heartbeat/baseline"], record("bilstm", "bilstm", "intra", draw=4)
+    other = record("enhanced-cnn", "enhanced_cnn", "intra", draw=5)
+    other.data = other.data.model_copy(update={"test_indices_sha256": "of other beats"})
+    rows = cells(comparisons.paired([base, better, other], "cnet", "intra"))[1:]
+    assert len(rows) == 1 and "heartbeat/bilstm" in rows[0][0]
+    assert rows[0][1].startswith(("+", "\N{MINUS SIGN}"))
 
 
 def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
@@ -197,16 +242,17 @@ def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
 
 
 def test_nothing_run_gives_a_chapter_all_the_same() -> None:
-    assert comparisons.costs([]) == "Not run."
+    assert "53\N{NARROW NO-BREAK SPACE}957" in comparisons.costs([]), "parameters are known without a result"
     for made in (
         comparisons.architectures([], "intra"),
         comparisons.imbalance([], "cnet", "inter"),
         comparisons.gap_by_class([], ["cnet"]),
         comparisons.by_record_table([]),
-        comparisons.published([]),
+        comparisons.paired([], "cnet", "intra"),
+        comparisons.resampled([], ["seq2seq"], "smote-tomek"),
         comparisons.aims([]),
     ):
-        assert "not run" in made.lower() or "–" in made
+        assert "not run" in made.lower()
     assert figures.models([]).axes and figures.gaps([]).axes
 
 

@@ -238,12 +238,12 @@ def test_circumstances_count_the_readings_of_ds2(tmp_path: Path, monkeypatch: py
     (tmp_path / "_quarto.yml").touch()
     monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
-    assert reads.startswith("0,")
+    assert reads.startswith("0 until then,")
     log = tmp_path / "book" / "results" / "test-reads.jsonl"
     log.parent.mkdir(parents=True)
-    log.write_text('{"model": "cnet"}\n{"model": "other"}\n{"model": "cnet"}\n')
+    log.write_text("".join(f'{{"time": "2020-01-01T00:00:00Z", "model": "{m}"}}\n' for m in ("cnet", "other", "cnet")))
     reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
-    assert reads == "3, of them 2 by this model"
+    assert reads == "3 until then, of them 2 by this model"
     assert "readings of the test set" not in dict(cells(tables.circumstances(FULL))[1:])
     log.write_text("torn")
     with pytest.raises(UserError, match=r"test-reads\.jsonl"):

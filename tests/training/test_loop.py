@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +70,10 @@ def test_it_learns() -> None:
 
 
 def test_the_seeded_curve_is_what_it_was() -> None:
-    """The loss goes down epoch by epoch from that of guessing, and a second training repeats it to the bit."""
+    """The losses of another day: a changed schedule or optimiser shows. A second training repeats them to the bit."""
     first, second = fit(), fit()
     curve = [epoch.train_loss for epoch in first.run.history]
-    assert curve[0] == pytest.approx(math.log(3), abs=0.1)
-    assert curve == sorted(curve, reverse=True)
+    assert curve == pytest.approx([1.11806, 1.09774, 1.06424, 0.98932], abs=1e-3)
     assert curve == [epoch.train_loss for epoch in second.run.history]
     assert torch.equal(weights(first), weights(second))
     assert not torch.equal(weights(first), weights(fit(seed=1)))
