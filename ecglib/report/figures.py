@@ -368,45 +368,6 @@ def beats_per_record(counts: pd.DataFrame) -> Figure:
         return figure
 
 
-def intervals(
-    records: Mapping[str, Record], metrics: Sequence[str] = ("macro_f1", "macro_recall", "accuracy")
-) -> Figure:
-    """Forest plot: the mean of each metric with its 95 % interval, one line per record; small strokes are the seeds.
-
-    Parameters
-    ----------
-    records
-        Label -> record: reference and fresh run, or several experiments.
-    metrics
-        Keys of the records' metrics; a record without one of them has no line there.
-
-    Raises
-    ------
-    ValueError
-        When records of real and of synthetic data are mixed.
-    """
-    refuse_mixture(records.values())
-    shades = [_OTHERS[k % len(_OTHERS)] for k in range(len(records))]
-    step = len(records) + 0.8
-    with style():
-        figure, axes = _subplots(1, 1, height=1.1 + 0.18 * step * len(metrics) + 0.2 * -(-len(records) // 3))
-        ax = axes[0, 0]
-        for row, (label, record) in enumerate(records.items()):
-            for block, metric in enumerate(metrics):
-                _forest_line(ax, record.metrics.get(metric, Interval()), block * step + row, shades[row], row)
-            ax.plot([], [], color=shades[row], marker=_MARKERS[row % 8], label=label)
-        ax.set_yticks([block * step + (len(records) - 1) / 2 for block in range(len(metrics))])
-        ax.set_yticklabels([metric_name(metric) for metric in metrics])
-        ax.set_ylim(step * len(metrics) - 0.9, -0.9)
-        for block in range(1, len(metrics)):
-            ax.axhline(block * step - 0.9, color=_GRID, linewidth=1)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="x")
-        ax.set_xlabel("mean over seeds, 95 % interval; small strokes: each seed")
-        figure.legend(loc="outside upper center", ncols=min(3, len(records)))
-        return _marked(figure, next(iter(records.values())))
-
-
 def models(records: Sequence[Record]) -> Figure:
     """Forest plot of macro-F1, one line per model with nothing done about the imbalance, one panel per protocol."""
     refuse_mixture(records)
@@ -422,7 +383,7 @@ def models(records: Sequence[Record]) -> Figure:
             ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x")
-        return figure
+        return _marked(figure, records[0]) if records else figure
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:

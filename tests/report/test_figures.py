@@ -44,7 +44,6 @@ EVERY: dict[str, Callable[[], Figure]] = {
     "rr_histogram": lambda: figures.rr_histogram(RR),
     "record_strip": lambda: figures.record_strip(BEATS[0], 30.0, [5, 40, 60], ["N", "+", "V"], ["MLII", "V1"]),
     "beats_per_record": lambda: figures.beats_per_record(PER_RECORD),
-    "intervals": lambda: figures.intervals({"reference": FULL, "this run": example_record(draw=2)}),
 }
 
 
@@ -166,7 +165,7 @@ def test_numbers_from_synthetic_data_say_so_in_the_picture() -> None:
     for figure in (
         figures.confusion(SYNTHETIC),
         figures.learning_curves(SYNTHETIC),
-        figures.intervals({"this run": SYNTHETIC}),
+        figures.models([SYNTHETIC]),
     ):
         assert figure.get_suptitle() == "synthetic data"
     assert figures.confusion(FULL).get_suptitle() == ""
@@ -174,7 +173,7 @@ def test_numbers_from_synthetic_data_say_so_in_the_picture() -> None:
 
 def test_real_and_synthetic_never_share_a_forest_plot() -> None:
     with pytest.raises(ValueError, match="synthetic"):
-        figures.intervals({"reference": FULL, "this run": SYNTHETIC})
+        figures.models([FULL, SYNTHETIC])
 
 
 def test_record_strip_has_the_proportions_of_paper_and_its_beats() -> None:
