@@ -204,10 +204,12 @@ def headline(records: Mapping[str, Record]) -> str:
 def variant(record: Record) -> str:
     """In what a result's network is not as its model's file defaults, in words; empty where it is.
 
-    The options of our own models belong to the protocol and count as defaults.
+    What our own models are given belongs to the protocol, and counts as their default.
     """
     p = record.parameters
-    changed = [] if p.get("model") in ("ecgnet", "gated_ecgnet") else list((p.get("model_options") or {}).items())
+    if p.get("model") in ("ecgnet", "gated_ecgnet"):
+        return ""
+    changed = list((p.get("model_options") or {}).items())
     changed += [("label_smoothing", p["label_smoothing"])] if p.get("label_smoothing") else []
     said = [f"{name.replace('_', ' ')} {value}" for name, value in changed]
     if p.get("model") == "seq2seq" and p.get("beats_per_sequence") == 1:

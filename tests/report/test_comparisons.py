@@ -204,6 +204,13 @@ def test_a_result_of_another_form_stands_by_itself() -> None:
     assert names.count("`cnet`, channels 64") == 1
 
 
+def test_our_own_model_is_plain_with_the_options_of_its_protocol() -> None:
+    ours = record("ecgnet", "ecgnet", "intra")
+    ours.parameters.update(model_options={"width": 64}, label_smoothing=0.05)
+    assert comparisons.plain([ours], model="ecgnet") is ours
+    assert tables.model_name(ours) == "`ecgnet`"
+
+
 def test_what_was_not_trained_alike_has_no_gap() -> None:
     intra, inter = record("bilstm", "bilstm", "intra"), record("bilstm-inter", "bilstm", "inter", draw=1)
     assert "not trained alike" not in comparisons.gap_by_class([intra, inter], ["bilstm"])
