@@ -94,7 +94,8 @@ Markdown(comparisons.paired(_records, "cnet", "inter"))
 # %% [markdown]
 # ## What they cost
 #
-# Seconds are those of the machine that made the reference results, with other work beside it: an order of magnitude.
+# Seconds are those of the machine that made the reference results, with other work beside it: an order of magnitude. A
+# network's are the median epoch's times the number of epochs.
 
 # %%
 #| label: tbl-cost

@@ -13,6 +13,15 @@ DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
 """Read once, before any test points `ECGLIB_DATA` elsewhere."""
 
 
+def pytest_configure() -> None:
+    """One thread for each worker and for what it starts: two of each on two cores wait for one another."""
+    import torch
+
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real databases; a test that asks for it is skipped, and counted, where there is none."""

@@ -144,12 +144,13 @@ def _size(model: str) -> int:
 
 
 def _cost(record: Record) -> dict[str, str]:
-    trained = [one for run in record.training for one in (run, run.second) if one is not None]
-    seconds = sum(epoch.seconds for one in trained for epoch in one.history)
+    """Of a network, an epoch's seconds are the median over its training, so that a pause in one doesn't count."""
+    trained = [one for run in record.training for one in (run, run.second) if one is not None and one.history]
+    seconds = sum(len(one.history) * float(np.median([e.seconds for e in one.history])) for one in trained)
     beats = sum(one.epochs_run * one.examples_per_epoch for one in trained)
     return {
         "parameters": count(record.n_parameters),
-        "seconds a seed": count(record.train_seconds / len(record.seeds)),
+        "seconds a seed": count((seconds or record.train_seconds) / len(record.seeds)),
         "beats/s in training": count(beats / seconds) if beats else UNDEFINED,
         "precision": record.precision,
         "hardware": record.hardware,

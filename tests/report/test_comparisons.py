@@ -77,7 +77,7 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
 def test_costs_are_those_of_the_record() -> None:
     head, first, *_ = cells(comparisons.costs(RECORDS))
     assert head[1:5] == ["protocol", "parameters", "seconds a seed", "beats/s in training"]
-    assert first[3] == "50"  # 150 s of three seeds
+    assert first[3] == "54"  # six epochs of nine seconds
     assert first[4] == tables.count(78_592 / 9)
 
 
