@@ -306,13 +306,13 @@ def test_a_second_build_at_the_same_time_is_refused(project: Path) -> None:
         pass
 
 
-def test_the_whole_book_is_built_once_and_then_left_alone(
+def test_a_book_with_pages_still_to_come_is_built_once_and_then_left_alone(
     tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_project(tmp_path / "project", small_mitdb, monkeypatch)
     monkeypatch.setattr(book, "find_quarto", lambda: None)
     book.make_notebooks()
-    every = [smoke(name) for name in config.experiments()]
+    every = [smoke(name) for name in ("explore/mitdb", "heartbeat/baseline", "architectures/mitdb")]
     assert runner.run([runner.Job(p) for p in every], at_once=2) == []
     page, renderer = book.render()
     assert renderer == "pandoc"
