@@ -56,7 +56,7 @@ WEIGHT_CODE = (
 `models/` come to it.
 `evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
 the data's fingerprint is in the key."""
-EVALUATION_CODE = ("evaluation", "experiment.py", "results.py")
+EVALUATION_CODE = ("evaluation", "experiment.py", "results.py")  # a record is put together and shaped by the last two
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book")
 """Parameters that can't change the weights of a beat classifier."""
 

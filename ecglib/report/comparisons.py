@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ecglib import aami, config, paths, results
+from ecglib.data import beats
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
@@ -18,8 +19,6 @@ from ecglib.report.tables import UNDEFINED, count, interval, number
 from ecglib.results import Interval, Record
 
 NOT_RUN: Final = "not run"
-KACHUEE_SAMPLES: Final = 187
-"""Samples of a beat of the `kachuee` cut."""
 PROTOCOLS: Final = {"intra": "intra-patient", "inter": "inter-patient", "adapted": "patient-adapted"}
 ANSWERS: Final = {
     "none": "nothing",
@@ -119,11 +118,8 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
         other = plain(records, model=name, protocol=protocol)
         if base is None or other is None or other is base or not comparison.comparable(other, base):
             continue
-        rows.append({
-            "model": _link(other),
-            f"macro-F1, difference to {model}": signed(comparison.difference(other, base, macro_f1(base))),
-            "McNemar p": _p(float(np.median(comparison.mcnemar(other, base).p))),
-        })  # fmt: skip
+        difference, p = _against(other, base)
+        rows.append({"model": _link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 
@@ -140,7 +136,7 @@ def costs(records: Sequence[Record]) -> str:
 
 
 def _size(model: str) -> int:
-    return registry.n_parameters(registry.build(model, 1, KACHUEE_SAMPLES, len(aami.CLASSES)))
+    return registry.n_parameters(registry.build(model, 1, beats.KACHUEE_SAMPLES, len(aami.CLASSES)))
 
 
 def _cost(record: Record) -> dict[str, str]:
@@ -225,8 +221,14 @@ def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
         or _differ(record, nothing, "imbalance")
     ):
         return {"gain": UNDEFINED, "McNemar p": UNDEFINED}
-    gained = comparison.difference(record, nothing, macro_f1(record))
-    return {"gain": signed(gained), "McNemar p": _p(float(np.median(comparison.mcnemar(record, nothing).p)))}
+    gained, p = _against(record, nothing)
+    return {"gain": gained, "McNemar p": p}
+
+
+def _against(record: Record, other: Record) -> tuple[str, str]:
+    """The paired difference in macro-F1 to a comparable record, and the median of the seeds' McNemar p."""
+    difference = comparison.difference(record, other, macro_f1(record))
+    return signed(difference), _p(float(np.median(comparison.mcnemar(record, other).p)))
 
 
 def _differ(a: Record, b: Record, switch: str) -> bool:
@@ -423,7 +425,7 @@ def aims(records: Sequence[Record]) -> str:
         floor: float = aim.get("least_f1", 0.0)
         mine = of(records, **aim.get("parameters", {}))
         if aim.get("single_beats"):
-            mine = [r for r in mine if r.parameters["model"] != "seq2seq" or r.parameters["beats_per_sequence"] == 1]
+            mine = [r for r in mine if not tables.reads_neighbours(r)]
         best = _best(mine, aim["protocol"], aim["metric"], floor)
         value = f1 = None
         if best is not None:

@@ -212,9 +212,21 @@ def variant(record: Record) -> str:
     changed = list((p.get("model_options") or {}).items())
     changed += [("label_smoothing", p["label_smoothing"])] if p.get("label_smoothing") else []
     said = [f"{name.replace('_', ' ')} {value}" for name, value in changed]
-    if p.get("model") == "seq2seq" and p.get("beats_per_sequence") == 1:
+    if _takes_sequences(record) and not reads_neighbours(record):
         said.insert(0, "one beat at a time")
     return ", ".join(said)
+
+
+def reads_neighbours(record: Record) -> bool:
+    """Whether a result's network reads more than one beat at a time."""
+    return _takes_sequences(record) and record.parameters.get("beats_per_sequence") != 1
+
+
+def _takes_sequences(record: Record) -> bool:
+    from ecglib.models import registry
+
+    model = record.parameters.get("model")
+    return model in registry.ENTRIES and registry.entry(model).takes == "sequence"
 
 
 def model_name(record: Record) -> str:
