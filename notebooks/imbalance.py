@@ -42,7 +42,7 @@ from ecglib import config
 from ecglib.report import comparisons
 
 parameters = config.from_notebook(globals(), "imbalance")
-_records = comparisons.beat_results()
+_records = comparisons.of(comparisons.beat_results(), model=parameters.model)
 
 # %% [markdown]
 # ## Patients in both parts
