@@ -63,15 +63,18 @@ def plain(records: Iterable[Record], **parameters: Any) -> Record | None:
 
 
 def architectures(records: Sequence[Record], protocol: str) -> str:
-    """Every model under one protocol, one row a result. A model without a plain one, or without any answer, says so."""
+    """Every model under one protocol: its plain results, and of those with an answer to the imbalance the one that is
+    best on validation. A model without a plain one, or without any answer, says so."""
     rows = []
     for model, entry in registry.ENTRIES.items():
         if protocol == "intra" and entry.has_experts:
             continue
         mine = of(records, model=model, protocol=protocol)
-        rows += [{"model": _link(r), **_scores(r)} for r in mine]
-        missing = [] if of(mine, imbalance="none") else [ANSWERS["none"]]
-        missing += ["any answer"] if all(r.parameters["imbalance"] == "none" for r in mine) else []
+        without = of(mine, imbalance="none")
+        best = _best([r for r in mine if r not in without], protocol)
+        rows += [{"model": _link(r), **_scores(r)} for r in (*without, best) if r is not None]
+        missing = [] if without else [ANSWERS["none"]]
+        missing += ["any answer"] if best is None else []
         if missing:
             rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
     return tables.table(rows)
