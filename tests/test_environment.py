@@ -221,15 +221,15 @@ def test_it_waits_for_another_and_goes_on_when_that_one_is_killed(ready: Path) -
     (ready / ".venv" / "installed").unlink()
     command = [sys.executable, "-c", HOLDER, str(ready / ".venv.lock")]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout and holder.stdout.readline() == "held\n"
-        with start(ready) as waiting:
-            try:
-                assert waiting.stdout
-                assert waiting.stdout.readline() == "waiting for another `make` to set up .venv\n"
-                assert not (ready / ".venv" / "installed").exists()
-            finally:
-                holder.kill()
-            assert waiting.stdout.read() == "installing requirements.lock into .venv\n"
+        try:
+            assert holder.stdout and holder.stdout.readline() == "held\n"
+            waiting = start(ready)
+            assert waiting.stdout and waiting.stdout.readline() == "waiting for another `make` to set up .venv\n"
+            assert not (ready / ".venv" / "installed").exists()
+        finally:
+            holder.kill()
+    with waiting:
+        assert waiting.stdout.read() == "installing requirements.lock into .venv\n"
     assert waiting.returncode == 0
     assert (ready / ".venv.lock").exists()  # an orphaned lock file holds nobody up
     (ready / ".venv" / "installed").unlink()

@@ -70,10 +70,10 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         if protocol == "intra" and entry.has_experts:
             continue
         mine = of(records, model=model, protocol=protocol)
-        without = of(mine, imbalance="none")
-        best = _best([r for r in mine if r not in without], protocol)
-        rows += [{"model": _link(r), **_scores(r)} for r in (*without, best) if r is not None]
-        missing = [] if without else [ANSWERS["none"]]
+        unanswered = of(mine, imbalance="none")
+        best = _best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
+        rows += [{"model": _link(r), **_scores(r)} for r in (*unanswered, best) if r is not None]
+        missing = [] if unanswered else [ANSWERS["none"]]
         missing += ["any answer"] if best is None else []
         if missing:
             rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
@@ -146,11 +146,11 @@ def _cost(record: Record) -> dict[str, str]:
     """Of a network, an epoch's seconds are the median over its training, so that a pause in one doesn't count."""
     trained = [one for run in record.training for one in (run, run.second) if one is not None and one.history]
     seconds = sum(len(one.history) * float(np.median([e.seconds for e in one.history])) for one in trained)
-    beats = sum(one.epochs_run * one.examples_per_epoch for one in trained)
+    shown = sum(one.epochs_run * one.examples_per_epoch for one in trained)
     return {
         "parameters": count(record.n_parameters),
         "seconds a seed": count((seconds or record.train_seconds) / len(record.seeds)),
-        "beats/s in training": count(beats / seconds) if beats else UNDEFINED,
+        "beats/s in training": count(shown / seconds) if shown else UNDEFINED,
         "precision": record.precision,
         "hardware": record.hardware,
     }
