@@ -1,7 +1,7 @@
 """How well scores rank a class before the rest: AUROC and AUPRC, with resamples of whole records.
 
-The values are those of scikit-learn's `roc_auc_score` and `average_precision_score`. Every score is sorted once for all
-resamples, of which each only weighs the beats anew by how often it drew their record.
+The values are those of scikit-learn's `roc_auc_score` and `average_precision_score`. Beats are counted once for all
+resamples, by record and score; each resample then only weighs the records anew, in matrix products.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_AT_ONCE = 20  # resamples, so that what is added up stays in a processor's cache
+_AT_ONCE = 50  # resamples, to keep what is multiplied small
 
 
 def auroc_auprc(
@@ -33,22 +33,28 @@ def auroc_auprc(
     -------
     Both areas, `(resamples,)`, NaN where a resample has no beat of the class or none of the rest.
     """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # last beat of each distinct score
-    positive, groups = positive[order], groups[order]
     auroc, auprc = np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     if not len(scores):
         return auroc, auprc
-    for start in range(0, len(weights), _AT_ONCE):
-        drawn = weights[start : start + _AT_ONCE, groups]
-        tp = np.cumsum(drawn * positive, axis=1)[:, ends].astype(np.float64)
-        all_ = np.cumsum(drawn, axis=1)[:, ends].astype(np.float64)
-        fp = all_ - tp
-        step = np.diff(tp, axis=1, prepend=0.0)
-        p, n = tp[:, -1], fp[:, -1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            below = (np.diff(fp, axis=1, prepend=0.0) * (tp - step / 2)).sum(1)
-            auroc[start : start + _AT_ONCE] = np.where((p > 0) & (n > 0), below / (p * n), np.nan)
-            precision = np.where(all_ > 0, tp / all_, 0.0)
-            auprc[start : start + _AT_ONCE] = np.where((p > 0) & (n > 0), (step * precision).sum(1) / p, np.nan)
-    return auroc, auprc
+    level = np.unique(-scores, return_inverse=True)[1]  # 0 is the highest score
+    shape = weights.shape[1], int(level.max()) + 1
+    drawn = weights.astype(np.float64)
+
+    def counts(which: NDArray[np.bool_]) -> Array:
+        cell = groups[which] * shape[1] + level[which]
+        return np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+
+    of_class, others = counts(positive), counts(~positive)
+    tp = of_class.cumsum(1)
+    p, n = drawn @ tp[:, -1], drawn @ others.sum(1)
+    defined = (p > 0) & (n > 0)
+    in_order = (tp - of_class / 2) @ others.T  # pairs of a beat of the class and another, by their records; ties half
+    auroc[defined] = ((drawn @ in_order) * drawn).sum(1)[defined] / (p * n)[defined]
+    here = of_class.any(0)  # elsewhere precision has no weight
+    tp, shown = tp[:, here], (tp + others.cumsum(1))[:, here]
+    for start in range(0, len(drawn), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        found, of = drawn[some] @ tp, drawn[some] @ shown
+        precision = np.divide(found, of, out=np.zeros_like(found), where=of > 0)
+        auprc[some] = (np.diff(found, axis=1, prepend=0.0) * precision).sum(1)
+    return auroc, np.where(defined, np.divide(auprc, p, out=np.full(len(p), np.nan), where=p > 0), np.nan)
