@@ -132,6 +132,8 @@ def run(
     chosen = [
         config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names
     ]
+    if all_:
+        chosen = _possible(chosen)
     if missing or stale:
         chosen = [p for p in chosen if (missing and _is_missing(p)) or (stale and _is_stale(p))]
     if not chosen:
@@ -189,21 +191,35 @@ def _fitting(name: str, overrides: Mapping[str, Any], *, strict: bool) -> dict[s
     return {key: value for key, value in overrides.items() if key in fields}
 
 
+_TRAINED = (config.HeartbeatParameters, config.InfarctionParameters)
+
+
+def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
+    """Without the experiments whose database is neither here nor has a stand-in, which are named."""
+    from ecglib.data import sources
+
+    wanted = {p.experiment: getattr(p, "database", "") for p in chosen}
+    absent = {name for name in set(wanted.values()) - {""} if not sources.can_get(name)}
+    for name in sorted(absent):
+        few = [experiment for experiment, database in wanted.items() if database == name]
+        print(f"no {name} in {paths.data()}: left out {len(few)} experiments ({few[0]} …)")
+    return [p for p in chosen if wanted[p.experiment] not in absent]
+
+
 def _is_missing(parameters: config.SharedParameters) -> bool:
     from ecglib.report import book
 
-    if parameters.profile == "full" and isinstance(parameters, config.HeartbeatParameters):
+    if parameters.profile == "full" and isinstance(parameters, _TRAINED):
         return results.reference(parameters.experiment) is None
     return not book.has_page(parameters.experiment)
 
 
 def _is_stale(parameters: config.SharedParameters) -> bool:
-    from ecglib import experiment
     from ecglib.report import book
 
-    if parameters.profile == "full" and isinstance(parameters, config.HeartbeatParameters):
+    if parameters.profile == "full" and isinstance(parameters, _TRAINED):
         reference = results.reference(parameters.experiment)
-        return reference is not None and reference.key != experiment.key_of(parameters, reference)
+        return reference is not None and reference.key != book.key_of(parameters, reference)
     return book.has_page(parameters.experiment) and not book.is_current(parameters)
 
 
@@ -238,6 +254,7 @@ def book(
     with builder.build_lock():
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
+        every = _possible(every)
         builder.make_notebooks()
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
@@ -334,10 +351,13 @@ def results_(as_json: JsonFlag = False) -> None:
     if as_json:
         print(json.dumps({name: record.model_dump(mode="json") for name, record in records.items()}))
         return
-    table = Table("experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "seeds", "profile")
+    table = Table(
+        "experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "AUROC", "seeds", "profile"
+    )
     for name, record in records.items():
         p, m = record.parameters, record.metrics
         values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
+        values.append(_short(m.get("auroc") or m.get("macro_auroc")))
         seeds = ", ".join(map(str, record.seeds))
         table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *values, seeds, record.profile)
     _print(table)

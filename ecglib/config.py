@@ -268,13 +268,114 @@ class HeartbeatParameters(SharedParameters):
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 
+class InfarctionParameters(SharedParameters):
+    """`notebooks/infarction.py`: infarction or not, from a network of beats, pretrained or not, out of fold."""
+
+    # data
+    database: Literal["ptb-xl", "ptbdb", "heartbeat"] = "ptb-xl"
+    """Where the recordings come from; `heartbeat` is the Kaggle set, which has beats alone."""
+    leads: list[Literal["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]] = Field(
+        ["II"], min_length=1
+    )
+    """Leads by name; with several the network is shared by all of them."""
+    protocol: Literal["by-patient", "by-beat"] = "by-patient"
+    """`by-patient`: a patient is in one fold; `by-beat`: beats of a patient are in several, as in the Kaggle set."""
+    folds: int = Field(10, ge=3)
+    """Parts that are scored in turn by a network that learnt from the others."""
+
+    # model
+    model: str = "cnet"
+    """Name in the registry of models; it must take single beats, or have a form that does."""
+    model_options: dict[str, int | float | bool | str] = {}
+    """Keyword arguments of the model's own, such as its width."""
+    way: Literal["scratch", "frozen", "finetune", "gradual"] = "finetune"
+    """What learns, and how fast (see `ecglib.training.transfer`)."""
+    epochs: int = Field(5, ge=1)
+    """Epochs of every fold's network, or as many as the profile allows if these are fewer."""
+    pretrained: str = "heartbeat/baseline"
+    """What is transferred: a beat experiment, of the same profile, or a weights file; not read from scratch."""
+    layer_decay: float = Field(0.85, gt=0, le=1)
+    """`finetune`, `gradual`: the learning rate of a layer as a share of that of the layer above it."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the features dropped in training before the head."""
+    noise: float = Field(0.02, ge=0)
+    """Standard deviation of the noise put on beats (of 0..1) in training."""
+    curve: list[Annotated[int, Field(ge=4)]] = []
+    """Numbers of labelled patients to learn from, for the learning curve."""
+
+    # imbalance
+    imbalance: Literal["weighted", "smote", "smote-tomek", "random-over", "random-under"] = "weighted"
+    """How both classes come to count the same: by weights in the loss, or by resampling the beats."""
+    smote_neighbours: int = Field(5, ge=1)
+    """SMOTE and its kin: neighbours between which new beats are drawn."""
+
+    # training
+    batch_size: int = Field(64, ge=2)
+    """Beats per step."""
+    learning_rate: float = Field(0.001, gt=0)
+    """Peak of the schedule, of the head."""
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    """Course of the learning rate over `max_epochs`."""
+    weight_decay: float = Field(0.05, ge=0)
+    """Decoupled weight decay of AdamW, of all layers but the head."""
+    head_decay: float = Field(20.0, ge=0)
+    """That of the head, which reads many features of few patients."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread evenly over the classes."""
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Upper bound of the gradient's norm; None: unbounded."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay per step of a moving average of the weights; None: off."""
+
+    # how it is computed
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
+    deterministic: bool = False
+    """Same machine, same versions, same seed, same bits; float32 only."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        from ecglib.models import registry
+
+        entry = registry.entry(self.model)
+        if entry.classical or entry.reads_features:
+            raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
+        if self.deterministic and self.precision not in ("auto", "float32"):
+            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
+        if len(set(self.leads)) != len(self.leads):
+            raise ValueError(f"leads: {', '.join(self.leads)} names a lead twice")
+        if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
+            raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
+        if self.protocol == "by-beat" and self.curve:
+            raise ValueError("curve: counts patients, and by-beat does not hold them apart")
+        for name in sorted(self.idle() - {"pretrained", *SharedParameters.model_fields}):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: means nothing with the other parameters as they are")
+        return self
+
+    def idle(self) -> set[str]:
+        """The fields that mean nothing with the others as they are."""
+        idle = {"patience", "max_beats", "beats_per_epoch"}
+        if self.way in ("scratch", "frozen"):
+            idle.add("layer_decay")
+        if self.way == "scratch":
+            idle.add("pretrained")
+        if not self.imbalance.startswith("smote"):
+            idle.add("smote_neighbours")
+        return idle
+
+
 MODELS: dict[str, type[SharedParameters]] = {
     "explore": ExploreParameters,
     "heartbeat": HeartbeatParameters,
+    "infarction": InfarctionParameters,
     "architectures": ChapterParameters,
     "imbalance": ModelChapterParameters,
     "splits": ModelChapterParameters,
     "published": ChapterParameters,
+    "transfer": ModelChapterParameters,
 }
 """Notebook name -> model of its parameters. Those that compare come after those that they read."""
 

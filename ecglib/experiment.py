@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ecglib import aami, config, fingerprint, paths, provenance, results
-from ecglib.config import HeartbeatParameters
+from ecglib.config import HeartbeatParameters, SharedParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import simulation, sources
 from ecglib.data.beats import Beats
@@ -143,15 +143,15 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
     plan = _plan(parameters)
     folder = paths.runs() / plan.key
     names = _names(parameters)  # before hours of training: this reads the experiment's file
-    with _folder_lock(folder):
+    with folder_lock(folder):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
-        trained = _train_missing(plan, folder)
+        trained = _train_missing(plan, folder, fresh)
         record = _evaluated(plan, folder)
     record = record.model_copy(update=names)
-    if _is_reference(record) and _is_whole(plan.source, record):
+    if is_reference(record) and _is_whole(plan.source, record):
         record.save(paths.reference(record.experiment))
-    _track(record, folder)
+    track(record, folder)
     return Run(record, folder, trained)
 
 
@@ -226,7 +226,7 @@ def _versions_in_use(p: HeartbeatParameters) -> Any:
 
 
 @contextlib.contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Two processes that want the same run: the second waits, then finds it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -243,16 +243,49 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train_missing(plan: _Plan, folder: Path) -> bool:
+def _train_missing(plan: _Plan, folder: Path, fresh: bool) -> bool:
     """Train the seeds that aren't there yet; returns whether there were any."""
     missing = [seed for seed in plan.parameters.seeds if _card(folder, seed) is None]
     if not missing:
         return False
-    beats = classifier.load_beats(plan.parameters, plan.source)
-    simulated = classifier.load_simulated(plan.parameters, plan.source)
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in missing:
-        _train_seed(plan, folder, beats, simulated, seed)
+    missing = [seed for seed in missing if fresh or not _moved_thresholds(plan, folder, seed)]
+    if missing:
+        beats = classifier.load_beats(plan.parameters, plan.source)
+        simulated = classifier.load_simulated(plan.parameters, plan.source)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in missing:
+            _train_seed(plan, folder, beats, simulated, seed)
+    return True
+
+
+def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
+    """Move the thresholds of the network that the run without them trained, if it did: in nothing else they differ.
+
+    Returns
+    -------
+    False where this run moves none, or there is no such network yet.
+    """
+    p = plan.parameters
+    if p.imbalance != "thresholds" or p.protocol == "adapted":
+        return False
+    plain = paths.runs() / key_of(p.model_copy(update={"imbalance": "none"}))
+    with folder_lock(plain):
+        card = _card(plain, seed)
+        if card is None:
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = {name: pd.read_parquet(plain / f"{name}-seed{seed}.parquet") for name in ("validation", "predictions")}
+        shutil.copyfile(plain / f"weights-seed{seed}.safetensors", folder / f"weights-seed{seed}.safetensors")
+    columns = [f"logit_{name}" for name in aami.CLASSES]
+    logits = {name: table[columns].to_numpy(np.float32) for name, table in tables.items()}
+    labels = {name: table["label"].to_numpy(np.int64) for name, table in tables.items()}
+    offsets = classifier.class_offsets(logits["validation"], labels["validation"], classifier.macro_classes(p.protocol))
+    for name, table in tables.items():
+        table[columns] = logits[name] + offsets
+        table.to_parquet(folder / f"{name}-seed{seed}.parquet", index=False)
+    _note_test_read(plan, labels["predictions"], logits["predictions"] + offsets, seed)
+    card["run"]["offsets"] = offsets.tolist()
+    write_json(folder / f"training-seed{seed}.json", card)
     return True
 
 
@@ -298,7 +331,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
         "commit": commit,
         "created": provenance.now(),
     }
-    _write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for name in ("checkpoint", "second", "refit"):
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
@@ -445,7 +478,7 @@ def _names(p: HeartbeatParameters) -> dict[str, Any]:
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
 
 
-def overridden(p: HeartbeatParameters) -> list[str]:
+def overridden(p: SharedParameters) -> list[str]:
     """The parameters in which these differ from the experiment's own file under their profile."""
     if not p.experiment:
         return []
@@ -453,7 +486,8 @@ def overridden(p: HeartbeatParameters) -> list[str]:
     return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
 
 
-def _is_reference(record: Record) -> bool:
+def is_reference(record: Record) -> bool:
+    """Whether a run is its experiment's, in full, on real data."""
     named = record.experiment and record.profile == "full" and not record.overridden
     return bool(named) and not record.data.synthetic and record.parameters["test"]
 
@@ -466,7 +500,8 @@ def _is_whole(source: sources.Source, record: Record) -> bool:
     return whole
 
 
-def _track(record: Record, folder: Path) -> None:
+def track(record: Record, folder: Path) -> None:
+    """Log a run to MLflow, with a warning where that fails."""
     from ecglib import tracking
 
     try:
@@ -475,7 +510,8 @@ def _track(record: Record, folder: Path) -> None:
         warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=3)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all."""
     temporary = path.with_suffix(f".{time.time_ns()}.tmp")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)

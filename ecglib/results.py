@@ -117,6 +117,25 @@ class Record(BaseModel):
     without_202: dict[str, dict[str, Any]] = {}
     """Inter-patient: `metrics`, `per_class` and `ec57` again without record 202 (the patient of 201 in DS1)."""
     intervals: Resampling
+    beat_metrics: dict[str, Interval] = {}
+    """Infarction: the same metrics of single beats."""
+    likely: dict[str, Interval] = {}
+    """Infarction: the metrics without those infarctions whose likelihood is below 50 %."""
+    yardsticks: dict[str, dict[str, Interval]] = {}
+    """Infarction: name -> its `auroc`, and the paired `difference` of the network's to it."""
+    curve: dict[str, Interval] = {}
+    """Infarction: number of labelled patients -> AUROC after learning from them."""
+    transfer: dict[str, Any] = {}
+    """Infarction: names of tensors `loaded`, `skipped` and `frozen`, and how many values learn (`n_learning`)."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    """Infarction: number of labelled patients or `all` -> recording -> its log-odds at even prior odds under each seed,
+    where patients are known."""
+    patients: dict[str, str] = {}
+    """Infarction: recording -> patient, likewise."""
+    epochs: int | None = None
+    """Infarction: epochs of every fold's network, fixed beforehand."""
+    folds: int | None = None
+    """Infarction: parts that were scored in turn."""
     confusion: list[list[list[int]]]
     by_record: dict[str, list[list[list[int]]]] = {}
     """Record -> its confusion matrix under each seed; they add up to `confusion`."""

@@ -37,11 +37,15 @@ def real_mitdb(real_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a `mitdb` of 48 short synthetic records, which count as real to whoever finds them there."""
+    """A data folder with a `mitdb` of 48 short synthetic records and a `ptb-xl` of 24, which count as real to whoever
+    finds them there."""
+    import cohorts
+
     from ecglib.data import synthetic
 
     folder = tmp_path_factory.mktemp("data")
     synthetic.write(folder / "mitdb", minutes=1.5)
+    cohorts.ptb_xl(folder / "ptb-xl")
     return folder
 
 

@@ -9,8 +9,11 @@ import pytest
 
 from ecglib import config
 
-EXPERIMENTS = ("baseline", "weighted", "smote", "smote-tomek", "inter-patient")
-"""The experiments of one model that stand for all of them; `test_params.py` checks every file."""
+EXPERIMENTS = {
+    "heartbeat": ("baseline", "weighted", "smote", "smote-tomek", "inter-patient"),
+    "infarction": ("scratch",),
+}
+"""The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,16 +43,17 @@ def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def kept() -> list[str]:
     """The experiments of such a project, as `config.experiments` names them."""
-    names = config.experiments()
-    return [name for name in names if not name.startswith("heartbeat/") or name.split("/")[1] in EXPERIMENTS]
+    parts = [(name, *name.split("/")) for name in config.experiments()]
+    return [name for name, notebook, own in parts if own in EXPERIMENTS.get(notebook, (own,))]
 
 
 def _keep_few(root: Path) -> None:
     """Leave out all but `EXPERIMENTS`, with their pages: a journey through every one takes as long as the book."""
     chapters = root / "book" / "chapters.yml"
     lines = chapters.read_text(encoding="utf-8").splitlines(keepends=True)
-    for path in (root / "params" / "heartbeat").glob("*.yaml"):
-        if path.stem not in EXPERIMENTS:
-            path.unlink()
-            lines = [line for line in lines if f"/heartbeat/{path.stem}.ipynb" not in line]
+    for notebook, some in EXPERIMENTS.items():
+        for path in (root / "params" / notebook).glob("*.yaml"):
+            if path.stem not in some:
+                path.unlink()
+                lines = [line for line in lines if f"/{notebook}/{path.stem}.ipynb" not in line]
     chapters.write_text("".join(lines), encoding="utf-8")

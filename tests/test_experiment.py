@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -422,6 +423,29 @@ def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path
     assert classical.strength is not None
     refitted = experiment.run(parameters(refit=True, max_epochs=2)).record.training[0]
     assert refitted.validation is None, "it has learnt the validation beats"
+
+
+@pytest.mark.parametrize("model", ["cnet", "logistic_regression"])
+def test_thresholds_are_moved_on_a_trained_network_as_on_one_trained_for_it(
+    model: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deterministic = {} if model == "logistic_regression" else {"max_epochs": 2, "deterministic": True}
+    plain, moved = (
+        parameters(model=model, imbalance=imbalance, **deterministic) for imbalance in ("none", "thresholds")
+    )
+    alone = experiment.run(moved)
+    alone_predictions, alone_model = alone.predictions(), alone.model(0)
+    experiment.run(plain)
+    monkeypatch.setattr(classifier, "train", lambda *_, **__: pytest.fail("trained again"))
+    shutil.rmtree(alone.folder)
+    with_it = experiment.run(moved)
+    assert with_it.trained and with_it.record.key == alone.record.key
+    pd.testing.assert_frame_equal(with_it.predictions(), alone_predictions)
+    assert with_it.record.metrics == alone.record.metrics
+    assert with_it.record.training[0].offsets == alone.record.training[0].offsets != []
+    if model == "cnet":
+        x = torch.from_numpy(all_beats(moved).signals[:5])
+        torch.testing.assert_close(with_it.model(0)(x), alone_model(x))
 
 
 def test_two_experts_are_trained_found_and_made_again(project: Path) -> None:

@@ -267,6 +267,11 @@ def get(name: str) -> Source:
     raise UserError(name, f"not in {paths.data()}", do=_hint(entry))
 
 
+def can_get(name: str) -> bool:
+    """Whether `get` would give something: real files, or a synthetic stand-in."""
+    return name == "mitdb" or find(name) is not None
+
+
 def fetch(
     name: str, *, deadline: float | None = None, progress: Callable[[download.Progress], None] | None = None
 ) -> Source:

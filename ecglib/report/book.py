@@ -78,6 +78,8 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from ecglib import experiment, infarction
+
     name = parameters.experiment
     notebook = paths.notebooks() / f"{name.split('/')[0]}.ipynb"
     target = target or paths.executed(name)
@@ -91,9 +93,9 @@ def execute(
     try:
         with _environment(environment):
             if fresh and isinstance(parameters, config.HeartbeatParameters):
-                from ecglib import experiment
-
                 experiment.run(parameters, fresh=True)  # the notebook finds it
+            elif fresh and isinstance(parameters, config.InfarctionParameters):
+                infarction.run(parameters, fresh=True)
             papermill.execute_notebook(
                 notebook,
                 unfinished,
@@ -173,12 +175,10 @@ def inputs_key(parameters: SharedParameters) -> str:
     """Hash of the notebook, the parameters, the data and the code that a page follows from."""
     text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
     shown = parameters.model_dump()
-    if isinstance(parameters, config.HeartbeatParameters):
-        from ecglib import experiment
-
-        run = experiment.key_of(parameters)
+    if isinstance(parameters, config.HeartbeatParameters | config.InfarctionParameters):
+        run = key_of(parameters)
     elif isinstance(parameters, config.ChapterParameters):
-        read = [*sorted(paths.results().glob("heartbeat/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
+        read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
         run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
     else:
         from ecglib.data import sources
@@ -187,6 +187,17 @@ def inputs_key(parameters: SharedParameters) -> str:
     modules = [f"report/{name}.py" for name in ("comparisons", "figures", "tables", "words")]
     code = fingerprint.of_code(["evaluation", "data", *modules])
     return fingerprint.of_values(text, shown, run, code)
+
+
+def key_of(
+    parameters: config.HeartbeatParameters | config.InfarctionParameters, like: results.Record | None = None
+) -> str:
+    """The key of the run that an experiment's page shows; `like` as for `experiment.key_of`."""
+    from ecglib import experiment, infarction
+
+    if isinstance(parameters, config.InfarctionParameters):
+        return infarction.key_of(parameters, like)
+    return experiment.key_of(parameters, like)
 
 
 def is_current(parameters: SharedParameters) -> bool:

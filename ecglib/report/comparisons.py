@@ -19,7 +19,13 @@ from ecglib.report.tables import UNDEFINED, count, interval, number
 from ecglib.results import Interval, Record
 
 NOT_RUN: Final = "not run"
-PROTOCOLS: Final = {"intra": "intra-patient", "inter": "inter-patient", "adapted": "patient-adapted"}
+PROTOCOLS: Final = {
+    "intra": "intra-patient",
+    "inter": "inter-patient",
+    "adapted": "patient-adapted",
+    "by-patient": "by patient",
+    "by-beat": "by beat",
+}
 ANSWERS: Final = {
     "none": "nothing",
     "weighted": "class weights, inverse frequency",
@@ -72,7 +78,7 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         mine = of(records, model=model, protocol=protocol)
         unanswered = of(mine, imbalance="none")
         best = _best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
-        rows += [{"model": _link(r), **_scores(r)} for r in (*unanswered, best) if r is not None]
+        rows += [{"model": link(r), **_scores(r)} for r in (*unanswered, best) if r is not None]
         missing = [] if unanswered else [ANSWERS["none"]]
         missing += ["any answer"] if best is None else []
         if missing:
@@ -122,7 +128,7 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
         if base is None or other is None or other is base or not comparison.comparable(other, base):
             continue
         difference, p = _against(other, base)
-        rows.append({"model": _link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
+        rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 
@@ -131,7 +137,7 @@ def costs(records: Sequence[Record]) -> str:
     rows = []
     for model, entry in registry.ENTRIES.items():
         found = [r for protocol in ("intra", "inter") if (r := plain(records, model=model, protocol=protocol))]
-        rows += [{"model": _link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
+        rows += [{"model": link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
         if not found:
             size = UNDEFINED if entry.classical or entry.reads_features else count(_size(model))
             rows.append({"model": f"`{model}`", "protocol": NOT_RUN, "parameters": size})
@@ -208,7 +214,7 @@ def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
         found = of(mine, imbalance=answer)
         if not found:
             rows.append({"imbalance": name, "macro-F1": NOT_RUN})
-        rows += [{**_scores(r), "imbalance": _link(r, name), **_gain(r, nothing)} for r in found]
+        rows += [{**_scores(r), "imbalance": link(r, name), **_gain(r, nothing)} for r in found]
     return tables.table(rows)
 
 
@@ -354,6 +360,8 @@ def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
     rows = []
     for entry in published_entries():
+        if entry.get("task", "beats") != "beats":
+            continue
         ours = _best(of(records, **entry.get("ours", {})), entry["protocol"])
         rows.append({
             "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
@@ -363,7 +371,7 @@ def published(records: Sequence[Record]) -> str:
             "known flaw": entry.get("flaw", UNDEFINED),
             "ours": UNDEFINED
             if ours is None
-            else f"{interval(_value(ours, entry['metric'], entry.get('classes')))} ({_link(ours)})",
+            else f"{interval(_value(ours, entry['metric'], entry.get('classes')))} ({link(ours)})",
         })  # fmt: skip
     return tables.table(rows)
 
@@ -414,7 +422,7 @@ def _best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", le
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
-def _link(record: Record, text: str = "") -> str:
+def link(record: Record, text: str = "") -> str:
     """A link from one executed page to another."""
     model = record.parameters["model"]
     text = text or (f"{record.title.split(',')[0]}" if record.title else model)
@@ -439,7 +447,7 @@ def aims(records: Sequence[Record]) -> str:
             "protocol": PROTOCOLS[aim["protocol"]],
             "metric": _metric_title(aim["metric"], aim.get("classes")),
             "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
-            "reached": NOT_RUN if best is None else f"{interval(value)} ({_link(best)})",
+            "reached": NOT_RUN if best is None else f"{interval(value)} ({link(best)})",
             "aim": "reached" if reached else "open",
         })  # fmt: skip
     return tables.table(rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ecglib.aami import SYMBOLS
-from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture
+from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture, unit
 from ecglib.results import Interval, Record, SeedRun
 
 WIDTH: Final = 6.4
@@ -151,7 +152,7 @@ def confusion(record: Record, seed: int | None = None) -> Figure:
         over = f"seed {record.seeds[0] if seed is None else seed}"
         if seed is None and len(record.seeds) > 1:
             over = f"{len(record.seeds)} seeds added"
-        beats = "beats" if record.scored == "test" else "validation beats"
+        beats = unit(record) if record.scored == "test" else f"validation {unit(record)}"
         for ax, cells, title in (
             (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"{beats} ({over})"),
             (axes[0, 1], [[number(rate) for rate in row] for row in rates.tolist()], "share of the true class"),
@@ -384,6 +385,63 @@ def models(records: Sequence[Record]) -> Figure:
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x")
         return _marked(figure, records[0]) if records else figure
+
+
+def confusions(records: Sequence[Record]) -> Figure:
+    """Confusion matrices of several results, shares of the true class over all seeds, one panel each."""
+    refuse_mixture(records)
+    columns = 4
+    with style():
+        rows = max(1, -(-len(records) // columns))
+        figure, axes = _subplots(rows, columns, height=2.1 * rows, sharex=True, sharey=True)
+        for ax, record in zip_longest(axes.ravel(), records):
+            if record is None:
+                ax.set_axis_off()
+                continue
+            counts = np.asarray(record.confusion).sum(axis=0)
+            rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            names = record.classes
+            sns.heatmap(rates, annot=True, fmt=".2f", ax=ax, cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
+                        linewidths=0.8, linecolor="white", xticklabels=names, yticklabels=names)  # fmt: skip
+            ax.set_title("\n".join(part.strip() for part in record.title.split(",")), fontsize=8.5)
+            ax.tick_params(length=0, labelrotation=0, labelsize=7.5)
+        return _marked(figure, records[0]) if records else figure
+
+
+def label_curve(records: Sequence[Record]) -> Figure:
+    """AUROC of recordings against the number of labelled patients, one line a result, the whole training part last."""
+    refuse_mixture(records)
+    drawn = [r for r in records if r.curve]
+    with style():
+        figure, axes = _subplots(1, 1, height=3.4)
+        ax = axes[0, 0]
+        for record, shade, marker in zip(drawn, _OTHERS, _MARKERS, strict=False):
+            numbers = [int(n) for n in record.curve] + [_labelled(record)]
+            values = [*record.curve.values(), record.metrics["auroc"]]
+            ax.plot(numbers, [_or_nan(v.mean) for v in values], marker=marker, markersize=5, color=shade,
+                    label=record.title.split(",")[0])  # fmt: skip
+            low, high = ([_or_nan(getattr(v, end)) for v in values] for end in ("low", "high"))
+            ax.fill_between(numbers, low, high, color=shade, alpha=0.1, linewidth=0)
+        ax.set(xscale="log", xlabel="labelled patients", ylabel="AUROC")
+        ticks = sorted({int(n) for r in drawn for n in r.curve} | {_labelled(r) for r in drawn})
+        ax.set_xticks(ticks, [count(n) for n in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.grid(axis="y")
+        if drawn:
+            figure.legend(loc="outside upper center", ncols=min(4, len(drawn)))
+        else:
+            ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        return _marked(figure, drawn[0]) if drawn else figure
+
+
+def _labelled(record: Record) -> int:
+    """Patients that a fold's network learns from."""
+    folds = record.folds or 1
+    return round(sum(record.data.class_counts["patients"].values()) * (folds - 1) / folds)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:

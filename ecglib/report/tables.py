@@ -116,6 +116,11 @@ def scored_set(record: Record) -> str:
     return "test" if record.scored == "test" else "validation"
 
 
+def unit(record: Record) -> str:
+    """What a result counts: recordings where they are what is diagnosed, else beats."""
+    return "recordings" if record.task == "binary" else "beats"
+
+
 def support(record: Record) -> dict[str, float]:
     """Scored beats per true class, mean over the seeds."""
     rows = np.asarray(record.confusion, dtype=float).sum(axis=2).mean(axis=0)
@@ -150,7 +155,7 @@ def per_class(record: Record, reference: Record | None = None, keys: Sequence[st
     for name in dict.fromkeys([*reference.classes, *record.classes]):
         for whose, one in ((_whose("reference", reference), reference), (_whose("this run", record), record)):
             rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, keys, [name])]
-    return _with_mark(record, table(rows))
+    return with_mark(record, table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
@@ -171,6 +176,7 @@ def headline(records: Mapping[str, Record]) -> str:
     """
     from ecglib.models import registry
 
+    records = {name: record for name, record in records.items() if record.task != "binary"}
     if not records:
         return table([{"model": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())
@@ -319,8 +325,8 @@ def circumstances(record: Record) -> str:
     facts = {
         "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
         "fingerprint": f"`{data.fingerprint[:12]}`",
-        "beats": f"training {count(data.n_train)}, validation {count(data.n_val)}, test {count(data.n_test)}",
-        "beats left out": _listed([f"{_escaped(why)} {count(n)}" for why, n in data.left_out.items()]),
+        unit(record): f"training {count(data.n_train)}, validation {count(data.n_val)}, test {count(data.n_test)}",
+        f"{unit(record)} left out": _listed([f"{_escaped(why)} {count(n)}" for why, n in data.left_out.items()]),
         "records set aside": _listed([f"{name}: {_escaped(why)}" for name, why in data.records_left_out.items()]),
         "profile": record.profile,
         "seeds": _listed(record.seeds),
@@ -408,7 +414,7 @@ def _class_rows(record: Record, keys: Sequence[str], names: Sequence[str] | None
         {
             "class": name,
             **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
-            "beats": count(beats[name]),
+            unit(record): count(beats[name]),
         }
         for name in (names or record.classes)
         if name in record.per_class
@@ -459,13 +465,13 @@ def _with_note(record: Record, text: str) -> str:
     return f"{_SYNTHETIC_NOTE}\n\n{text}" if record.data.synthetic else text
 
 
-def _with_mark(record: Record, text: str) -> str:
+def with_mark(record: Record, text: str) -> str:
     return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
 
 
 def _of_one(record: Record, text: str) -> str:
     """A table of this record alone, under the set that was scored where that is not the test set."""
-    return _with_mark(record, text if record.scored == "test" else f"On the validation set:\n\n{text}")
+    return with_mark(record, text if record.scored == "test" else f"On the validation set:\n\n{text}")
 
 
 def _mixed(records: Sequence[Record]) -> bool:
@@ -477,6 +483,8 @@ def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
 
 
 def _chosen_epochs(record: Record) -> str:
+    if record.epochs is not None:
+        return f"{count(record.epochs)} in every fold, fixed beforehand"
     runs = [f"seed {run.seed}: {_epoch(run)}" for run in record.training]
     if not any(run.history for run in record.training):
         strengths = [f"seed {run.seed}: {run.strength:g}" for run in record.training if run.strength is not None]

@@ -11,9 +11,11 @@ import nbclient
 import nbformat
 import papermill
 import pytest
+import torch
 from projects import make_project
 
 from ecglib import config, paths
+from ecglib.models import registry
 from ecglib.report import book
 
 QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
@@ -22,7 +24,8 @@ NOTEBOOKS = sorted(path.stem for path in (Path(__file__).parents[2] / "notebooks
 UNTRAINED = """
 import ecglib.models.classical as _classical
 import ecglib.training.loop as _loop
-_loop.fit = _classical.Classical.fit = None
+import ecglib.training.transfer as _transfer
+_loop.fit = _transfer.fit = _classical.Classical.fit = None
 """
 """With this in front, whatever would train fails."""
 
@@ -32,6 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         made = make_project(tmp_path_factory.mktemp("notebooks") / "project", small_mitdb, patch)
         book.make_notebooks()
+    torch.save(registry.build("cnet", 1, 187, 5).state_dict(), made / "cnet.pt")
     return made
 
 
@@ -47,7 +51,9 @@ def outputs(path: Path) -> str:
     return "".join(str(cell.get("outputs", "")) for cell in nbformat.read(path, as_version=4).cells)
 
 
-@pytest.mark.parametrize("experiment", ["heartbeat/baseline", "heartbeat/inter-patient", "explore/mitdb"])
+@pytest.mark.parametrize(
+    "experiment", ["heartbeat/baseline", "heartbeat/inter-patient", "explore/mitdb", "infarction/scratch"]
+)
 def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
     experiment: str, root: Path, tmp_path: Path
 ) -> None:
@@ -56,7 +62,7 @@ def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
     earlier = set(paths.runs().glob("*/*"))
     papermill.execute_notebook(f"notebooks/{name}.ipynb", tmp_path / "a.ipynb", values, progress_bar=False)
     runs = {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")}
-    assert bool(runs.keys() - earlier) == (name == "heartbeat")
+    assert bool(runs.keys() - earlier) == (name in ("heartbeat", "infarction"))
 
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
     notebook.cells[1].source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
@@ -88,10 +94,11 @@ def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp
 def test_the_cells_run_again_from_the_top_and_chapters_train_nothing(name: str, root: Path) -> None:
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
     again = nbformat.v4.new_code_cell(f'again = config.from_notebook(globals(), "{name}"); assert again == parameters')
-    if name != "heartbeat":
+    if name not in ("heartbeat", "infarction"):
         notebook.cells.insert(0, nbformat.v4.new_code_cell(UNTRAINED))
     cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source += "".join(f"\n{key} = {value!r}" for key, value in QUICK.items())
+    values = QUICK | ({"pretrained": "cnet.pt"} if name == "infarction" else {})
+    cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
     notebook.cells.append(again)
     nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root / "notebooks")}}

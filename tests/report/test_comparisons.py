@@ -144,7 +144,7 @@ def test_published_results_stand_beside_the_one_of_ours_that_validation_chose(
         for run in EVERY[name].training:
             run.history[run.best_epoch - 1].val_metric = 0.99 if name == "heartbeat/weighted" else 0.9
     rows = cells(comparisons.published(RECORDS))[1:]
-    assert len(rows) == len(comparisons.published_entries())
+    assert len(rows) == sum(entry.get("task") != "infarction" for entry in comparisons.published_entries())
     names = ("CNet [@", "CNet, public", "BiLSTM, public")
     cnet, plain, bilstm = (next(row for row in rows if row[0].startswith(name)) for name in names)
     assert cnet[5].startswith(f"{better.metrics['macro_recall'].mean:.3f}")

@@ -1,0 +1,483 @@
+"""Parameters in; a transferred network, scored out of fold, compared with yardsticks and recorded, out.
+
+What `ecglib.experiment` is to beats this is to infarctions: a run is found again by its key, a half-finished one goes
+on at the first fold that is missing, and metrics are computed anew when only their code changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from ecglib import config, experiment, fingerprint, paths, provenance, results
+from ecglib.config import InfarctionParameters
+from ecglib.data import infarction, sources
+from ecglib.data.infarction import CLASSES, Cohort
+from ecglib.errors import UserError
+from ecglib.evaluation import binary, comparison, metrics, yardsticks
+from ecglib.results import DataCard, Interval, Record, Resampling
+from ecglib.training import device as devices
+from ecglib.training import folds, transfer
+from ecglib.training.transfer import State
+
+CODE: Final = (
+    "data/beats.py",
+    "data/records.py",
+    "data/rhythm.py",
+    "data/detection.py",
+    "data/heartbeat_csv.py",
+    "data/infarction.py",
+    "losses.py",
+    "training/loop.py",
+    "training/device.py",
+    "training/transfer.py",
+    "training/folds.py",
+    "models/layers.py",
+)
+"""The code that can change the scores, beside the network's own."""
+EVALUATION_CODE: Final = ("evaluation", "infarction.py", "results.py")
+NOT_IN_KEY: Final = ("experiment", "title", "profile", "bootstrap", "device", "in_book", "precision", "seeds")
+LIKELY: Final = 50.0
+"""Percent of likelihood from which an infarction counts in the second line."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decided before anything is computed."""
+
+    parameters: InfarctionParameters
+    source: sources.Source
+    device: torch.device
+    precision: str
+    key: str
+    data_fingerprint: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    record
+        What it gave.
+    folder
+        Its files: `record.json`, and for every seed k `scores-seedk.parquet`, and `weights-seedk-foldn.safetensors` of
+        every fold's network.
+    trained
+        False when the run was found and not repeated.
+    """
+
+    record: Record
+    folder: Path
+    trained: bool
+
+    def reference(self) -> Record | None:
+        """The committed reference result of the same experiment, if there is one."""
+        return results.reference(self.record.experiment) if self.record.experiment else None
+
+    def scores(self) -> pd.DataFrame:
+        """Every beat under every seed: `seed, beat, record, patient, likelihood, sample, label, fold, score,
+        log_odds`, and `score_n` after learning from n patients."""
+        paths_ = {seed: self.folder / f"scores-seed{seed}.parquet" for seed in self.record.seeds}
+        return pd.concat([pd.read_parquet(path).assign(seed=seed) for seed, path in paths_.items()])
+
+
+def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
+    """Train and score one way of transfer out of fold, or find the run that did.
+
+    A beat experiment that is to be transferred and was not run yet is run first, in the same profile.
+
+    Raises
+    ------
+    UserError
+        When data, parameters, pretrained weights or disk don't allow it.
+    """
+    plan = _plan(parameters)
+    folder = paths.runs() / plan.key
+    names = _names(parameters)
+    with experiment.folder_lock(folder):
+        if fresh and folder.is_dir():
+            shutil.rmtree(folder)
+        trained = _train_missing(plan, folder)
+        record = _evaluated(plan, folder)
+    record = record.model_copy(update=names)
+    if experiment.is_reference(record) and _is_of_the_same_data(record):
+        record.save(paths.reference(record.experiment))
+    experiment.track(record, folder)
+    return Run(record, folder, trained)
+
+
+def _is_of_the_same_data(record: Record) -> bool:
+    """Whether there is no reference result yet, or it rests on the same recordings; others must not replace it."""
+    there = results.reference(record.experiment)
+    same = there is None or there.data.fingerprint == record.data.fingerprint
+    if not same:
+        warnings.warn(f"no reference result written: that of {record.experiment} rests on other data", stacklevel=3)
+    return same
+
+
+def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
+    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
+    this machine takes, or those of another run."""
+    return _plan(parameters, like).key
+
+
+def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
+    source = sources.get(p.database)
+    device = devices.choose(p.device)
+    if like is not None and p.device in ("auto", like.device):
+        device = torch.device(like.device)
+    make = folds.maker(p, infarction.N_SAMPLES)
+    model = make()
+    precision = "float32"
+    if like is not None and p.precision in ("auto", like.precision):
+        precision = like.precision
+    elif not p.deterministic:
+        batch = ((p.batch_size, len(p.leads), infarction.N_SAMPLES), 0)
+        precision = devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
+    file = Path(sys.modules[type(model.trunk).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
+    if p.imbalance != "weighted":
+        code.append("data/resampling.py")
+    data = source.fingerprint()
+    shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
+    versions = {name: provenance.versions()[name] for name in ("torch", "scikit-learn", "imbalanced-learn", "wfdb")}
+    key = fingerprint.of_values(
+        shown, data, fingerprint.of_code(code), versions, device.type, precision, _pretrained_key(p, like)
+    )
+    synthetic = source.synthetic or (_learns_beats(p) and sources.get(_pretraining(p).database).synthetic)
+    return _Plan(p, source, device, precision, key[:20], data, synthetic)
+
+
+# --- what is transferred ----------------------------------------------------------------------------------------------
+
+
+def _pretrained_key(p: InfarctionParameters, like: Record | None) -> str:
+    """What the pretrained weights follow from: the key of their run, or the contents of their file."""
+    if p.way == "scratch":
+        return ""
+    if not _learns_beats(p):
+        return hashlib.sha256((paths.root() / p.pretrained).read_bytes()).hexdigest()
+    return experiment.key_of(_pretraining(p), results.reference(p.pretrained) if like is not None else None)
+
+
+def _learns_beats(p: InfarctionParameters) -> bool:
+    """Whether what is transferred is a beat experiment, and not a file."""
+    return p.way != "scratch" and not (paths.root() / p.pretrained).is_file()
+
+
+def _pretraining(p: InfarctionParameters) -> config.HeartbeatParameters:
+    """Parameters of the beat experiment that is transferred.
+
+    Raises
+    ------
+    UserError
+        When it is neither a file nor such an experiment, or its network is another one.
+    """
+    if p.pretrained.partition("/")[0] != "heartbeat":
+        raise UserError(f"pretrained: {p.pretrained}", "no such file", "a weights file, or heartbeat/<experiment>")
+    found = config.load(p.pretrained, profile=p.profile, overrides={"seeds": p.seeds})
+    assert isinstance(found, config.HeartbeatParameters)
+    if (found.model, found.model_options) != (p.model, p.model_options):
+        raise UserError(
+            f"pretrained: {p.pretrained}", f"a {found.model} {found.model_options or ''}".strip(),
+            f"a {p.model} {p.model_options or ''}".strip(),
+        )  # fmt: skip
+    return found
+
+
+def _weights(p: InfarctionParameters, seed: int) -> State | None:
+    if p.way == "scratch":
+        return None
+    file = paths.root() / p.pretrained
+    if _learns_beats(p):
+        file = experiment.run(_pretraining(p)).folder / f"weights-seed{seed}.safetensors"
+    return transfer.read_weights(file)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def _train_missing(plan: _Plan, folder: Path) -> bool:
+    p = plan.parameters
+    missing = [seed for seed in p.seeds if not (folder / f"training-seed{seed}.json").is_file()]
+    if not missing:
+        return False
+    cohort = _cohort(plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in missing:
+        _train_seed(plan, folder, cohort, seed)
+    return True
+
+
+def _cohort(plan: _Plan) -> Cohort:
+    return folds.limited(infarction.load(plan.source, plan.parameters.leads), plan.parameters.max_records)
+
+
+def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
+    p, commit = plan.parameters, provenance.commit()
+    state = _weights(p, seed)
+    fold = folds.assign(p, cohort, seed)
+    made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
+    tables = [pd.read_parquet(folder / f"scores-seed{seed}-fold{number}.parquet") for number in range(len(made))]
+    pd.concat(tables).sort_values("beat").to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    model = folds.maker(p, cohort.signals.shape[2])()
+    loaded, skipped = model.take(state, p.pretrained) if state is not None else ([], [])
+    frozen = model.freeze() if p.way == "frozen" else []
+    y = cohort.recordings["label"].to_numpy()
+    card = {
+        "seed": seed,
+        "folds": made,
+        "seconds": sum(one["seconds"] for one in made),
+        "folds_sha256": hashlib.sha256(fold.tobytes()).hexdigest(),
+        "recordings": dict(zip(CLASSES, np.bincount(y, minlength=2).tolist(), strict=True)),
+        "patients": {name: int(cohort.recordings["patient"][y == i].nunique()) for i, name in enumerate(CLASSES)},
+        "beats": dict(zip(CLASSES, np.bincount(cohort.labels, minlength=2).tolist(), strict=True)),
+        "n_train": made[0]["n_train"],
+        "left_out": cohort.left_out,
+        "records_left_out": cohort.records_left_out,
+        "transfer": {"loaded": loaded, "skipped": skipped, "frozen": frozen},
+        "n_parameters": sum(t.numel() for t in model.parameters()),
+        "n_learning": sum(t.numel() for t in model.parameters() if t.requires_grad),
+        "input_shape": list(cohort.signals.shape[1:]),
+        "hardware": devices.hardware(plan.device),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "created": provenance.now(),
+    }
+    experiment.write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    for table in folder.glob(f"scores-seed{seed}-fold*.parquet"):
+        table.unlink()
+    for note in folder.glob(f"fold-seed{seed}-*.json"):
+        note.unlink()
+
+
+def _fold(
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index, number: int
+) -> dict[str, Any]:
+    """Train the networks of one fold, unless they are there; returns how it went."""
+    note = folder / f"fold-seed{seed}-{number}.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        return found
+    p = plan.parameters
+    train, test = folds.parts(fold, number)
+    title = f"{p.experiment or p.model} seed {seed} fold {number + 1}/{int(fold.max()) + 1}"
+    how: dict[str, Any] = {"device": plan.device, "precision": plan.precision}
+    whole = folds.train(p, cohort, state, seed, train, test, **how, title=title)
+    table = _table(cohort, test)
+    table["fold"], table["score"], table["log_odds"] = number, whole.scores, whole.log_odds
+    seconds = sum(epoch.seconds for epoch in whole.run.history)
+    for n in folds.curve_sizes(p, cohort, fold):
+        few = folds.some_patients(cohort, train, n, seed)
+        one = folds.train(p, cohort, state, seed, few, test, **how, title=f"{title}, {n} patients")
+        table[f"score_{n}"] = one.scores
+        seconds += sum(epoch.seconds for epoch in one.run.history)
+    save_file(
+        {name: t.detach().cpu().contiguous() for name, t in whole.model.state_dict().items()},
+        folder / f"weights-seed{seed}-fold{number}.safetensors",
+    )
+    table.to_parquet(folder / f"scores-seed{seed}-fold{number}.parquet", index=False)
+    done = {
+        "fold": number,
+        "n_train": len(np.unique(cohort.recording[train])),
+        "epochs": whole.run.epochs_run,
+        "history": [epoch.model_dump() for epoch in whole.run.history],
+        "seconds": seconds,
+    }
+    experiment.write_json(note, done)
+    return done
+
+
+def _table(cohort: Cohort, index: folds.Index) -> pd.DataFrame:
+    rows = cohort.recordings.iloc[cohort.recording[index]]
+    return pd.DataFrame(
+        {
+            "beat": index,
+            "record": rows["record"].to_numpy(),
+            "patient": rows["patient"].to_numpy(),
+            "likelihood": rows["likelihood"].to_numpy(),
+            "sample": cohort.sample[index],
+            "label": cohort.labels[index],
+        }
+    )
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def _evaluated(plan: _Plan, folder: Path) -> Record:
+    """The run's record, computed from its scores unless it is there and up to date."""
+    p = plan.parameters
+    current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap, p.seeds)[:20]
+    path = folder / "record.json"
+    with contextlib.suppress(UserError):
+        record = results.load(path)
+        if record.evaluation == current:
+            return record
+    _evaluate(plan, folder, current).save(path)
+    return results.load(path)
+
+
+def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+    p = plan.parameters
+    cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
+    beats = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
+    recordings = [binary.pooled(table) for table in beats]
+    known = bool(recordings[0]["patient"].astype(bool).all())
+    n_resamples = (
+        p.bootstrap if known else 0
+    )  # beats of unknown patients can't be resampled as if they were independent
+    codes, drawn = binary.weights(recordings[0]["patient"], n_resamples)
+    found = [binary.values(rows, codes, drawn) for rows in recordings]
+    matrices = np.stack([_matrices(rows) for rows in recordings])
+    first = cards[0]
+    curve = {
+        str(n): [binary.pooled(table.assign(score=table[f"score_{n}"])) for table in beats]
+        for n in p.curve
+        if f"score_{n}" in beats[0]
+    }
+    likelihood = beats[0].groupby("record", sort=True)["likelihood"].first().to_numpy()
+    likely = (recordings[0]["label"] == 0).to_numpy() | (likelihood >= LIKELY)
+    one = metrics.per_class(matrices.sum(1))
+    record_scores = binary.intervals(found)
+    names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
+    per_class = {
+        CLASSES[0]: {key: Interval(mean=_mean(v[:, 0]), per_seed=_listed(v[:, 0])) for key, v in one.items()},
+        CLASSES[1]: {key: record_scores[name] for key, name in names.items()},
+    }
+    return Record(
+        **_names(p),
+        key=plan.key,
+        task="binary",
+        data=DataCard(
+            name=p.database,
+            synthetic=plan.synthetic,
+            fingerprint=plan.data_fingerprint,
+            n_train=first["n_train"],
+            n_val=0,
+            n_test=len(recordings[0]),
+            test_indices_sha256=first["folds_sha256"],
+            left_out=first["left_out"],
+            records_left_out=first["records_left_out"],
+            class_counts={"recordings": first["recordings"], "patients": first["patients"], "beats": first["beats"]},
+        ),
+        parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
+        | {"test": True, "cut": "kachuee"}
+        | {"refit": False},
+        seeds=p.seeds,
+        classes=list(CLASSES),
+        metrics=record_scores,
+        per_class=per_class,
+        intervals=Resampling(unit="patient", n=n_resamples),
+        confusion=matrices.sum(1).tolist(),
+        by_record={name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
+        right=[comparison.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
+        n_parameters=first["n_parameters"],
+        input_shape=first["input_shape"],
+        train_seconds=sum(card["seconds"] for card in cards),
+        hardware=first["hardware"],
+        device=plan.device.type,
+        versions=first["versions"],
+        precision=plan.precision,
+        commit=first["commit"],
+        created=first["created"],
+        evaluation=evaluation,
+        evaluated={"commit": provenance.commit(), "created": provenance.now()},
+        beat_metrics=_scores(beats, n_resamples),
+        likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),
+        yardsticks=_against_yardsticks(plan, folder, recordings, found) if known else {},
+        curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
+        transfer=first["transfer"] | {"n_learning": first["n_learning"]},
+        scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
+        patients={str(name): str(who) for name, who in recordings[0][["record", "patient"]].to_numpy() if who},
+        folds=len(first["folds"]),
+        epochs=first["folds"][0]["epochs"],
+    )
+
+
+def _matrices(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """One confusion matrix a recording, `(recordings, 2, 2)`."""
+    n = len(rows)
+    predicted = (rows["score"].to_numpy() >= 0).astype(np.int64)
+    return metrics.confusion_by(np.arange(n), n, rows["label"].to_numpy(np.int64), predicted, 2)
+
+
+def _scores(tables: list[pd.DataFrame], n_resamples: int) -> dict[str, Interval]:
+    codes, drawn = binary.weights(tables[0]["patient"], n_resamples)
+    return binary.intervals([binary.values(table, codes, drawn) for table in tables])
+
+
+def _against_yardsticks(
+    plan: _Plan, folder: Path, recordings: list[pd.DataFrame], found: list[dict[str, binary.Array]]
+) -> dict[str, dict[str, Interval]]:
+    """AUROC of each yardstick on the same folds, and the paired difference of the network's to it; of beats that were
+    divided without regard to patients there is none."""
+    p = plan.parameters
+    if p.protocol != "by-patient":
+        return {}
+    tables = [_yardsticks(plan, folder, seed) for seed in p.seeds]
+    codes, drawn = binary.weights(recordings[0]["patient"], p.bootstrap)
+    shown = {}
+    for name in tables[0].columns:
+        theirs = []
+        for rows, table in zip(recordings, tables, strict=True):
+            score = table[name].loc[rows["record"]].to_numpy()
+            theirs.append(binary.values(rows.assign(score=score), codes, drawn)["auroc"])
+        mine = np.stack([one["auroc"] for one in found])
+        shown[name] = {
+            "auroc": binary.interval(np.stack(theirs)),
+            "difference": binary.interval(mine - np.stack(theirs)),
+        }
+    return shown
+
+
+def _yardsticks(plan: _Plan, folder: Path, seed: int) -> pd.DataFrame:
+    """Scores of the yardsticks, one row a recording; kept as long as their code stays."""
+    code = fingerprint.of_code(["evaluation/yardsticks.py"])[:12]
+    path = folder / f"yardsticks-seed{seed}-{code}.parquet"
+    if not path.is_file():
+        cohort = _cohort(plan)
+        by_recording = np.zeros(len(cohort.recordings), dtype=np.int64)
+        by_recording[cohort.recording] = folds.assign(plan.parameters, cohort, seed)
+        scores = yardsticks.scores(cohort.recordings, cohort.median_beats, by_recording, seed)
+        pd.DataFrame({"record": cohort.recordings["record"], **scores}).to_parquet(path, index=False)
+    return pd.read_parquet(path).set_index("record")
+
+
+def _by_recording(recordings: list[pd.DataFrame]) -> dict[str, list[float]]:
+    """What a paired comparison with another way needs."""
+    columns = np.stack([rows["score"].to_numpy(dtype=np.float64) for rows in recordings], 1).round(4)
+    return dict(zip(recordings[0]["record"].tolist(), columns.tolist(), strict=True))
+
+
+def _mean(values: binary.Array) -> float | None:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None
+
+
+def _listed(values: binary.Array) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _names(p: InfarctionParameters) -> dict[str, Any]:
+    return {
+        "experiment": p.experiment,
+        "title": p.title,
+        "profile": p.profile,
+        "overridden": experiment.overridden(p),
+    }

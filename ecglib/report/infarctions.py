@@ -1,0 +1,301 @@
+"""Tables and sentences about infarction experiments: one result, or all of them side by side. They train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ecglib import results
+from ecglib.evaluation import binary, ranking
+from ecglib.report import comparisons
+from ecglib.report.comparisons import NOT_RUN, link, of, signed
+from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
+from ecglib.results import Interval, Record
+
+WAYS: Final = {
+    "scratch": "from scratch",
+    "frozen": "all frozen but the last two fully connected layers",
+    "finetune": "fine-tuned, deep layers slower",
+    "gradual": "unfrozen from the top",
+}
+_SHOWN: Final = ("auroc", "auprc", "se", "sp", "ppv", "f1", "ece")
+
+
+def infarction_results(every: Mapping[str, Record] | None = None, database: str = "ptb-xl") -> list[Record]:
+    """The reference results of infarction experiments, or those of `every`, on one database, in order of model, leads
+    and way."""
+    every = results.references() if every is None else every
+    found = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
+    refuse_mixture(found)
+    ways = list(WAYS)
+    return sorted(
+        found,
+        key=lambda r: (
+            r.parameters["model"] != "cnet",
+            r.parameters["model"],
+            len(r.parameters["leads"]),
+            ways.index(r.parameters["way"]),
+            r.parameters["imbalance"],
+        ),
+    )
+
+
+# --- one result -------------------------------------------------------------------------------------------------------
+
+
+def provenance(record: Record) -> str:
+    """What was run, on whom."""
+    p, counts = record.parameters, record.data.class_counts
+    people, recordings = counts["patients"], counts["recordings"]
+    leads = f"lead {p['leads'][0]}" if len(p["leads"]) == 1 else f"{count(len(p['leads']))} leads"
+    source = "" if p["way"] == "scratch" else f", from `{p['pretrained']}`"
+    who = f"{count(recordings['infarction'])} recordings with an infarction and {count(recordings['healthy'])} without"
+    if any(people.values()):
+        who += f", of {count(people['infarction'])} and {count(people['healthy'])} patients"
+    return (
+        f"`{p['model']}` on {leads}, {WAYS[p['way']]}{source}; {count(record.transfer['n_learning'])} of "
+        f"{count(record.n_parameters)} parameters learn. {who}, from `{record.data.name}`; "
+        f"{count(sum(counts['beats'].values()))} beats. Profile *{record.profile}*, key `{record.key}`."
+    )
+
+
+def result(record: Record) -> str:
+    """The headline of one run."""
+    what = "recordings" if record.parameters["protocol"] == "by-patient" else "recordings whose other beats were learnt"
+    text = f"Over {what}, AUROC is {interval(record.metrics['auroc'])}"
+    text += f"; {interval(record.metrics['se'])} of those with an infarction are found"
+    return f"{text}, and {interval(record.metrics['sp'])} of those without are told so."
+
+
+def levels(record: Record) -> str:
+    """The same scores of recordings, of recordings without the less likely infarctions, and of single beats."""
+    rows = {
+        "recordings": record.metrics,
+        "recordings, infarction likely": record.likely,
+        "beats": record.beat_metrics,
+    }
+    shown = [
+        {"what": name, **{metric_name(key): interval(values.get(key)) for key in _SHOWN}}
+        for name, values in rows.items()
+    ]
+    return with_mark(record, table(shown))
+
+
+def yardsticks(record: Record) -> str:
+    """AUROC of what needs no network, on the same folds, and what the network has more."""
+    rows = [{"model": "this network", "AUROC": interval(record.metrics["auroc"]), "network's gain": UNDEFINED}]
+    rows += [
+        {"model": name, "AUROC": interval(one["auroc"]), "network's gain": signed(one["difference"])}
+        for name, one in record.yardsticks.items()
+    ]
+    return with_mark(record, table(rows))
+
+
+def transferred(record: Record) -> str:
+    """What was taken over, what was left behind, and what didn't learn."""
+    names = {"loaded": "taken over", "skipped": "left behind (head)", "frozen": "frozen"}
+    rows = [
+        {"what": title, "tensors": count(len(record.transfer[key])), "value": _listed(record.transfer[key])}
+        for key, title in names.items()
+    ]
+    return table(rows)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or UNDEFINED
+
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+
+def ways(records: Sequence[Record], model: str, n_leads: int) -> str:
+    """The four ways of one model side by side."""
+    rows = []
+    for way, title in WAYS.items():
+        found = [r for r in of(records, model=model, way=way, protocol="by-patient", imbalance="weighted")
+                 if len(r.parameters["leads"]) == n_leads]  # fmt: skip
+        if not found:
+            rows.append({"what": title, "AUROC": NOT_RUN})
+        likely = "AUROC, infarction likely"
+        rows += [{"what": link(r, title), **_scores(r), likely: interval(r.likely.get("auroc"))} for r in found]
+    return table(rows)
+
+
+def models(records: Sequence[Record], names: Sequence[str]) -> str:
+    """Other networks on lead II: from scratch, pretrained, and with SMOTE-Tomek."""
+    rows = []
+    for name in names:
+        for title, wanted in (
+            ("from scratch", {"way": "scratch", "imbalance": "weighted"}),
+            ("fine-tuned", {"way": "finetune", "imbalance": "weighted"}),
+            ("fine-tuned, SMOTE-Tomek", {"way": "finetune", "imbalance": "smote-tomek"}),
+        ):
+            found = [r for r in of(records, model=name, **wanted) if len(r.parameters["leads"]) == 1]
+            if not found:
+                rows.append({"model": f"`{name}`", "what": title, "AUROC": NOT_RUN})
+            rows += [{"model": f"`{name}`", "what": link(r, title), **_scores(r)} for r in found]
+    return table(rows)
+
+
+def against_yardsticks(records: Sequence[Record]) -> str:
+    """Each result's AUROC, and its paired differences to the yardsticks on the same folds."""
+    rows = []
+    for record in of(records, protocol="by-patient"):
+        p = record.parameters
+        row = {"model": f"`{p['model']}`", "what": link(record, ", ".join(record.title.split(", ")[-2:]))}
+        row |= {"leads": count(len(p["leads"])), "AUROC": interval(record.metrics["auroc"])}
+        for name, one in record.yardsticks.items():
+            row[name] = interval(one["auroc"])
+            row[f"gain over {name}"] = signed(one["difference"])
+        rows.append(row)
+    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+
+
+def splits(records: Sequence[Record], model: str) -> str:
+    """What a split by beat makes of the same network: recordings and beats, by patient and by beat."""
+    rows = []
+    for record in of(records, model=model, imbalance="weighted"):
+        alike = [r for r in of(records, model=model, way=record.parameters["way"], imbalance="weighted")
+                 if r.parameters["leads"] == record.parameters["leads"]]  # fmt: skip
+        if len({r.parameters["protocol"] for r in alike}) > 1:
+            rows.append({
+                "what": link(record),
+                "protocol": record.parameters["protocol"],
+                "AUROC": interval(record.metrics["auroc"]),
+                "AUROC of beats": interval(record.beat_metrics["auroc"]),
+                "accuracy of beats": number(record.beat_metrics["accuracy"].mean),
+            })  # fmt: skip
+    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+
+
+def cost_of_the_split(records: Sequence[Record], model: str) -> str:
+    """What a split by beat makes of the accuracy of beats, in sentences."""
+    said = []
+    for record in of(records, model=model, imbalance="weighted", protocol="by-beat"):
+        like = of(records, model=model, imbalance="weighted", protocol="by-patient", way=record.parameters["way"])
+        for other in (r for r in like if r.parameters["leads"] == record.parameters["leads"]):
+            ours, theirs = (number(r.beat_metrics["accuracy"].mean) for r in (other, record))
+            said.append(
+                f"Accuracy of beats is {ours} with patients apart and {theirs} with beats of a patient in both."
+            )
+    return " ".join(said) or f"{NOT_RUN.capitalize()}."
+
+
+def gains(records: Sequence[Record], model: str) -> str:
+    """What each pretrained way has more than the same network from scratch, paired by patient."""
+    rows = []
+    for record, scratch in _pairs(records, model):
+        difference = gain(record, scratch)
+        rows.append({
+            "what": link(record),
+            "leads": count(len(record.parameters["leads"])),
+            "AUROC less that from scratch": signed(difference),
+            "result": _said(difference),
+        })  # fmt: skip
+    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+
+
+def verdict(records: Sequence[Record], model: str) -> str:
+    """What transfer gave, in a sentence."""
+    said = [_said(gain(record, scratch)) for record, scratch in _pairs(records, model)]
+    if not said:
+        return f"{NOT_RUN.capitalize()}."
+    counts = {kind: said.count(kind) for kind in ("better", "worse", "not told apart from it")}
+    parts = [f"{count(n)} {kind}" for kind, n in counts.items() if n]
+    return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
+
+
+def gains_of_few(records: Sequence[Record], model: str) -> str:
+    """What the pretrained ways have more than the network from scratch after learning from few patients."""
+    rows = []
+    for record, scratch in _pairs(records, model):
+        shared = [n for n in record.scores if n in scratch.scores]
+        if len(shared) > 1:
+            ordered = sorted(shared, key=lambda n: (n == "all", int(n) if n != "all" else 0))
+            rows.append({"what": link(record)} | {n: signed(gain(record, scratch, n)) for n in ordered})
+    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+
+
+def verdict_of_few(records: Sequence[Record], model: str) -> str:
+    """The numbers of labelled patients at which transfer gave something, in sentences."""
+    said = []
+    for record, scratch in _pairs(records, model):
+        sizes = sorted((n for n in record.scores if n != "all" and n in scratch.scores), key=int)
+        better = [n for n in sizes if _said(gain(record, scratch, n)) == "better"]
+        if sizes:
+            where = f"better with {', '.join(map(count, map(int, better)))} patients" if better else "never told better"
+            said.append(f"{record.title.split(',')[0]}: {where}.")
+    return " ".join(said) or f"{NOT_RUN.capitalize()}."
+
+
+def _pairs(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]:
+    mine = of(records, model=model, protocol="by-patient", imbalance="weighted")
+    scratch = {len(r.parameters["leads"]): r for r in of(mine, way="scratch")}
+    pairs = [(r, scratch.get(len(r.parameters["leads"]))) for r in mine if r.parameters["way"] != "scratch"]
+    return [(record, other) for record, other in pairs if other is not None and gain_is_defined(record, other)]
+
+
+def gain_is_defined(a: Record, b: Record) -> bool:
+    """Whether both scored the same recordings on the same folds under the same seeds."""
+    return a.data.test_indices_sha256 == b.data.test_indices_sha256 and a.seeds == b.seeds and bool(a.scores)
+
+
+def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> Interval:
+    """AUROC of `a` less that of `b`, mean over the seeds, after learning from so many patients; the interval draws the
+    same patients for both."""
+    names = sorted(a.scores[learnt])
+    label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in a.by_record.items()}
+    codes, drawn = binary.weights(pd.Series([a.patients[name] for name in names]), n_resamples)
+    positive = np.array([label[name] == 1 for name in names])
+    found = []
+    for seed in range(len(a.seeds)):
+        mine, theirs = (np.array([one.scores[learnt][name][seed] for name in names]) for one in (a, b))
+        areas = [ranking.auroc_auprc(score, positive, codes, drawn)[0] for score in (mine, theirs)]
+        found.append(areas[0] - areas[1])
+    return binary.interval(np.stack(found))
+
+
+def _said(difference: Interval) -> str:
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return "not told apart from it"
+    return "better" if difference.low > 0 else "worse"
+
+
+def circumstances(records: Sequence[Record]) -> str:
+    """What these results rest on."""
+    if not records:
+        return ""
+    said = {
+        "profile": {r.profile for r in records},
+        "seeds": {", ".join(map(str, r.seeds)) for r in records},
+        "folds": {str(r.folds) for r in records},
+        "precision": {r.precision for r in records},
+    }
+    data = records[0].data
+    counts = data.class_counts["recordings"]
+    text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
+    who = f"{count(counts['infarction'])} recordings with an infarction, {count(counts['healthy'])} without"
+    return f"Real `{data.name}`: {who}; {text}."
+
+
+def published() -> str:
+    """Published results of infarction, each with how its beats were divided (`published.yml`)."""
+    rows = [
+        {
+            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
+            "protocol": comparisons.PROTOCOLS[entry["protocol"]],
+            "metric": metric_name(entry["metric"]),
+            "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
+            "known flaw": entry.get("flaw", UNDEFINED),
+        }
+        for entry in comparisons.published_entries()
+        if entry.get("task") == "infarction"
+    ]
+    return table(rows)
+
+
+def _scores(record: Record) -> dict[str, str]:
+    return {metric_name(key): interval(record.metrics.get(key)) for key in _SHOWN}

@@ -1,0 +1,280 @@
+"""Put what a network learnt on arrhythmia beats to work on another task.
+
+The head is what depends on the number of classes; it is made anew. All else is loaded and must fit exactly. How the
+loaded layers learn on is the *way*:
+
+- `scratch`: nothing is loaded, everything learns;
+- `frozen`: only the last two fully connected layers learn (Kachuee et al. 2018, section III-C);
+- `finetune`: everything learns, a layer the slower the farther it is from the head (Howard & Ruder 2018, section 3.2);
+- `gradual`: as `finetune`, and a layer's rate is zero until the ones above it have learnt for a while (the same,
+  section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ecglib import aami
+from ecglib.errors import UserError
+from ecglib.models import registry
+from ecglib.training import loop
+from ecglib.training.device import determinism
+from ecglib.training.progress import Reporter
+
+Way = Literal["scratch", "frozen", "finetune", "gradual"]
+State = dict[str, Tensor]
+
+UNFROZEN_BY: Final = 0.5
+"""Share of the training after which, in `gradual`, every layer learns."""
+KEY_MAP: Final = {"module.": ""}
+"""Beginnings of names in public state dicts -> ours: `nn.DataParallel` puts one before all of them. The public PyTorch
+code of CNet names its layers as ours does (`c1`, `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`)."""
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def read_weights(path: Path) -> State:
+    """Tensors of a weights file by name: `.safetensors`, or a plain state dict as `torch.save` writes it.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged, holds code or other objects than tensors, or no tensor at all.
+    """
+    if not path.is_file():
+        raise UserError(path, "no such file", "a weights file")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(path, f"damaged ({error})", "a safetensors file") from None
+    except Exception as error:  # unpickling raises what it likes
+        kind = "code or objects that are no tensors" if "weights_only" in str(error).lower() else type(error).__name__
+        raise UserError(path, f"can't be loaded safely ({kind})", "a plain state dict of tensors") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
+        inner = [name for name, value in state.items() if isinstance(value, dict)] if isinstance(state, dict) else []
+        hint = f" (one may be in it, under {inner[0]!r})" if inner else ""
+        raise UserError(path, f"no plain state dict{hint}", "names and tensors, such as model.state_dict()")
+    renamed: State = {_renamed(str(name)): tensor for name, tensor in state.items()}
+    if len(renamed) < len(state):
+        raise UserError(path, f"two tensors of one name (with and without {', '.join(KEY_MAP)})", "one of each name")
+    for name, tensor in renamed.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            raise UserError(path, f"{name} is no dense tensor", "plain numbers")
+        if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
+            raise UserError(path, f"{name} has values that are not finite real numbers", "trained weights")
+    return renamed
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in KEY_MAP.items():
+        if name.startswith(theirs):
+            name = ours + name.removeprefix(theirs)
+    return name
+
+
+class Transferred(nn.Module):
+    """A network of one lead, pretrained or not, with a head for another task, for one lead or for many.
+
+    With several leads the network up to its last layer is shared by all of them; what it gives for each is joined, and
+    the head reads that (weights are shared over leads, as in a Siamese network: Bromley et al. 1993). The head brings
+    every feature to the same mean and scale (Ioffe & Szegedy 2015, without the learnt ones) before its fully connected
+    layer: features of a frozen network differ in scale, and weight decay would favour the large ones.
+
+    Parameters
+    ----------
+    name, options
+        Of the network in the registry; it must take single beats.
+    n_leads, n_samples, n_classes
+        Of the new task.
+    dropout
+        Share of the features dropped in training, from 0 to below 1.
+    """
+
+    def __init__(
+        self, name: str, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.0, **options: object
+    ) -> None:
+        super().__init__()
+        self.n_leads, self._name, self._samples, self._options = n_leads, name, n_samples, options
+        self.trunk = registry.build(name, 1, n_samples, n_classes, **options)
+        head_name, last = _output_layer(self.trunk)
+        self._resting: list[nn.Module] = []
+        _replace(self.trunk, head_name, nn.Identity())
+        n = n_leads * last.in_features
+        self.head = nn.Sequential(nn.BatchNorm1d(n, affine=False), nn.Dropout(dropout), nn.Linear(n, n_classes))
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
+        shared = self.trunk(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
+        logits: Tensor = self.head(shared)
+        return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen layers keep their statistics too."""
+        super().train(mode)
+        for layer in self._resting:
+            layer.eval()
+        return self
+
+    def take(self, pretrained: State, where: str | Path) -> tuple[list[str], list[str]]:
+        """Load all but the head from a network that was trained on the five classes of beats.
+
+        Returns
+        -------
+        Names of the tensors loaded and of those left behind.
+
+        Raises
+        ------
+        UserError
+            Naming the layers, when the pretrained network is another one.
+        """
+        theirs = registry.build(self._name, 1, self._samples, len(aami.CLASSES), **self._options).state_dict()
+        ours = {name: t for name, t in self.trunk.state_dict().items() if theirs[name].shape == t.shape}
+        skipped = [name for name in theirs if name not in ours and name in pretrained]
+        missing = [name for name in ours if name not in pretrained]
+        unknown = [name for name in pretrained if name not in theirs]
+        other = [name for name, t in pretrained.items() if name in ours and t.shape != ours[name].shape]
+        if missing or unknown or other:
+            said = [("missing", missing), ("unknown", unknown), ("of another shape", other)]
+            found = "; ".join(f"{what}: {_few(names)}" for what, names in said if names)
+            raise UserError(where, f"no weights of {self._name} with these options ({found})", f"{len(theirs)} tensors")
+        self.trunk.load_state_dict({**self.trunk.state_dict(), **{name: pretrained[name] for name in ours}})
+        return list(ours), skipped
+
+    def layers(self) -> list[nn.Module]:
+        """Every module with parameters of its own, from the head down to the input."""
+        trunk = [layer for layer in self.trunk.modules() if next(layer.parameters(recurse=False), None) is not None]
+        head = [layer for layer in self.head.modules() if next(layer.parameters(recurse=False), None) is not None]
+        return [*reversed(head), *reversed(trunk)]
+
+    def freeze(self) -> list[str]:
+        """Let only the last two fully connected layers learn; returns the names of the tensors that don't.
+
+        Raises
+        ------
+        UserError
+            When what the head reads is not given by a fully connected layer.
+        """
+        connected = [layer for layer in self.layers() if isinstance(layer, nn.Linear)][:2]
+        if len(connected) < 2 or connected[1].out_features * self.n_leads != connected[0].in_features:
+            raise UserError("way: frozen", f"{self._name} has one fully connected layer at its end", "two, or finetune")
+        leaves = [layer for layer in self.trunk.modules() if not list(layer.children())]
+        self._resting = [layer for layer in leaves if layer not in connected and not isinstance(layer, nn.Dropout)]
+        learning = {id(p) for layer in connected for p in layer.parameters()}
+        frozen = [(name, p) for name, p in self.named_parameters() if id(p) not in learning]
+        for _, p in frozen:
+            p.requires_grad_(False)
+        self.train(self.training)
+        return [name.removeprefix("trunk.") for name, _ in frozen]
+
+
+def _output_layer(model: nn.Module) -> tuple[str, nn.Linear]:
+    """The fully connected layer that comes last in the order of definition: it gives the logits."""
+    found = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not found:
+        raise UserError(f"model {type(model).__name__}", "no fully connected layer", "one that gives the logits")
+    return found[-1]
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, layer)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def share_of_rate(way: Way, depth: int, n_layers: int, done: float, decay: float) -> float:
+    """Learning rate of a layer as a share of the head's.
+
+    Parameters
+    ----------
+    depth
+        Layers above it, 0 for the head.
+    n_layers
+        How many there are.
+    done
+        Share of the training that is over, 0 to 1.
+    decay
+        Of the rate, from a layer to the one below it, above 0 to 1.
+    """
+    if way in ("scratch", "frozen"):
+        return 1.0
+    if way == "gradual" and depth > done / UNFROZEN_BY * n_layers:
+        return 0.0
+    return float(decay**depth)
+
+
+def fit(
+    make: Callable[[], Transferred],
+    way: Way,
+    decay: float,
+    head_decay: float,
+    train: loop.Examples,
+    loss: nn.Module,
+    recipe: loop.Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    title: str,
+) -> loop.Fitted:
+    """As `loop.fit`, with a learning rate of its own for every layer, falling from one to the next by `decay`, and a
+    weight decay of its own for the head; without validation, the last weights stay; and without checkpoints, as it
+    takes seconds."""
+    recipe = replace(recipe, stop_after=recipe.stop_after or recipe.max_epochs)
+    with determinism(recipe.deterministic):
+        state = _LayerByLayer(make, train, None, loss, lambda logits, labels: 0.0, recipe, seed, device)
+        state.set_rates(way, decay, head_decay)
+        with Reporter(title, state.epochs) as report:
+            while not state.finished:
+                note = state.run_epoch()
+                report.epoch(state.epoch, note)
+        return state.result(0)
+
+
+class _LayerByLayer(loop._Training):
+    def set_rates(self, way: Way, decay: float, head_decay: float) -> None:
+        assert isinstance(self.model, Transferred)
+        recipe, total = self.recipe, self.steps * self.recipe.max_epochs
+        layers = self.model.layers()
+        learning = [[p for p in layer.parameters(recurse=False) if p.requires_grad] for layer in layers]
+
+        def rate(depth: int) -> Callable[[int], float]:
+            def at(step: int) -> float:
+                share = share_of_rate(way, depth, len(layers), step / max(total, 1), decay)
+                return share * loop.rate_at(step, total, recipe.schedule)
+
+            return at
+
+        groups = [
+            (depth, {"params": parameters, "weight_decay": recipe.weight_decay})
+            for depth, parameters in enumerate(learning)
+            if parameters
+        ]
+        weight, bias = learning[0]  # the head's; its bias sets the level of the scores, which is not to shrink
+        groups[:1] = [
+            (0, {"params": [weight], "weight_decay": head_decay}),
+            (0, {"params": [bias], "weight_decay": 0.0}),
+        ]
+        self.optimiser = torch.optim.AdamW(
+            [group for _, group in groups],
+            recipe.learning_rate,
+            fused=self.device.type in ("cpu", "cuda", "mps"),
+        )
+        self.schedule = LambdaLR(self.optimiser, [rate(depth) for depth, _ in groups])

@@ -1,0 +1,146 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One infarction experiment
+#
+# A network that learnt arrhythmia beats, or a new one, learns to tell recordings with a myocardial infarction from
+# healthy ones. Patients are divided into folds; each fold is scored by a network that never saw its patients, and a
+# recording by the mean of its beats. @sec-methods tells the rest.
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+beats_per_epoch = None
+max_beats = None
+max_records = None
+bootstrap = 200
+in_book = True
+
+database = "ptb-xl"
+leads = ["II"]
+protocol = "by-patient"
+folds = 10
+
+model = "cnet"
+model_options = {}
+way = "finetune"
+epochs = 5
+pretrained = "heartbeat/baseline"
+layer_decay = 0.85
+dropout = 0.3
+noise = 0.02
+curve = []
+
+imbalance = "weighted"
+smote_neighbours = 5
+
+batch_size = 64
+learning_rate = 0.001
+schedule = "one-cycle"
+weight_decay = 0.05
+head_decay = 20.0
+label_smoothing = 0.0
+gradient_clip = 1.0
+ema = None
+
+device = "auto"
+precision = "auto"
+deterministic = False
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config
+from ecglib import infarction as experiments
+from ecglib.report import figures, infarctions, tables
+
+parameters = config.from_notebook(globals(), "infarction")
+
+# %% [markdown]
+# ## The run
+
+# %%
+run = experiments.run(parameters)
+Markdown(infarctions.provenance(run.record))
+
+# %% [markdown]
+# ## Result
+#
+# Scores of recordings, the reference result beside the run that made this page. Intervals come from resampling
+# patients. Both classes count the same in training, so that log-odds of zero decide; probabilities for the calibration
+# error are those at the share of infarctions in the training part.
+
+# %%
+#| label: tbl-result
+#| tbl-cap: Metrics of recordings, the reference result beside this run (mean over seeds, 95 % interval by patients)
+Markdown(tables.beside(run.reference(), run.record))
+
+# %%
+Markdown(infarctions.result(run.record))
+
+# %%
+#| label: fig-confusion
+#| fig-cap: Confusion matrix of this run, recordings over all seeds and rates by true class
+figures.confusion(run.record)
+
+# %%
+#| label: tbl-levels
+#| tbl-cap: The same scores of other things
+Markdown(infarctions.levels(run.record))
+
+# %% [markdown]
+# ## Yardsticks
+#
+# Who the patient is, and a logistic regression on the median beat, on the same folds. The difference is paired: a
+# resample draws the same patients for both.
+
+# %%
+#| label: tbl-yardsticks
+#| tbl-cap: AUROC of recordings, of this network and of what needs none
+Markdown(infarctions.yardsticks(run.record))
+
+# %% [markdown]
+# ## Few patients
+
+# %%
+#| label: fig-curve
+#| fig-cap: AUROC after learning from so many labelled patients
+figures.label_curve([run.record])
+
+# %% [markdown]
+# ## What was transferred
+
+# %%
+#| label: tbl-transferred
+#| tbl-cap: Tensors of the pretrained network
+Markdown(infarctions.transferred(run.record))
+
+# %% [markdown]
+# ## What the numbers rest on
+
+# %%
+#| label: tbl-circumstances
+#| tbl-cap: Data, seeds, machine and versions of this run
+Markdown(tables.circumstances(run.record))
+
+# %%
+#| label: tbl-parameters
+#| tbl-cap: Parameters of this run
+Markdown(tables.parameters(run.record))

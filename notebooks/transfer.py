@@ -1,0 +1,143 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Transfer to infarction
+#
+# What a network learnt on arrhythmia beats, put to work on myocardial infarction: pretrained against from scratch, with
+# patients apart. This chapter trains nothing; it reads the reference results, and a cell without one says "not run".
+
+# %% tags=["parameters"]
+experiment = ""
+title = ""
+profile = "quick"
+seeds = [0]
+max_epochs = 6
+patience = 10
+beats_per_epoch = None
+max_beats = None
+max_records = None
+bootstrap = 200
+in_book = True
+
+model = "cnet"
+
+# %%
+from IPython.display import Markdown
+
+from ecglib import config
+from ecglib.report import comparisons, figures, infarctions
+
+parameters = config.from_notebook(globals(), "transfer")
+_records = infarctions.infarction_results()
+_mine = comparisons.of(_records, model=parameters.model)
+
+# %% [markdown]
+# ## Four ways
+#
+# A recording's score is the mean over its beats, out of fold.
+
+# %%
+#| label: tbl-ways
+#| tbl-cap: One lead, recordings, mean over seeds with the 95 % interval over resampled patients
+Markdown(infarctions.ways(_records, parameters.model, 1))
+
+# %%
+#| label: tbl-ways-12
+#| tbl-cap: Twelve leads that share the network, recordings
+Markdown(infarctions.ways(_records, parameters.model, 12))
+
+# %%
+Markdown(infarctions.circumstances(_mine))
+
+# %%
+#| label: fig-confusions
+#| fig-cap: Confusion matrices of the ways, share of the true class over all seeds
+figures.confusions(comparisons.of(_mine, protocol="by-patient", imbalance="weighted"))
+
+# %% [markdown]
+# ## What transfer gave
+#
+# The same network pretrained and from scratch on the same folds; a resample draws the same patients for both.
+
+# %%
+#| label: tbl-gains
+#| tbl-cap: Pretrained ways against the same network from scratch
+Markdown(infarctions.gains(_records, parameters.model))
+
+# %%
+Markdown(infarctions.verdict(_records, parameters.model))
+
+# %% [markdown]
+# ## Few labelled patients
+#
+# Where labels are scarce a pretrained network should gain most. Below, each way learns from some patients of every
+# fold's training part: two or more of each class, and else in their proportion.
+
+# %%
+#| label: fig-curves
+#| fig-cap: AUROC of recordings against the number of labelled patients, lead II
+figures.label_curve(comparisons.of(_mine, protocol="by-patient", imbalance="weighted"))
+
+# %%
+#| label: tbl-few
+#| tbl-cap: AUROC less that from scratch, by number of labelled patients
+Markdown(infarctions.gains_of_few(_records, parameters.model))
+
+# %%
+Markdown(infarctions.verdict_of_few(_records, parameters.model))
+
+# %% [markdown]
+# ## Yardsticks
+#
+# Infarction comes with age, and a network that reads age from a beat would look as if it read infarction. Age and sex
+# alone, and a logistic regression on the median beat of the same leads, are scored on the same folds.
+
+# %%
+#| label: tbl-yardsticks
+#| tbl-cap: AUROC beside yardsticks, and the paired difference
+Markdown(infarctions.against_yardsticks(_records))
+
+# %% [markdown]
+# ## Other networks
+
+# %%
+#| label: tbl-models
+#| tbl-cap: Recurrent networks and sequence to sequence in its one-beat form, lead II
+Markdown(infarctions.models(_records, ["bilstm", "bigru", "seq2seq"]))
+
+# %% [markdown]
+# ## What a split by beat makes of it
+#
+# Beats of one patient resemble each other, so that a network that has seen some knows the others. The Kaggle set names
+# no patients, so that nothing but this split is possible on it.
+
+# %%
+#| label: tbl-splits
+#| tbl-cap: One network with patients apart and with beats of a patient in several folds
+Markdown(infarctions.splits(_records, parameters.model))
+
+# %%
+Markdown(infarctions.cost_of_the_split(_records, parameters.model))
+
+# %% [markdown]
+# ## Published results
+#
+# On the PTB Diagnostic database, not on PTB-XL: numbers to know, not to compare.
+
+# %%
+#| label: tbl-published
+#| tbl-cap: What was published, and how its beats were divided
+Markdown(infarctions.published())

@@ -1,0 +1,142 @@
+"""Tables of infarction results: what is there, what is not, and what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecglib.data.infarction import CLASSES
+from ecglib.report import figures, infarctions
+from ecglib.results import DataCard, Interval, Record, Resampling
+
+
+def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **given: Any) -> Record:
+    """A result on 40 recordings of 40 patients whose scores are the better the larger `shift` is."""
+    draw = np.random.default_rng(0)
+    label = np.arange(40) % 4 == 0
+    scores = {
+        n: {f"r{i:02d}": [float(draw.normal() + by * label[i] - 0.5) for _ in range(2)] for i in range(40)}
+        for n, by in (("all", shift), ("5", 0.0), ("20", shift))
+    }
+    value = Interval(mean=0.8, low=0.7, high=0.9, per_seed=[0.8, 0.8])
+    names = ("auroc", "auprc", "se", "sp", "ppv", "f1", "accuracy", "ece")
+    matrices = {
+        name: [[[int(not sick), 0], [0, int(sick)]]] * 2
+        for name, sick in zip(scores["all"], label.tolist(), strict=True)
+    }
+    leads = ["II"] if n_leads == 1 else [f"V{i}" for i in range(n_leads)]
+    parameters = {
+        "model": "cnet", "way": way, "leads": leads, "imbalance": "weighted", "protocol": "by-patient",
+        "pretrained": "heartbeat/baseline", "folds": 10, "cut": "kachuee", "refit": False,
+    }  # fmt: skip
+    return Record(
+        experiment=f"infarction/{way}" + ("" if n_leads == 1 else "-12-lead"),
+        title=f"{way.capitalize()}, {n_leads} leads",
+        profile="full",
+        task="binary",
+        data=DataCard(
+            name="ptb-xl", synthetic=False, fingerprint="f" * 64, n_train=36, n_val=0, n_test=40,
+            test_indices_sha256="a" * 64,
+            class_counts={
+                kind: {"healthy": 30 * n, "infarction": 10 * n}
+                for kind, n in (("recordings", 1), ("patients", 1), ("beats", 9))
+            },
+        ),
+        parameters=parameters | given,
+        seeds=[0, 1],
+        classes=["healthy", "infarction"],
+        metrics=dict.fromkeys(names, value),
+        beat_metrics=dict.fromkeys(names, value),
+        likely=dict.fromkeys(names, value),
+        yardsticks={"age and sex": {"auroc": value, "difference": Interval(mean=0.05, low=-0.01, high=0.1)}},
+        curve={"5": Interval(mean=0.6, low=0.5, high=0.7), "20": Interval(mean=0.7, low=0.6, high=0.8)},
+        transfer={"loaded": ["c1.weight"], "skipped": ["fc2.weight"], "frozen": [], "n_learning": 1234},
+        per_class=dict.fromkeys(CLASSES, dict.fromkeys(("se", "ppv", "f1", "specificity"), value)),
+        intervals=Resampling(unit="patient", n=1000),
+        confusion=[[[30, 0], [0, 10]]] * 2,
+        by_record=matrices,
+        scores=scores,
+        patients={name: f"p{name}" for name in scores["all"]},
+        folds=10,
+        train_seconds=1.0,
+        hardware="2 cores",
+        versions={},
+        precision="float32",
+        commit="",
+        created="2025-01-02T03:04:05Z",
+    )  # fmt: skip
+
+
+def test_a_way_without_a_result_says_so() -> None:
+    text = infarctions.ways([example("scratch"), example("gradual", n_leads=12)], "cnet", 1)
+    assert text.count("not run") == 3
+    assert "[from scratch](../infarction/scratch.ipynb)" in text
+    assert infarctions.ways([], "cnet", 12).count("not run") == 4
+
+
+def test_the_gain_of_a_way_is_paired_and_signed() -> None:
+    scratch, better = example("scratch", shift=1.0), example("finetune", shift=3.0)
+    gain = infarctions.gain(better, scratch)
+    assert gain.mean is not None and gain.low is not None and gain.mean > gain.low > 0
+    assert infarctions.gain(scratch, better).mean == pytest.approx(-gain.mean)
+    same = infarctions.gain(scratch, example("frozen", shift=1.0))
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+    text = infarctions.gains([scratch, better, example("frozen", shift=1.0)], "cnet")
+    assert "better" in text and "not told apart from it" in text
+    assert "1 better, 1 not told apart" in infarctions.verdict([scratch, better, example("frozen", shift=1.0)], "cnet")
+
+
+def test_what_few_patients_gave_is_said_by_their_number() -> None:
+    records = [example("scratch", shift=0.2), example("finetune", shift=3.0)]
+    text = infarctions.gains_of_few(records, "cnet")
+    assert [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")] == ["what", "5", "20", "all"]
+    assert infarctions.verdict_of_few(records, "cnet") == "Finetune: better with 20 patients."
+    assert infarctions.verdict_of_few(records[:1], "cnet") == "Not run."
+
+
+def test_another_database_has_results_of_its_own() -> None:
+    record = example("scratch")
+    assert infarctions.infarction_results({"infarction/scratch": record}) == [record]
+    assert infarctions.infarction_results({"infarction/scratch": record}, "ptbdb") == []
+
+
+def test_other_folds_are_not_compared() -> None:
+    other = example("finetune")
+    other.data.test_indices_sha256 = "b" * 64
+    assert infarctions.gains([example("scratch"), other], "cnet") == "Not run."
+    assert infarctions.verdict([], "cnet") == "Not run."
+
+
+def test_a_split_by_beat_stands_beside_its_like_alone() -> None:
+    by_patient = example("finetune")
+    assert infarctions.splits([by_patient, example("scratch", protocol="by-beat")], "cnet") == "Not run."
+    text = infarctions.splits([by_patient, example("finetune", protocol="by-beat")], "cnet")
+    assert "by-beat" in text and "by-patient" in text
+    said = infarctions.cost_of_the_split([by_patient, example("finetune", protocol="by-beat")], "cnet")
+    assert said.startswith("Accuracy of beats is 0.800 with patients apart")
+
+
+def test_a_results_own_tables() -> None:
+    record = example("finetune")
+    assert "1 234 of" in infarctions.provenance(record).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert infarctions.levels(record).count("0.800 [0.700,") == 21
+    assert "+0.050" in infarctions.yardsticks(record)
+    assert "`c1.weight`" in infarctions.transferred(record)
+    assert "from `heartbeat/baseline`" not in infarctions.provenance(example("scratch"))
+
+
+def test_published_results_of_infarction_stand_apart() -> None:
+    from ecglib.report import comparisons
+
+    assert "by beat" in infarctions.published() and "intra-patient" not in infarctions.published()
+    assert "by beat" not in comparisons.published([])
+
+
+def test_figures() -> None:
+    records = [example("scratch"), example("finetune")]
+    assert len(figures.label_curve(records).axes[0].lines) == 2
+    assert figures.label_curve([]).axes[0].texts[0].get_text() == "not run"
+    assert sum(ax.axison for ax in figures.confusions(records).axes) == 2
+    assert "recordings" in figures.confusion(records[0]).axes[0].get_title()

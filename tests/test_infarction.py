@@ -1,0 +1,240 @@
+"""Infarction experiments from parameters to record: found again, resumed by fold, true to their scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cohorts
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from projects import ROOT
+from sklearn.metrics import roc_auc_score
+
+from ecglib import config, experiment, fingerprint, infarction, paths, results, tracking
+from ecglib.config import InfarctionParameters
+from ecglib.errors import UserError
+from ecglib.evaluation import yardsticks
+from ecglib.models import registry
+from ecglib.report.check_records import recomputed
+from ecglib.training import device as devices
+from ecglib.training import folds
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
+    """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
+    records: list[results.Record] = []
+    monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
+    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
+    return records
+
+
+@pytest.fixture(autouse=True)
+def ptb_xl(project: Path, tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project with every infarction experiment, and a data folder of its own."""
+    shutil.copytree(ROOT / "params" / "infarction", project / "params" / "infarction", dirs_exist_ok=True)
+    data = tmp_path / "data"
+    cohorts.ptb_xl(data / "ptb-xl")
+    (data / "mitdb").symlink_to(small_mitdb / "mitdb")
+    monkeypatch.setenv("ECGLIB_DATA", str(data))
+    return data / "ptb-xl"
+
+
+def parameters(name: str = "infarction/scratch", **overrides: Any) -> InfarctionParameters:
+    found = config.load(name, profile="smoke", overrides={"max_records": None, "folds": 4, "curve": []} | overrides)
+    assert isinstance(found, InfarctionParameters)
+    return found
+
+
+def weights(path: Path, name: str = "cnet", seed: int = 3) -> Path:
+    torch.manual_seed(seed)
+    torch.save(registry.build(name, 1, 187, 5).state_dict(), path)
+    return path
+
+
+def test_the_record_follows_from_the_scores(project: Path) -> None:
+    run = infarction.run(parameters(bootstrap=100))
+    record = run.record
+    beats = pd.read_parquet(run.folder / "scores-seed0.parquet")
+    recordings = beats.groupby("record").agg(label=("label", "first"), score=("score", "mean"))
+    assert record.metrics["auroc"].mean == pytest.approx(roc_auc_score(recordings["label"], recordings["score"]))
+    assert record.beat_metrics["auroc"].mean == pytest.approx(roc_auc_score(beats["label"], beats["score"]))
+    assert np.sum(record.confusion) == record.data.n_test == 24
+    assert record.data.class_counts["patients"] == {"healthy": 8, "infarction": 4}
+    assert {name: round(score[0], 4) for name, score in record.scores["all"].items()} == {
+        name: round(score, 4) for name, score in recordings["score"].items()
+    }
+    low, high = record.metrics["auroc"].low, record.metrics["auroc"].high
+    assert low is not None and high is not None and low <= record.metrics["auroc"].mean <= high  # type: ignore[operator]
+    for field, values in recomputed(record.model_dump(mode="json")).items():
+        given: Any = record.model_dump(mode="json")
+        for key in field.split("."):
+            given = given[key]
+        assert given["per_seed"][0] == pytest.approx(float(values[0])), field
+    likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
+    assert record.likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
+    assert set(record.yardsticks) == {"age and sex", "median beat"}
+
+
+def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = parameters(deterministic=True)
+    whole = infarction.run(p)
+    assert whole.trained and not infarction.run(p).trained
+    first = pd.read_parquet(whole.folder / "scores-seed0.parquet")
+
+    trained: list[str] = []
+    train = folds.train
+
+    def killed(*args: Any, **given: Any) -> Any:
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(given["title"])
+        return train(*args, **given)
+
+    monkeypatch.setattr(folds, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        infarction.run(p, fresh=True)
+    monkeypatch.setattr(folds, "train", lambda *args, **given: trained.append(given["title"]) or train(*args, **given))
+    again = infarction.run(p)
+    assert len(trained) == len(set(trained)) == 4
+    pd.testing.assert_frame_equal(first, pd.read_parquet(again.folder / "scores-seed0.parquet"))
+    assert again.record.metrics == whole.record.metrics
+
+
+def test_weights_of_a_file_are_transferred_and_listed(project: Path) -> None:
+    weights(project / "old.pt")
+    run = infarction.run(parameters("infarction/frozen", pretrained="old.pt"))
+    found = run.record.transfer
+    assert found["skipped"] == ["fc2.weight", "fc2.bias"]
+    assert len(found["loaded"]) == 24 and "fc1.weight" in found["loaded"]
+    assert "c1.weight" in found["frozen"] and "fc1.weight" not in found["frozen"]
+    assert found["n_learning"] < run.record.n_parameters
+    key = run.record.key
+    weights(project / "old.pt", seed=4)
+    assert infarction.key_of(parameters("infarction/frozen", pretrained="old.pt")) != key
+
+
+def test_a_beat_experiment_is_run_first_and_transferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = infarction.run(parameters("infarction/finetune"))
+    beats = config.load("heartbeat/baseline", profile="smoke")
+    assert isinstance(beats, config.HeartbeatParameters)
+    assert (paths.runs() / experiment.key_of(beats) / "weights-seed0.safetensors").is_file()
+    assert len(run.record.transfer["loaded"]) == 24
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "said"),
+    [
+        ("no.pt", "no such file"),
+        ("heartbeat/bilstm", "a bilstm; expected a cnet"),
+        ("heartbeat/basline", "did you mean heartbeat/baseline"),
+    ],
+)
+def test_what_can_not_be_transferred_is_refused_before_anything_is_computed(
+    pretrained: str, said: str, project: Path
+) -> None:
+    (project / "params" / "heartbeat" / "bilstm.yaml").write_text(
+        "experiment: heartbeat/bilstm\ntitle: BiLSTM\nmodel: bilstm\n"
+    )
+    with pytest.raises(UserError, match=said):
+        infarction.run(parameters("infarction/finetune", pretrained=pretrained))
+    assert not list(paths.runs().glob("*/*"))
+
+
+def test_twelve_leads_and_the_learning_curve(project: Path) -> None:
+    run = infarction.run(parameters(leads=["I", "II", "V1"], curve=[4, 500]))
+    assert run.record.input_shape == [3, 187]
+    assert list(run.record.curve) == ["4"]
+
+
+def test_by_beat_has_no_yardsticks(project: Path) -> None:
+    record = infarction.run(parameters("infarction/by-beat", pretrained=weights(project / "old.pt").name)).record
+    assert record.parameters["protocol"] == "by-beat"
+    assert record.yardsticks == {}
+
+
+def test_a_few_recordings_of_both_classes() -> None:
+    record = infarction.run(parameters(max_records=12)).record
+    assert record.data.class_counts["recordings"] == {"healthy": 8, "infarction": 4}
+
+
+def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
+    cohorts.ptb(ptb_xl.parent / "ptbdb")
+    with pytest.warns(UserWarning, match="4 folds, not 10"):
+        run = infarction.run(parameters(database="ptbdb", folds=10))
+    record = run.record
+    assert (record.data.name, record.folds) == ("ptbdb", 4)
+    assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
+    assert len(record.by_record) == 16 and len(set(record.patients.values())) == 8
+    assert record.likely == {}, "PTB says nothing of likelihood"
+    assert set(record.yardsticks) == {"age and sex", "median beat"}
+    scores = run.scores()
+    assert scores.groupby("patient")["fold"].nunique().max() == 1
+
+
+def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> None:
+    cohorts.kaggle(ptb_xl.parent / "heartbeat")
+    record = infarction.run(parameters(database="heartbeat", protocol="by-beat", bootstrap=50)).record
+    assert record.data.n_test == 50
+    assert record.metrics["auroc"].mean is not None and record.metrics["auroc"].low is None
+    assert (record.intervals.n, record.yardsticks, record.scores, record.patients) == (0, {}, {}, {})
+
+
+def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> None:
+    (ptb_xl.parent / "mitdb").unlink()
+    assert not infarction.run(parameters("infarction/scratch")).record.data.synthetic
+    assert infarction.run(parameters("infarction/finetune")).record.data.synthetic
+
+
+def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a quick run; the first in full makes it."""
+    p = parameters("infarction/scratch").model_copy(update={"profile": "full"})
+    monkeypatch.setattr(experiment, "overridden", lambda p: [])
+    infarction.run(parameters("infarction/scratch"))
+    assert not paths.reference("infarction/scratch").exists()
+    infarction.run(p)
+    first = results.reference("infarction/scratch")
+    assert first is not None
+    first.model_copy(update={"data": first.data.model_copy(update={"fingerprint": "other"})}).save(
+        paths.reference("infarction/scratch")
+    )
+    with pytest.warns(UserWarning, match="rests on other data"):
+        infarction.run(p)
+    kept = results.reference("infarction/scratch")
+    assert kept is not None and kept.data.fingerprint == "other"
+
+
+def test_yardsticks_follow_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks stay; the yardsticks are scored anew."""
+    p = parameters()
+    first = infarction.run(p)
+    of_code = fingerprint.of_code
+    changed = {"evaluation/yardsticks.py", "evaluation"}
+    monkeypatch.setattr(fingerprint, "of_code", lambda files: ("x" if changed & set(files) else "") + of_code(files))
+    monkeypatch.setattr(yardsticks, "scores", lambda rows, *_: {"nothing": np.zeros(len(rows))})
+    again = infarction.run(p)
+    assert not again.trained and again.record.key == first.record.key
+    assert again.record.yardsticks["nothing"]["auroc"].mean == 0.5
+
+
+def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
+    p = parameters()
+    key = infarction.key_of(p)
+    assert infarction.key_of(parameters(bootstrap=7)) == key
+    assert infarction.key_of(parameters(seeds=[0, 1])) == key
+    for name, value in (("learning_rate", 0.5), ("folds", 3), ("leads", ["V1"]), ("imbalance", "smote")):
+        assert infarction.key_of(parameters(**{name: value})) != key, name
+
+
+def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:
+    run = infarction.run(parameters())
+    card = json.loads((run.folder / "training-seed0.json").read_text())
+    assert [one["fold"] for one in card["folds"]] == [0, 1, 2, 3]
+    assert not list(run.folder.glob("fold-seed0-*.json"))
+    assert len(list(run.folder.glob("weights-seed0-fold*.safetensors"))) == 4

@@ -1,0 +1,230 @@
+"""What is taken over from a pretrained network, what learns on, and how fast."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecglib.errors import UserError
+from ecglib.models import registry
+from ecglib.training import loop, transfer
+from ecglib.training.transfer import Transferred
+
+MODELS = ["cnet", "baseline_cnn", "enhanced_cnn", "dual_path", "bilstm", "bigru", "seq2seq"]
+
+
+def public_cnet(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The public CNet's formula, from plain functions: `(batch, 1, 187)` to logits."""
+
+    def conv(x: Tensor, name: str, padding: int) -> Tensor:
+        return F.conv1d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=padding)
+
+    x = conv(x, "c1", 0)
+    for i in range(5):
+        y = conv(F.relu(conv(x, f"cresids.{i}.c1", 2)), f"cresids.{i}.c2", 2)
+        x = F.max_pool1d(F.relu(x + y), 5, 2)
+    x = F.relu(F.linear(x.flatten(1), state["fc1.weight"], state["fc1.bias"]))
+    return F.linear(x, state["fc2.weight"], state["fc2.bias"])
+
+
+@pytest.fixture
+def pretrained() -> dict[str, Tensor]:
+    torch.manual_seed(5)
+    return registry.build("cnet", 1, 187, 5).state_dict()
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_public_state_dict_gives_that_networks_logits(
+    pretrained: dict[str, Tensor], prefix: str, suffix: str, tmp_path: Path
+) -> None:
+    path, named = tmp_path / f"cnet{suffix}", {prefix + name: t for name, t in pretrained.items()}
+    torch.save(named, path) if suffix == ".pt" else save_file(named, path)
+    state = transfer.read_weights(path)
+    model = registry.build("cnet", 1, 187, 5).eval()
+    model.load_state_dict(state)
+    x = torch.rand(7, 1, 187)
+    torch.testing.assert_close(model(x), public_cnet(state, x))
+    new = Transferred("cnet", 1, 187, 2)
+    loaded, skipped = new.take(state, path)
+    assert skipped == ["fc2.weight", "fc2.bias"]
+    assert len(loaded) == len(state) - 2
+    last = new.head.get_submodule("2")
+    assert isinstance(last, nn.Linear)
+    scale = 1 / torch.tensor(1 + 1e-5).sqrt()  # of features that are as yet of variance 1
+    same = {**state, "fc2.weight": last.weight.detach() * scale, "fc2.bias": last.bias.detach()}
+    torch.testing.assert_close(new.eval()(x), public_cnet(same, x))
+
+
+class _Code:
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('code ran')",)
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path, pretrained: dict[str, Tensor]) -> None:
+    path = tmp_path / "weights.pt"
+    with pytest.raises(UserError, match="no such file"):
+        transfer.read_weights(path)
+    path.write_bytes(pickle.dumps({"c1.weight": _Code()}))
+    with pytest.raises(UserError, match="can't be loaded safely"):
+        transfer.read_weights(path)
+    torch.save({"c1.weight": _Code()}, path)
+    with pytest.raises(UserError, match="can't be loaded safely"):
+        transfer.read_weights(path)
+    torch.save(registry.build("cnet", 1, 187, 5), path)
+    with pytest.raises(UserError, match="can't be loaded safely"):
+        transfer.read_weights(path)
+    bad = {**pretrained, "c1.weight": torch.full((32, 1, 5), torch.nan)}
+    twice = {**pretrained, "module.c1.weight": pretrained["c1.weight"]}
+    for content, said in (
+        ({}, "no plain state dict"),
+        ([torch.zeros(1)], "no plain state dict"),
+        ({"epoch": 3, "state_dict": pretrained}, r"no plain state dict \(one may be in it, under 'state_dict'\)"),
+        (bad, "c1.weight has values that are not finite"),
+        ({**pretrained, "c1.bias": torch.zeros(32, dtype=torch.complex64)}, "c1.bias has values that are not finite"),
+        ({**pretrained, "c1.bias": torch.zeros(32).to_sparse()}, "c1.bias is no dense tensor"),
+        (twice, "two tensors of one name"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=said):
+            transfer.read_weights(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="can't be loaded safely"):
+        transfer.read_weights(path)
+    (tmp_path / "a.safetensors").write_bytes(b"12345678")
+    with pytest.raises(UserError, match="damaged"):
+        transfer.read_weights(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("cresids.3.c1.bias"), r"missing: cresids\.3\.c1\.bias"),
+        (lambda s: s.update(attention=torch.zeros(2)), "unknown: attention"),
+        (lambda s: s.update({"c1.weight": torch.zeros(16, 1, 5)}), r"of another shape: c1\.weight"),
+    ],
+)
+def test_another_network_is_refused_by_the_names_of_its_layers(
+    pretrained: dict[str, Tensor], change: Any, said: str
+) -> None:
+    state = dict(pretrained)
+    change(state)
+    with pytest.raises(UserError, match=said):
+        Transferred("cnet", 1, 187, 2).take(state, "file")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_can_be_transferred(name: str) -> None:
+    torch.manual_seed(0)
+    old = registry.build(name, 1, 187, 5)
+    new = Transferred(name, 1, 187, 2)
+    loaded, skipped = new.take(old.state_dict(), "old")
+    assert loaded and skipped and not set(loaded) & set(skipped)
+    now = new.trunk.state_dict()
+    assert all(torch.equal(now[each], old.state_dict()[each]) for each in loaded)
+    assert new(torch.rand(3, 1, 187)).shape == (3, 2)
+    if name in ("bilstm", "bigru", "seq2seq"):
+        with pytest.raises(UserError, match=f"{name} has one fully connected layer"):
+            new.freeze()
+        return
+    frozen = new.freeze()
+    learning = [p for p in new.parameters() if p.requires_grad]
+    assert len(frozen) + len(learning) == len(list(new.parameters()))
+    assert len(learning) == 4
+    assert all(p.requires_grad for p in new.head.parameters())
+
+
+@pytest.mark.parametrize("name", ["cnet", "bilstm", "seq2seq"])
+def test_twelve_leads_share_the_network(name: str) -> None:
+    """Each lead is read as a lead alone would be, and the head reads what all gave, in their order."""
+    torch.manual_seed(0)
+    twelve = Transferred(name, 12, 187, 2).eval()
+    x = torch.rand(4, 12, 187)
+    alone = torch.cat([twelve.trunk(x[:, i : i + 1]) for i in range(12)], 1)
+    torch.testing.assert_close(twelve(x), twelve.head(alone), rtol=1e-4, atol=1e-5)
+    one = Transferred(name, 1, 187, 2)
+    assert sum(p.numel() for p in twelve.trunk.parameters()) == sum(p.numel() for p in one.trunk.parameters())
+
+
+def fitted(
+    way: transfer.Way, pretrained: dict[str, Tensor], head_decay: float = 0.0, **recipe: Any
+) -> tuple[Transferred, Transferred]:
+    """The network before and after a short training."""
+    draw = np.random.default_rng(0)
+    x, y = draw.random((64, 1, 187), dtype=np.float32), draw.integers(0, 2, 64)
+    before: list[dict[str, Tensor]] = []
+
+    def make() -> Transferred:
+        model = Transferred("cnet", 1, 187, 2)
+        if way != "scratch":
+            model.take(pretrained, "file")
+        if way == "frozen":
+            model.freeze()
+        before.append({name: t.clone() for name, t in model.state_dict().items()})
+        return model
+
+    given = {"max_epochs": 2, "patience": 9, "batch_size": 16, "learning_rate": 0.01}
+    plan = loop.Recipe(**given | recipe)
+    done = transfer.fit(
+        make, way, 0.5, head_decay, loop.InMemory(x, y), nn.CrossEntropyLoss(), plan,
+        seed=0, device=torch.device("cpu"), title="test",
+    )  # fmt: skip
+    old = Transferred("cnet", 1, 187, 2)
+    old.load_state_dict(before[0])
+    assert isinstance(done.model, Transferred)
+    return old, done.model
+
+
+def moved(before: Transferred, after: Transferred) -> dict[str, float]:
+    """How far each tensor moved: its largest difference."""
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    return {name.removeprefix("trunk."): float((a - b).abs().max()) for (name, a), b in pairs}
+
+
+def test_frozen_only_the_last_two_fully_connected_layers_learn(pretrained: dict[str, Tensor]) -> None:
+    change = moved(*fitted("frozen", pretrained))
+    learning = {"fc1.weight", "fc1.bias", "head.2.weight", "head.2.bias"}
+    assert {name for name, far in change.items() if far and not name.startswith("head.0.")} == learning
+
+
+def test_finetuned_a_layer_moves_the_less_the_deeper_it_lies(pretrained: dict[str, Tensor]) -> None:
+    change = moved(*fitted("finetune", pretrained, weight_decay=0.0))
+    order = ["head.2", "fc1", "cresids.4.c2", "cresids.3.c1", "cresids.1.c1", "c1"]
+    far = [change[f"{name}.weight"] for name in order]
+    assert far == sorted(far, reverse=True) and far[-1] > 0
+
+
+def test_the_heads_weights_are_held_small_and_its_bias_is_not(pretrained: dict[str, Tensor]) -> None:
+    free, held = (fitted("frozen", pretrained, head_decay=decay)[1].state_dict() for decay in (0.0, 50.0))
+    assert held["head.2.weight"].norm() < 0.5 * free["head.2.weight"].norm()
+    assert held["head.2.bias"].norm() > 0.5 * free["head.2.bias"].norm()
+
+
+def test_gradual_the_deepest_layers_rest_at_first(pretrained: dict[str, Tensor]) -> None:
+    change = moved(*fitted("gradual", pretrained, max_epochs=8, stop_after=1))
+    assert change["head.2.weight"] > 0 and change["fc1.weight"] > 0
+    assert change["c1.weight"] == change["cresids.0.c1.weight"] == 0
+    assert moved(*fitted("gradual", pretrained, max_epochs=4))["c1.weight"] > 0
+
+
+@pytest.mark.parametrize("way", ["scratch", "frozen", "finetune", "gradual"])
+@pytest.mark.parametrize("depth", range(13))
+def test_shares_of_the_rate(way: transfer.Way, depth: int) -> None:
+    shares = [transfer.share_of_rate(way, depth, 13, done, 0.8) for done in np.linspace(0, 1, 41)]
+    assert shares == sorted(shares)
+    assert shares[-1] == (1.0 if way in ("scratch", "frozen") else pytest.approx(0.8**depth))
+    assert (shares[0] == 0) == (way == "gradual" and depth > 0)
+    assert shares[20] == shares[-1]
+
+
+def test_the_same_seed_gives_the_same_weights(pretrained: dict[str, Tensor]) -> None:
+    a, b = (fitted("gradual", pretrained, deterministic=True)[1].state_dict() for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in a)
