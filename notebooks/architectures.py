@@ -19,8 +19,9 @@
 # Every network of the field's projects and papers, the classical references, and `ecgnet`, ours, under the same
 # protocols: epochs and all else chosen on validation, the test set read once. This chapter trains nothing; it reads the
 # reference results, and a cell without one says "not run". Of a network's answers to the class imbalance the one with
-# the best macro-F1 on validation is shown (of moved thresholds, that of before they were moved for it);
-# @sec-imbalance-mitdb has them all. @sec-methods says what each network is.
+# the best macro-F1 on validation is shown (of moved thresholds, that of before they were moved for it).
+# The answers are compared on CNet (@sec-imbalance-mitdb); moved thresholds, which need no training of their own, are
+# what every other network is shown with unless it had more. @sec-methods says what each network is.
 
 # %% tags=["parameters"]
 experiment = ""
