@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from projects import ROOT, make_project
 
-NO_DATA = "no real mitdb in ECGLIB_DATA"
+NO_DATA = "no real records in ECGLIB_DATA"
 DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
 """Read once, before any test points `ECGLIB_DATA` elsewhere."""
 
@@ -26,8 +26,17 @@ def pytest_configure() -> None:
 def real_data() -> Path:
     """The folder with the real databases; a test that asks for it is skipped, and counted, where there is none."""
     if not (DATA / "mitdb" / "100.dat").is_file():
-        pytest.skip(NO_DATA)
+        pytest.skip(f"mitdb: {NO_DATA}")
     return DATA
+
+
+@pytest.fixture
+def real_ptb_xl(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real PTB-XL records, where `ECGLIB_DATA` points; likewise."""
+    if not (DATA / "ptb-xl" / "ptbxl_database.csv").is_file():
+        pytest.skip(f"ptb-xl: {NO_DATA}")
+    monkeypatch.setenv("ECGLIB_DATA", str(DATA))
+    return DATA / "ptb-xl"
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,8 @@ def load(name: str, *leads: str) -> Cohort:
     return infarction.load(sources.get(name), leads or ("II",))
 
 
-def test_the_real_ptb_xl_has_the_published_labels(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_ptb_xl_has_the_published_labels(real_ptb_xl: Path) -> None:
     """DESIGN's counts: 73 recordings with an infarction of any likelihood, 297 normal ones, nobody in both."""
-    monkeypatch.setenv("ECGLIB_DATA", str(real_data))
-    if sources.find("ptb-xl") is None:
-        pytest.skip("no ptb-xl")
     cohort = load("ptb-xl")
     table = cohort.recordings
     assert table["label"].value_counts().to_dict() == {0: 297, 1: 73}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,9 @@ def test_no_patient_is_in_two_parts_and_every_beat_is_scored_once(seed: int) -> 
     assert (fold != folds.assign(parameters(), data, seed + 1)).any()
 
 
-def test_no_patient_of_the_real_ptb_xl_is_in_two_folds(real_data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_patient_of_the_real_ptb_xl_is_in_two_folds(real_ptb_xl: Path) -> None:
     from ecglib.data import infarction, sources
 
-    monkeypatch.setenv("ECGLIB_DATA", str(real_data))
-    if sources.find("ptb-xl") is None:
-        pytest.skip("no ptb-xl")
     data = infarction.load(sources.get("ptb-xl"))
     for seed in range(3):
         fold = folds.assign(InfarctionParameters(), data, seed)
