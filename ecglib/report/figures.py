@@ -405,6 +405,8 @@ def confusions(records: Sequence[Record]) -> Figure:
                         linewidths=0.8, linecolor="white", xticklabels=names, yticklabels=names)  # fmt: skip
             ax.set_title("\n".join(part.strip() for part in record.title.split(",")), fontsize=8.5)
             ax.tick_params(length=0, labelrotation=0, labelsize=7.5)
+        if not records:
+            figure.text(0.5, 0.5, "not run", ha="center", va="center")
         return _marked(figure, records[0]) if records else figure
 
 

@@ -139,4 +139,5 @@ def test_figures() -> None:
     assert len(figures.label_curve(records).axes[0].lines) == 2
     assert figures.label_curve([]).axes[0].texts[0].get_text() == "not run"
     assert sum(ax.axison for ax in figures.confusions(records).axes) == 2
+    assert figures.confusions([]).texts[0].get_text() == "not run"
     assert "recordings" in figures.confusion(records[0]).axes[0].get_title()
