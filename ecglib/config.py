@@ -95,7 +95,24 @@ class ModelChapterParameters(ChapterParameters):
     """The model whose results are compared."""
 
 
-class HeartbeatParameters(SharedParameters):
+class TrainedParameters(SharedParameters):
+    """What every experiment has that trains."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
+    deterministic: bool = False
+    """Same machine, same versions, same seed, same bits; float32 only."""
+
+    @model_validator(mode="after")
+    def _precision_is_deterministic(self) -> Self:
+        if self.deterministic and self.precision not in ("auto", "float32"):
+            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
+        return self
+
+
+class HeartbeatParameters(TrainedParameters):
     """`notebooks/heartbeat.py`: one beat classifier, trained and tested under one protocol."""
 
     # data
@@ -179,21 +196,11 @@ class HeartbeatParameters(SharedParameters):
     refit: bool = False
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
 
-    # how it is computed
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
-    deterministic: bool = False
-    """Same machine, same versions, same seed, same bits; float32 only."""
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         from ecglib.models import registry
 
         entry = registry.entry(self.model)
-        if self.deterministic and self.precision not in ("auto", "float32"):
-            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
         for name, (switch, values) in ONLY_WITH.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self._is_on(name):
                 raise ValueError(f"{name}: only means something with {switch}: {' or '.join(values)}")
@@ -268,7 +275,7 @@ class HeartbeatParameters(SharedParameters):
         return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
 
 
-class InfarctionParameters(SharedParameters):
+class InfarctionParameters(TrainedParameters):
     """`notebooks/infarction.py`: infarction or not, from a network of beats, pretrained or not, out of fold."""
 
     # data
@@ -327,14 +334,6 @@ class InfarctionParameters(SharedParameters):
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay per step of a moving average of the weights; None: off."""
 
-    # how it is computed
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
-    deterministic: bool = False
-    """Same machine, same versions, same seed, same bits; float32 only."""
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         from ecglib.models import registry
@@ -342,8 +341,6 @@ class InfarctionParameters(SharedParameters):
         entry = registry.entry(self.model)
         if entry.classical or entry.reads_features:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
-        if self.deterministic and self.precision not in ("auto", "float32"):
-            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
         if len(set(self.leads)) != len(self.leads):
             raise ValueError(f"leads: {', '.join(self.leads)} names a lead twice")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):

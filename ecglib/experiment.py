@@ -7,13 +7,10 @@ a hash of their own, and are computed anew from the stored predictions when only
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
-import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +23,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, config, fingerprint, paths, provenance, results
-from ecglib.config import HeartbeatParameters, SharedParameters
+from ecglib import aami, config, fingerprint, paths, provenance, runs
+from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
-from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics, scoring
 from ecglib.models import registry
 from ecglib.results import DataCard, Record, Resampling, SeedRun
@@ -61,28 +57,9 @@ NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_reco
 """Parameters that can't change the weights of a beat classifier."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes
-    ----------
-    record
-        What it gave.
-    folder
-        Its files: `record.json`, and for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet` and, of
-        the validation beats, `validation-seedk.parquet`.
-    trained
-        False when the run was found and not repeated.
-    """
-
-    record: Record
-    folder: Path
-    trained: bool
-
-    def reference(self) -> Record | None:
-        """The committed reference result of the same experiment, if there is one."""
-        return results.reference(self.record.experiment) if self.record.experiment else None
+class Run(runs.Run):
+    """A finished run; its folder has for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet` and, of
+    the validation beats, `validation-seedk.parquet`."""
 
     def predictions(self) -> pd.DataFrame:
         """Every scored beat of every seed: `seed, index, record, sample, symbol, label, logit_N …`."""
@@ -141,18 +118,15 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
         When data, parameters or disk don't allow it.
     """
     plan = _plan(parameters)
-    folder = paths.runs() / plan.key
-    names = _names(parameters)  # before hours of training: this reads the experiment's file
-    with folder_lock(folder):
-        if fresh and folder.is_dir():
-            shutil.rmtree(folder)
-        trained = _train_missing(plan, folder, fresh)
-        record = _evaluated(plan, folder)
-    record = record.model_copy(update=names)
-    if is_reference(record) and _is_whole(plan.source, record):
-        record.save(paths.reference(record.experiment))
-    track(record, folder)
-    return Run(record, folder, trained)
+    done = runs.do(
+        parameters,
+        plan.key,
+        lambda folder: _train_missing(plan, folder, fresh),
+        lambda folder: _evaluated(plan, folder),
+        lambda record: _part(plan.source, record),
+        fresh=fresh,
+    )
+    return Run(**vars(done))
 
 
 @dataclass(frozen=True)
@@ -176,21 +150,12 @@ def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
 def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
     source = sources.get(parameters.database)
     classical = registry.entry(parameters.model).classical
-    if like is not None and parameters.device in ("auto", like.device):
-        device = torch.device(like.device)
-    else:
-        device = torch.device("cpu") if classical else devices.choose(parameters.device)
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
     if parameters.protocol == "adapted" and parameters.adaptation == "statistics":
         adaptation.refuse_without_statistics(model)
-    precision = "float32"
-    if like is not None and parameters.precision in ("auto", like.precision):
-        precision = like.precision
-    elif not parameters.deterministic and not classical:
-        memory = paths.cache() / "precision"
-        batch = classifier.batch_of(parameters)
-        precision = devices.choose_precision(parameters.precision, device, make, batch, memory)
+    batch = classifier.batch_of(parameters)
+    device, precision = runs.place(parameters, make, batch, like, probes=not classical)
     shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision", *parameters.idle()})
     data = source.fingerprint()
     model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
@@ -225,21 +190,6 @@ def _versions_in_use(p: HeartbeatParameters) -> Any:
     return {name: versions[name] for name in used}
 
 
-@contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Two processes that want the same run: the second waits, then finds it."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UserError(folder.parent, f"can't be written: {error.strerror}", do="free space or rights") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +219,7 @@ def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
     if p.imbalance != "thresholds" or p.protocol == "adapted":
         return False
     plain = paths.runs() / key_of(p.model_copy(update={"imbalance": "none"}))
-    with folder_lock(plain):
+    with runs.folder_lock(plain):
         card = _card(plain, seed)
         if card is None:
             return False
@@ -285,17 +235,13 @@ def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
         table.to_parquet(folder / f"{name}-seed{seed}.parquet", index=False)
     _note_test_read(plan, labels["predictions"], logits["predictions"] + offsets, seed)
     card["run"]["offsets"] = offsets.tolist()
-    write_json(folder / f"training-seed{seed}.json", card)
+    runs.write_note(folder / f"training-seed{seed}.json", card)
     return True
 
 
 def _card(folder: Path, seed: int) -> dict[str, Any] | None:
-    """What `_train_seed` noted of a seed when it was done; None where it isn't, or where the note is damaged."""
-    try:
-        card: dict[str, Any] = json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return card
+    """What `_train_seed` noted of a seed when it was done."""
+    return runs.note(folder / f"training-seed{seed}.json")
 
 
 def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.Examples | None, seed: int) -> None:
@@ -331,7 +277,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
         "commit": commit,
         "created": provenance.now(),
     }
-    write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for name in ("checkpoint", "second", "refit"):
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
@@ -385,14 +331,7 @@ def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its predictions unless it is there and up to date."""
     p = plan.parameters
     current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap)[:20]
-    path = folder / "record.json"
-    with contextlib.suppress(UserError):  # not there yet, or damaged: the predictions say it all
-        record = results.load(path)
-        if record.evaluation == current:
-            return record
-    record = _evaluate(plan, folder, current)
-    record.save(path)
-    return results.load(path)  # a run just made and one found later are the same
+    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
 
 
 def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
@@ -416,7 +355,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
     first = cards[0]
     counts = first["class_counts"]
     return Record(
-        **_names(p),
+        **runs.named(p),
         key=plan.key,
         task="multiclass",
         data=DataCard(
@@ -471,47 +410,7 @@ def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> See
     return run
 
 
-# --- bookkeeping ------------------------------------------------------------------------------------------------------
-
-
-def _names(p: HeartbeatParameters) -> dict[str, Any]:
-    return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
-
-
-def overridden(p: SharedParameters) -> list[str]:
-    """The parameters in which these differ from the experiment's own file under their profile."""
-    if not p.experiment:
-        return []
-    own = config.load(p.experiment, profile=p.profile)
-    return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
-
-
-def is_reference(record: Record) -> bool:
-    """Whether a run is its experiment's, in full, on real data."""
-    named = record.experiment and record.profile == "full" and not record.overridden
-    return bool(named) and not record.data.synthetic and record.parameters["test"]
-
-
-def _is_whole(source: sources.Source, record: Record) -> bool:
-    """Whether the run rests on every record of its database; one on fewer must not replace the reference result."""
+def _part(source: sources.Source, record: Record) -> str:
+    """Why the run does not rest on every record of its database; one on fewer must not replace the reference result."""
     whole = not record.data.records_left_out and len(source.records) == sources.database(source.name).expected
-    if not whole:
-        warnings.warn("no reference result written: the run rests on a part of the database", stacklevel=3)
-    return whole
-
-
-def track(record: Record, folder: Path) -> None:
-    """Log a run to MLflow, with a warning where that fails."""
-    from ecglib import tracking
-
-    try:
-        tracking.log(record, folder)
-    except Exception as error:  # a result must not be lost because its tracking failed
-        warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=3)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
+    return "" if whole else "the run rests on a part of the database"

@@ -6,12 +6,9 @@ on at the first fold that is missing, and metrics are computed anew when only th
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +18,13 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from ecglib import config, experiment, fingerprint, paths, provenance, results
+from ecglib import config, experiment, fingerprint, paths, provenance, results, runs
 from ecglib.config import InfarctionParameters
 from ecglib.data import infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, comparison, metrics, yardsticks
-from ecglib.results import DataCard, Interval, Record, Resampling
+from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
 from ecglib.training import folds, transfer
 from ecglib.training.transfer import State
@@ -66,28 +63,9 @@ class _Plan:
     synthetic: bool
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes
-    ----------
-    record
-        What it gave.
-    folder
-        Its files: `record.json`, and for every seed k `scores-seedk.parquet`, and `weights-seedk-foldn.safetensors` of
-        every fold's network.
-    trained
-        False when the run was found and not repeated.
-    """
-
-    record: Record
-    folder: Path
-    trained: bool
-
-    def reference(self) -> Record | None:
-        """The committed reference result of the same experiment, if there is one."""
-        return results.reference(self.record.experiment) if self.record.experiment else None
+class Run(runs.Run):
+    """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-foldn.safetensors` of
+    every fold's network."""
 
     def scores(self) -> pd.DataFrame:
         """Every beat under every seed: `seed, beat, record, patient, likelihood, sample, label, fold, score,
@@ -107,27 +85,22 @@ def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
         When data, parameters, pretrained weights or disk don't allow it.
     """
     plan = _plan(parameters)
-    folder = paths.runs() / plan.key
-    names = _names(parameters)
-    with experiment.folder_lock(folder):
-        if fresh and folder.is_dir():
-            shutil.rmtree(folder)
-        trained = _train_missing(plan, folder)
-        record = _evaluated(plan, folder)
-    record = record.model_copy(update=names)
-    if experiment.is_reference(record) and _is_of_the_same_data(record):
-        record.save(paths.reference(record.experiment))
-    experiment.track(record, folder)
-    return Run(record, folder, trained)
+    done = runs.do(
+        parameters,
+        plan.key,
+        lambda folder: _train_missing(plan, folder),
+        lambda folder: _evaluated(plan, folder),
+        _of_other_data,
+        fresh=fresh,
+    )
+    return Run(**vars(done))
 
 
-def _is_of_the_same_data(record: Record) -> bool:
-    """Whether there is no reference result yet, or it rests on the same recordings; others must not replace it."""
+def _of_other_data(record: Record) -> str:
+    """Why the run rests on other recordings than its reference result, which it must not replace then."""
     there = results.reference(record.experiment)
     same = there is None or there.data.fingerprint == record.data.fingerprint
-    if not same:
-        warnings.warn(f"no reference result written: that of {record.experiment} rests on other data", stacklevel=3)
-    return same
+    return "" if same else f"that of {record.experiment} rests on other data"
 
 
 def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
@@ -138,17 +111,9 @@ def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
 
 def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
     source = sources.get(p.database)
-    device = devices.choose(p.device)
-    if like is not None and p.device in ("auto", like.device):
-        device = torch.device(like.device)
     make = folds.maker(p, infarction.N_SAMPLES)
     model = make()
-    precision = "float32"
-    if like is not None and p.precision in ("auto", like.precision):
-        precision = like.precision
-    elif not p.deterministic:
-        batch = ((p.batch_size, len(p.leads), infarction.N_SAMPLES), 0)
-        precision = devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
+    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), infarction.N_SAMPLES), 0), like)
     file = Path(sys.modules[type(model.trunk).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
     code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
     if p.imbalance != "weighted":
@@ -259,7 +224,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
         "commit": commit,
         "created": provenance.now(),
     }
-    experiment.write_json(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for table in folder.glob(f"scores-seed{seed}-fold*.parquet"):
         table.unlink()
     for note in folder.glob(f"fold-seed{seed}-*.json"):
@@ -271,8 +236,7 @@ def _fold(
 ) -> dict[str, Any]:
     """Train the networks of one fold, unless they are there; returns how it went."""
     note = folder / f"fold-seed{seed}-{number}.json"
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    if (found := runs.note(note)) is not None:
         return found
     p = plan.parameters
     train, test = folds.parts(fold, number)
@@ -299,7 +263,7 @@ def _fold(
         "history": [epoch.model_dump() for epoch in whole.run.history],
         "seconds": seconds,
     }
-    experiment.write_json(note, done)
+    runs.write_note(note, done)
     return done
 
 
@@ -324,13 +288,7 @@ def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
     p = plan.parameters
     current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap, p.seeds)[:20]
-    path = folder / "record.json"
-    with contextlib.suppress(UserError):
-        record = results.load(path)
-        if record.evaluation == current:
-            return record
-    _evaluate(plan, folder, current).save(path)
-    return results.load(path)
+    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
 
 
 def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
@@ -361,7 +319,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         CLASSES[1]: {key: record_scores[name] for key, name in names.items()},
     }
     return Record(
-        **_names(p),
+        **runs.named(p),
         key=plan.key,
         task="binary",
         data=DataCard(
@@ -398,15 +356,17 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         created=first["created"],
         evaluation=evaluation,
         evaluated={"commit": provenance.commit(), "created": provenance.now()},
-        beat_metrics=_scores(beats, n_resamples),
-        likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),
-        yardsticks=_against_yardsticks(plan, folder, recordings, found) if known else {},
-        curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
-        transfer=first["transfer"] | {"n_learning": first["n_learning"]},
-        scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
-        patients={str(name): str(who) for name, who in recordings[0][["record", "patient"]].to_numpy() if who},
-        folds=len(first["folds"]),
-        epochs=first["folds"][0]["epochs"],
+        infarction=InfarctionCard(
+            beat_metrics=_scores(beats, n_resamples),
+            likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),
+            yardsticks=_against_yardsticks(plan, folder, recordings, found) if known else {},
+            curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
+            transfer=first["transfer"] | {"n_learning": first["n_learning"]},
+            scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
+            patients={str(name): str(who) for name, who in recordings[0][["record", "patient"]].to_numpy() if who},
+            folds=len(first["folds"]),
+            epochs=first["folds"][0]["epochs"],
+        ),
     )
 
 
@@ -472,12 +432,3 @@ def _mean(values: binary.Array) -> float | None:
 
 def _listed(values: binary.Array) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _names(p: InfarctionParameters) -> dict[str, Any]:
-    return {
-        "experiment": p.experiment,
-        "title": p.title,
-        "profile": p.profile,
-        "overridden": experiment.overridden(p),
-    }

@@ -89,6 +89,30 @@ class SeedRun(BaseModel):
     """The same of the second expert, of a model that has two."""
 
 
+class InfarctionCard(BaseModel):
+    """A transfer to infarction, scored out of fold."""
+
+    beat_metrics: dict[str, Interval]
+    """The record's `metrics` again, of single beats."""
+    likely: dict[str, Interval]
+    """The same without those infarctions whose likelihood is below 50 %; empty where no likelihood is known."""
+    yardsticks: dict[str, dict[str, Interval]]
+    """Name -> its `auroc`, and the paired `difference` of the network's to it."""
+    curve: dict[str, Interval]
+    """Number of labelled patients -> AUROC after learning from them."""
+    transfer: dict[str, Any]
+    """Names of tensors `loaded`, `skipped` and `frozen`, and how many values learn (`n_learning`)."""
+    scores: dict[str, dict[str, list[float]]]
+    """Number of labelled patients or `all` -> recording -> its log-odds at even prior odds under each seed, where
+    patients are known."""
+    patients: dict[str, str]
+    """Recording -> patient, likewise."""
+    epochs: int
+    """Epochs of every fold's network, fixed beforehand."""
+    folds: int
+    """Parts that were scored in turn."""
+
+
 class Record(BaseModel):
     """A run's result. Keys may be added; these stay."""
 
@@ -117,25 +141,8 @@ class Record(BaseModel):
     without_202: dict[str, dict[str, Any]] = {}
     """Inter-patient: `metrics`, `per_class` and `ec57` again without record 202 (the patient of 201 in DS1)."""
     intervals: Resampling
-    beat_metrics: dict[str, Interval] = {}
-    """Infarction: the same metrics of single beats."""
-    likely: dict[str, Interval] = {}
-    """Infarction: the metrics without those infarctions whose likelihood is below 50 %."""
-    yardsticks: dict[str, dict[str, Interval]] = {}
-    """Infarction: name -> its `auroc`, and the paired `difference` of the network's to it."""
-    curve: dict[str, Interval] = {}
-    """Infarction: number of labelled patients -> AUROC after learning from them."""
-    transfer: dict[str, Any] = {}
-    """Infarction: names of tensors `loaded`, `skipped` and `frozen`, and how many values learn (`n_learning`)."""
-    scores: dict[str, dict[str, list[float]]] = {}
-    """Infarction: number of labelled patients or `all` -> recording -> its log-odds at even prior odds under each seed,
-    where patients are known."""
-    patients: dict[str, str] = {}
-    """Infarction: recording -> patient, likewise."""
-    epochs: int | None = None
-    """Infarction: epochs of every fold's network, fixed beforehand."""
-    folds: int | None = None
-    """Infarction: parts that were scored in turn."""
+    infarction: InfarctionCard | None = None
+    """What only a transfer to infarction has."""
     confusion: list[list[list[int]]]
     by_record: dict[str, list[list[list[int]]]] = {}
     """Record -> its confusion matrix under each seed; they add up to `confusion`."""
@@ -175,6 +182,19 @@ class Record(BaseModel):
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def infarction(record: Record) -> InfarctionCard:
+    """The infarction part of a record.
+
+    Raises
+    ------
+    ValueError
+        When it is a record of another task.
+    """
+    if record.infarction is None:
+        raise ValueError(f"{record.experiment}: no infarction experiment")
+    return record.infarction
 
 
 def _short_lists(text: str) -> str:

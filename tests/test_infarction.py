@@ -15,12 +15,13 @@ import torch
 from projects import ROOT
 from sklearn.metrics import roc_auc_score
 
-from ecglib import config, experiment, fingerprint, infarction, paths, results, tracking
+from ecglib import config, experiment, fingerprint, infarction, paths, results, runs, tracking
 from ecglib.config import InfarctionParameters
 from ecglib.errors import UserError
 from ecglib.evaluation import yardsticks
 from ecglib.models import registry
 from ecglib.report.check_records import recomputed
+from ecglib.results import infarction as part
 from ecglib.training import device as devices
 from ecglib.training import folds
 
@@ -64,10 +65,10 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
     beats = pd.read_parquet(run.folder / "scores-seed0.parquet")
     recordings = beats.groupby("record").agg(label=("label", "first"), score=("score", "mean"))
     assert record.metrics["auroc"].mean == pytest.approx(roc_auc_score(recordings["label"], recordings["score"]))
-    assert record.beat_metrics["auroc"].mean == pytest.approx(roc_auc_score(beats["label"], beats["score"]))
+    assert part(record).beat_metrics["auroc"].mean == pytest.approx(roc_auc_score(beats["label"], beats["score"]))
     assert np.sum(record.confusion) == record.data.n_test == 24
     assert record.data.class_counts["patients"] == {"healthy": 8, "infarction": 4}
-    assert {name: round(score[0], 4) for name, score in record.scores["all"].items()} == {
+    assert {name: round(score[0], 4) for name, score in part(record).scores["all"].items()} == {
         name: round(score, 4) for name, score in recordings["score"].items()
     }
     low, high = record.metrics["auroc"].low, record.metrics["auroc"].high
@@ -78,8 +79,8 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
             given = given[key]
         assert given["per_seed"][0] == pytest.approx(float(values[0])), field
     likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
-    assert record.likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
-    assert set(record.yardsticks) == {"age and sex", "median beat"}
+    assert part(record).likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
+    assert set(part(record).yardsticks) == {"age and sex", "median beat"}
 
 
 def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +111,7 @@ def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytes
 def test_weights_of_a_file_are_transferred_and_listed(project: Path) -> None:
     weights(project / "old.pt")
     run = infarction.run(parameters("infarction/frozen", pretrained="old.pt"))
-    found = run.record.transfer
+    found = part(run.record).transfer
     assert found["skipped"] == ["fc2.weight", "fc2.bias"]
     assert len(found["loaded"]) == 24 and "fc1.weight" in found["loaded"]
     assert "c1.weight" in found["frozen"] and "fc1.weight" not in found["frozen"]
@@ -125,7 +126,7 @@ def test_a_beat_experiment_is_run_first_and_transferred(monkeypatch: pytest.Monk
     beats = config.load("heartbeat/baseline", profile="smoke")
     assert isinstance(beats, config.HeartbeatParameters)
     assert (paths.runs() / experiment.key_of(beats) / "weights-seed0.safetensors").is_file()
-    assert len(run.record.transfer["loaded"]) == 24
+    assert len(part(run.record).transfer["loaded"]) == 24
 
 
 @pytest.mark.parametrize(
@@ -150,13 +151,13 @@ def test_what_can_not_be_transferred_is_refused_before_anything_is_computed(
 def test_twelve_leads_and_the_learning_curve(project: Path) -> None:
     run = infarction.run(parameters(leads=["I", "II", "V1"], curve=[4, 500]))
     assert run.record.input_shape == [3, 187]
-    assert list(run.record.curve) == ["4"]
+    assert list(part(run.record).curve) == ["4"]
 
 
 def test_by_beat_has_no_yardsticks(project: Path) -> None:
     record = infarction.run(parameters("infarction/by-beat", pretrained=weights(project / "old.pt").name)).record
     assert record.parameters["protocol"] == "by-beat"
-    assert record.yardsticks == {}
+    assert part(record).yardsticks == {}
 
 
 def test_a_few_recordings_of_both_classes() -> None:
@@ -169,11 +170,11 @@ def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
     with pytest.warns(UserWarning, match="4 folds, not 10"):
         run = infarction.run(parameters(database="ptbdb", folds=10))
     record = run.record
-    assert (record.data.name, record.folds) == ("ptbdb", 4)
+    assert (record.data.name, part(record).folds) == ("ptbdb", 4)
     assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
-    assert len(record.by_record) == 16 and len(set(record.patients.values())) == 8
-    assert record.likely == {}, "PTB says nothing of likelihood"
-    assert set(record.yardsticks) == {"age and sex", "median beat"}
+    assert len(record.by_record) == 16 and len(set(part(record).patients.values())) == 8
+    assert part(record).likely == {}, "PTB says nothing of likelihood"
+    assert set(part(record).yardsticks) == {"age and sex", "median beat"}
     scores = run.scores()
     assert scores.groupby("patient")["fold"].nunique().max() == 1
 
@@ -183,7 +184,12 @@ def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> N
     record = infarction.run(parameters(database="heartbeat", protocol="by-beat", bootstrap=50)).record
     assert record.data.n_test == 50
     assert record.metrics["auroc"].mean is not None and record.metrics["auroc"].low is None
-    assert (record.intervals.n, record.yardsticks, record.scores, record.patients) == (0, {}, {}, {})
+    assert (
+        record.intervals.n,
+        part(record).yardsticks,
+        part(record).scores,
+        part(record).patients,
+    ) == (0, {}, {}, {})
 
 
 def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> None:
@@ -195,7 +201,7 @@ def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a quick run; the first in full makes it."""
     p = parameters("infarction/scratch").model_copy(update={"profile": "full"})
-    monkeypatch.setattr(experiment, "overridden", lambda p: [])
+    monkeypatch.setattr(runs, "overridden", lambda p: [])
     infarction.run(parameters("infarction/scratch"))
     assert not paths.reference("infarction/scratch").exists()
     infarction.run(p)
@@ -220,7 +226,7 @@ def test_yardsticks_follow_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yardsticks, "scores", lambda rows, *_: {"nothing": np.zeros(len(rows))})
     again = infarction.run(p)
     assert not again.trained and again.record.key == first.record.key
-    assert again.record.yardsticks["nothing"]["auroc"].mean == 0.5
+    assert part(again.record).yardsticks["nothing"]["auroc"].mean == 0.5
 
 
 def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from ecglib.aami import SYMBOLS
 from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture, unit
-from ecglib.results import Interval, Record, SeedRun
+from ecglib.results import Interval, Record, SeedRun, infarction
 
 WIDTH: Final = 6.4
 """Inches. At the 150 dots per inch that figures are saved with: 960 px."""
@@ -413,19 +413,19 @@ def confusions(records: Sequence[Record]) -> Figure:
 def label_curve(records: Sequence[Record]) -> Figure:
     """AUROC of recordings against the number of labelled patients, one line a result, the whole training part last."""
     refuse_mixture(records)
-    drawn = [r for r in records if r.curve]
+    drawn = [r for r in records if infarction(r).curve]
     with style():
         figure, axes = _subplots(1, 1, height=3.4)
         ax = axes[0, 0]
         for record, shade, marker in zip(drawn, _OTHERS, _MARKERS, strict=False):
-            numbers = [int(n) for n in record.curve] + [_labelled(record)]
-            values = [*record.curve.values(), record.metrics["auroc"]]
+            numbers = [int(n) for n in infarction(record).curve] + [_labelled(record)]
+            values = [*infarction(record).curve.values(), record.metrics["auroc"]]
             ax.plot(numbers, [_or_nan(v.mean) for v in values], marker=marker, markersize=5, color=shade,
                     label=record.title.split(",")[0])  # fmt: skip
             low, high = ([_or_nan(getattr(v, end)) for v in values] for end in ("low", "high"))
             ax.fill_between(numbers, low, high, color=shade, alpha=0.1, linewidth=0)
         ax.set(xscale="log", xlabel="labelled patients", ylabel="AUROC")
-        ticks = sorted({int(n) for r in drawn for n in r.curve} | {_labelled(r) for r in drawn})
+        ticks = sorted({int(n) for r in drawn for n in infarction(r).curve} | {_labelled(r) for r in drawn})
         ax.set_xticks(ticks, [count(n) for n in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid(axis="y")
@@ -438,7 +438,7 @@ def label_curve(records: Sequence[Record]) -> Figure:
 
 def _labelled(record: Record) -> int:
     """Patients that a fold's network learns from."""
-    folds = record.folds or 1
+    folds = infarction(record).folds
     return round(sum(record.data.class_counts["patients"].values()) * (folds - 1) / folds)
 
 

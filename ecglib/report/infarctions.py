@@ -13,7 +13,7 @@ from ecglib.evaluation import binary, ranking
 from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
-from ecglib.results import Interval, Record
+from ecglib.results import Interval, Record, infarction
 
 WAYS: Final = {
     "scratch": "from scratch",
@@ -56,7 +56,7 @@ def provenance(record: Record) -> str:
     if any(people.values()):
         who += f", of {count(people['infarction'])} and {count(people['healthy'])} patients"
     return (
-        f"`{p['model']}` on {leads}, {WAYS[p['way']]}{source}; {count(record.transfer['n_learning'])} of "
+        f"`{p['model']}` on {leads}, {WAYS[p['way']]}{source}; {count(infarction(record).transfer['n_learning'])} of "
         f"{count(record.n_parameters)} parameters learn. {who}, from `{record.data.name}`; "
         f"{count(sum(counts['beats'].values()))} beats. Profile *{record.profile}*, key `{record.key}`."
     )
@@ -74,8 +74,8 @@ def levels(record: Record) -> str:
     """The same scores of recordings, of recordings without the less likely infarctions, and of single beats."""
     rows = {
         "recordings": record.metrics,
-        "recordings, infarction likely": record.likely,
-        "beats": record.beat_metrics,
+        "recordings, infarction likely": infarction(record).likely,
+        "beats": infarction(record).beat_metrics,
     }
     shown = [
         {"what": name, **{metric_name(key): interval(values.get(key)) for key in _SHOWN}}
@@ -89,17 +89,17 @@ def yardsticks(record: Record) -> str:
     rows = [{"model": "this network", "AUROC": interval(record.metrics["auroc"]), "network's gain": UNDEFINED}]
     rows += [
         {"model": name, "AUROC": interval(one["auroc"]), "network's gain": signed(one["difference"])}
-        for name, one in record.yardsticks.items()
+        for name, one in infarction(record).yardsticks.items()
     ]
     return with_mark(record, table(rows))
 
 
 def transferred(record: Record) -> str:
     """What was taken over, what was left behind, and what didn't learn."""
+    found = infarction(record).transfer
     names = {"loaded": "taken over", "skipped": "left behind (head)", "frozen": "frozen"}
     rows = [
-        {"what": title, "tensors": count(len(record.transfer[key])), "value": _listed(record.transfer[key])}
-        for key, title in names.items()
+        {"what": title, "tensors": count(len(found[key])), "value": _listed(found[key])} for key, title in names.items()
     ]
     return table(rows)
 
@@ -120,7 +120,9 @@ def ways(records: Sequence[Record], model: str, n_leads: int) -> str:
         if not found:
             rows.append({"what": title, "AUROC": NOT_RUN})
         likely = "AUROC, infarction likely"
-        rows += [{"what": link(r, title), **_scores(r), likely: interval(r.likely.get("auroc"))} for r in found]
+        rows += [
+            {"what": link(r, title), **_scores(r), likely: interval(infarction(r).likely.get("auroc"))} for r in found
+        ]
     return table(rows)
 
 
@@ -147,7 +149,7 @@ def against_yardsticks(records: Sequence[Record]) -> str:
         p = record.parameters
         row = {"model": f"`{p['model']}`", "what": link(record, ", ".join(record.title.split(", ")[-2:]))}
         row |= {"leads": count(len(p["leads"])), "AUROC": interval(record.metrics["auroc"])}
-        for name, one in record.yardsticks.items():
+        for name, one in infarction(record).yardsticks.items():
             row[name] = interval(one["auroc"])
             row[f"gain over {name}"] = signed(one["difference"])
         rows.append(row)
@@ -165,8 +167,8 @@ def splits(records: Sequence[Record], model: str) -> str:
                 "what": link(record),
                 "protocol": record.parameters["protocol"],
                 "AUROC": interval(record.metrics["auroc"]),
-                "AUROC of beats": interval(record.beat_metrics["auroc"]),
-                "accuracy of beats": number(record.beat_metrics["accuracy"].mean),
+                "AUROC of beats": interval(infarction(record).beat_metrics["auroc"]),
+                "accuracy of beats": number(infarction(record).beat_metrics["accuracy"].mean),
             })  # fmt: skip
     return table(rows) if rows else f"{NOT_RUN.capitalize()}."
 
@@ -177,7 +179,7 @@ def cost_of_the_split(records: Sequence[Record], model: str) -> str:
     for record in of(records, model=model, imbalance="weighted", protocol="by-beat"):
         like = of(records, model=model, imbalance="weighted", protocol="by-patient", way=record.parameters["way"])
         for other in (r for r in like if r.parameters["leads"] == record.parameters["leads"]):
-            ours, theirs = (number(r.beat_metrics["accuracy"].mean) for r in (other, record))
+            ours, theirs = (number(infarction(r).beat_metrics["accuracy"].mean) for r in (other, record))
             said.append(
                 f"Accuracy of beats is {ours} with patients apart and {theirs} with beats of a patient in both."
             )
@@ -212,7 +214,7 @@ def gains_of_few(records: Sequence[Record], model: str) -> str:
     """What the pretrained ways have more than the network from scratch after learning from few patients."""
     rows = []
     for record, scratch in _pairs(records, model):
-        shared = [n for n in record.scores if n in scratch.scores]
+        shared = _shared(record, scratch)
         if len(shared) > 1:
             ordered = sorted(shared, key=lambda n: (n == "all", int(n) if n != "all" else 0))
             rows.append({"what": link(record)} | {n: signed(gain(record, scratch, n)) for n in ordered})
@@ -223,12 +225,19 @@ def verdict_of_few(records: Sequence[Record], model: str) -> str:
     """The numbers of labelled patients at which transfer gave something, in sentences."""
     said = []
     for record, scratch in _pairs(records, model):
-        sizes = sorted((n for n in record.scores if n != "all" and n in scratch.scores), key=int)
+        sizes = sorted(
+            (n for n in infarction(record).scores if n != "all" and n in infarction(scratch).scores), key=int
+        )
         better = [n for n in sizes if _said(gain(record, scratch, n)) == "better"]
         if sizes:
             where = f"better with {', '.join(map(count, map(int, better)))} patients" if better else "never told better"
             said.append(f"{record.title.split(',')[0]}: {where}.")
     return " ".join(said) or f"{NOT_RUN.capitalize()}."
+
+
+def _shared(a: Record, b: Record) -> list[str]:
+    """Numbers of patients that both learnt from."""
+    return [n for n in infarction(a).scores if n in infarction(b).scores]
 
 
 def _pairs(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]:
@@ -240,19 +249,21 @@ def _pairs(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]
 
 def gain_is_defined(a: Record, b: Record) -> bool:
     """Whether both scored the same recordings on the same folds under the same seeds."""
-    return a.data.test_indices_sha256 == b.data.test_indices_sha256 and a.seeds == b.seeds and bool(a.scores)
+    return (
+        a.data.test_indices_sha256 == b.data.test_indices_sha256 and a.seeds == b.seeds and bool(infarction(a).scores)
+    )
 
 
 def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> Interval:
     """AUROC of `a` less that of `b`, mean over the seeds, after learning from so many patients; the interval draws the
     same patients for both."""
-    names = sorted(a.scores[learnt])
+    names = sorted(infarction(a).scores[learnt])
     label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in a.by_record.items()}
-    codes, drawn = binary.weights(pd.Series([a.patients[name] for name in names]), n_resamples)
+    codes, drawn = binary.weights(pd.Series([infarction(a).patients[name] for name in names]), n_resamples)
     positive = np.array([label[name] == 1 for name in names])
     found = []
     for seed in range(len(a.seeds)):
-        mine, theirs = (np.array([one.scores[learnt][name][seed] for name in names]) for one in (a, b))
+        mine, theirs = (np.array([infarction(one).scores[learnt][name][seed] for name in names]) for one in (a, b))
         areas = [ranking.auroc_auprc(score, positive, codes, drawn)[0] for score in (mine, theirs)]
         found.append(areas[0] - areas[1])
     return binary.interval(np.stack(found))
@@ -271,7 +282,7 @@ def circumstances(records: Sequence[Record]) -> str:
     said = {
         "profile": {r.profile for r in records},
         "seeds": {", ".join(map(str, r.seeds)) for r in records},
-        "folds": {str(r.folds) for r in records},
+        "folds": {str(infarction(r).folds) for r in records},
         "precision": {r.precision for r in records},
     }
     data = records[0].data

@@ -483,8 +483,8 @@ def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
 
 
 def _chosen_epochs(record: Record) -> str:
-    if record.epochs is not None:
-        return f"{count(record.epochs)} in every fold, fixed beforehand"
+    if record.infarction is not None:
+        return f"{count(record.infarction.epochs)} in every fold, fixed beforehand"
     runs = [f"seed {run.seed}: {_epoch(run)}" for run in record.training]
     if not any(run.history for run in record.training):
         strengths = [f"seed {run.seed}: {run.strength:g}" for run in record.training if run.strength is not None]

@@ -9,7 +9,7 @@ import pytest
 
 from ecglib.data.infarction import CLASSES
 from ecglib.report import figures, infarctions
-from ecglib.results import DataCard, Interval, Record, Resampling
+from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 
 
 def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **given: Any) -> Record:
@@ -48,18 +48,18 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
         seeds=[0, 1],
         classes=["healthy", "infarction"],
         metrics=dict.fromkeys(names, value),
-        beat_metrics=dict.fromkeys(names, value),
-        likely=dict.fromkeys(names, value),
-        yardsticks={"age and sex": {"auroc": value, "difference": Interval(mean=0.05, low=-0.01, high=0.1)}},
-        curve={"5": Interval(mean=0.6, low=0.5, high=0.7), "20": Interval(mean=0.7, low=0.6, high=0.8)},
-        transfer={"loaded": ["c1.weight"], "skipped": ["fc2.weight"], "frozen": [], "n_learning": 1234},
+        infarction=InfarctionCard(
+            beat_metrics=dict.fromkeys(names, value),
+            likely=dict.fromkeys(names, value),
+            yardsticks={"age and sex": {"auroc": value, "difference": Interval(mean=0.05, low=-0.01, high=0.1)}},
+            curve={"5": Interval(mean=0.6, low=0.5, high=0.7), "20": Interval(mean=0.7, low=0.6, high=0.8)},
+            transfer={"loaded": ["c1.weight"], "skipped": ["fc2.weight"], "frozen": [], "n_learning": 1234},
+            scores=scores, patients={name: f"p{name}" for name in scores["all"]}, folds=10, epochs=5,
+        ),
         per_class=dict.fromkeys(CLASSES, dict.fromkeys(("se", "ppv", "f1", "specificity"), value)),
         intervals=Resampling(unit="patient", n=1000),
         confusion=[[[30, 0], [0, 10]]] * 2,
         by_record=matrices,
-        scores=scores,
-        patients={name: f"p{name}" for name in scores["all"]},
-        folds=10,
         train_seconds=1.0,
         hardware="2 cores",
         versions={},
