@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ecglib import paths
 from ecglib.errors import UserError
@@ -39,6 +39,8 @@ ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 """Fields that mean something only with these values of another field."""
 OF_NETWORKS = ("batch_size", "learning_rate", "schedule", "weight_decay", "label_smoothing", "gradient_clip", "ema")
 """Fields that mean nothing to what is fitted at once."""
+FROM_DATA = ("n_leads", "n_samples", "n_classes", "n_features", "second_features")
+"""Arguments of models that follow from the beats."""
 
 
 class SharedParameters(BaseModel):
@@ -110,6 +112,20 @@ class TrainedParameters(SharedParameters):
         if self.deterministic and self.precision not in ("auto", "float32"):
             raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
         return self
+
+    @field_validator("leads", check_fields=False)
+    @classmethod
+    def _leads_differ(cls, leads: list[str]) -> list[str]:
+        if len(set(leads)) != len(leads):
+            raise ValueError(f"{', '.join(leads)} names a lead twice")
+        return leads
+
+    @field_validator("model_options", check_fields=False)
+    @classmethod
+    def _options_are_of_the_model(cls, options: dict[str, object]) -> dict[str, object]:
+        if given := [name for name in FROM_DATA if name in options]:
+            raise ValueError(f"{', '.join(given)} can't be chosen: it follows from the beats")
+        return options
 
 
 class HeartbeatParameters(TrainedParameters):
@@ -215,9 +231,12 @@ class HeartbeatParameters(TrainedParameters):
             self.imbalance in RESAMPLERS or (entry.takes == "sequence" and not self._one_beat_form())
         ):
             raise ValueError("sampling: by-record draws single beats of records, not resampled ones and no sequences")
+        if entry.votes and self.imbalance in ("thresholds", "random-over"):
+            raise ValueError(f"imbalance: {self.imbalance} changes no vote of {self.model}; take SMOTE or its kin")
         if entry.classical:
             if self.imbalance not in ("none", "thresholds", *RESAMPLERS):
-                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample, or take thresholds")
+                more = "" if entry.votes else ", or take thresholds"
+                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample{more}")
             for name in (*OF_NETWORKS, "refit", "sampling"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
@@ -230,6 +249,10 @@ class HeartbeatParameters(TrainedParameters):
                 raise ValueError(f"adaptation: of {self.model} all layers learn on; take all")
         if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
             raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
+        if self.adaptation == "statistics":
+            for name in ("adaptation_steps", "adaptation_rate"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: statistics are taken over without steps")
         if self.protocol == "adapted" and self.imbalance != "none":
             raise ValueError(f"imbalance: {self.imbalance} would be undone by the adaptation, which has no such answer")
         if self.refit and not self.test:
@@ -341,8 +364,6 @@ class InfarctionParameters(TrainedParameters):
         entry = registry.entry(self.model)
         if entry.classical or entry.reads_features:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
-        if len(set(self.leads)) != len(self.leads):
-            raise ValueError(f"leads: {', '.join(self.leads)} names a lead twice")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
             raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
         if self.protocol == "by-beat" and self.curve:

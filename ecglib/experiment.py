@@ -8,6 +8,7 @@ a hash of their own, and are computed anew from the stored predictions when only
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from ecglib.data import beats as beats_module
 from ecglib.data import simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
+from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics, scoring
 from ecglib.models import registry
 from ecglib.results import DataCard, Record, Resampling, SeedRun
@@ -55,6 +57,8 @@ the data's fingerprint is in the key."""
 EVALUATION_CODE = ("evaluation", "experiment.py", "results.py")  # a record is put together and shaped by the last two
 NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book")
 """Parameters that can't change the weights of a beat classifier."""
+FEWEST = 3
+"""Beats of a class that can be divided into three sets."""
 
 
 class Run(runs.Run):
@@ -201,11 +205,35 @@ def _train_missing(plan: _Plan, folder: Path, fresh: bool) -> bool:
     missing = [seed for seed in missing if fresh or not _moved_thresholds(plan, folder, seed)]
     if missing:
         beats = classifier.load_beats(plan.parameters, plan.source)
+        _refuse_rare(plan.parameters, beats.labels)
         simulated = classifier.load_simulated(plan.parameters, plan.source)
         folder.mkdir(parents=True, exist_ok=True)
         for seed in missing:
             _train_seed(plan, folder, beats, simulated, seed)
     return True
+
+
+def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
+    """Refuse beats that can't be divided by class, with the names of the classes.
+
+    Raises
+    ------
+    UserError
+        When an intra-patient split would leave a set without a beat of some class.
+    """
+    if p.protocol != "intra":
+        return
+    counts = _named(np.bincount(labels, minlength=len(aami.CLASSES)))
+    few = [f"{count} of class {name}" for name, count in counts.items() if 0 < count < FEWEST]
+    if few:
+        raise UserError("protocol intra", f"{', '.join(few)}", f"{FEWEST} beats or more of every class")
+    present = sum(count > 0 for count in counts.values())
+    held_out = math.ceil(p.validation_fraction * math.floor(0.8 * len(labels)))
+    if held_out < present:
+        raise UserError(
+            f"validation_fraction: {p.validation_fraction:g}", f"{held_out} of {len(labels)} beats",
+            f"{present} or more, one of every class",
+        )  # fmt: skip
 
 
 def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
@@ -250,11 +278,13 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
     how["simulated"] = simulated
     if plan.parameters.protocol == "adapted":
         early = adaptation.within(beats, plan.source, plan.parameters.adaptation_minutes)
-        done = adaptation.train(plan.parameters, beats, early, seed, **how)
+        done: classifier.Trained = adaptation.train(plan.parameters, beats, early, seed, **how)
     else:
         done = classifier.train(plan.parameters, beats, seed, **how)
     _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done.scored, done.logits, seed)
     _save_predictions(folder / f"validation-seed{seed}.parquet", beats, done.split.val, done.val_logits, seed)
+    if isinstance(done, adaptation.Adapted):
+        _save_predictions(folder / f"unadapted-seed{seed}.parquet", beats, done.scored, done.unadapted, seed)
     weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
     save_file(weights, folder / f"weights-seed{seed}.safetensors")
     _note_test_read(plan, beats.labels[done.scored], done.logits, seed)
@@ -351,6 +381,12 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             found["per_class"][name] |= values
         return found
 
+    unadapted = {}
+    if p.protocol == "adapted":
+        before = [pd.read_parquet(folder / f"unadapted-seed{seed}.parquet") for seed in p.seeds]
+        parts = np.stack([scoring.by_record(table, names) for table in before])
+        unadapted = scoring.scores(parts, classes, p.bootstrap, nsv=across)
+        unadapted["by_record"] = {name: parts[:, i].tolist() for i, name in enumerate(names)}
     without = scores([name for name in names if name != "202"]) if across and "202" in names and len(names) > 1 else {}
     first = cards[0]
     counts = first["class_counts"]
@@ -378,6 +414,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         selection="macro_f1",
         **scores(names),
         without_202=without,
+        unadapted=unadapted,
         intervals=Resampling(unit="record", n=p.bootstrap),
         confusion=matrices.sum(1).tolist(),
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(names)},
@@ -404,10 +441,18 @@ def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> See
     run = SeedRun(**card)
     if not p.refit:  # which has learnt the validation beats
         table = pd.read_parquet(folder / f"validation-seed{run.seed}.parquet")
-        matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
-        summary = metrics.summary(matrix, classifier.macro_classes(p.protocol))
-        run.validation, run.validation_recall = float(summary["macro_f1"]), float(summary["macro_recall"])
+        run.validation, run.validation_recall = _validated(p, table)
+        if run.offsets:
+            columns = [f"logit_{name}" for name in aami.CLASSES]
+            run.unmoved, _ = _validated(p, table.assign(**(table[columns] - np.array(run.offsets, dtype=np.float32))))
     return run
+
+
+def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> tuple[float, float]:
+    """Macro-F1 and macro recall of predictions."""
+    matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
+    summary = metrics.summary(matrix, classifier.macro_classes(p.protocol))
+    return float(summary["macro_f1"]), float(summary["macro_recall"])
 
 
 def _part(source: sources.Source, record: Record) -> str:

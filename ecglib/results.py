@@ -80,6 +80,8 @@ class SeedRun(BaseModel):
     which has learnt those beats."""
     validation_recall: float | None = None
     """Macro recall on the same beats."""
+    unmoved: float | None = None
+    """Validation macro-F1 before thresholds were moved, where they were."""
     strength: float | None = None
     """Strength of the penalty that a classical reference chose on validation."""
     offsets: list[float] = []
@@ -140,6 +142,9 @@ class Record(BaseModel):
     ec57: dict[str, dict[str, Interval]] = {}
     without_202: dict[str, dict[str, Any]] = {}
     """Inter-patient: `metrics`, `per_class` and `ec57` again without record 202 (the patient of 201 in DS1)."""
+    unadapted: dict[str, dict[str, Any]] = {}
+    """Patient-adapted: `metrics`, `per_class`, `ec57` and `by_record` of the network before adaptation, on the same
+    beats."""
     intervals: Resampling
     infarction: InfarctionCard | None = None
     """What only a transfer to infarction has."""

@@ -17,11 +17,12 @@
 # # Architectures
 #
 # Every network of the field's projects and papers, the classical references, and `ecgnet`, ours, under the same
-# protocols: epochs and all else chosen on validation, the test set read once. This chapter trains nothing; it reads the
-# reference results, and a cell without one says "not run". Of a network's answers to the class imbalance the one with
-# the best macro-F1 on validation is shown (of moved thresholds, that of before they were moved for it).
-# The answers are compared on CNet (@sec-imbalance-mitdb); moved thresholds, which need no training of their own, are
-# what every other network is shown with unless it had more. @sec-methods says what each network is.
+# protocols: epochs, thresholds and penalties chosen on validation, the test set read once a run (@sec-methods names
+# the exceptions). This chapter trains nothing; it reads the reference results, and a cell without one says "not run".
+# Of a network's answers to the class imbalance the one with the best macro-F1 on validation is shown (of moved
+# thresholds, that of before they were moved for it). The answers are compared on CNet (@sec-imbalance-mitdb); moved
+# thresholds, which need no training of their own, are what every other network is shown with unless it had more.
+# @sec-methods says what each network is.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -78,11 +79,22 @@ Markdown(comparisons.circumstances(_records, "inter"))
 figures.models(_records)
 
 # %% [markdown]
+# ## Five minutes of the patient
+#
+# Patient-adapted: the inter-patient network learns on from the first five labelled minutes of each record of DS2.
+# Scored is the rest, before and after; most S beats of DS2 are those of one record, and S stands without it too.
+
+# %%
+#| label: tbl-adapted
+#| tbl-cap: The same networks before and after adaptation on the same beats; gain in macro-F1 with its interval
+Markdown(comparisons.adapted(_records))
+
+# %% [markdown]
 # ## Against CNet
 #
 # Each plain network and CNet on the same beats and seeds. The interval resamples the same records for both. McNemar's
-# test takes beats for independent, which they are not: its p, the median of the seeds, is too small. Networks that read
-# another cut are not here: some beats are left out of one cut and not of the other.
+# test takes beats for independent, which they are not: its p, the median of the seeds, is too small. Networks that
+# read another cut are not here: some beats are left out of one cut and not of the other.
 
 # %%
 #| label: tbl-paired-intra
@@ -104,6 +116,16 @@ Markdown(comparisons.paired(_records, "cnet", "inter"))
 #| label: tbl-cost
 #| tbl-cap: Parameters and training time of the plain networks
 Markdown(comparisons.costs(_records))
+
+# %% [markdown]
+# ## How they were set
+#
+# What a row doesn't name is as by default; @sec-methods says how these values came about.
+
+# %%
+#| label: tbl-tuned
+#| tbl-cap: Parameters of the plain networks that differ from the defaults
+Markdown(comparisons.tuned(_records))
 
 # %% [markdown]
 # ## With and without SMOTE-Tomek

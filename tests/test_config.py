@@ -72,6 +72,8 @@ def test_every_field_is_described_by_one_sentence(model: type[config.SharedParam
         ({"deterministic": True, "precision": "bfloat16"}, "precision"),
         ({"weight_exponent": 0.5}, "weight_exponent"),
         ({"leads": ["MLII", "V1"]}, "leads"),
+        ({"leads": ["MLII", "MLII"], "cut": "centred"}, "leads"),
+        *[({"model_options": {name: 3}}, name) for name in config.FROM_DATA],
     ],
 )
 def test_a_wrong_parameter_is_named_in_one_line(values: dict[str, object], field: str) -> None:
@@ -142,6 +144,10 @@ def test_resampling_makes_single_beats(method: str) -> None:
         ({"imbalance": "thresholds", "refit": True}, "refit"),
         ({"beats_per_sequence": 5}, "beats_per_sequence"),
         ({"model": "ecgnet", "cut": "kachuee"}, "cut"),
+        ({"model": "nearest_neighbour", "imbalance": "thresholds"}, "imbalance"),
+        ({"model": "nearest_neighbour", "imbalance": "random-over"}, "imbalance"),
+        ({"protocol": "adapted", "adaptation": "statistics", "adaptation_steps": 5}, "adaptation_steps"),
+        ({"protocol": "adapted", "adaptation": "statistics", "adaptation_rate": 0.1}, "adaptation_rate"),
         *[
             ({"model": model, **values}, field)
             for model in ("hydra", "nearest_neighbour", "logistic_regression")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ecglib import aami, config, experiment, fingerprint, paths, provenance, results, tracking
 from ecglib.config import HeartbeatParameters
@@ -632,6 +635,32 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
     with pytest.warns(UserWarning, match="is not in MLflow: MLFLOW_TRACKING_URI: no answer"):
         run = experiment.run(parameters())
     assert results.load(run.folder / "record.json") == run.record
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "message"),
+    [
+        ([100, 0, 0, 0, 1], 0.1, "protocol intra: 1 of class Q; expected 3 beats or more of every class"),
+        ([100, 2, 1, 0, 0], 0.1, "protocol intra: 2 of class S, 1 of class V; expected 3 beats"),
+        ([20, 3, 3, 3, 3], 0.1, "validation_fraction: 0.1: 3 of 32 beats; expected 5 or more, one of every class"),
+    ],
+)
+def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: float, message: str) -> None:
+    p = HeartbeatParameters(validation_fraction=fraction)
+    with pytest.raises(UserError, match=re.escape(message)):
+        experiment._refuse_rare(p, np.repeat(np.arange(5), counts))
+    experiment._refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=5, max_size=5), st.integers(0, 3))
+def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(5), [40 + counts[0], *counts[1:]])
+    try:
+        experiment._refuse_rare(HeartbeatParameters(), labels)
+    except UserError:
+        return
+    assert len(splits.intra(labels, seed).val)
 
 
 def test_a_run_is_in_mlflow_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,8 @@ class Entry:
     """Shortest beat, in samples, that the model can read."""
     caveat: str = ""
     """What must be said beside every result of it on DS2."""
+    votes: bool = False
+    """Whether its logits tell the class alone: no threshold can be moved, and copies of beats change nothing."""
 
     @property
     def reads_features(self) -> bool:
@@ -82,7 +84,14 @@ _ENTRIES = [
         caveat="its design answers what is known of record 232, so its results on DS2 are not blind",
     ),
     Entry("hydra", Hydra, "beat", "dempster2023", min_samples=Hydra.MIN_SAMPLES),
-    Entry("nearest_neighbour", NearestNeighbour, "beat", "cover1967", min_samples=NearestNeighbour.MIN_SAMPLES),
+    Entry(
+        "nearest_neighbour",
+        NearestNeighbour,
+        "beat",
+        "cover1967",
+        min_samples=NearestNeighbour.MIN_SAMPLES,
+        votes=True,
+    ),
     Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}

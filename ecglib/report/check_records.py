@@ -98,7 +98,11 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
 
 def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The scores that are missing or that the confusion matrices contradict."""
-    for field, values in recomputed(record).items():
+    wanted = recomputed(record)
+    if parts := record["unadapted"].get("by_record"):
+        before = recomputed(record | {"confusion": np.sum(list(parts.values()), axis=0)})
+        wanted |= {f"unadapted.{field}": values for field, values in before.items()}
+    for field, values in wanted.items():
         if field not in intervals:
             yield f"{field}: missing"
             continue

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from ecglib import aami, config, paths, results
+from ecglib import aami, config, results
 from ecglib.data import beats
-from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
 from ecglib.report import tables
@@ -41,6 +39,8 @@ ANSWERS: Final = {
     "adasyn": "ADASYN",
 }
 """The answers to class imbalance, in the order of the tables."""
+HOLDS_MOST_S: Final = "232"
+"""The record of DS2 without which S is scored again, as it holds most beats of that class."""
 
 
 def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
@@ -77,10 +77,10 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
             continue
         mine = of(records, model=model, protocol=protocol)
         unanswered = of(mine, imbalance="none")
-        best = _best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
-        rows += [{"model": link(r), **_scores(r)} for r in (*unanswered, best) if r is not None]
+        answered = best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
+        rows += [{"model": link(r), **_scores(r)} for r in (*unanswered, answered) if r is not None]
         missing = [] if unanswered else [ANSWERS["none"]]
-        missing += ["any answer"] if best is None else []
+        missing += ["any answer"] if answered is None else []
         if missing:
             rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
     return tables.table(rows)
@@ -93,7 +93,19 @@ def _scores(record: Record) -> dict[str, str]:
         values["macro-F1 without 202"] = number(_mean(record.without_202["metrics"]["macro_f1"]))
         values["macro-F1 (N, S, V)"] = number(_mean(record.metrics.get("macro_f1_nsv")))
     rare = [name for name in record.macro_classes if name != "N"]
-    return values | {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
+    values |= {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
+    if HOLDS_MOST_S in record.by_record and record.parameters["protocol"] != "intra":
+        values[f"S F1 without {HOLDS_MOST_S}"] = number(without(record, HOLDS_MOST_S, "S"))
+    return values
+
+
+def without(record: Record, left_out: str, name: str) -> float | None:
+    """F1 of one class over all test records but one, mean over the seeds."""
+    kept = [np.array(matrices) for other, matrices in record.by_record.items() if other != left_out]
+    if not kept:
+        return None
+    values = metrics.per_class(np.sum(kept, axis=0))["f1"][:, record.classes.index(name)]
+    return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _mean(value: Interval | Mapping[str, Any] | None) -> float | None:
@@ -119,6 +131,21 @@ def circumstances(records: Sequence[Record], *protocols: str) -> str:
     return text + tables.caveats(mine)
 
 
+def adapted(records: Sequence[Record]) -> str:
+    """What a patient's first minutes are worth: the same networks before and after, on the same beats."""
+    rows = []
+    for after in of(records, protocol="adapted"):
+        before = after.model_copy(update=after.unadapted)
+        gained = comparison.difference(after, before, macro_f1(after))
+        row = {"model": link(after), "macro-F1": interval(after.metrics["macro_f1"]), "gain": signed(gained)}
+        for name in "SV":
+            old, new = (number(_mean(one["f1"])) for one in (after.unadapted["per_class"][name], after.per_class[name]))
+            row[f"{name} F1"] = f"{old} → {new}"
+        old, new = (number(without(one, HOLDS_MOST_S, "S")) for one in (before, after))
+        rows.append(row | {f"S F1 without {HOLDS_MOST_S}": f"{old} → {new}"})
+    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+
+
 def paired(records: Sequence[Record], model: str, protocol: str) -> str:
     """Every plain model against one, on the same beats: the difference in macro-F1, and McNemar's p."""
     base = plain(records, model=model, protocol=protocol)
@@ -129,6 +156,21 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
             continue
         difference, p = _against(other, base)
         rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
+    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+
+
+def tuned(records: Sequence[Record]) -> str:
+    """In what each plain result's training differs from the defaults, by model."""
+    rows = []
+    fields = config.HeartbeatParameters.model_fields
+    names = ("model_options", "leads", "cut", "sampling", *config.OF_NETWORKS)
+    for model in registry.ENTRIES:
+        for protocol in ("intra", "inter", "adapted"):
+            for record in of(records, model=model, protocol=protocol, imbalance="none"):
+                p = record.parameters
+                own = [f"`{n}: {p[n]}`" for n in names if n in p and p[n] != fields[n].get_default()]
+                head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
+                rows += [{**head, "not as by default": ", ".join(own)}] if own else []
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 
@@ -269,17 +311,17 @@ def _p(p: float) -> str:
 # --- what the split is worth ------------------------------------------------------------------------------------------
 
 
-def gap_by_class(records: Sequence[Record], models: Sequence[str]) -> str:
-    """F1 of each class under both protocols, and the difference."""
+def gap_by_class(records: Sequence[Record]) -> str:
+    """F1 of each class under both protocols, and the difference, of every model whose parameters are the same under
+    both."""
     rows = []
-    for model in models:
+    for model, entry in registry.ENTRIES.items():
         intra, inter = (plain(records, model=model, protocol=p) for p in ("intra", "inter"))
+        if entry.has_experts or (intra is not None and inter is not None and _differ(intra, inter, "protocol")):
+            continue
         if intra is None or inter is None:
             rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",
                          "inter-patient": NOT_RUN if inter is None else ""})  # fmt: skip
-            continue
-        if _differ(intra, inter, "protocol"):
-            rows.append({"model": f"`{model}`", "class": "all", "lost": "not trained alike"})
             continue
         for name in inter.macro_classes:
             a, b = intra.per_class[name]["f1"].mean, inter.per_class[name]["f1"].mean
@@ -353,65 +395,7 @@ def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
     return tables.table(rows)
 
 
-# --- published results ------------------------------------------------------------------------------------------------
-
-
-def published(records: Sequence[Record]) -> str:
-    """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
-    rows = []
-    for entry in published_entries():
-        if entry.get("task", "beats") != "beats":
-            continue
-        ours = _best(of(records, **entry.get("ours", {})), entry["protocol"])
-        rows.append({
-            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
-            "protocol": PROTOCOLS[entry["protocol"]],
-            "metric": _metric_title(entry["metric"], entry.get("classes")),
-            "published": number(entry["value"]),
-            "known flaw": entry.get("flaw", UNDEFINED),
-            "ours": UNDEFINED
-            if ours is None
-            else f"{interval(_value(ours, entry['metric'], entry.get('classes')))} ({link(ours)})",
-        })  # fmt: skip
-    return tables.table(rows)
-
-
-def published_entries() -> list[dict[str, Any]]:
-    """The entries of `book/published.yml`.
-
-    Raises
-    ------
-    UserError
-        When the file is no list of mappings with the fields needed.
-    """
-    path = paths.book() / "published.yml"
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    needed = {"model", "protocol", "metric", "value"}
-    for number_, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
-        if not isinstance(entry, dict) or not needed <= entry.keys() or entry["protocol"] not in PROTOCOLS:
-            raise UserError(path, f"entry {number_} lacks a field or names no protocol", ", ".join(sorted(needed)))
-    return list(entries)
-
-
-def _value(record: Record, metric: str, classes: str | None = None) -> Interval | None:
-    """`macro_f1`, `S.f1` of a class, or `SVEB.f1` by EC57; over other classes than the record's own, the mean alone."""
-    name, _, key = metric.rpartition(".")
-    if name in record.ec57:
-        return record.ec57[name].get(key)
-    if classes is not None:
-        values = [record.per_class[c]["f1" if key == "macro_f1" else "se"].mean for c in classes]
-        return Interval(mean=float(np.mean([v for v in values if v is not None])))
-    return record.per_class.get(name, {}).get(key) if name else record.metrics.get(key)
-
-
-def _metric_title(metric: str, classes: str | None = None) -> str:
-    name, _, key = metric.rpartition(".")
-    if name in ("VEB", "SVEB"):
-        name = f"{name} (EC57)"
-    return f"{name} {tables.metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
-
-
-def _best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:
+def best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:
     """Our best result under a protocol, best on validation. The test set chooses nothing.
 
     Macro recall is maximised over what has a validation macro-F1 of `least_f1`; for all else macro-F1 decides.
@@ -427,30 +411,6 @@ def link(record: Record, text: str = "") -> str:
     model = record.parameters["model"]
     text = text or (f"{record.title.split(',')[0]}" if record.title else model)
     return f"[{text}](../{record.experiment}.ipynb)"
-
-
-def aims(records: Sequence[Record]) -> str:
-    """What was aimed at beside the best that was reached, by `book/aims.yml`."""
-    rows = []
-    for aim in yaml.safe_load((paths.book() / "aims.yml").read_text(encoding="utf-8")):
-        floor: float = aim.get("least_f1", 0.0)
-        mine = of(records, **aim.get("parameters", {}))
-        if aim.get("single_beats"):
-            mine = [r for r in mine if not tables.reads_neighbours(r)]
-        best = _best(mine, aim["protocol"], aim["metric"], floor)
-        value = f1 = None
-        if best is not None:
-            value, f1 = _value(best, aim["metric"], aim.get("classes")), best.metrics["macro_f1"].mean
-        reached = value is not None and value.mean is not None and value.mean >= aim["least"] and (f1 or 0.0) >= floor
-        rows.append({
-            "what": aim["what"],
-            "protocol": PROTOCOLS[aim["protocol"]],
-            "metric": _metric_title(aim["metric"], aim.get("classes")),
-            "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
-            "reached": NOT_RUN if best is None else f"{interval(value)} ({link(best)})",
-            "aim": "reached" if reached else "open",
-        })  # fmt: skip
-    return tables.table(rows)
 
 
 def _kish(n: NDArray[np.int64]) -> float | None:

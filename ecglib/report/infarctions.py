@@ -12,6 +12,7 @@ from ecglib import results
 from ecglib.evaluation import binary, ranking
 from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed
+from ecglib.report.published import entries
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
 from ecglib.results import Interval, Record, infarction
 
@@ -302,7 +303,7 @@ def published() -> str:
             "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
             "known flaw": entry.get("flaw", UNDEFINED),
         }
-        for entry in comparisons.published_entries()
+        for entry in entries()
         if entry.get("task") == "infarction"
     ]
     return table(rows)

@@ -268,10 +268,7 @@ def validated(record: Record) -> float | None:
 
     Where thresholds were moved it is that of before: they were moved for this very metric on these very beats.
     """
-    return _mean(
-        run.history[run.best_epoch - 1].val_metric if run.offsets and run.history else run.validation
-        for run in record.training
-    )
+    return _mean(run.unmoved if run.offsets else run.validation for run in record.training)
 
 
 def validated_recall(record: Record) -> float | None:
@@ -319,6 +316,12 @@ def parameters(record: Record) -> str:
     return table(rows)
 
 
+def _commit(commit: str) -> str:
+    """A commit, shortened, and whether files had been changed since."""
+    name, _, changed = commit.partition("-")
+    return (f"`{name[:12]}`" + (", and changes since" if changed else "")) if commit else UNDEFINED
+
+
 def circumstances(record: Record) -> str:
     """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit."""
     data = record.data
@@ -336,7 +339,7 @@ def circumstances(record: Record) -> str:
         "hardware": _escaped(f"{record.hardware} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
         "training time": _duration(record.train_seconds),
-        "commit": f"`{record.commit[:12]}`" if record.commit else UNDEFINED,
+        "commit": _commit(record.commit),
         "created": record.created,
     }
     if record.parameters.get("protocol") in ("inter", "adapted"):

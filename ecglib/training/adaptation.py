@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,19 @@ REPLAYED: Final = 512
 """Training beats of DS1 in each step."""
 
 
+@dataclass(frozen=True)
+class Adapted(Trained):
+    """A patient-adapted classifier of one seed.
+
+    Attributes
+    ----------
+    unadapted
+        Logits `(n, classes)` of the network before adaptation, of the same scored beats.
+    """
+
+    unadapted: NDArray[np.float32]
+
+
 def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
     """Whether each beat's R peak lies in the first `minutes` of its record, `(n,)`."""
     rate = {name: sampling_rate(source.folder, name) for name in np.unique(beats.record).tolist()}
@@ -55,7 +68,7 @@ def train(
     folder: Path,
     key: str,
     simulated: simulation.Examples | None = None,
-) -> Trained:
+) -> Adapted:
     """Train on DS1 as inter-patient, then adapt to each record of DS2 and score the rest of it.
 
     The validation records are adapted to in the same way: their logits are those of the adapted networks, and the beats
@@ -72,27 +85,31 @@ def train(
     base = classifier.train(p, beats, seed, **how, simulated=simulated)
     start = time.perf_counter()
 
-    def adapted(index: Index) -> tuple[Index, NDArray[np.float32]]:
-        rests, logits = [], []
+    def adapted(index: Index) -> tuple[Index, NDArray[np.float32], NDArray[np.float32]]:
+        """The beats that are scored, and their logits before and after adaptation."""
+        rests, before, after = [], [], []
         for name in np.unique(beats.record[index]):
             mine = index[beats.record[index] == name]
             first, rest = mine[early[mine]], mine[~early[mine]]
             if not len(rest):
                 continue
             network = classifier.for_record(base.model, beats, name)
+            given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
+            before.append(loop.predict(network, _examples(p, beats, rest), **given))
             with determinism(p.deterministic):
                 network = _adapted(network, p, beats, first, base.split.train, seed, device)
             rests.append(rest)
-            given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
-            logits.append(loop.predict(network, _examples(p, beats, rest), **given))
+            after.append(loop.predict(network, _examples(p, beats, rest), **given))
         if not rests:
             raise UserError("protocol adapted", f"no beat after minute {p.adaptation_minutes:g}", "longer records")
         order = np.argsort(np.concatenate(rests), kind="stable")
-        return np.concatenate(rests)[order], np.concatenate(logits)[order]
+        return np.concatenate(rests)[order], np.concatenate(before)[order], np.concatenate(after)[order]
 
-    val, val_logits = adapted(base.split.val)
-    test, logits = adapted(base.split.test) if p.test else (base.split.test, val_logits)
-    return replace(
+    val, unadapted, val_logits = adapted(base.split.val)
+    test, logits = base.split.test, val_logits
+    if p.test:
+        test, unadapted, logits = adapted(test)
+    changed = replace(
         base,
         split=replace(base.split, val=val, test=test),
         scored=test if p.test else val,
@@ -100,6 +117,7 @@ def train(
         val_logits=val_logits,
         seconds=base.seconds + time.perf_counter() - start,
     )
+    return Adapted(**vars(changed), unadapted=unadapted)
 
 
 def _adapted(

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from projects import make_project
+from projects import ROOT, make_project
 
-from ecglib import tracking
+from ecglib import config, experiment, tracking
 from ecglib.data import beats, heartbeat_csv, records
 from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
@@ -70,6 +70,29 @@ def test_csv_speed(tmp_path: Path) -> None:
     seconds = time.perf_counter() - start
     print(f"\n{len(rows)} rows in {seconds:.2f} s ({circumstances()})")
     assert seconds < 3
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [
+        ("baseline", 6), ("baseline-cnn", 6), ("enhanced-cnn", 6), ("dual-path", 6), ("ecgnet", 6),
+        ("bilstm", 8), ("bigru", 8), ("seq2seq", 8),
+    ],
+)  # fmt: skip
+def test_a_seed_in_full(
+    name: str, minutes: float, tmp_path: Path, real_mitdb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two epochs, times as many as a seed has at most."""
+    make_project(tmp_path / "project", real_mitdb.parent, monkeypatch)
+    source = (ROOT / "params" / "heartbeat" / f"{name}.yaml").read_text(encoding="utf-8")
+    (tmp_path / "project" / "params" / "heartbeat" / f"{name}.yaml").write_text(source, encoding="utf-8")
+    p = config.load(f"heartbeat/{name}", profile="full", overrides={"test": False, "seeds": [0]})
+    assert isinstance(p, config.HeartbeatParameters)
+    (run,) = experiment.run(p.model_copy(update={"max_epochs": 2, "bootstrap": 0})).record.training
+    seconds = run.history[1].seconds * p.max_epochs
+    print(f"\n{name}: {p.max_epochs} epochs in {seconds:.0f} s (n = 1; {circumstances()})")
+    assert seconds < 60 * minutes
 
 
 @pytest.mark.parametrize("attempt", range(5))

@@ -9,10 +9,9 @@ from test_tables import cells
 
 from ecglib import config, paths
 from ecglib.aami import CLASSES
-from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
-from ecglib.report import comparisons, figures, tables
+from ecglib.report import comparisons, figures, published, tables
 from ecglib.results import Record
 
 
@@ -113,11 +112,11 @@ def test_the_gain_of_an_answer_is_the_paired_difference() -> None:
 
 
 def test_what_the_split_is_worth_is_the_difference_between_the_protocols() -> None:
-    rows = cells(comparisons.gap_by_class(RECORDS, ["cnet", "bilstm"]))[1:]
+    rows = cells(comparisons.gap_by_class(RECORDS))[1:]
     intra, inter = EVERY["heartbeat/baseline"], EVERY["heartbeat/inter-patient"]
     lost = [intra.per_class[c]["f1"].mean - inter.per_class[c]["f1"].mean for c in "NSVF"]  # type: ignore[operator]
-    assert [row[4] for row in rows[:4]] == [f"{value:.3f}" for value in lost]
-    assert rows[4][3] == "not run"
+    assert [row[4] for row in rows if row[0] == "`cnet`"] == [f"{value:.3f}" for value in lost]
+    assert [row[2:4] for row in rows if row[0] == "`bilstm`"] == [["", "not run"]]
 
 
 def test_by_record_the_shares_are_those_of_the_matrices() -> None:
@@ -134,29 +133,6 @@ def test_the_effective_number_of_records_is_one_where_one_holds_all_and_all_wher
     counts = {"S": np.array([0, 90, 0]), "V": np.array([5, 5, 5])}
     rows = cells(comparisons.effective_patients(counts))[1:]
     assert [(row[2], row[4]) for row in rows] == [("1", "1.0"), ("3", "3.0")]
-
-
-def test_published_results_stand_beside_the_one_of_ours_that_validation_chose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    better = EVERY["heartbeat/weighted"]
-    for name in EVERY:
-        for run in EVERY[name].training:
-            run.history[run.best_epoch - 1].val_metric = 0.99 if name == "heartbeat/weighted" else 0.9
-    rows = cells(comparisons.published(RECORDS))[1:]
-    assert len(rows) == sum(entry.get("task") != "infarction" for entry in comparisons.published_entries())
-    names = ("CNet [@", "CNet, public", "BiLSTM, public")
-    cnet, plain, bilstm = (next(row for row in rows if row[0].startswith(name)) for name in names)
-    assert cnet[5].startswith(f"{better.metrics['macro_recall'].mean:.3f}")
-    assert "weighted.ipynb" in cnet[5]
-    assert "baseline.ipynb" in plain[5], "a plain network beside a plain one"
-    assert "bilstm.ipynb" in bilstm[5], "a network beside its kin"
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "published.yml").write_text("- {model: X, protocol: intra}")
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    with pytest.raises(UserError, match="entry 1 lacks a field"):
-        comparisons.published_entries()
 
 
 def test_a_model_with_options_changed_is_no_plain_result() -> None:
@@ -190,14 +166,6 @@ def test_across_patients_the_result_without_202_and_what_it_rests_on_are_told(pr
     assert comparisons.circumstances([], "inter") == ""
 
 
-def test_an_aim_is_reached_or_open() -> None:
-    rows = cells(comparisons.aims(RECORDS))[1:]
-    assert all(row[5] == "open" for row in rows if row[4] == "not run")
-    bilstm = next(row for row in rows if row[0] == "BiLSTM")
-    least, reached = (float(bilstm[column].split(" ")[0]) for column in (3, 4))
-    assert bilstm[5] == ("reached" if reached >= least else "open")
-
-
 def test_a_result_of_another_form_stands_by_itself() -> None:
     whole, one, answered = (
         record("seq2seq", "seq2seq", "intra"),
@@ -227,9 +195,38 @@ def test_our_own_model_is_plain_with_the_options_of_its_protocol() -> None:
 
 def test_what_was_not_trained_alike_has_no_gap() -> None:
     intra, inter = record("bilstm", "bilstm", "intra"), record("bilstm-inter", "bilstm", "inter", draw=1)
-    assert "not trained alike" not in comparisons.gap_by_class([intra, inter], ["bilstm"])
+    assert sum(row[0] == "`bilstm`" for row in cells(comparisons.gap_by_class([intra, inter]))) == 4
     intra.parameters["learning_rate"] = 0.5
-    assert "not trained alike" in comparisons.gap_by_class([intra, inter], ["bilstm"])
+    assert "`bilstm`" not in comparisons.gap_by_class([intra, inter])
+
+
+def test_without_a_record_its_beats_do_not_count() -> None:
+    inter = EVERY["heartbeat/inter-patient"]
+    rest = metrics.per_class(np.array(inter.by_record["100"]))["f1"][:, CLASSES.index("S")]
+    assert comparisons.without(inter, "232", "S") == pytest.approx(rest.mean())
+    head, row, *_ = cells(comparisons.architectures(RECORDS, "inter"))
+    assert row[head.index("S F1 without 232")] == f"{rest.mean():.3f}"
+    assert "S F1 without 232" not in comparisons.architectures(RECORDS, "intra")
+
+
+def test_adaptation_is_compared_on_the_same_beats() -> None:
+    before, after = record("b", "ecgnet", "inter", draw=7), record("a", "ecgnet", "adapted", draw=8)
+    own = {"by_record": before.by_record, "per_class": before.per_class, "metrics": before.metrics}
+    after = after.model_copy(update={"unadapted": own, "macro_classes": before.macro_classes})
+    head, row = cells(comparisons.adapted([after]))
+    gained = [
+        metrics.summary(np.array(m), [0, 1, 2, 3])["macro_f1"].mean() for m in (before.confusion, after.confusion)
+    ]
+    assert row[head.index("gain")].split(" ")[0].replace("\N{MINUS SIGN}", "-") == f"{gained[1] - gained[0]:+.3f}"
+    old, new = (r.per_class["V"]["f1"].mean for r in (before, after))
+    assert row[head.index("V F1")] == f"{old:.3f} → {new:.3f}"
+
+
+def test_settings_that_are_not_the_defaults_are_listed() -> None:
+    made = record("bilstm", "bilstm", "intra")
+    made.parameters["learning_rate"] = 0.5
+    (row,) = cells(comparisons.tuned([EVERY["heartbeat/baseline"], made]))[1:]
+    assert row[2] == "`learning_rate: 0.5`"
 
 
 def test_models_are_paired_on_the_same_beats_alone() -> None:
@@ -241,37 +238,18 @@ def test_models_are_paired_on_the_same_beats_alone() -> None:
     assert rows[0][1].startswith(("+", "\N{MINUS SIGN}"))
 
 
-def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    aim = "- {what: recall, protocol: intra, metric: macro_recall, least: 0.0, least_f1: %s, parameters: {}}\n"
-    careful, bold = record("careful", "cnet", "intra", "none"), record("bold", "cnet", "intra", "weighted", draw=1)
-    for r, f1, recall in ((careful, 0.95, 0.90), (bold, 0.92, 0.96)):
-        for run in r.training:
-            run.validation, run.validation_recall = f1, recall
-    (tmp := project / "book").mkdir(exist_ok=True)
-    monkeypatch.setattr(comparisons.paths, "book", lambda: tmp)
-
-    def row(floor: float) -> list[str]:
-        (tmp / "aims.yml").write_text(aim % floor)
-        return cells(comparisons.aims([careful, bold]))[1]
-
-    assert "heartbeat/bold" in row(0.0)[4] and row(0.0)[5] == "reached"
-    assert "heartbeat/careful" in row(0.94)[4], "the other has too little macro-F1 on validation"
-    assert row(0.94)[5] == "open", "and this one on the test set"
-    assert "macro-F1 0.94" in row(0.94)[3]
-
-
 def test_nothing_run_gives_a_chapter_all_the_same() -> None:
     assert "53\N{NARROW NO-BREAK SPACE}957" in comparisons.costs([]), "parameters are known without a result"
     for made in (
         comparisons.architectures([], "intra"),
         comparisons.imbalance([], "cnet", "inter"),
-        comparisons.gap_by_class([], ["cnet"]),
+        comparisons.gap_by_class([]),
         comparisons.by_record_table([]),
         comparisons.paired([], "cnet", "intra"),
         comparisons.resampled([], ["seq2seq"], "smote-tomek"),
-        comparisons.aims([]),
+        comparisons.tuned([]),
+        comparisons.adapted([]),
+        published.aims([]),
     ):
         assert "not run" in made.lower()
     assert figures.models([]).axes and figures.gaps([]).axes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecglib.data.infarction import CLASSES
-from ecglib.report import figures, infarctions
+from ecglib.report import figures, infarctions, published
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 
 
@@ -128,10 +128,9 @@ def test_a_results_own_tables() -> None:
 
 
 def test_published_results_of_infarction_stand_apart() -> None:
-    from ecglib.report import comparisons
 
     assert "by beat" in infarctions.published() and "intra-patient" not in infarctions.published()
-    assert "by beat" not in comparisons.published([])
+    assert "by beat" not in published.published([])
 
 
 def test_figures() -> None:

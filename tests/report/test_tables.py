@@ -118,10 +118,10 @@ def test_moved_thresholds_are_no_better_validated_for_having_been_moved() -> Non
     """They were moved for this metric on these beats, and would win by it over the same network every time."""
     moved = FULL.model_copy(update={"training": [run.model_copy() for run in FULL.training]})
     for run in moved.training:
-        run.offsets, run.validation = [0.0, 1.0, 0.0, 0.0, 0.0], 0.999
+        run.offsets, run.validation, run.unmoved = [0.0, 1.0, 0.0, 0.0, 0.0], 0.999, run.validation
     assert tables.validated(moved) == pytest.approx(tables.validated(FULL))
     for run in moved.training:
-        run.offsets, run.validation = [], None
+        run.offsets, run.validation, run.unmoved = [], None, None
     assert tables.validated(moved) is None, "after a refit"
 
 

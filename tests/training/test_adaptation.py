@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +26,27 @@ SMALL = {
 }
 
 
+FOLDERS = itertools.count()
+
+
 def parameters(**changes: object) -> config.HeartbeatParameters:
-    return config.HeartbeatParameters.model_validate(SMALL | changes)
+    given = SMALL | changes
+    if given.get("adaptation") == "statistics":
+        del given["adaptation_steps"]
+    return config.HeartbeatParameters.model_validate(given)
 
 
 def trained(
     p: config.HeartbeatParameters, *, labels: np.ndarray | None = None
-) -> tuple[classifier.Trained, np.ndarray]:
+) -> tuple[adaptation.Adapted, np.ndarray]:
     source = sources.get("mitdb")
     beats = classifier.load_beats(p, source)
     early = adaptation.within(beats, source, p.adaptation_minutes)
     if labels is not None:
         beats = beats.take(np.arange(len(beats)))
         beats.labels[:] = labels
-    how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}
+    folder = paths.runs() / f"{next(FOLDERS)}"  # of its own, so that no training goes on from another's checkpoint
+    how = {"device": torch.device("cpu"), "precision": "float32", "folder": folder, "key": "k"}
     return adaptation.train(p, beats, early, 0, **how), early
 
 
@@ -62,6 +70,31 @@ def test_the_labels_that_are_scored_change_nothing(project: Path) -> None:
     labels[first.scored] = np.random.default_rng(1).permutation(labels[first.scored])
     again, _ = trained(p, labels=labels)
     assert np.array_equal(first.logits, again.logits)
+
+
+def test_training_labels_do_count(project: Path) -> None:
+    """Else the test before this one would pass on networks that were never trained."""
+    p = parameters()
+    first, _ = trained(p)
+    labels = classifier.load_beats(p, sources.get("mitdb")).labels.copy()
+    labels[first.split.train] = np.random.default_rng(1).permutation(labels[first.split.train])
+    again, _ = trained(p, labels=labels)
+    assert not np.array_equal(first.unadapted, again.unadapted)
+
+
+def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
+    p = parameters()
+    done, _ = trained(p)
+    record = experiment.run(p).record
+    inter = experiment.run(
+        p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50})
+    )
+    predicted = inter.predictions().set_index("index").loc[done.scored]
+    logits = predicted[[column for column in predicted if column.startswith("logit_")]].to_numpy()
+    np.testing.assert_allclose(done.unadapted, logits, atol=1e-5)
+    right = (logits.argmax(1) == predicted["label"]).mean()
+    assert record.unadapted["metrics"]["accuracy"]["mean"] == pytest.approx(right)
+    assert record.unadapted["by_record"].keys() == record.by_record.keys()
 
 
 def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:

@@ -1,0 +1,143 @@
+"""Published results beside ours, aims, and what was tried: `published.yml`, `aims.yml` and `tried.yml` of `book/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ecglib import paths
+from ecglib.errors import UserError
+from ecglib.models import registry
+from ecglib.report import tables
+from ecglib.report.comparisons import HOLDS_MOST_S, NOT_RUN, PROTOCOLS, best, link, of, without
+from ecglib.report.tables import UNDEFINED, interval, number
+from ecglib.results import Interval, Record
+
+
+def published(records: Sequence[Record]) -> str:
+    """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`);
+    where any of ours may stand there, one that is not blind to DS2 stands beside the best of those that are."""
+    blind = [r for r in records if r.parameters["protocol"] == "intra" or not _caveat(r)]
+    rest = [r for r in records if r not in blind]
+    rows = []
+    for entry in entries():
+        if entry.get("task", "beats") != "beats":
+            continue
+        wanted, classes = entry.get("ours", {}), entry.get("classes")
+        mine = {"": blind, ", not blind": [] if wanted else rest}
+        found = {said: best(of(some, **wanted), entry["protocol"], entry["metric"]) for said, some in mine.items()}
+        ours = [
+            f"{interval(_value(record, entry['metric'], classes))} ({link(record)}{said})"
+            for said, record in found.items()
+            if record is not None
+        ]
+        rows.append({
+            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
+            "protocol": PROTOCOLS[entry["protocol"]],
+            "metric": _metric_title(entry["metric"], classes),
+            "published": number(entry["value"]),
+            "known flaw": entry.get("flaw", UNDEFINED),
+            "ours": "; ".join(ours) or NOT_RUN,
+        })  # fmt: skip
+    return tables.table(rows)
+
+
+def _caveat(record: Record) -> str:
+    model = record.parameters["model"]
+    return registry.entry(model).caveat if model in registry.ENTRIES else ""
+
+
+def entries() -> list[dict[str, Any]]:
+    """The entries of `book/published.yml`.
+
+    Raises
+    ------
+    UserError
+        When the file is no list of mappings with the fields needed, or one names no protocol.
+    """
+    found = _listed("published.yml", {"model", "protocol", "metric", "value"})
+    for i, entry in enumerate(found, 1):
+        if entry["protocol"] not in PROTOCOLS:
+            raise UserError(paths.book() / "published.yml", f"entry {i}: {entry['protocol']}", ", ".join(PROTOCOLS))
+    return found
+
+
+def _value(record: Record, metric: str, classes: str | None = None) -> Interval | None:
+    """`macro_f1`, `S.f1` of a class, or `SVEB.f1` by EC57; over other classes than the record's own, the mean alone."""
+    name, _, key = metric.rpartition(".")
+    if name in record.ec57:
+        return record.ec57[name].get(key)
+    if classes is not None:
+        values = [record.per_class[c]["f1" if key == "macro_f1" else "se"].mean for c in classes]
+        return Interval(mean=float(np.mean([v for v in values if v is not None])))
+    return record.per_class.get(name, {}).get(key) if name else record.metrics.get(key)
+
+
+def _metric_title(metric: str, classes: str | None = None) -> str:
+    name, _, key = metric.rpartition(".")
+    if name in ("VEB", "SVEB"):
+        name = f"{name} (EC57)"
+    return f"{name} {tables.metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
+
+
+def aims(records: Sequence[Record]) -> str:
+    """What was aimed at beside the best that was reached, by `book/aims.yml`."""
+    rows = []
+    for aim in _listed("aims.yml", {"what", "protocol", "metric", "least"}):
+        floor: float = aim.get("least_f1", 0.0)
+        mine = of(records, **aim.get("parameters", {}))
+        if aim.get("single_beats"):
+            mine = [r for r in mine if not tables.reads_neighbours(r)]
+        found = best(mine, aim["protocol"], aim["metric"], floor)
+        value = f1 = None
+        if found is not None:
+            value, f1 = _value(found, aim["metric"], aim.get("classes")), found.metrics["macro_f1"].mean
+        reached = value is not None and value.mean is not None and value.mean >= aim["least"] and (f1 or 0.0) >= floor
+        rows.append({
+            "what": aim["what"],
+            "protocol": PROTOCOLS[aim["protocol"]],
+            "metric": _metric_title(aim["metric"], aim.get("classes")),
+            "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
+            "reached": NOT_RUN if found is None else f"{interval(value)} ({link(found)})",
+            f"without {HOLDS_MOST_S}": number(without(found, HOLDS_MOST_S, "S"))
+            if found is not None and aim["metric"] == "S.f1" and HOLDS_MOST_S in found.by_record
+            else UNDEFINED,
+            "aim": "reached" if reached else "open",
+        })  # fmt: skip
+    return tables.table(rows)
+
+
+def tried() -> str:
+    """What was tried for the aims that are open, without the test set (`tried.yml`)."""
+    rows = []
+    for study in _listed("tried.yml", {"aim", "measured", "rows"}):
+        for row in study["rows"]:
+            scores = {f"{name} F1" if name in "SV" else name: _range(row.get(name)) for name in ("S", "V", "accuracy")}
+            rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **scores})
+    return tables.table(rows)
+
+
+def _range(value: float | Sequence[float] | None) -> str:
+    if isinstance(value, Sequence):
+        return f"{number(min(value))} to {number(max(value))}"
+    return number(value)
+
+
+def _listed(name: str, needed: AbstractSet[str]) -> list[dict[str, Any]]:
+    """The entries of a file of the book.
+
+    Raises
+    ------
+    UserError
+        When it is no list of mappings with the fields needed.
+    """
+    path = paths.book() / name
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for i, entry in enumerate(found if isinstance(found, list) else [None], 1):
+        if not isinstance(entry, dict) or not needed <= entry.keys():
+            raise UserError(path, f"entry {i} lacks a field", ", ".join(sorted(needed)))
+    return list(found)
