@@ -209,12 +209,18 @@ def fit(
         Of logits `(batch, classes)` and labels `(batch,)`; those of sequences come in one row.
     metric
         Chooses the epoch; higher is better. On a tie the earlier epoch stays.
+    recipe
+        Epochs, batch size (examples), learning rate, schedule, precision and what else training is made of.
     seed
         Fixes initialisation, order and dropout.
+    device
+        Where it trains.
     checkpoint_path
         Where the state is written after every epoch and read from at the start; None: nowhere.
     fingerprint
         Of parameters and data; a checkpoint with another one is not resumed.
+    title
+        What the line of progress begins with.
 
     Raises
     ------
