@@ -219,7 +219,7 @@ def _is_stale(parameters: config.SharedParameters) -> bool:
 
     if parameters.profile == "full" and isinstance(parameters, _TRAINED):
         reference = results.reference(parameters.experiment)
-        return reference is not None and reference.key != book.key_of(parameters, reference)
+        return reference is not None and book.is_stale(parameters, reference)
     return book.has_page(parameters.experiment) and not book.is_current(parameters)
 
 

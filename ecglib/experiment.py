@@ -151,6 +151,11 @@ def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
     return _plan(parameters, like).key
 
 
+def evaluation_of(parameters: HeartbeatParameters) -> str:
+    """Hash of what the metrics of such a run follow from beside its predictions."""
+    return fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), parameters.bootstrap)[:20]
+
+
 def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
     source = sources.get(parameters.database)
     classical = registry.entry(parameters.model).classical
@@ -360,7 +365,7 @@ def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.f
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its predictions unless it is there and up to date."""
     p = plan.parameters
-    current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap)[:20]
+    current = evaluation_of(p)
     return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
 
 

@@ -109,6 +109,12 @@ def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
     return _plan(parameters, like).key
 
 
+def evaluation_of(parameters: InfarctionParameters) -> str:
+    """Hash of what the metrics of such a run follow from beside its scores."""
+    code = fingerprint.of_code(EVALUATION_CODE)
+    return fingerprint.of_values(code, parameters.bootstrap, parameters.seeds)[:20]
+
+
 def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
     source = sources.get(p.database)
     make = folds.maker(p, infarction.N_SAMPLES)
@@ -287,7 +293,7 @@ def _table(cohort: Cohort, index: folds.Index) -> pd.DataFrame:
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
     p = plan.parameters
-    current = fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), p.bootstrap, p.seeds)[:20]
+    current = evaluation_of(p)
     return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
 
 

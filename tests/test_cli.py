@@ -443,12 +443,19 @@ def test_stale_takes_references_that_no_longer_fit_the_code(
     from ecglib.training import device as devices
 
     monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
-    full = config.load("heartbeat/smote", profile="full")
-    assert isinstance(full, config.HeartbeatParameters)
-    for name, key in (("heartbeat/smote", experiment.key_of(full)), ("heartbeat/baseline", "of old code")):
-        example_record(name, key=key).save(paths.reference(name))
+    full = {name: config.load(name, profile="full") for name in TRAINED}
+    smote, baseline, inter = (full[f"heartbeat/{name}"] for name in ("smote", "baseline", "inter-patient"))
+    assert isinstance(smote, config.HeartbeatParameters) and isinstance(inter, config.HeartbeatParameters)
+    for p, key, evaluation in (
+        (smote, experiment.key_of(smote), experiment.evaluation_of(smote)),
+        (baseline, "of old code", experiment.evaluation_of(smote)),
+        (inter, experiment.key_of(inter), "of old code"),
+    ):
+        example_record(p.experiment, key=key, evaluation=evaluation).save(paths.reference(p.experiment))
     call("run", "--all", "--stale", "--profile", "full")
-    assert names(jobs) == ["heartbeat/baseline"], "neither the fitting one nor the missing ones"
+    assert sorted(names(jobs)) == ["heartbeat/baseline", "heartbeat/inter-patient"], (
+        "neither the fitting nor the missing"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,10 @@ from ecglib.report import chapters, preview, tables
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
-READ_BY_CHAPTERS = ("published.yml", "aims.yml")
+READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
+_TABLES = ("comparisons", "figures", "infarctions", "published", "tables", "words")
+"""Modules of `report/` that give an executed page its tables, figures and sentences."""
 _HIDDEN = ("parameters", "injected-parameters")
 
 
@@ -184,7 +186,7 @@ def inputs_key(parameters: SharedParameters) -> str:
         from ecglib.data import sources
 
         run = sources.get(shown["database"]).fingerprint()
-    modules = [f"report/{name}.py" for name in ("comparisons", "figures", "tables", "words")]
+    modules = [f"report/{name}.py" for name in _TABLES]
     code = fingerprint.of_code(["evaluation", "data", *modules])
     return fingerprint.of_values(text, shown, run, code)
 
@@ -198,6 +200,15 @@ def key_of(
     if isinstance(parameters, config.InfarctionParameters):
         return infarction.key_of(parameters, like)
     return experiment.key_of(parameters, like)
+
+
+def is_stale(parameters: config.HeartbeatParameters | config.InfarctionParameters, reference: results.Record) -> bool:
+    """Whether a reference result no longer fits the data, or the code that trained or evaluated it."""
+    from ecglib import experiment, infarction
+
+    evaluate = infarction if isinstance(parameters, config.InfarctionParameters) else experiment
+    key, evaluation = key_of(parameters, reference), evaluate.evaluation_of(parameters)
+    return (reference.key, reference.evaluation) != (key, evaluation)
 
 
 def is_current(parameters: SharedParameters) -> bool:

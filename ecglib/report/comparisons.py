@@ -200,7 +200,7 @@ def _cost(record: Record) -> dict[str, str]:
         "seconds a seed": count((seconds or record.train_seconds) / len(record.seeds)),
         "beats/s in training": count(shown / seconds) if shown else UNDEFINED,
         "precision": record.precision,
-        "hardware": record.hardware,
+        "hardware": tables.hardware(record),
     }
 
 

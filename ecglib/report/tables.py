@@ -9,6 +9,7 @@ records never share a table.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -316,6 +317,11 @@ def parameters(record: Record) -> str:
     return table(rows)
 
 
+def hardware(record: Record) -> str:
+    """The processor, and how many threads trained on it."""
+    return re.sub(r"\b1 threads\b", "1 thread", record.hardware)
+
+
 def _commit(commit: str) -> str:
     """A commit, shortened, and whether files had been changed since."""
     name, _, changed = commit.partition("-")
@@ -336,7 +342,7 @@ def circumstances(record: Record) -> str:
         "epoch chosen": _chosen_epochs(record),
         "intervals": _resampling(record),
         "precision": record.precision,
-        "hardware": _escaped(f"{record.hardware} ({record.device})"),
+        "hardware": _escaped(f"{hardware(record)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
         "training time": _duration(record.train_seconds),
         "commit": _commit(record.commit),
