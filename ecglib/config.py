@@ -347,9 +347,9 @@ class InfarctionParameters(TrainedParameters):
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     """Course of the learning rate over `max_epochs`."""
     weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of AdamW, of all layers but the head."""
+    """Decoupled weight decay of AdamW, of all layers but the last ones."""
     head_decay: float = Field(20.0, ge=0)
-    """That of the head, which reads many features of few patients."""
+    """That of the last two fully connected layers, where the network ends in two, or of the last."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
     gradient_clip: float | None = Field(1.0, gt=0)

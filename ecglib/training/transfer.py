@@ -235,7 +235,7 @@ def fit(
     title: str,
 ) -> loop.Fitted:
     """As `loop.fit`, with a learning rate of its own for every layer, falling from one to the next by `decay`, and a
-    weight decay of its own for the head; without validation, the last weights stay; and without checkpoints, as it
+    weight decay of their own for the fully connected layers at the end, two at most; without validation, the last weights stay; and without checkpoints, as it
     takes seconds."""
     recipe = replace(recipe, stop_after=recipe.stop_after or recipe.max_epochs)
     with determinism(recipe.deterministic):
@@ -262,16 +262,18 @@ class _LayerByLayer(loop._Training):
 
             return at
 
-        groups = [
-            (depth, {"params": parameters, "weight_decay": recipe.weight_decay})
-            for depth, parameters in enumerate(learning)
-            if parameters
-        ]
-        weight, bias = learning[0]  # the head's; its bias sets the level of the scores, which is not to shrink
-        groups[:1] = [
-            (0, {"params": [weight], "weight_decay": head_decay}),
-            (0, {"params": [bias], "weight_decay": 0.0}),
-        ]
+        groups = []
+        for depth, (layer, parameters) in enumerate(zip(layers, learning, strict=True)):
+            if depth < 2 and isinstance(layer, nn.Linear):
+                # what follows scales its inputs anew, so that a strong decay makes these layers turn faster and keeps
+                # them small; a bias sets a level, which is not to shrink
+                weight, bias = layer.weight, layer.bias
+                groups += [
+                    (depth, {"params": [weight], "weight_decay": head_decay}),
+                    (depth, {"params": [bias], "weight_decay": 0.0}),
+                ]
+            elif parameters:
+                groups.append((depth, {"params": parameters, "weight_decay": recipe.weight_decay}))
         self.optimiser = torch.optim.AdamW(
             [group for _, group in groups],
             recipe.learning_rate,
