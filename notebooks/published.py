@@ -66,13 +66,14 @@ Markdown(comparisons.circumstances(_records, "intra", "inter", "adapted"))
 Markdown(published.aims(_records))
 
 # %% [markdown]
-# ## What was tried for the open aims
+# ## What was tried
 #
-# For single beats with patients in both parts: every network of @sec-architectures-mitdb and every answer of
-# @sec-imbalance-mitdb. For patients apart, the designs below, on DS1 alone. The code of these studies is not kept: the
-# numbers are notes of measurements that this repository does not make again, and none of them is a result on DS2.
+# For the open aims of single beats with patients in both parts: every network of @sec-architectures-mitdb and every
+# answer of @sec-imbalance-mitdb. For patients apart, the designs below, on DS1 alone. The code of these studies is not
+# kept: the numbers are notes of measurements that this repository does not make again, and none of them is a result on
+# DS2.
 
 # %%
 #| label: tbl-tried
-#| tbl-cap: Designs compared on DS1
+#| tbl-cap: Compared on DS1
 Markdown(published.tried())

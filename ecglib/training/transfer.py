@@ -235,8 +235,10 @@ def fit(
     title: str,
 ) -> loop.Fitted:
     """As `loop.fit`, with a learning rate of its own for every layer, falling from one to the next by `decay`, and a
-    weight decay of their own for the fully connected layers at the end, two at most; without validation, the last weights stay; and without checkpoints, as it
-    takes seconds."""
+    weight decay of their own for the fully connected layers at the end, two at most.
+
+    Without validation, the last weights stay; and without checkpoints, as it takes seconds.
+    """
     recipe = replace(recipe, stop_after=recipe.stop_after or recipe.max_epochs)
     with determinism(recipe.deterministic):
         state = _LayerByLayer(make, train, None, loss, lambda logits, labels: 0.0, recipe, seed, device)
