@@ -163,14 +163,15 @@ def tuned(records: Sequence[Record]) -> str:
     """In what each plain result's training differs from the defaults, by model."""
     rows = []
     fields = config.HeartbeatParameters.model_fields
-    names = ("model_options", "leads", "cut", "sampling", *config.OF_NETWORKS)
+    names = ("leads", "cut", "sampling", *config.OF_NETWORKS)
     for model in registry.ENTRIES:
         for protocol in ("intra", "inter", "adapted"):
             for record in of(records, model=model, protocol=protocol, imbalance="none"):
                 p = record.parameters
-                own = [f"`{n}: {p[n]}`" for n in names if n in p and p[n] != fields[n].get_default()]
+                own = [f"{n}: {p[n]}" for n in names if n in p and p[n] != fields[n].get_default()]
+                own += [f"{n}: {value}" for n, value in p.get("model_options", {}).items()]
                 head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
-                rows += [{**head, "not as by default": ", ".join(own)}] if own else []
+                rows += [{**head, "not as by default": ", ".join(f"`{one}`" for one in own)}] if own else []
     return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
 
 

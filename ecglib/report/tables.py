@@ -73,6 +73,11 @@ _TEXT_COLUMNS = frozenset(
         "aim",
         "hardware",
         "record",
+        "for",
+        "measured on",
+        "tried",
+        "ours",
+        "not as by default",
     )
 )
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
