@@ -78,7 +78,9 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         mine = of(records, model=model, protocol=protocol)
         unanswered = of(mine, imbalance="none")
         answered = best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
-        rows += [{"model": link(r), **_scores(r)} for r in (*unanswered, answered) if r is not None]
+        rows += [
+            {"model": link(r, tables.model_name(r)), **_scores(r)} for r in (*unanswered, answered) if r is not None
+        ]
         missing = [] if unanswered else [ANSWERS["none"]]
         missing += ["any answer"] if answered is None else []
         if missing:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,15 @@ from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def every_core() -> Iterator[None]:
+    """Nothing else runs beside a benchmark, unlike beside the tests, which have one thread each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    yield
+    torch.set_num_threads(before)
 
 
 def circumstances() -> str:

@@ -153,6 +153,8 @@ def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
 def test_resampling_is_given_training_beats_only(
     method: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if (method, kind) == ("random-over", "nearest_neighbour"):
+        pytest.skip("copies change no nearest neighbour, and are refused")
     p = parameters(imbalance=method, **KINDS[kind])
     beats, seen = made(p), []
 
