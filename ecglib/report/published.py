@@ -24,8 +24,10 @@ _SCORES: Final = ("S", "V", "accuracy", "macro-F1")
 def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`);
     where any of ours may stand there, one that is not blind to DS2 stands beside the best of those that are."""
-    blind = [r for r in records if r.parameters["protocol"] == "intra" or not _caveat(r)]
-    rest = [r for r in records if r not in blind]
+    blind: list[Record] = []
+    rest: list[Record] = []
+    for r in records:
+        (rest if r.parameters["protocol"] != "intra" and _caveat(r) else blind).append(r)
     rows = []
     for entry in entries():
         if entry.get("task", "beats") != "beats":
