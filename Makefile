@@ -16,7 +16,7 @@ book: env
 	@$(BIN)/ecglib book --profile $(PROFILE) -j $(J)
 
 test: env
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check .

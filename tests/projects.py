@@ -10,7 +10,7 @@ import pytest
 from ecglib import config
 
 EXPERIMENTS = {
-    "heartbeat": ("baseline", "weighted", "smote", "smote-tomek", "inter-patient"),
+    "heartbeat": ("baseline", "weighted", "smote", "inter-patient"),
     "infarction": ("scratch",),
 }
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
@@ -34,7 +34,7 @@ def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         ignore = shutil.ignore_patterns("experiments", "*.ipynb", "results", ".ipynb_checkpoints")
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     (root / "book" / "results").mkdir()
-    _keep_few(root)
+    keep_few(root)
     monkeypatch.setenv("ECGLIB_ROOT", str(root))
     monkeypatch.setenv("ECGLIB_DATA", str(data))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -47,7 +47,7 @@ def kept() -> list[str]:
     return [name for name, notebook, own in parts if own in EXPERIMENTS.get(notebook, (own,))]
 
 
-def _keep_few(root: Path) -> None:
+def keep_few(root: Path) -> None:
     """Leave out all but `EXPERIMENTS`, with their pages: a journey through every one takes as long as the book."""
     chapters = root / "book" / "chapters.yml"
     lines = chapters.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import ROOT
+from projects import ROOT, keep_few
 
 from ecglib import environment
+from ecglib.data import synthetic
 
+NOBODY = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -36,11 +38,18 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "clone"
 
 
-def test_direct_use(clone: Path, small_mitdb: Path) -> None:
+@pytest.mark.slow
+def test_direct_use(clone: Path, tmp_path: Path) -> None:
+    keep_few(clone)  # their pages are like the others'
+    subprocess.run(["git", *NOBODY, "commit", "--quiet", "--all", "--message", "Few"], cwd=clone, check=True)
+    synthetic.write(tmp_path / "data" / "mitdb", minutes=0.5)
     bin_ = clone / ".venv" / "bin"
     environment = {
-        **os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(clone), "ECGLIB_DATA": str(small_mitdb),
-    }  # fmt: skip
+        **os.environ,
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "PYTHONPATH": str(clone),
+        "ECGLIB_DATA": str(tmp_path / "data"),
+    }
     environment.pop("ECGLIB_ROOT", None)
     lines = commands("Direct use")
     assert lines == [

@@ -192,6 +192,7 @@ def test_a_record_without_a_key_is_refused(root: Path) -> None:
         tracking.log(example_record(key=""), root)
 
 
+@pytest.mark.slow
 def test_the_pages_open_on_loopback_and_the_server_takes_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = example_record(epochs=2)
     run_id = tracking.log(record, finished(root, record))

@@ -17,10 +17,10 @@ import psutil
 import pytest
 import yaml
 from filelock import FileLock
-from projects import ROOT, make_project
+from projects import ROOT
 from report.example import example_record
 
-from ecglib import config, experiment, paths, results
+from ecglib import config, experiment, paths
 from ecglib.data import sources
 from ecglib.errors import UserError
 from ecglib.report import book, check, preview, runner, tables
@@ -304,21 +304,3 @@ def test_quarto_is_asked_for_once(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_second_build_at_the_same_time_is_refused(project: Path) -> None:
     with book.build_lock(), pytest.raises(UserError, match="another build"), book.build_lock():
         pass
-
-
-def test_a_book_with_pages_still_to_come_is_built_once_and_then_left_alone(
-    tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_project(tmp_path / "project", small_mitdb, monkeypatch)
-    monkeypatch.setattr(book, "find_quarto", lambda: None)
-    book.make_notebooks()
-    every = [smoke(name) for name in ("explore/mitdb", "heartbeat/baseline", "architectures/mitdb")]
-    assert runner.run([runner.Job(p) for p in every], at_once=2) == []
-    page, renderer = book.render()
-    assert renderer == "pandoc"
-    assert page.is_file()
-    assert [str(p) for p in check.check(root, root / "_book")] == []
-    assert results.references() == {}  # a smoke run is no reference
-    start = time.perf_counter()
-    assert all(book.is_current(p) for p in every)
-    assert time.perf_counter() - start < 15

@@ -8,6 +8,7 @@ from projects import make_project
 from training.kill import kill_and_resume, uninterrupted
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(
     tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
