@@ -425,20 +425,10 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(names)},
         right=[comparison.pack(scoring.right(table)) for table in tables],
         training=[_training(p, folder, card["run"]) for card in cards],
-        n_parameters=first["n_parameters"],
-        input_shape=first["input_shape"],
         n_features=first["n_features"],
         resampled=first["resampled"],
-        train_seconds=sum(card["seconds"] for card in cards),
-        hardware=first["hardware"],
-        device=plan.device.type,
-        versions=first["versions"],
-        precision=plan.precision,
-        commit=first["commit"],
-        created=first["created"],
-        evaluation=evaluation,
-        evaluated={"commit": provenance.commit(), "created": provenance.now()},
         refiled=first.get("refiled", ""),
+        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
     )
 
 

@@ -341,8 +341,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             class_counts={"recordings": first["recordings"], "patients": first["patients"], "beats": first["beats"]},
         ),
         parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
-        | {"test": True, "cut": "kachuee"}
-        | {"refit": False},
+        | {"test": True, "cut": "kachuee", "refit": False},
         seeds=p.seeds,
         classes=list(CLASSES),
         metrics=record_scores,
@@ -351,17 +350,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         confusion=matrices.sum(1).tolist(),
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
         right=[comparison.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
-        n_parameters=first["n_parameters"],
-        input_shape=first["input_shape"],
-        train_seconds=sum(card["seconds"] for card in cards),
-        hardware=first["hardware"],
-        device=plan.device.type,
-        versions=first["versions"],
-        precision=plan.precision,
-        commit=first["commit"],
-        created=first["created"],
-        evaluation=evaluation,
-        evaluated={"commit": provenance.commit(), "created": provenance.now()},
+        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
         infarction=InfarctionCard(
             beat_metrics=_scores(beats, n_resamples),
             likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from ecglib import config, paths, results
+from ecglib import config, paths, provenance, results
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
 from ecglib.results import Record
@@ -169,6 +169,29 @@ def write_note(path: Path, value: Any) -> None:
 def named(p: SharedParameters) -> dict[str, Any]:
     """The fields of a record that can't change what it measured."""
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
+
+
+def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: str, evaluation: str) -> dict[str, Any]:
+    """The fields of a record that say where it comes from.
+
+    Parameters
+    ----------
+    cards
+        What each seed's training noted when it was done. The first one's speaks for all, but for the time they took.
+    device, precision
+        What they were trained on and in.
+    evaluation
+        Hash of the evaluation code.
+    """
+    first = cards[0]
+    same = ("n_parameters", "input_shape", "hardware", "versions", "commit", "created")
+    return {name: first[name] for name in same} | {
+        "train_seconds": sum(card["seconds"] for card in cards),
+        "device": device.type,
+        "precision": precision,
+        "evaluation": evaluation,
+        "evaluated": {"commit": provenance.commit(), "created": provenance.now()},
+    }
 
 
 def overridden(p: SharedParameters) -> list[str]:

@@ -47,7 +47,8 @@ _mine = comparisons.of(_records, model=parameters.model)
 # %% [markdown]
 # ## Four ways
 #
-# A recording's score is the mean over its beats, out of fold.
+# A recording's score is the mean over its beats, out of fold. *Seeds together* is the mean over the seeds as well: the
+# networks of several seeds vote, and none of them saw the patient.
 
 # %%
 #| label: tbl-ways
@@ -135,7 +136,7 @@ Markdown(infarctions.cost_of_the_split(_records, parameters.model))
 # %% [markdown]
 # ## Published results
 #
-# On the PTB Diagnostic database, not on PTB-XL: numbers to know, not to compare.
+# On other recordings, most of them of the PTB Diagnostic database: numbers to know, not to compare.
 
 # %%
 #| label: tbl-published

@@ -122,7 +122,13 @@ def ways(records: Sequence[Record], model: str, n_leads: int) -> str:
             rows.append({"what": title, "AUROC": NOT_RUN})
         likely = "AUROC, infarction likely"
         rows += [
-            {"what": link(r, title), **_scores(r), likely: interval(infarction(r).likely.get("auroc"))} for r in found
+            {
+                "what": link(r, title),
+                **_scores(r),
+                likely: interval(infarction(r).likely.get("auroc")),
+                "AUROC, seeds together": interval(together(r)),
+            }
+            for r in found
         ]
     return table(rows)
 
@@ -258,16 +264,30 @@ def gain_is_defined(a: Record, b: Record) -> bool:
 def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> Interval:
     """AUROC of `a` less that of `b`, mean over the seeds, after learning from so many patients; the interval draws the
     same patients for both."""
-    names = sorted(infarction(a).scores[learnt])
-    label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in a.by_record.items()}
-    codes, drawn = binary.weights(pd.Series([infarction(a).patients[name] for name in names]), n_resamples)
-    positive = np.array([label[name] == 1 for name in names])
-    found = []
-    for seed in range(len(a.seeds)):
-        mine, theirs = (np.array([infarction(one).scores[learnt][name][seed] for name in names]) for one in (a, b))
-        areas = [ranking.auroc_auprc(score, positive, codes, drawn)[0] for score in (mine, theirs)]
-        found.append(areas[0] - areas[1])
-    return binary.interval(np.stack(found))
+    mine = _scored(a, learnt)
+    theirs = _scored(b, learnt).loc[mine.index]
+    return binary.interval(_areas(a, mine, n_resamples) - _areas(a, theirs, n_resamples))
+
+
+def together(record: Record, n_resamples: int = 1000) -> Interval:
+    """AUROC of the mean over the seeds of a recording's log-odds: one vote of as many networks as there are seeds, none
+    of which saw the recording's patient."""
+    if not infarction(record).scores:
+        return Interval()
+    return binary.interval(_areas(record, _scored(record, "all").mean(axis=1).to_frame(), n_resamples))
+
+
+def _scored(record: Record, learnt: str) -> pd.DataFrame:
+    """Log-odds, one row a recording, one column a seed."""
+    return pd.DataFrame.from_dict(infarction(record).scores[learnt], orient="index")
+
+
+def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Array:
+    """AUROC of every column on the recordings and on resamples of their patients, `(columns, 1 + resamples)`."""
+    label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in record.by_record.items()}
+    codes, drawn = binary.weights(pd.Series([infarction(record).patients[name] for name in scores.index]), n_resamples)
+    positive = np.array([label[name] == 1 for name in scores.index])
+    return np.stack([ranking.auroc_auprc(scores[seed].to_numpy(), positive, codes, drawn)[0] for seed in scores])
 
 
 def _said(difference: Interval) -> str:

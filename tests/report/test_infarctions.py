@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from ecglib import results
 from ecglib.data.infarction import CLASSES
 from ecglib.report import figures, infarctions, published
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
@@ -74,6 +76,18 @@ def test_a_way_without_a_result_says_so() -> None:
     assert text.count("not run") == 3
     assert "[from scratch](../infarction/scratch.ipynb)" in text
     assert infarctions.ways([], "cnet", 12).count("not run") == 4
+
+
+def test_seeds_together_are_scored_by_their_mean() -> None:
+    record = example(shift=1.0)
+    scores = np.array(list(results.infarction(record).scores["all"].values()))
+    label = np.arange(40) % 4 == 0
+    together = infarctions.together(record)
+    assert together.mean == pytest.approx(roc_auc_score(label, scores.mean(1)))
+    assert together.mean != pytest.approx(np.mean([roc_auc_score(label, seed) for seed in scores.T]))
+    assert together.low is not None and together.high is not None and together.low < together.mean < together.high
+    by_beat = record.model_copy(update={"infarction": results.infarction(record).model_copy(update={"scores": {}})})
+    assert infarctions.together(by_beat) == Interval()
 
 
 def test_the_gain_of_a_way_is_paired_and_signed() -> None:
