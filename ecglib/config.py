@@ -44,7 +44,7 @@ FROM_DATA = ("n_leads", "n_samples", "n_classes", "n_features", "second_features
 
 
 class SharedParameters(BaseModel):
-    """What every experiment has, and what a profile may set."""
+    """What every experiment has."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -458,6 +458,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
+OF_PROFILES = {*SharedParameters.model_fields, "curve"} - {"experiment", "title", "in_book"}
+"""What a profile may set: how much is done, never what."""
+
+
 def experiments() -> list[str]:
     """Every experiment with a parameters file, as `<notebook>/<experiment>`, those that compare last."""
     folder = paths.params()
@@ -469,7 +473,8 @@ def experiments() -> list[str]:
 def load(
     experiment: str, *, profile: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> SharedParameters:
-    """Parameters of an experiment: its file, then the profile's, then the overrides, each over the one before.
+    """Parameters of an experiment: its file, then the profile's that its notebook has, then the overrides, each over
+    the one before.
 
     Raises
     ------
@@ -488,7 +493,8 @@ def load(
         found = values.get("experiment", "nothing")
         raise UserError(path, f"experiment: {found}", experiment, "a parameters file says its own name")
     if profile is not None:
-        values |= load_profile(profile)
+        own = MODELS[notebook].model_fields
+        values |= {name: value for name, value in load_profile(profile).items() if name in own}
     for field in ("experiment", "title", "profile"):
         if field in (overrides or {}):
             raise UserError(
@@ -499,12 +505,12 @@ def load(
 
 
 def load_profile(profile: str) -> dict[str, Any]:
-    """The fields that a profile sets.
+    """The fields that a profile sets, of every notebook.
 
     Raises
     ------
     UserError
-        When there is no such profile, or it sets a field that not every experiment has.
+        When there is no such profile, or it sets a field that is not of `OF_PROFILES`.
     """
     path = paths.params() / "profiles" / f"{profile}.yaml"
     if not path.is_file():
@@ -512,8 +518,8 @@ def load_profile(profile: str) -> dict[str, Any]:
         raise UserError("--profile", f"no profile {profile}", f"one of {known}")
     values = load_yaml(path)
     for name in values:
-        if name not in SharedParameters.model_fields:
-            raise UserError(path, f"{name} is not a field of every experiment", "fields of SharedParameters only")
+        if name not in OF_PROFILES:
+            raise UserError(path, f"a profile can't set {name}", f"one of {', '.join(sorted(OF_PROFILES))}")
     return values
 
 

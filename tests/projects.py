@@ -10,7 +10,7 @@ import pytest
 from ecglib import config
 
 EXPERIMENTS = {
-    "heartbeat": ("baseline", "weighted", "smote", "inter-patient"),
+    "heartbeat": ("baseline", "weighted", "smote", "smote-tomek", "inter-patient"),
     "infarction": ("scratch",),
 }
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""

@@ -40,10 +40,15 @@ def test_every_parameters_file_is_valid_and_says_its_own_name(experiment: str) -
     assert parameters.profile == "full"
 
 
+def test_a_quick_infarction_has_no_learning_curve_and_a_full_one_has() -> None:
+    assert config.load("infarction/scratch", profile="quick").model_dump()["curve"] == []
+    assert config.load("infarction/scratch", profile="full").model_dump()["curve"]
+
+
 def test_quick_is_the_default() -> None:
     quick = config.load_profile("quick")
     assert quick.pop("beats_per_epoch") is not None  # only it keeps the whole book within its minutes
-    assert quick.items() <= config.SharedParameters().model_dump().items()
+    assert quick.items() <= config.InfarctionParameters().model_dump().items()
 
 
 @pytest.mark.parametrize("model", config.MODELS.values())
@@ -265,9 +270,9 @@ def test_an_unknown_experiment_or_profile_is_refused_with_a_hint(project: Path) 
         config.load("heartbeat/baseline", profile="fast")
 
 
-def test_a_profile_may_set_shared_fields_only(project: Path) -> None:
+def test_a_profile_says_how_much_is_done_and_not_what(project: Path) -> None:
     (project / "params" / "profiles" / "odd.yaml").write_text("model: cnet\n")
-    with pytest.raises(UserError, match="model is not a field of every experiment"):
+    with pytest.raises(UserError, match="a profile can't set model"):
         config.load("heartbeat/baseline", profile="odd")
 
 
