@@ -7,6 +7,7 @@ be had; else the same chapters become a plainer book through Pandoc.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -289,7 +290,11 @@ def _is_placeholder(page: Path) -> bool:
 
 
 def render() -> tuple[Path, str]:
-    """Render the book to `_book/`; returns its first page and the renderer's name.
+    """Render the book to `_book/`, unless it is there and nothing it is made of has changed.
+
+    Returns
+    -------
+    Its first page, and the renderer's name.
 
     Raises
     ------
@@ -297,21 +302,35 @@ def render() -> tuple[Path, str]:
         When the renderer fails; it says what it said last.
     """
     prepare()
-    output = paths.root() / "_book"
-    quarto = find_quarto()
+    output, noted, quarto = paths.root() / "_book", paths.cache() / "rendered.txt", find_quarto()
+    page, renderer = output / "index.html", "quarto" if quarto else "pandoc"
+    if page.is_file() and noted.is_file() and noted.read_text(encoding="utf-8") == _made_of(output, renderer):
+        return page, renderer
+    noted.unlink(missing_ok=True)
     if quarto is None:
-        return preview.render(paths.root(), output), "pandoc"
-    done = subprocess.run(
-        [quarto, "render", str(paths.root())],
-        env={**os.environ, "QUARTO_PYTHON": sys.executable},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))
-    return output / "index.html", "quarto"
+        preview.render(paths.root(), output)
+    else:
+        done = subprocess.run(
+            [quarto, "render", str(paths.root())],
+            env={**os.environ, "QUARTO_PYTHON": sys.executable},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))
+    _write(noted, _made_of(output, renderer))
+    return page, renderer
+
+
+def _made_of(output: Path, renderer: str) -> str:
+    """Hash of what a rendered book follows from, and of the names of its pages, one of which may have been removed."""
+    root = paths.root()
+    sources = [root / "_quarto.yml", root / "index.qmd", *(root / "book").rglob("*"), *Path(__file__).parent.iterdir()]
+    files = sorted(path for path in sources if path.is_file() and path.suffix not in (".json", ".jsonl", ".pyc"))
+    contents = [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return fingerprint.of_values(renderer, contents, sorted(str(path) for path in output.rglob("*.html")))
 
 
 def find_quarto() -> str | None:

@@ -119,6 +119,35 @@ def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
     assert "Not run yet" in (output / "book" / "experiments" / "heartbeat" / "smote.html").read_text(encoding="utf-8")
 
 
+def test_a_book_is_rendered_again_only_when_something_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+
+    def render(root: Path, output: Path) -> Path:
+        rendered.append(output)
+        for name in ("index", "other"):
+            book._write(output / f"{name}.html", name)
+        return output / "index.html"
+
+    monkeypatch.setattr(book, "find_quarto", lambda: None)
+    monkeypatch.setattr(preview, "render", render)
+    page = project / "_book" / "index.html"
+    assert book.render() == book.render() == (page, "pandoc")
+    assert len(rendered) == 1
+    (project / "_book" / "other.html").unlink()
+    book.render()
+    with (project / "book" / "methods.qmd").open("a", encoding="utf-8") as chapter:
+        chapter.write("\nMore.\n")
+    book.render()
+    assert len(rendered) == 3
+    monkeypatch.setattr(preview, "render", lambda root, output: (_ for _ in ()).throw(UserError("pandoc", "no")))
+    page.unlink()
+    with pytest.raises(UserError):
+        book.render()
+    page.touch()  # what a failed rendering left is no book
+    with pytest.raises(UserError):
+        book.render()
+
+
 def test_an_edited_headline_is_found(project: Path) -> None:
     example_record().save(paths.reference(BASELINE))
     book.prepare()
