@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecglib.models.dropout import StepDropout
 from ecglib.models.recurrent import GRU, PatchRNN
 
 
@@ -9,8 +10,8 @@ class BiGRU(PatchRNN):
     """BiGRU, the gated unit of Cho et al. (2014) in two directions, over time within the beat.
 
     Time is the beat's own, never the batch: non-overlapping patches of `patch` samples of all leads, the last one
-    padded with zeros, 17 steps for 187 samples. Two bidirectional layers, dropout between them and before the head,
-    mean and maximum over the steps, a linear head.
+    padded with zeros, 17 steps for 187 samples. Two bidirectional layers, dropout between them (of the same units at
+    every step, Gal & Ghahramani 2016) and before the head, mean and maximum over the steps, a linear head.
     Weights are laid out as those of `nn.GRU`, whose reset gate acts after the recurrent product.
 
     Parameters
@@ -48,3 +49,4 @@ class BiGRU(PatchRNN):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(GRU, n_leads, n_samples, n_classes, hidden=hidden, layers=layers, patch=patch, dropout=dropout)
+        self.dropout = StepDropout(dropout)

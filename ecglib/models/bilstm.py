@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecglib.models.dropout import StepDropout
 from ecglib.models.recurrent import LSTM, PatchRNN
 
 
@@ -9,8 +10,8 @@ class BiLSTM(PatchRNN):
     """BiLSTM, the two directions of Graves & Schmidhuber (2005), over time within the beat.
 
     Time is the beat's own, never the batch: non-overlapping patches of `patch` samples of all leads, the last one
-    padded with zeros, 17 steps for 187 samples. Two bidirectional layers, dropout between them and before the head,
-    mean and maximum over the steps, a linear head.
+    padded with zeros, 17 steps for 187 samples. Two bidirectional layers, dropout between them (of the same units at
+    every step, Gal & Ghahramani 2016) and before the head, mean and maximum over the steps, a linear head.
     Weights are laid out as those of `nn.LSTM`.
 
     Parameters
@@ -50,3 +51,4 @@ class BiLSTM(PatchRNN):
         super().__init__(
             LSTM, n_leads, n_samples, n_classes, hidden=hidden, layers=layers, patch=patch, dropout=dropout
         )
+        self.dropout = StepDropout(dropout)
