@@ -326,8 +326,10 @@ class InfarctionParameters(TrainedParameters):
     """What is transferred: a beat experiment, of the same profile, or a weights file; not read from scratch."""
     layer_decay: float = Field(0.85, gt=0, le=1)
     """`finetune`, `gradual`: the learning rate of a layer as a share of that of the layer above it."""
-    dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of the features dropped in training before the head."""
+    hidden: int = Field(64, ge=1)
+    """Units of the first of the head's two layers."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Share dropped in training before each of the head's two layers."""
     noise: float = Field(0.02, ge=0)
     """Standard deviation of the noise put on beats (of 0..1) in training."""
     curve: list[Annotated[int, Field(ge=4)]] = []
@@ -349,7 +351,7 @@ class InfarctionParameters(TrainedParameters):
     weight_decay: float = Field(0.05, ge=0)
     """Decoupled weight decay of AdamW, of all layers but the last ones."""
     head_decay: float = Field(20.0, ge=0)
-    """That of the last two fully connected layers, where the network ends in two, or of the last."""
+    """That of the head's two layers."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
     gradient_clip: float | None = Field(1.0, gt=0)

@@ -44,7 +44,8 @@ way = "finetune"
 epochs = 5
 pretrained = "heartbeat/baseline"
 layer_decay = 0.85
-dropout = 0.3
+hidden = 64
+dropout = 0.5
 noise = 0.02
 curve = []
 

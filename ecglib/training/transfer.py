@@ -1,10 +1,10 @@
 """Put what a network learnt on arrhythmia beats to work on another task.
 
-The head is what depends on the number of classes; it is made anew. All else is loaded and must fit exactly. How the
-loaded layers learn on is the *way*:
+The head, two fully connected layers, is made anew. All below it is loaded and must fit exactly. How the loaded layers
+learn on is the *way*:
 
 - `scratch`: nothing is loaded, everything learns;
-- `frozen`: only the last two fully connected layers learn (Kachuee et al. 2018, section III-C);
+- `frozen`: only the head's two fully connected layers learn (as in Kachuee et al. 2018, section III-C);
 - `finetune`: everything learns, a layer the slower the farther it is from the head (Howard & Ruder 2018, section 3.2);
 - `gradual`: as `finetune`, and a layer's rate is zero until the ones above it have learnt for a while (the same,
   section 3.3).
@@ -38,6 +38,10 @@ UNFROZEN_BY: Final = 0.5
 KEY_MAP: Final = {"module.": ""}
 """Beginnings of names in public state dicts -> ours: `nn.DataParallel` puts one before all of them. The public PyTorch
 code of CNet names its layers as ours does (`c1`, `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`)."""
+STAGES: Final = {"cnet": "cresids"}
+"""Networks whose stages are read, and where they lie; each stage puts out `(batch, channels, samples)`."""
+LAST_STAGES: Final = 3
+"""How many of them, from the last one back."""
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -88,10 +92,14 @@ def _renamed(name: str) -> str:
 class Transferred(nn.Module):
     """A network of one lead, pretrained or not, with a head for another task, for one lead or for many.
 
-    With several leads the network up to its last layer is shared by all of them; what it gives for each is joined, and
-    the head reads that (weights are shared over leads, as in a Siamese network: Bromley et al. 1993). The head brings
-    every feature to the same mean and scale (Ioffe & Szegedy 2015, without the learnt ones) before its fully connected
-    layer: features of a frozen network differ in scale, and weight decay would favour the large ones.
+    What the network gives for a beat are the maximum and the mean over time of what its last stages put out, where
+    `STAGES` names them, so that shapes of several sizes are read and where they stand matters little; of another
+    network it is what its output layer reads. With several leads the network is shared by all of them, and what it
+    gives for each is joined (weights are shared over leads, as in a Siamese network: Bromley et al. 1993).
+
+    The head is two fully connected layers. It brings every feature to the same mean and scale first (Ioffe & Szegedy
+    2015, without the learnt ones): features of a frozen network differ in scale, and weight decay would favour the
+    large ones.
 
     Parameters
     ----------
@@ -99,33 +107,71 @@ class Transferred(nn.Module):
         Of the network in the registry; it must take single beats.
     n_leads, n_samples, n_classes
         Of the new task.
+    hidden
+        Units of the head's first layer.
     dropout
-        Share of the features dropped in training, from 0 to below 1.
+        Share dropped in training before each layer of the head, from 0 to below 1.
     """
 
     def __init__(
-        self, name: str, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.0, **options: object
+        self,
+        name: str,
+        n_leads: int,
+        n_samples: int,
+        n_classes: int,
+        *,
+        hidden: int = 64,
+        dropout: float = 0.0,
+        **options: object,
     ) -> None:
         super().__init__()
         self.n_leads, self._name, self._samples, self._options = n_leads, name, n_samples, options
         self.trunk = registry.build(name, 1, n_samples, n_classes, **options)
-        head_name, last = _output_layer(self.trunk)
-        self._resting: list[nn.Module] = []
-        _replace(self.trunk, head_name, nn.Identity())
-        n = n_leads * last.in_features
-        self.head = nn.Sequential(nn.BatchNorm1d(n, affine=False), nn.Dropout(dropout), nn.Linear(n, n_classes))
+        linear = [(name, layer) for name, layer in self.trunk.named_modules() if isinstance(layer, nn.Linear)]
+        if not linear:
+            raise UserError(f"model {name}", "no fully connected layer", "one that gives the logits")
+        # with stages all fully connected layers are behind them; else the one that comes last in the order of
+        # definition gives the logits
+        for each, _ in linear if name in STAGES else linear[-1:]:
+            _replace(self.trunk, each, nn.Identity())
+        self._frozen = False
+        with torch.no_grad():
+            n = n_leads * self._features(torch.zeros(2, 1, n_samples)).shape[1]
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(n, affine=False),
+            nn.Dropout(dropout),
+            nn.Linear(n, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_classes),
+        )
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Features `(batch, n)` of single leads `(batch, 1, samples)`."""
+        if self._name not in STAGES:
+            features: Tensor = self.trunk(x)
+            return features
+        given: list[Tensor] = []
+        stages = list(self.trunk.get_submodule(STAGES[self._name]).children())[-LAST_STAGES:]
+        hooks = [stage.register_forward_hook(lambda _stage, _x, y: given.append(y)) for stage in stages]
+        try:
+            self.trunk(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat([pooled for y in given for pooled in (y.amax(2), y.mean(2))], 1)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
-        shared = self.trunk(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
+        shared = self._features(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
         logits: Tensor = self.head(shared)
         return logits
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen layers keep their statistics too."""
+        """A frozen network keeps its statistics too."""
         super().train(mode)
-        for layer in self._resting:
-            layer.eval()
+        if self._frozen:
+            self.trunk.eval()
         return self
 
     def take(self, pretrained: State, where: str | Path) -> tuple[list[str], list[str]]:
@@ -160,32 +206,11 @@ class Transferred(nn.Module):
         return [*reversed(head), *reversed(trunk)]
 
     def freeze(self) -> list[str]:
-        """Let only the last two fully connected layers learn; returns the names of the tensors that don't.
-
-        Raises
-        ------
-        UserError
-            When what the head reads is not given by a fully connected layer.
-        """
-        connected = [layer for layer in self.layers() if isinstance(layer, nn.Linear)][:2]
-        if len(connected) < 2 or connected[1].out_features * self.n_leads != connected[0].in_features:
-            raise UserError("way: frozen", f"{self._name} has one fully connected layer at its end", "two, or finetune")
-        leaves = [layer for layer in self.trunk.modules() if not list(layer.children())]
-        self._resting = [layer for layer in leaves if layer not in connected and not isinstance(layer, nn.Dropout)]
-        learning = {id(p) for layer in connected for p in layer.parameters()}
-        frozen = [(name, p) for name, p in self.named_parameters() if id(p) not in learning]
-        for _, p in frozen:
-            p.requires_grad_(False)
+        """Let only the head's two fully connected layers learn; returns the names of the tensors that don't."""
+        self._frozen = True
+        self.trunk.requires_grad_(False)
         self.train(self.training)
-        return [name.removeprefix("trunk.") for name, _ in frozen]
-
-
-def _output_layer(model: nn.Module) -> tuple[str, nn.Linear]:
-    """The fully connected layer that comes last in the order of definition: it gives the logits."""
-    found = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if not found:
-        raise UserError(f"model {type(model).__name__}", "no fully connected layer", "one that gives the logits")
-    return found[-1]
+        return [name for name, _ in self.trunk.named_parameters()]
 
 
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
@@ -235,7 +260,7 @@ def fit(
     title: str,
 ) -> loop.Fitted:
     """As `loop.fit`, with a learning rate of its own for every layer, falling from one to the next by `decay`, and a
-    weight decay of their own for the fully connected layers at the end, two at most.
+    weight decay of their own for the head's.
 
     Without validation, the last weights stay; and without checkpoints, as it takes seconds.
     """
@@ -266,13 +291,12 @@ class _LayerByLayer(loop._Training):
 
         groups = []
         for depth, (layer, parameters) in enumerate(zip(layers, learning, strict=True)):
-            if depth < 2 and isinstance(layer, nn.Linear):
-                # what follows scales its inputs anew, so that a strong decay makes these layers turn faster and keeps
-                # them small; a bias sets a level, which is not to shrink
-                weight, bias = layer.weight, layer.bias
+            if depth < 2:
+                # the head; a bias sets a level, which is not to shrink
+                assert isinstance(layer, nn.Linear)
                 groups += [
-                    (depth, {"params": [weight], "weight_decay": head_decay}),
-                    (depth, {"params": [bias], "weight_decay": 0.0}),
+                    (depth, {"params": [layer.weight], "weight_decay": head_decay}),
+                    (depth, {"params": [layer.bias], "weight_decay": 0.0}),
                 ]
             elif parameters:
                 groups.append((depth, {"params": parameters, "weight_decay": recipe.weight_decay}))
