@@ -344,13 +344,13 @@ class InfarctionParameters(TrainedParameters):
     # training
     batch_size: int = Field(64, ge=2)
     """Beats per step."""
-    learning_rate: float = Field(0.001, gt=0)
+    learning_rate: float = Field(0.003, gt=0)
     """Peak of the schedule, of the head."""
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     """Course of the learning rate over `max_epochs`."""
     weight_decay: float = Field(0.05, ge=0)
     """Decoupled weight decay of AdamW, of all layers but the last ones."""
-    head_decay: float = Field(20.0, ge=0)
+    head_decay: float = Field(5.0, ge=0)
     """That of the head's two layers."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""

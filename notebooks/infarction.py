@@ -53,10 +53,10 @@ imbalance = "weighted"
 smote_neighbours = 5
 
 batch_size = 64
-learning_rate = 0.001
+learning_rate = 0.003
 schedule = "one-cycle"
 weight_decay = 0.05
-head_decay = 20.0
+head_decay = 5.0
 label_smoothing = 0.0
 gradient_clip = 1.0
 ema = None

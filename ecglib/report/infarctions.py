@@ -18,7 +18,7 @@ from ecglib.results import Interval, Record, infarction
 
 WAYS: Final = {
     "scratch": "from scratch",
-    "frozen": "all frozen but the last two fully connected layers",
+    "frozen": "all frozen but the head's two layers",
     "finetune": "fine-tuned, deep layers slower",
     "gradual": "unfrozen from the top",
 }

@@ -92,9 +92,9 @@ def _renamed(name: str) -> str:
 class Transferred(nn.Module):
     """A network of one lead, pretrained or not, with a head for another task, for one lead or for many.
 
-    What the network gives for a beat are the maximum and the mean over time of what its last stages put out, where
-    `STAGES` names them, so that shapes of several sizes are read and where they stand matters little; of another
-    network it is what its output layer reads. With several leads the network is shared by all of them, and what it
+    What the network gives for a beat is the maximum over time of what its last stages put out, where `STAGES` names
+    them, so that shapes of several sizes are read and where they stand matters little; of another network it is what
+    its output layer reads. With several leads the network is shared by all of them, and what it
     gives for each is joined (weights are shared over leads, as in a Siamese network: Bromley et al. 1993).
 
     The head is two fully connected layers. It brings every feature to the same mean and scale first (Ioffe & Szegedy
@@ -159,7 +159,7 @@ class Transferred(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat([pooled for y in given for pooled in (y.amax(2), y.mean(2))], 1)
+        return torch.cat([y.amax(2) for y in given], 1)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""

@@ -40,7 +40,7 @@ def public_cnet(state: dict[str, Tensor], x: Tensor) -> tuple[Tensor, list[Tenso
 def head_of(model: Transferred, stages: list[Tensor]) -> Tensor:
     """The head's formula in eval mode, of statistics that are as yet 0 and 1: `(batch, channels, samples)` of every
     stage to logits."""
-    x = torch.cat([pooled for y in stages for pooled in (y.max(2).values, y.sum(2) / y.shape[2])], 1)
+    x = torch.cat([y.max(2).values for y in stages], 1)
     state = model.head.state_dict()
     x = F.relu(F.linear(x / np.sqrt(1 + 1e-5), state["2.weight"], state["2.bias"]))
     return F.linear(x, state["5.weight"], state["5.bias"])
