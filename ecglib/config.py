@@ -349,7 +349,7 @@ class InfarctionParameters(TrainedParameters):
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     """Course of the learning rate over `max_epochs`."""
     weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of AdamW, of all layers but the last ones."""
+    """Decoupled weight decay of AdamW, of all layers below the head."""
     head_decay: float = Field(5.0, ge=0)
     """That of the head's two layers."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -165,7 +165,7 @@ def tuned(records: Sequence[Record]) -> str:
     """In what each plain result's training differs from the defaults, by model."""
     rows = []
     fields = config.HeartbeatParameters.model_fields
-    names = ("leads", "cut", "sampling", *config.OF_NETWORKS)
+    names = ("leads", "cut", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
     for model in registry.ENTRIES:
         for protocol in ("intra", "inter", "adapted"):
             for record in of(records, model=model, protocol=protocol, imbalance="none"):

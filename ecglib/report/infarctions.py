@@ -98,7 +98,7 @@ def yardsticks(record: Record) -> str:
 def transferred(record: Record) -> str:
     """What was taken over, what was left behind, and what didn't learn."""
     found = infarction(record).transfer
-    names = {"loaded": "taken over", "skipped": "left behind (head)", "frozen": "frozen"}
+    names = {"loaded": "taken over", "skipped": "left behind", "frozen": "frozen"}
     rows = [
         {"what": title, "tensors": count(len(found[key])), "value": _listed(found[key])} for key, title in names.items()
     ]

@@ -135,7 +135,7 @@ def n_epochs(p: InfarctionParameters) -> int:
 def maker(p: InfarctionParameters, n_samples: int) -> Callable[[], Noisy]:
     """A function that makes the network, its weights drawn anew."""
     shape = (p.model, len(p.leads), n_samples, len(CLASSES))
-    return lambda: Noisy(*shape, hidden=p.hidden, dropout=p.dropout, noise=p.noise, **p.model_options)
+    return lambda: Noisy(*shape, hidden=p.hidden, dropout=p.dropout, options=p.model_options, noise=p.noise)
 
 
 def train(

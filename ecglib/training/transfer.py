@@ -4,7 +4,7 @@ The head, two fully connected layers, is made anew. All below it is loaded and m
 learn on is the *way*:
 
 - `scratch`: nothing is loaded, everything learns;
-- `frozen`: only the head's two fully connected layers learn (as in Kachuee et al. 2018, section III-C);
+- `frozen`: only the head's two fully connected layers learn (after Kachuee et al. 2018, section III-C);
 - `finetune`: everything learns, a layer the slower the farther it is from the head (Howard & Ruder 2018, section 3.2);
 - `gradual`: as `finetune`, and a layer's rate is zero until the ones above it have learnt for a while (the same,
   section 3.3).
@@ -12,10 +12,10 @@ learn on is the *way*:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import torch
 from safetensors import SafetensorError
@@ -103,7 +103,7 @@ class Transferred(nn.Module):
 
     Parameters
     ----------
-    name, options
+    name
         Of the network in the registry; it must take single beats.
     n_leads, n_samples, n_classes
         Of the new task.
@@ -111,6 +111,8 @@ class Transferred(nn.Module):
         Units of the head's first layer.
     dropout
         Share dropped in training before each layer of the head, from 0 to below 1.
+    options
+        Of the network.
     """
 
     def __init__(
@@ -122,21 +124,23 @@ class Transferred(nn.Module):
         *,
         hidden: int = 64,
         dropout: float = 0.0,
-        **options: object,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.n_leads, self._name, self._samples, self._options = n_leads, name, n_samples, options
-        self.trunk = registry.build(name, 1, n_samples, n_classes, **options)
-        linear = [(name, layer) for name, layer in self.trunk.named_modules() if isinstance(layer, nn.Linear)]
+        self.n_leads, self._name, self._frozen = n_leads, name, False
+        self.trunk = registry.build(name, 1, n_samples, len(aami.CLASSES), **(options or {}))
+        self._all_names = list(self.trunk.state_dict())
+        linear = [each for each, layer in self.trunk.named_modules() if isinstance(layer, nn.Linear)]
         if not linear:
             raise UserError(f"model {name}", "no fully connected layer", "one that gives the logits")
         # with stages all fully connected layers are behind them; else the one that comes last in the order of
         # definition gives the logits
-        for each, _ in linear if name in STAGES else linear[-1:]:
+        for each in linear if name in STAGES else linear[-1:]:
             _replace(self.trunk, each, nn.Identity())
-        self._frozen = False
+        self.trunk.eval()  # or statistics of batch normalisation would take the zeros in
         with torch.no_grad():
             n = n_leads * self._features(torch.zeros(2, 1, n_samples)).shape[1]
+        self.trunk.train()
         self.head = nn.Sequential(
             nn.BatchNorm1d(n, affine=False),
             nn.Dropout(dropout),
@@ -186,24 +190,26 @@ class Transferred(nn.Module):
         UserError
             Naming the layers, when the pretrained network is another one.
         """
-        theirs = registry.build(self._name, 1, self._samples, len(aami.CLASSES), **self._options).state_dict()
-        ours = {name: t for name, t in self.trunk.state_dict().items() if theirs[name].shape == t.shape}
-        skipped = [name for name in theirs if name not in ours and name in pretrained]
+        ours = self.trunk.state_dict()
+        skipped = [name for name in self._all_names if name not in ours and name in pretrained]
         missing = [name for name in ours if name not in pretrained]
-        unknown = [name for name in pretrained if name not in theirs]
+        unknown = [name for name in pretrained if name not in self._all_names]
         other = [name for name, t in pretrained.items() if name in ours and t.shape != ours[name].shape]
         if missing or unknown or other:
             said = [("missing", missing), ("unknown", unknown), ("of another shape", other)]
             found = "; ".join(f"{what}: {_few(names)}" for what, names in said if names)
-            raise UserError(where, f"no weights of {self._name} with these options ({found})", f"{len(theirs)} tensors")
-        self.trunk.load_state_dict({**self.trunk.state_dict(), **{name: pretrained[name] for name in ours}})
+            expected = f"{len(self._all_names)} tensors"
+            raise UserError(where, f"no weights of {self._name} with these options ({found})", expected)
+        self.trunk.load_state_dict({name: pretrained[name] for name in ours})
         return list(ours), skipped
 
-    def layers(self) -> list[nn.Module]:
-        """Every module with parameters of its own, from the head down to the input."""
-        trunk = [layer for layer in self.trunk.modules() if next(layer.parameters(recurse=False), None) is not None]
-        head = [layer for layer in self.head.modules() if next(layer.parameters(recurse=False), None) is not None]
-        return [*reversed(head), *reversed(trunk)]
+    def layers(self) -> list[list[nn.Module]]:
+        """Modules with parameters of their own, from the top down: both of the head first, then each of the network."""
+
+        def learning(part: nn.Module) -> list[nn.Module]:
+            return [layer for layer in part.modules() if next(layer.parameters(recurse=False), None) is not None]
+
+        return [learning(self.head), *([layer] for layer in reversed(learning(self.trunk)))]
 
     def freeze(self) -> list[str]:
         """Let only the head's two fully connected layers learn; returns the names of the tensors that don't."""
@@ -231,7 +237,7 @@ def share_of_rate(way: Way, depth: int, n_layers: int, done: float, decay: float
     Parameters
     ----------
     depth
-        Layers above it, 0 for the head.
+        Layers above it, 0 for those of the head.
     n_layers
         How many there are.
     done
@@ -280,7 +286,6 @@ class _LayerByLayer(loop._Training):
         assert isinstance(self.model, Transferred)
         recipe, total = self.recipe, self.steps * self.recipe.max_epochs
         layers = self.model.layers()
-        learning = [[p for p in layer.parameters(recurse=False) if p.requires_grad] for layer in layers]
 
         def rate(depth: int) -> Callable[[int], float]:
             def at(step: int) -> float:
@@ -290,16 +295,17 @@ class _LayerByLayer(loop._Training):
             return at
 
         groups = []
-        for depth, (layer, parameters) in enumerate(zip(layers, learning, strict=True)):
-            if depth < 2:
-                # the head; a bias sets a level, which is not to shrink
-                assert isinstance(layer, nn.Linear)
-                groups += [
-                    (depth, {"params": [layer.weight], "weight_decay": head_decay}),
-                    (depth, {"params": [layer.bias], "weight_decay": 0.0}),
-                ]
-            elif parameters:
-                groups.append((depth, {"params": parameters, "weight_decay": recipe.weight_decay}))
+        for depth, modules in enumerate(layers):
+            own = [(name, p) for layer in modules for name, p in layer.named_parameters(recurse=False)]
+            learning = [(name, p) for name, p in own if p.requires_grad]
+            if depth == 0:
+                # many features of few patients ask for a strong decay; a bias sets a level, which is not to shrink
+                weights = [p for name, p in learning if name == "weight"]
+                biases = [p for name, p in learning if name == "bias"]
+                groups.append((depth, {"params": weights, "weight_decay": head_decay}))
+                groups.append((depth, {"params": biases, "weight_decay": 0.0}))
+            elif learning:
+                groups.append((depth, {"params": [p for _, p in learning], "weight_decay": recipe.weight_decay}))
         self.optimiser = torch.optim.AdamW(
             [group for _, group in groups],
             recipe.learning_rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ecglib.models import registry
 from ecglib.models.dropout import StepDropout
 
 
@@ -16,6 +17,19 @@ def test_the_same_units_are_dropped_at_every_step(p: float) -> None:
     torch.testing.assert_close(y, torch.where(y > 0, 1 / (1 - p), 0.0))
     assert float((y[0] == 0).float().mean()) == pytest.approx(p, abs=0.02)
     assert p == 0 or len(y[0].unique(dim=0)) > 1, "each beat has a mask of its own"
+
+
+@pytest.mark.parametrize("name", ["bilstm", "bigru"])
+def test_recurrent_networks_drop_the_same_units_at_every_step(name: str) -> None:
+    torch.manual_seed(0)
+    model = registry.build(name, 1, 187, 5).train()
+    masks: list[torch.Tensor] = []
+    dropout = model.get_submodule("dropout")
+    dropout.register_forward_hook(lambda _module, _given, y: masks.append(y == 0))
+    model(torch.rand(4, 1, 187))
+    between = masks[0]
+    assert between.shape == (17, 4, 256) and between.any() and not between.all()
+    assert (between == between[0]).all()
 
 
 def test_outside_of_training_and_without_steps_it_is_plain_dropout() -> None:

@@ -224,9 +224,10 @@ def test_adaptation_is_compared_on_the_same_beats() -> None:
 
 def test_settings_that_are_not_the_defaults_are_listed() -> None:
     made = record("bilstm", "bilstm", "intra")
-    made.parameters["learning_rate"] = 0.5
+    made.parameters |= {"learning_rate": 0.5, "beats_per_epoch": 1000}
     (row,) = [row for row in cells(comparisons.tuned([made])) if "heartbeat/bilstm" in row[0]]
-    assert "`learning_rate: 0.5`" in row[2] and "`batch_size: 256`" not in row[2]
+    assert "`learning_rate: 0.5`" in row[2] and "`beats_per_epoch: 1000`" in row[2]
+    assert "`batch_size: 256`" not in row[2]
 
 
 def test_models_are_paired_on_the_same_beats_alone() -> None:

@@ -54,7 +54,7 @@ def pretrained() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_public_state_dict_gives_that_networks_logits(
+def test_a_public_state_dict_gives_that_networks_logits_and_stages(
     pretrained: dict[str, Tensor], prefix: str, suffix: str, tmp_path: Path
 ) -> None:
     path, named = tmp_path / f"cnet{suffix}", {prefix + name: t for name, t in pretrained.items()}
@@ -135,8 +135,8 @@ def test_every_network_can_be_transferred(name: str) -> None:
     old = registry.build(name, 1, 187, 5)
     new = Transferred(name, 1, 187, 2)
     loaded, skipped = new.take(old.state_dict(), "old")
-    assert loaded and skipped and not set(loaded) & set(skipped)
     now = new.trunk.state_dict()
+    assert set(loaded) == set(now) and set(skipped) == set(old.state_dict()) - set(now)
     assert all(torch.equal(now[each], old.state_dict()[each]) for each in loaded)
     assert new(torch.rand(3, 1, 187)).shape == (3, 2)
     frozen = new.freeze()
@@ -144,6 +144,18 @@ def test_every_network_can_be_transferred(name: str) -> None:
     assert len(frozen) + len(learning) == len(list(new.parameters()))
     assert len(learning) == len(list(new.head.parameters())) == 4
     assert not new.train().trunk.training
+
+
+@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path"])
+def test_a_new_network_has_seen_nothing(name: str) -> None:
+    seen = [t for each, t in Transferred(name, 1, 187, 2).state_dict().items() if each.endswith("num_batches_tracked")]
+    assert seen and not any(seen)
+
+
+def test_the_networks_own_options_are_not_the_heads() -> None:
+    new = Transferred("bilstm", 1, 187, 2, hidden=16, dropout=0.5, options={"hidden": 8, "dropout": 0.1})
+    assert new.head.state_dict()["2.weight"].shape == (16, 4 * 8)
+    assert new.trunk.get_submodule("dropout").p == 0.1
 
 
 @pytest.mark.parametrize("name", ["cnet", "bilstm", "seq2seq"])
@@ -204,6 +216,7 @@ def test_finetuned_a_layer_moves_the_less_the_deeper_it_lies(pretrained: dict[st
     order = ["head.5", "cresids.4.c2", "cresids.3.c1", "cresids.1.c1", "c1"]
     far = [change[f"{name}.weight"] for name in order]
     assert far == sorted(far, reverse=True) and far[-1] > 0
+    assert change["head.2.weight"] > far[1], "both layers of the head learn at its rate"
 
 
 def test_the_heads_layers_are_held_small_but_for_their_biases(pretrained: dict[str, Tensor]) -> None:
@@ -222,9 +235,9 @@ def test_gradual_the_deepest_layers_rest_at_first(pretrained: dict[str, Tensor])
 
 
 @pytest.mark.parametrize("way", ["scratch", "frozen", "finetune", "gradual"])
-@pytest.mark.parametrize("depth", range(13))
+@pytest.mark.parametrize("depth", range(12))
 def test_shares_of_the_rate(way: transfer.Way, depth: int) -> None:
-    shares = [transfer.share_of_rate(way, depth, 13, done, 0.8) for done in np.linspace(0, 1, 41)]
+    shares = [transfer.share_of_rate(way, depth, 12, done, 0.8) for done in np.linspace(0, 1, 41)]
     assert shares == sorted(shares)
     assert shares[-1] == (1.0 if way in ("scratch", "frozen") else pytest.approx(0.8**depth))
     assert (shares[0] == 0) == (way == "gradual" and depth > 0)
