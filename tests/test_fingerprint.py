@@ -34,7 +34,7 @@ def test_order_of_mapping_keys_does_not_matter() -> None:
 
 def test_a_model_stands_for_what_it_is_made_of() -> None:
     code = fingerprint.with_imports("models/bilstm.py", "models")
-    assert code == ["models/bilstm.py", "models/recurrent.py"]
+    assert code == ["models/bilstm.py", "models/dropout.py", "models/recurrent.py"]
     assert "models/layers.py" in fingerprint.with_imports("models/dual_path.py", "models")
 
 
