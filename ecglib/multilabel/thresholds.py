@@ -1,0 +1,77 @@
+"""From probabilities to labels: one threshold a class, chosen on validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+DEFAULT = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What validation chose."""
+
+    values: Array
+    """`(classes,)`, in 0..1: a record has a label whose probability is at least this."""
+    f1: Array
+    """`(classes,)`: F1 on validation at these thresholds, NaN of a class without a positive or a negative there."""
+    chosen: NDArray[np.bool_]
+    """`(classes,)`: False where validation held too little and the threshold stayed at `DEFAULT`."""
+
+
+def choose(y: NDArray[np.bool_], p: NDArray[np.floating], at_least: int = 1) -> Thresholds:
+    """For each class the threshold of greatest F1 (Lipton et al. 2014 on what such a threshold is).
+
+    A threshold lies midway between two neighbouring scores, or between the lowest one and 0: there is no other reason
+    to prefer one place between them. Where several cuts have the same F1 it is the one nearest 0.5, of two as near the
+    higher.
+
+    Parameters
+    ----------
+    y, p
+        `(n, classes)`: labels, and probabilities in 0..1.
+    at_least
+        A class with fewer positives or fewer negatives than this (and than 1) keeps `DEFAULT`.
+
+    Raises
+    ------
+    ValueError
+        When shapes differ or a probability is none.
+    """
+    if y.shape != p.shape or y.ndim != 2:
+        raise ValueError(f"labels {y.shape} and probabilities {p.shape}: expected (n, classes) of both")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("probabilities: expected numbers from 0 to 1")
+    y, scores = y.astype(np.bool_), p.astype(np.float64)
+    fewest = np.minimum(y.sum(0), (~y).sum(0))
+    chosen = fewest >= max(at_least, 1)
+    values = np.array([_best(y[:, c], scores[:, c]) if chosen[c] else DEFAULT for c in range(y.shape[1])])
+    called = decide(scores, values)
+    shown = y.sum(0) + called.sum(0)
+    f1 = np.divide(2.0 * (y & called).sum(0), shown, out=np.full(y.shape[1], np.nan), where=fewest > 0)
+    return Thresholds(values, f1, chosen)
+
+
+def decide(p: NDArray[np.floating], thresholds: Array) -> NDArray[np.bool_]:
+    """Which labels each record gets, `(n, classes)`, from probabilities `(n, classes)` and thresholds `(classes,)`."""
+    decided: NDArray[np.bool_] = p.astype(np.float64) >= thresholds
+    return decided
+
+
+def _best(y: NDArray[np.bool_], scores: Array) -> float:
+    levels, level = np.unique(-scores, return_inverse=True)  # 0 is the highest score
+    levels = -levels
+    tp = np.bincount(level, y, len(levels)).cumsum()
+    called = np.bincount(level, minlength=len(levels)).cumsum()
+    f1 = 2 * tp / (called + y.sum())
+    below = np.append(levels[1:], 0.0)
+    middle = below + (levels - below) / 2
+    # where two scores are so near that no float lies between them, or the lowest is 0
+    cuts = np.where(middle > below, middle, levels)
+    best = cuts[f1 == f1.max()]  # equal fractions are equal floats
+    nearest = best[np.abs(best - DEFAULT) == np.abs(best - DEFAULT).min()]
+    return float(nearest.max())

@@ -1,0 +1,192 @@
+"""The challenge score beside a computation of its own, recording by recording, from the published definition."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ecglib.data import snomed
+from ecglib.errors import UserError
+from ecglib.multilabel import challenge
+
+CODES = [one.code for one in snomed.CLASSES]
+AF, AFL, SINUS, QAB, PAC, SVPB = "164889003", "164890007", "426783006", "164917005", "284470004", "63593006"
+Labels = NDArray[np.bool_]
+
+
+def published(y: Labels, decided: Labels, rewards: NDArray[np.float64], sinus: int) -> float:
+    """Perez Alday et al. (2020), section 2.4, in sets and loops."""
+
+    def total(outputs: list[set[int]]) -> float:
+        value = 0.0
+        for has, given_ in zip(labels, outputs, strict=True):
+            for j in has:
+                for k in given_:
+                    value += rewards[j, k] / max(1, len(has | given_))
+        return value
+
+    labels = [set(np.flatnonzero(row).tolist()) for row in y]
+    observed, correct = total([set(np.flatnonzero(row).tolist()) for row in decided]), total(labels)
+    inactive = total([{sinus}] * len(labels))
+    return (observed - inactive) / (correct - inactive)
+
+
+def drawn(n: int, seed: int, classes: int = 26) -> tuple[Labels, Labels]:
+    draw = np.random.default_rng(seed)
+    share = draw.random()
+    y, decided = draw.random((n, classes)) < share / 3, draw.random((n, classes)) < share / 3
+    y[0], decided[0] = False, False  # a recording without labels
+    y[1] = np.arange(classes) == (CODES.index(AF) if classes == 26 else 0)  # and one that isn't sinus rhythm alone
+    return y, decided
+
+
+# --- rewards ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rewards_are_the_published_matrix() -> None:
+    """Its fingerprint is that of the organisers' `weights.csv`, in ten-thousandths; then some entries, to be read."""
+    found = challenge.rewards()
+    assert found.shape == (26, 26)
+    whole = np.rint(found * 10_000).astype("<i8")
+    expected = "805da11c3b170455fd602324e789c5f22d56046db6ac7a64710fb225d6925712"
+    assert hashlib.sha256(whole.tobytes()).hexdigest() == expected
+    np.testing.assert_array_equal(found * 10_000, whole)
+    assert found.sum() == pytest.approx(286.075)
+
+
+@pytest.mark.parametrize(
+    ("true", "given_", "reward"),
+    [
+        (AF, AFL, 0.5),
+        (AF, SINUS, 0.25),
+        (QAB, SINUS, 0.15),
+        (QAB, AF, 0.4),
+        (PAC, SINUS, 0.4125),
+        (PAC, "39732003", 0.4875),
+        ("6374002", "733534002", 0.475),
+        ("6374002", "111975006", 0.475),
+        ("251146004", "365413008", 0.475),
+        ("713427006", "427172004", 0.475),
+        ("426177001", "427084000", 0.425),
+    ],
+)
+def test_golden_rewards(true: str, given_: str, reward: float) -> None:
+    assert challenge.rewards([true, given_]).tolist() == [[1, reward], [reward, 1]]
+    whole = challenge.rewards()
+    assert whole[CODES.index(true), CODES.index(given_)] == reward
+
+
+def test_rewards_are_symmetric_with_ones_for_the_truth_and_less_for_all_else() -> None:
+    found = challenge.rewards()
+    np.testing.assert_array_equal(found, found.T)
+    assert (np.diag(found) == 1).all()
+    assert found[~np.eye(26, dtype=bool)].max() == 0.5 and found.min() == 0.15
+
+
+@given(st.permutations(range(26)), st.integers(1, 26))
+def test_a_subset_in_any_order_is_the_matrix_restricted(order: list[int], k: int) -> None:
+    some = order[:k]
+    np.testing.assert_array_equal(challenge.rewards([CODES[i] for i in some]), challenge.rewards()[np.ix_(some, some)])
+
+
+def test_an_equivalent_code_is_its_class() -> None:
+    np.testing.assert_array_equal(challenge.rewards([SVPB, SINUS]), challenge.rewards([PAC, SINUS]))
+
+
+# --- score ------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
+def test_the_score_is_the_published_definition(n: int, seed: int) -> None:
+    y, decided = drawn(n, seed)
+    expected = published(y, decided, challenge.rewards(), CODES.index(SINUS))
+    assert challenge.score(y, decided) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(2, 30), seed=st.integers(0, 2**32), k=st.integers(2, 25))
+def test_a_subset_is_scored_as_if_no_other_class_existed(n: int, seed: int, k: int) -> None:
+    others = np.random.default_rng(seed).permutation([code for code in CODES if code != SINUS])[: k - 1]
+    codes = [*others.tolist(), SINUS]
+    y, decided = drawn(n, seed, k)
+    expected = published(y, decided, challenge.rewards(codes), k - 1)
+    assert challenge.score(y, decided, codes) == pytest.approx(expected, abs=1e-9)
+    wide_y, wide_decided = np.zeros((2, n, 26), dtype=bool)
+    columns = [CODES.index(code) for code in codes]
+    wide_y[:, columns], wide_decided[:, columns] = y, decided
+    assert challenge.score(wide_y, wide_decided) == pytest.approx(expected, abs=1e-9), (
+        "columns of no one change nothing"
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
+def test_the_truth_scores_one_and_always_sinus_rhythm_nought(n: int, seed: int) -> None:
+    y, decided = drawn(n, seed)
+    sinus = np.zeros_like(y)
+    sinus[:, CODES.index(SINUS)] = True
+    assert challenge.score(y, y) == pytest.approx(1)
+    assert challenge.score(y, sinus) == pytest.approx(0, abs=1e-12)
+    assert challenge.score(y, decided) <= 1 + 1e-12
+
+
+def test_one_recording_by_hand() -> None:
+    """Fibrillation called flutter earns 0.5 / 2 of the two labels in play, sinus rhythm 0.25 / 2, the truth 1."""
+    y = np.array([[True, False, False]])
+    flutter = np.array([[False, True, False]])
+    assert challenge.score(y, flutter, [AF, AFL, SINUS]) == pytest.approx((0.5 / 2 - 0.25 / 2) / (1 - 0.25 / 2))
+    assert challenge.score(y, y & False, [AF, AFL, SINUS]) == pytest.approx((0 - 0.25 / 2) / (1 - 0.25 / 2))
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
+def test_a_resample_is_the_set_with_its_recordings_repeated(n: int, seed: int) -> None:
+    y, decided = drawn(n, seed)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, n))
+    weights[:, 1] += 1
+    for row, found in zip(weights, challenge.scores(y, decided, weights), strict=True):
+        again = np.repeat(np.arange(n), row)
+        assert found == pytest.approx(challenge.score(y[again], decided[again]), abs=1e-9)
+
+
+def test_a_recording_without_a_scored_label_weighs_nothing_whatever_it_was_given() -> None:
+    y, decided = drawn(20, 3)
+    given_all = decided.copy()
+    given_all[0] = True
+    assert challenge.score(y, given_all) == pytest.approx(challenge.score(y, decided))
+
+
+def test_where_all_are_in_sinus_rhythm_there_is_no_scale() -> None:
+    y = np.zeros((4, 26), dtype=bool)
+    y[:3, CODES.index(SINUS)] = True
+    assert np.isnan(challenge.score(y, ~y))
+    assert np.isnan(challenge.score(y[:0], y[:0]))
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_classes_that_cannot_be_scored_are_refused() -> None:
+    y = np.zeros((3, 2), dtype=bool)
+    with pytest.raises(UserError, match="no sinus rhythm"):
+        challenge.score(y, y, [AF, AFL])
+    with pytest.raises(UserError, match="12345"):
+        challenge.score(y, y, ["12345", SINUS])
+    with pytest.raises(UserError, match="more than once"):
+        challenge.rewards([PAC, SVPB, SINUS])
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    y = np.zeros((3, 26), dtype=bool)
+    with pytest.raises(ValueError, match="expected"):
+        challenge.score(y, y[:, :25])
+    with pytest.raises(ValueError, match="expected"):
+        challenge.score(y[:, :25], y[:, :25])
+    with pytest.raises(ValueError, match="expected"):
+        challenge.scores(y, y, np.ones((5, 4), dtype=np.int64))

@@ -1,0 +1,102 @@
+"""Thresholds: none does better on validation, and where several do as well the stated rules decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from ecglib.multilabel import thresholds
+
+RECORDS = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.45, 0.5, 0.8, 1.0]), st.booleans()), min_size=2,
+                   max_size=25)  # fmt: skip
+
+
+def one(scores: list[float], labels: list[int], at_least: int = 1) -> float:
+    found = thresholds.choose(np.array(labels, dtype=bool)[:, None], np.array(scores)[:, None], at_least)
+    return float(found.values[0])
+
+
+@settings(deadline=None, max_examples=100)
+@given(RECORDS)
+def test_no_threshold_does_better(records: list[tuple[float, bool]]) -> None:
+    p, y = np.array([[r[0]] for r in records]), np.array([[r[1]] for r in records])
+    found = thresholds.choose(y, p)
+    if y.all() or not y.any():
+        assert found.values.tolist() == [0.5] and not found.chosen[0] and np.isnan(found.f1[0])
+        return
+    assert found.chosen[0] and 0 <= found.values[0] <= 1
+    reached = f1_score(y[:, 0], thresholds.decide(p, found.values)[:, 0])
+    assert reached == pytest.approx(found.f1[0])
+    every_cut = [2 * (y & (p >= t)).sum() / (y.sum() + (p >= t).sum()) for t in np.linspace(0, 1, 41)]
+    assert reached == pytest.approx(max(every_cut))
+
+
+@settings(deadline=None, max_examples=50)
+@given(RECORDS, st.randoms())
+def test_the_order_of_records_and_other_classes_do_not_matter(
+    records: list[tuple[float, bool]], random: np.random.RandomState
+) -> None:
+    p, y = np.array([[r[0]] for r in records]), np.array([[r[1]] for r in records])
+    both_p, both_y = np.hstack([p, 1 - p]), np.hstack([y, ~y])
+    order = list(range(len(p)))
+    random.shuffle(order)
+    shuffled = thresholds.choose(both_y[order], both_p[order])
+    assert (shuffled.values == thresholds.choose(both_y, both_p).values).all()
+    assert shuffled.values[0] == thresholds.choose(y, p).values[0]
+
+
+def test_a_threshold_lies_midway_between_its_neighbours() -> None:
+    assert one([0.9, 0.7, 0.3, 0.1], [1, 1, 0, 0]) == pytest.approx(0.5)
+    assert one([0.1, 0.04, 0.03, 0.01], [1, 1, 0, 0]) == pytest.approx(0.035)
+    assert one([0.9, 0.8, 0.4], [0, 1, 1]) == pytest.approx(0.2), "everything called: midway between the lowest and 0"
+
+
+def test_of_equal_cuts_the_nearest_to_one_half_and_then_the_higher() -> None:
+    # after the first record F1 is 2·1 / (1 + 2), after the fourth 2·2 / (4 + 2): both 2/3
+    assert one([0.9, 0.7, 0.3, 0.2, 0.1], [1, 0, 0, 1, 0]) == pytest.approx(0.8), "0.8 is nearer than 0.15"
+    assert one([0.5, 0.4, 0.3, 0.2, 0.1], [1, 0, 0, 1, 0]) == pytest.approx(0.45)
+    assert one([0.625, 0.625, 0.375, 0.25, 0.125], [1, 1, 0, 0, 0]) == 0.5
+    assert one([1.0, 0.5, 0.4375, 0.375, 0.125], [1, 0, 0, 1, 0]) == 0.75, "0.75 and 0.25 are as near"
+
+
+def test_scores_with_nothing_between_them_are_still_parted() -> None:
+    for low in (0.3, float(np.nextafter(0.3, 1))):  # of two neighbours the middle is rounded up, of the next two down
+        high = float(np.nextafter(low, 1))
+        assert one([high, low], [1, 0]) == high
+    assert one([0.0, 0.0, 1.0], [1, 1, 0]) == 0.0, "the best is to call all"
+
+
+def test_single_precision_parts_what_it_parted_when_chosen() -> None:
+    draw = np.random.default_rng(0)
+    p = (0.5 + 1e-6 * draw.normal(size=(400, 1))).astype(np.float32)
+    y = p > np.median(p)
+    found = thresholds.choose(y, p)
+    assert (thresholds.decide(p, found.values) == y).all() and found.f1[0] == 1
+
+
+def test_too_few_keep_one_half() -> None:
+    scores, labels = [0.4, 0.3, 0.2, 0.1], [1, 1, 0, 0]
+    assert one(scores, labels, at_least=2) == pytest.approx(0.25)
+    assert one(scores, labels, at_least=3) == 0.5
+    assert one(scores, [0, 0, 0, 0], at_least=0) == 0.5
+    kept = thresholds.choose(np.array(labels, dtype=bool)[:, None], np.array(scores)[:, None], 3)
+    assert not kept.chosen[0] and kept.f1[0] == 0, "F1 is that of the threshold kept"
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1, np.inf])
+def test_scores_that_are_no_probabilities_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        thresholds.choose(np.array([[True], [False]]), np.array([[0.5], [bad]]))
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected"):
+        thresholds.choose(np.ones((4, 2), dtype=bool), np.ones((4, 1)))
+
+
+def test_no_records_keep_one_half() -> None:
+    found = thresholds.choose(np.zeros((0, 2), dtype=bool), np.zeros((0, 2)))
+    assert found.values.tolist() == [0.5, 0.5]
