@@ -217,6 +217,8 @@ class HeartbeatParameters(TrainedParameters):
         from ecglib.models import registry
 
         entry = registry.entry(self.model)
+        if entry.reads_recordings:
+            raise ValueError(f"model: {self.model} reads whole recordings, not beats")
         for name, (switch, values) in ONLY_WITH.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self._is_on(name):
                 raise ValueError(f"{name}: only means something with {switch}: {' or '.join(values)}")
@@ -364,7 +366,7 @@ class InfarctionParameters(TrainedParameters):
         from ecglib.models import registry
 
         entry = registry.entry(self.model)
-        if entry.classical or entry.reads_features:
+        if entry.classical or entry.reads_features or entry.reads_recordings:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
             raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")

@@ -148,6 +148,7 @@ def test_resampling_makes_single_beats(method: str) -> None:
         ({"model": "seq2seq", "sampling": "by-record"}, "sampling"),
         ({"imbalance": "thresholds", "refit": True}, "refit"),
         ({"beats_per_sequence": 5}, "beats_per_sequence"),
+        ({"model": "crnn"}, "model"),
         ({"model": "ecgnet", "cut": "kachuee"}, "cut"),
         ({"model": "nearest_neighbour", "imbalance": "thresholds"}, "imbalance"),
         ({"model": "nearest_neighbour", "imbalance": "random-over"}, "imbalance"),

@@ -15,6 +15,7 @@ from ecglib.models.bigru import BiGRU
 from ecglib.models.bilstm import BiLSTM
 from ecglib.models.classical import Classical
 from ecglib.models.cnet import CNet
+from ecglib.models.crnn import CRNN
 from ecglib.models.dual_path import DualPath
 from ecglib.models.ecgnet import ECGNet
 from ecglib.models.enhanced_cnn import EnhancedCNN
@@ -23,6 +24,7 @@ from ecglib.models.hydra import Hydra
 from ecglib.models.logistic_regression import LogisticRegression
 from ecglib.models.nearest_neighbour import NearestNeighbour
 from ecglib.models.seq2seq import Seq2Seq
+from ecglib.models.xresnet1d import XResNet1d
 
 Takes = Literal["beat", "beat+features", "record+features", "sequence", "recording"]
 
@@ -35,7 +37,9 @@ class Entry:
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
     One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
     a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes
-    `record+features` asks that a batch be all the beats of one record.
+    `record+features` asks that a batch be all the beats of one record; one that takes a `recording` reads recordings of
+    any length padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all full), and each
+    logit answers one of several labels.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Entry:
     source: str
     """Citation key in `book/references.bib`."""
     min_samples: int
-    """Shortest beat, in samples, that the model can read."""
+    """Shortest beat or recording, in samples, that the model can read."""
     caveat: str = ""
     """What must be said beside every result of it on DS2."""
     votes: bool = False
@@ -54,6 +58,11 @@ class Entry:
     def reads_features(self) -> bool:
         """Whether it needs features beside the beat."""
         return self.takes.endswith("+features")
+
+    @property
+    def reads_recordings(self) -> bool:
+        """Whether it reads whole recordings and answers several labels at once; then it is for no single beat."""
+        return self.takes == "recording"
 
     @property
     def has_experts(self) -> bool:
@@ -93,8 +102,12 @@ _ENTRIES = [
         votes=True,
     ),
     Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),
+    Entry("crnn", CRNN, "recording", "zihlmann2017", min_samples=CRNN.MIN_SAMPLES),
+    Entry("xresnet1d", XResNet1d, "recording", "he2019bag", min_samples=XResNet1d.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if not entry.reads_recordings}
+"""The models that classify beats."""
 
 
 def entry(name: str) -> Entry:

@@ -46,7 +46,7 @@ HOLDS_MOST_S: Final = "232"
 def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
     """The reference results of beat classifiers, or those of `every`, in order of the registry and of `ANSWERS`."""
     every = results.references() if every is None else every
-    models, answers = list(registry.ENTRIES), list(ANSWERS)
+    models, answers = list(registry.OF_BEATS), list(ANSWERS)
     found = [record for name, record in every.items() if name.startswith("heartbeat/")]
     return sorted(
         found,
@@ -72,7 +72,7 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
     """Every model under one protocol: its plain results, and of those with an answer to the imbalance the one that is
     best on validation. A model without a plain one, or without any answer, says so."""
     rows = []
-    for model, entry in registry.ENTRIES.items():
+    for model, entry in registry.OF_BEATS.items():
         if protocol == "intra" and entry.has_experts:
             continue
         mine = of(records, model=model, protocol=protocol)
@@ -152,7 +152,7 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
     """Every plain model against one, on the same beats: the difference in macro-F1, and McNemar's p."""
     base = plain(records, model=model, protocol=protocol)
     rows = []
-    for name in registry.ENTRIES:
+    for name in registry.OF_BEATS:
         other = plain(records, model=name, protocol=protocol)
         if base is None or other is None or other is base or not comparison.comparable(other, base):
             continue
@@ -166,7 +166,7 @@ def tuned(records: Sequence[Record]) -> str:
     rows = []
     fields = config.HeartbeatParameters.model_fields
     names = ("leads", "cut", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
-    for model in registry.ENTRIES:
+    for model in registry.OF_BEATS:
         for protocol in ("intra", "inter", "adapted"):
             for record in of(records, model=model, protocol=protocol, imbalance="none"):
                 p = record.parameters
@@ -180,7 +180,7 @@ def tuned(records: Sequence[Record]) -> str:
 def costs(records: Sequence[Record]) -> str:
     """Size and training time of every model with nothing done about the imbalance."""
     rows = []
-    for model, entry in registry.ENTRIES.items():
+    for model, entry in registry.OF_BEATS.items():
         found = [r for protocol in ("intra", "inter") if (r := plain(records, model=model, protocol=protocol))]
         rows += [{"model": link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
         if not found:
@@ -318,7 +318,7 @@ def gap_by_class(records: Sequence[Record]) -> str:
     """F1 of each class under both protocols, and the difference, of every model whose parameters are the same under
     both."""
     rows = []
-    for model, entry in registry.ENTRIES.items():
+    for model, entry in registry.OF_BEATS.items():
         intra, inter = (plain(records, model=model, protocol=p) for p in ("intra", "inter"))
         if entry.has_experts or (intra is not None and inter is not None and _differ(intra, inter, "protocol")):
             continue

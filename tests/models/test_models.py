@@ -20,18 +20,21 @@ from ecglib.data import beats
 from ecglib.errors import UserError
 from ecglib.models import recurrent, registry
 from ecglib.models.classical import Classical
+from ecglib.models.crnn import CRNN
 from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 from ecglib.models.logistic_regression import LogisticRegression as OurRegression
 from ecglib.models.norm import BatchNorm1d
 from ecglib.models.seq2seq import Seq2Seq
+from ecglib.models.xresnet1d import XResNet1d
 
 Shape = tuple[int, int, int]
 
 NAMES = sorted(registry.ENTRIES)
 TRAINED = [name for name in NAMES if not registry.entry(name).classical]
 CLASSICAL = [name for name in NAMES if registry.entry(name).classical]
+RECORDINGS = [name for name in NAMES if registry.entry(name).reads_recordings]
 SHAPES: list[Shape] = [(1, beats.KACHUEE_SAMPLES, 5), (2, beats.BEFORE + beats.AFTER, 5), (1, 300, 2)]
 N_FEATURES, N_BEATS = 12, 3
 
@@ -65,7 +68,8 @@ def labelled(shape: Shape, n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def inputs(name: str, shape: Shape = SHAPES[0], n: int = 8, seed: int = 0) -> dict[str, Tensor]:
-    """What the model is given: beats, beats and features, or sequences of which every other label is known."""
+    """What the model is given: beats or full-length recordings, beats and features, or sequences of which every other
+    label is known."""
     generator = torch.Generator().manual_seed(seed)
     takes = registry.entry(name).takes
     if takes == "sequence":
@@ -76,6 +80,22 @@ def inputs(name: str, shape: Shape = SHAPES[0], n: int = 8, seed: int = 0) -> di
     if registry.entry(name).reads_features:
         given["features"] = torch.randn(n, N_FEATURES, generator=generator)
     return given
+
+
+def padded(shape: Shape, lengths: list[int], fill: float = 0.0, seed: int = 0) -> dict[str, Tensor]:
+    """Recordings of these lengths, and what is past their ends."""
+    x = torch.randn(len(lengths), *shape[:2], generator=torch.Generator().manual_seed(seed))
+    past = torch.arange(shape[1]) >= torch.tensor(lengths)[:, None]
+    return {"x": x.masked_fill(past[:, None], fill), "lengths": torch.tensor(lengths)}
+
+
+def moved(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with whatever begins at one value moved: scales (some begin at zero), shifts, running statistics."""
+    generator = torch.Generator().manual_seed(7)
+    for value in (*model.parameters(), *model.buffers()):
+        if value.is_floating_point() and (value == value.flatten()[0]).all():
+            value.data += 0.3 * torch.rand(value.shape, generator=generator)
+    return model
 
 
 def loss_of(logits: Tensor) -> Tensor:
@@ -148,7 +168,7 @@ def test_a_seed_fixes_the_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
-    model = make(name).train()
+    model = moved(make(name)).train()
     loss_of(model(**inputs(name, n=64))).backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -197,6 +217,71 @@ def test_a_shape_that_the_model_cannot_take_is_refused_in_one_line(name: str) ->
     build(name, (1, too_short + 1, 5))
     with pytest.raises(UserError, match="model_options"):
         build(name, colour="red")
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_a_padded_recording_gets_the_logits_of_the_bare_one(name: str, data: st.DataObject) -> None:
+    """Whatever the padding holds, and however the length divides by the strides."""
+    model, least = moved(make(name, (2, 200, 4))), registry.entry(name).min_samples
+    assert isinstance(model, CRNN | XResNet1d)
+    edges = [k * model.STRIDE + d for k in (1, 2, 3) for d in (-1, 0, 1) if k * model.STRIDE + d >= least]
+    lengths = data.draw(st.lists(st.integers(least, 150) | st.sampled_from(edges), min_size=1, max_size=4))
+    longest = data.draw(st.integers(max(lengths), 200))
+    given = padded((2, longest, 4), lengths, fill=data.draw(st.sampled_from([0.0, 1e4, math.nan])))
+    with torch.no_grad():
+        logits = model(**given)
+        for i, length in enumerate(lengths):
+            bare = given["x"][i : i + 1, :, :length]
+            torch.testing.assert_close(logits[i : i + 1], model(bare), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_can_be_of_any_length(name: str) -> None:
+    model, least = make(name, (2, 187, 4)), registry.entry(name).min_samples
+    for samples in (least, 1000, 2501):
+        assert model(padded((2, samples, 4), [samples] * 2)["x"]).shape == (2, 4)
+    for shape, lengths, message in (
+        ((2, least - 1, 4), [least - 1], f"{least - 1} samples; expected {least} or more"),
+        ((2, 100, 4), [100, least - 1], f"lengths from {least - 1} to 100; expected {least} to 100 samples"),
+        ((2, 100, 4), [101, 90], "lengths from 90 to 101"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(**padded(shape, lengths))
+    with pytest.raises(ValueError, match=r"lengths of shape \(3,\); expected one for each of 2 recordings"):
+        model(torch.zeros(2, 2, 100), lengths=torch.tensor([100, 100, 100]))
+    with pytest.raises(ValueError, match=r"a batch of shape \(2, 100\)"):
+        model(torch.zeros(2, 100))
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_in_training_full_lengths_are_no_lengths(name: str) -> None:
+    """Logits, gradients and running statistics: the layers that count steps equal those that take all."""
+    given, found = padded((2, 100, 4), [100] * 6), []
+    for lengths in (given["lengths"], None):
+        model = moved(make(name, (2, 100, 4), dropout=0.0)).train()
+        torch.manual_seed(0)
+        logits = model(given["x"], lengths=lengths)
+        loss_of(logits).backward()
+        found.append([logits, *(p.grad for p in model.parameters()), *model.buffers()])
+    for masked, plain in zip(*found, strict=True):
+        torch.testing.assert_close(masked, plain, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("with_lengths", [True, False])
+def test_an_exported_program_reads_recordings_of_any_length(name: str, with_lengths: bool) -> None:
+    model, least = moved(make(name, (2, 100, 4))), registry.entry(name).min_samples
+    batch, samples = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("samples", min=least, max=1_000_000)
+    shapes = {"x": {0: batch, 2: samples}, "lengths": {0: batch} if with_lengths else None}
+    given = padded((2, 100, 4), [100, 70, 90]) if with_lengths else {"x": torch.rand(3, 2, 100), "lengths": None}
+    program = torch.export.export(model, (), given, dynamic_shapes=shapes)
+    module = program.module()
+    for lengths in ([least], [least + 1, least], [301, 155, 48, 300, 72]):
+        given = padded((2, max(lengths), 4), lengths, seed=1)
+        given = given if with_lengths else {**given, "lengths": None}
+        torch.testing.assert_close(module(**given), model(**given), rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_model_is_refused_with_a_hint() -> None:
@@ -255,7 +340,7 @@ def test_batch_normalisation_equals_its_kin_in_torch_and_keeps_the_order() -> No
         ours.eval(), theirs.eval()
 
 
-@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet"])
+@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet", "crnn", "xresnet1d"])
 @pytest.mark.parametrize("leads", [1, 2])
 def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
     """With one lead, memory order is ambiguous and a convolution takes the slow one."""
@@ -339,6 +424,25 @@ def test_attention_weights_are_a_mean() -> None:
             + 385 * 5,  # decoder
         ),
         ("bigru", 2 * 3 * 128 * (11 + 128 + 2) + 2 * 3 * 128 * (256 + 128 + 2) + 513 * 5),
+        (
+            "crnn",
+            (15 + 2) * 64  # stem
+            + (64 * 5 + 2) * 64 * 2
+            + (65 * 8 + 9 * 64)
+            + (64 * 5 + 2 + 96 * 5 + 2 + 64) * 96
+            + (97 * 12 + 13 * 96)
+            + (96 * 5 + 2 + 128 * 5 + 2 + 96) * 128
+            + (129 * 16 + 17 * 128)  # stages, each with squeeze-and-excitation
+            + 2 * 4 * 128 * (128 + 128 + 2)
+            + 2 * 4 * 128 * (256 + 128 + 2)  # LSTM
+            + 256 * 64
+            + 64  # attention
+            + 257 * 5,
+        ),
+        (
+            "xresnet1d",
+            (5 + 2) * 32 + (32 * 5 + 2) * 32 + (32 * 5 + 2) * 64 + 8 * 2 * (64 * 5 + 2) * 64 + 129 * 5,
+        ),
     ],
 )
 def test_parameters_are_those_of_the_described_layers(name: str, parameters: int) -> None:

@@ -1,0 +1,206 @@
+"""CRNN: convolutions, a recurrent network and attention over recordings of any length (after Zihlmann et al. 2017)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecglib.models import masked
+from ecglib.models.dropout import StepDropout
+from ecglib.models.layers import Conv1d, channels_last
+from ecglib.models.masked import Mask
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of 5 samples with batch normalisation, squeeze-and-excitation, and a skip connection."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.c1 = Conv1d(before, after, 5, stride=stride, padding=2, bias=False)
+        self.n1 = masked.BatchNorm1d(after)
+        self.c2 = Conv1d(after, after, 5, padding=2, bias=False)
+        self.n2 = masked.BatchNorm1d(after)
+        self.excitation = masked.SqueezeExcitation(after)
+        self.skip: nn.Module = nn.Identity()
+        if stride > 1 or before != after:
+            self.skip = Conv1d(before, after, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
+        """The output, and its mask."""
+        mask = masked.strided(mask, self.stride)
+        y = self.n2(self.c2(F.relu(self.n1(self.c1(x), mask))), mask)
+        return F.relu(self.excitation(y, mask) + self.skip(x)), mask
+
+
+class Attention(nn.Module):
+    """Weights over time, softmax(w · tanh(W h)) of states `(batch, steps, width)` (Lin et al. 2017, equation 5)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        # a bias on the score would fall out of the softmax
+        self.score = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
+
+    def forward(self, states: Tensor, mask: Mask) -> Tensor:
+        return masked.softmax(self.score(states).squeeze(2).float(), mask)
+
+
+class CRNN(nn.Module):
+    """Convolutional recurrent network of whole recordings after Zihlmann et al. (2017), with attention over time.
+
+    As there, convolutions extract features of a recording of any length and LSTM layers gather them over time. Ours are
+    a stem (convolution of 15 samples with stride 3, batch normalisation, ReLU, max-pooling by 2) and three residual
+    stages with squeeze-and-excitation (Hu et al. 2018), of which the second and third halve the length: a step is left
+    for every 24 samples. Two bidirectional LSTM layers read the steps, self-attention with one head (Lin et al. 2017)
+    weighs their states into one vector of `2 · hidden`, and a linear layer tells each label's logit.
+
+    Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
+    the bare one (see `ecglib.models.masked`).
+
+    Parameters
+    ----------
+    n_leads, n_classes
+        Channels in, logits out.
+    n_samples
+        Samples of a recording, 25 or more; `forward` takes any other number of at least 25 as well.
+    widths
+        Channels of the three stages; the stem has those of the first.
+    blocks
+        Residual blocks of each stage.
+    hidden
+        Units of each direction of the LSTM layers.
+    attention
+        Units of the layer that scores a step.
+    recurrent_dropout
+        Share of the units dropped in training between the LSTM layers, the same at every step, from 0 to below 1.
+    dropout
+        Share of the vector dropped in training before the last layer, from 0 to below 1.
+
+    References
+    ----------
+    M. Zihlmann, D. Perekrestenko, M. Tschannen: Convolutional Recurrent Neural Networks for Electrocardiogram
+    Classification. Computing in Cardiology 2017. doi:10.22489/CinC.2017.070-060
+    J. Hu, L. Shen, G. Sun: Squeeze-and-Excitation Networks. CVPR 2018. doi:10.1109/CVPR.2018.00745
+    Z. Lin et al.: A Structured Self-attentive Sentence Embedding. ICLR 2017, equation 5. doi:10.48550/arXiv.1703.03130
+    """
+
+    STRIDE = 24
+    """Samples to a step of the LSTM: the strides of stem, max-pooling and stages, 3 · 2 · 1 · 2 · 2."""
+    MIN_SAMPLES = STRIDE + 1
+    """Two steps: attention would have nothing to weigh in one."""
+    STRIDES = (1, 2, 2)
+
+    def __init__(
+        self,
+        n_leads: int,
+        n_samples: int,
+        n_classes: int,
+        *,
+        widths: tuple[int, int, int] = (64, 96, 128),
+        blocks: int = 1,
+        hidden: int = 128,
+        attention: int = 64,
+        recurrent_dropout: float = 0.2,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if n_samples < self.MIN_SAMPLES:
+            raise ValueError(f"n_samples = {n_samples}; expected {self.MIN_SAMPLES} or more")
+        if len(widths) != len(self.STRIDES) or min(widths) < 1:
+            raise ValueError(f"widths = {tuple(widths)}; expected three numbers of 1 or more")
+        for name, value in (("blocks", blocks), ("hidden", hidden), ("attention", attention)):
+            if value < 1:
+                raise ValueError(f"{name} = {value}; expected 1 or more")
+        self.stem = Conv1d(n_leads, widths[0], 15, stride=3, padding=7, bias=False)
+        self.stem_norm = masked.BatchNorm1d(widths[0])
+        self.pool = masked.MaxPool1d()
+        self.blocks = nn.ModuleList()
+        for (before, after), stride in zip(pairwise((widths[0], *widths)), self.STRIDES, strict=True):
+            self.blocks.append(ResidualBlock(before, after, stride))
+            self.blocks.extend(ResidualBlock(after, after, 1) for _ in range(blocks - 1))
+        self.lstm1 = masked.LSTM(widths[-1], hidden)
+        self.lstm2 = masked.LSTM(2 * hidden, hidden)
+        self.between = StepDropout(recurrent_dropout)
+        self.weigh = Attention(2 * hidden, attention)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * hidden, n_classes)
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Logits `(batch, classes)` of padded recordings.
+
+        Parameters
+        ----------
+        x
+            `(batch, leads, samples)`, float32.
+        features
+            Not looked at.
+        lengths
+            int64 `(batch,)`: samples of each recording, or None where none is padded, which is faster in training.
+
+        Raises
+        ------
+        ValueError
+            When a recording has fewer than 25 samples, or a length is above that of the batch.
+        """
+        states, weights = self._read(x, lengths)
+        logits: Tensor = self.head(self.dropout((states * weights.unsqueeze(2)).sum(1)))
+        return logits
+
+    def attention(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """How much every sample counts, `(batch, samples)`: at least 0, 1 in total, and 0 past a recording's end.
+
+        A step of the LSTM stands for the sample at its middle. Its weight is spread over the 23 samples to either side,
+        less the further away, so far as there are samples.
+
+        Parameters and errors are those of `forward`.
+        """
+        _, weights = self._read(x, lengths)
+        length = weights.new_full((len(x),), x.shape[2]) if lengths is None else lengths.to(x.device)
+        return spread(weights, length, x.shape[2], self.STRIDE)
+
+    def _read(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """States `(batch, steps, 2 · hidden)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
+        x, mask = masked.start(x, lengths, self.MIN_SAMPLES)
+        mask = masked.strided(mask, 3)
+        x = F.relu(self.stem_norm(self.stem(x), mask))
+        mask = masked.strided(mask, 2)
+        x = channels_last(self.pool(x, mask))
+        for block in self.blocks:
+            x, mask = block(x, mask)
+        y = self.lstm2(self.between(self.lstm1(x.permute(2, 0, 1).contiguous(), mask)), mask)
+        states: Tensor = y.transpose(0, 1)
+        return states, self.weigh(states, mask)
+
+
+def spread(weights: Tensor, lengths: Tensor, samples: int, stride: int) -> Tensor:
+    """Weights of steps as weights of samples, with the same total.
+
+    The weight of step i goes to the samples less than `stride` away from sample `stride · i`, in proportion to
+    `stride` less the distance.
+
+    Parameters
+    ----------
+    weights
+        `(batch, steps)`: step i stands at sample `stride · i`; those past a recording's end are 0.
+    lengths
+        `(batch,)`: samples of each recording, at least 1.
+    samples
+        How many samples the result has.
+
+    Returns
+    -------
+    `(batch, samples)`; 0 past the end.
+    """
+    centres = stride * torch.arange(weights.shape[1], device=weights.device)
+    right = (lengths.unsqueeze(1) - 1 - centres).clamp(0, stride - 1)
+    left = centres.clamp(max=stride - 1)
+    # the sum of 1 - k / stride for k from 1 to n
+    share = weights / (1 + sum(n - n * (n + 1) / (2 * stride) for n in (left, right)))
+    sample = torch.arange(samples, device=weights.device)
+    step, far = sample // stride, (sample % stride) / stride
+    share = F.pad(share, (0, 1))  # after the last step there is none
+    y = share[:, step] * (1 - far) + share[:, step + 1] * far
+    return y * (sample < lengths.unsqueeze(1))

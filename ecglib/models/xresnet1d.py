@@ -1,0 +1,167 @@
+"""XResNet in one dimension (He et al. 2019), as Strodthoff et al. (2021) read twelve leads with it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecglib.models import masked
+from ecglib.models.layers import Conv1d, channels_last
+from ecglib.models.masked import Mask
+
+LAYERS = {18: (1, (2, 2, 2, 2)), 34: (1, (3, 4, 6, 3)), 50: (4, (3, 4, 6, 3)), 101: (4, (3, 4, 23, 3))}
+"""Depth → expansion and residual blocks of each stage (He et al. 2016, table 1)."""
+
+
+class Layer(nn.Module):
+    """A convolution of odd length, batch normalisation and, if wished, ReLU."""
+
+    def __init__(self, before: int, after: int, kernel: int, *, stride: int = 1, relu: bool = True) -> None:
+        super().__init__()
+        self.stride, self.relu = stride, relu
+        self.conv = Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.norm = masked.BatchNorm1d(after)
+        nn.init.kaiming_normal_(self.conv.weight)
+
+    def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
+        """The output, and its mask."""
+        mask = masked.strided(mask, self.stride)
+        y: Tensor = self.norm(self.conv(x), mask)
+        return F.relu(y) if self.relu else y, mask
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, or three with a bottleneck, and a skip connection, in the form of He et al. (2019).
+
+    The stride is that of the convolution of `kernel` samples (their ResNet-B), the skip connection halves the length by
+    a mean of two instead of taking every other step (ResNet-D), and the last scale begins at zero, so that at first a
+    block hands on what it was given.
+    """
+
+    def __init__(self, before: int, width: int, kernel: int, *, stride: int, expansion: int) -> None:
+        super().__init__()
+        after = width * expansion
+        if expansion == 1:
+            layers = [Layer(before, width, kernel, stride=stride)]
+        else:
+            layers = [Layer(before, width, 1), Layer(width, width, kernel, stride=stride)]
+        layers.append(Layer(width, after, kernel if expansion == 1 else 1, relu=False))
+        nn.init.zeros_(layers[-1].norm.weight)
+        self.layers = nn.ModuleList(layers)
+        self.pool = masked.AvgPool1d() if stride > 1 else None
+        self.widen = Layer(before, after, 1, relu=False) if before != after else None
+
+    def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
+        """The output, and its mask."""
+        y, after = x, mask
+        for layer in self.layers:
+            y, after = layer(y, after)
+        if self.pool is not None:
+            x = channels_last(self.pool(x, mask))
+        if self.widen is not None:
+            x, _ = self.widen(x, after)
+        return F.relu(x + y), after
+
+
+class XResNet1d(nn.Module):
+    """XResNet from He et al. (2019) in one dimension, as in PTB-XL's benchmark by Strodthoff et al. (2021).
+
+    A stem of three convolutions (32, 32 and `width` channels, the first with stride 2; ResNet-C), max-pooling by 2,
+    four stages of residual blocks, of which all but the first halve the length, mean and maximum over time, dropout, a
+    linear layer. All convolutions over time have 5 samples and all stages the same width, as in the benchmark's code.
+    Its `xresnet1d101` is 101 layers deep; for a few hundred recordings the default is 18. Its head begins with a batch
+    normalisation, which ours leaves out: a batch of one recording can be trained on.
+
+    Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
+    the bare one (see `ecglib.models.masked`).
+
+    Parameters
+    ----------
+    n_leads, n_classes
+        Channels in, logits out.
+    n_samples
+        Samples of a recording, 33 or more; `forward` takes any other number of at least 33 as well.
+    depth
+        18, 34, 50 or 101 layers; with 50 and 101, blocks have a bottleneck and stages four times the channels.
+    width
+        Channels of the convolutions over time.
+    dropout
+        Share dropped in training before the last layer, from 0 to below 1.
+
+    References
+    ----------
+    T. He, Z. Zhang, H. Zhang, Z. Zhang, J. Xie, M. Li: Bag of Tricks for Image Classification with Convolutional Neural
+    Networks. CVPR 2019, figure 2 and section 3.1 (zero γ). doi:10.1109/CVPR.2019.00065
+    N. Strodthoff, P. Wagner, T. Schaeffter, W. Samek: Deep Learning for ECG Analysis: Benchmarks and Insights from
+    PTB-XL. IEEE Journal of Biomedical and Health Informatics 25(5), 2021. doi:10.1109/JBHI.2020.3022989
+    """
+
+    STRIDE = 32
+    """Samples to a step of the last stage: the strides of stem, max-pooling and stages, 2 · 2 · 1 · 2 · 2 · 2."""
+    MIN_SAMPLES = STRIDE + 1
+    """Two steps: over one, mean and maximum would be the same."""
+    KERNEL = 5
+
+    def __init__(
+        self,
+        n_leads: int,
+        n_samples: int,
+        n_classes: int,
+        *,
+        depth: int = 18,
+        width: int = 64,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if n_samples < self.MIN_SAMPLES:
+            raise ValueError(f"n_samples = {n_samples}; expected {self.MIN_SAMPLES} or more")
+        if depth not in LAYERS:
+            raise ValueError(f"depth = {depth}; expected one of {', '.join(map(str, LAYERS))}")
+        if width < 1:
+            raise ValueError(f"width = {width}; expected 1 or more")
+        expansion, stages = LAYERS[depth]
+        self.stem = nn.ModuleList(
+            Layer(before, after, self.KERNEL, stride=2 if i == 0 else 1)
+            for i, (before, after) in enumerate(pairwise((n_leads, 32, 32, width)))
+        )
+        self.pool = masked.MaxPool1d()
+        self.blocks = nn.ModuleList()
+        before = width
+        for stage, blocks in enumerate(stages):
+            for i in range(blocks):
+                stride = 2 if stage > 0 and i == 0 else 1
+                self.blocks.append(ResidualBlock(before, width, self.KERNEL, stride=stride, expansion=expansion))
+                before = width * expansion
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * before, n_classes)
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Logits `(batch, classes)` of padded recordings.
+
+        Parameters
+        ----------
+        x
+            `(batch, leads, samples)`, float32.
+        features
+            Not looked at.
+        lengths
+            int64 `(batch,)`: samples of each recording, or None where none is padded, which is faster in training.
+
+        Raises
+        ------
+        ValueError
+            When a recording has fewer than 33 samples, or a length is above that of the batch.
+        """
+        x, mask = masked.start(x, lengths, self.MIN_SAMPLES)
+        for layer in self.stem:
+            x, mask = layer(x, mask)
+        mask = masked.strided(mask, 2)
+        x = channels_last(self.pool(x, mask))
+        for block in self.blocks:
+            x, mask = block(x, mask)
+        # after ReLU nothing is below the zeros past the end
+        y: Tensor = self.head(self.dropout(torch.cat([masked.mean(x, mask), x.amax(2)], 1)))
+        return y

@@ -1,0 +1,255 @@
+"""Augmentation of twelve-lead recordings, a batch at a time: crop, gain, baseline wander, muscle noise, lost leads.
+
+Every draw comes from one generator on the batch's own device, and nothing asks the device for a value, so that a GPU
+is never waited for. What is past a recording's end, and a lead that is not known, is zero before and after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import butter, resample_poly, sosfiltfilt
+from torch import Generator, Tensor
+
+from ecglib.data import sources
+from ecglib.data.records import read_recording
+from ecglib.errors import RecordError, UserError
+
+LEADS: Final = 12
+CHEST: Final = 6
+UNCALIBRATED_GAIN: Final = 200.0
+"""Units per mV of `nstdb`, whose headers leave it out: the WFDB format's default."""
+DRIFT: Final = 1.0
+"""Upper end in Hz of what is baseline wander in the record of muscle noise, most of whose power is that."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much is changed; with every strength at 0 a batch stays as it is, bit for bit.
+
+    Raises
+    ------
+    UserError
+        When a value is out of its range.
+    """
+
+    crop: int = 0
+    """Samples that are cut out of every longer recording, at a place drawn for each; 0: whole recordings."""
+    scaling: float = 0.0
+    """A recording's amplitude is multiplied by a factor from `exp(-scaling)` to `exp(scaling)`; 0 or more."""
+    wander: float = 0.0
+    """Share of the recordings that get baseline wander, from 0 to 1."""
+    muscle: float = 0.0
+    """Share of the recordings that get muscle noise, from 0 to 1."""
+    snr: tuple[float, float] = (6.0, 24.0)
+    """Bounds of the signal-to-noise ratio in dB, drawn for each recording and kind of noise."""
+    lead_dropout: float = 0.0
+    """Share of the known leads that are zeroed, from 0 to 1; one of a recording always stays."""
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "scaling"):
+            if getattr(self, name) < 0:
+                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 or more")
+        for name in ("wander", "muscle", "lead_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 to 1")
+        if not self.snr[0] <= self.snr[1]:
+            raise UserError("augmentation snr", f"{self.snr}", "two numbers in dB, the lower one first")
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether any noise is added."""
+        return self.wander > 0 or self.muscle > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What electrodes record beside the heart.
+
+    Parameters
+    ----------
+    wander, muscle
+        float32 `(channels, samples)`, at the rate of the recordings; of any level, as it is scaled.
+    synthetic
+        Whether it is made up instead of recorded.
+    """
+
+    wander: Tensor
+    muscle: Tensor
+    synthetic: bool
+
+    def to(self, device: torch.device) -> Noise:
+        """The same on another device."""
+        return replace(self, wander=self.wander.to(device), muscle=self.muscle.to(device))
+
+
+def load_noise(rate: float) -> Noise | None:
+    """Baseline wander and muscle noise of the MIT-BIH Noise Stress Test Database (Moody et al. 1984), at a rate in Hz.
+
+    Records `bw` and `ma`, two channels and half an hour each. Three quarters of the power of `ma` (median over 10 s)
+    lie below 0.7 Hz, and would be baseline wander by another name, so it is high-pass filtered at 1 Hz. None where one
+    of the records is missing or can't be read.
+    """
+    source = sources.find("nstdb")
+    if source is None:
+        return None
+    try:
+        wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=UNCALIBRATED_GAIN) for n in ("bw", "ma"))
+    except RecordError:
+        return None
+    fast = sosfiltfilt(butter(2, DRIFT, "highpass", fs=muscle.fs, output="sos"), muscle.signals)
+    return Noise(_at(rate, wander.signals, wander.fs), _at(rate, fast, muscle.fs), synthetic=False)
+
+
+def _at(rate: float, signals: NDArray[np.floating[Any]], fs: float) -> Tensor:
+    ratio = Fraction(rate / fs).limit_denominator(1000)
+    resampled = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1, padtype="line")
+    return torch.from_numpy(np.asarray(resampled, dtype=np.float32))
+
+
+def synthetic_noise(rate: float, *, seconds: float = 600.0, seed: int = 0) -> Noise:
+    """A stand-in for `load_noise` at a rate in Hz: random waves of 0.05 to 0.5 Hz, and of 15 Hz to 45 % of the rate.
+
+    Both are random in phase; the slow waves have amplitudes in inverse proportion to their frequency, the fast ones all
+    the same. Two channels of each.
+    """
+    n = round(seconds * rate)
+    frequency = np.fft.rfftfreq(n, 1 / rate)
+    draw = np.random.default_rng(seed)
+
+    def waves(low: float, high: float, power: float) -> Tensor:
+        inside = (frequency >= low) & (frequency <= high)
+        amplitude = np.where(inside, np.maximum(frequency, low) ** power, 0.0)
+        phase = np.exp(2j * np.pi * draw.random((2, len(frequency))))
+        made = np.fft.irfft(amplitude * phase, n)
+        return torch.from_numpy((made / made.std(axis=1, keepdims=True)).astype(np.float32))
+
+    return Noise(waves(0.05, 0.5, -1.0), waves(15.0, 0.45 * rate, 0.0), synthetic=True)
+
+
+def augment(
+    x: Tensor, lengths: Tensor, known: Tensor, how: Augmentation, noise: Noise | None, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """A batch with crop, gain, noise and lost leads drawn anew; the given one stays as it is.
+
+    Parameters
+    ----------
+    x
+        `(batch, 12, samples)`, float32, mV, in the standard order I, II, III, aVR, aVL, aVF, V1-V6; 0 past a
+        recording's end and in unknown leads.
+    lengths
+        int64 `(batch,)`: samples of each recording.
+    known
+        bool `(batch, 12)`: where the lead was measured.
+    how
+        The strengths.
+    noise
+        At the rate of the recordings and on their device; None where `how` asks for none.
+    generator
+        Of the draws, on the device of the batch.
+
+    Returns
+    -------
+    The changed `x`, of at most `how.crop` samples if that is above 0, and its lengths.
+
+    Raises
+    ------
+    ValueError
+        When `how` asks for noise and there is none, or for noise on other than 12 leads.
+    """
+    if how.needs_noise and noise is None:
+        raise ValueError("no noise; expected that of load_noise or synthetic_noise")
+    if how.crop:
+        x, lengths = crop(x, lengths, how.crop, generator)
+    if how.scaling:
+        x = scale(x, how.scaling, generator)
+    if noise is not None:
+        for kind, share in ((noise.wander, how.wander), (noise.muscle, how.muscle)):
+            if share:
+                x = add_noise(x, lengths, known, kind, share, how.snr, generator)
+    if how.lead_dropout:
+        x = drop_leads(x, known, how.lead_dropout, generator)
+    return x, lengths
+
+
+def crop(x: Tensor, lengths: Tensor, samples: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """That many successive samples of every recording, from a drawn place; a shorter recording stays whole.
+
+    Shapes as for `augment`; the result is `(batch, 12, min(samples, given samples))`.
+    """
+    if samples >= x.shape[2]:
+        return x, lengths
+    places = (lengths - samples + 1).clamp(min=1)
+    start = (_uniform(x, len(x), generator=generator) * places).long().minimum(places - 1)
+    inside = start.unsqueeze(1) + torch.arange(samples, device=x.device)
+    return x.gather(2, inside.unsqueeze(1).expand(-1, x.shape[1], -1)), lengths.clamp(max=samples)
+
+
+def scale(x: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Every recording times a factor of its own, uniform in its logarithm from `-strength` to `strength`."""
+    return x * (strength * (2 * _uniform(x, len(x), 1, 1, generator=generator) - 1)).exp()
+
+
+def add_noise(
+    x: Tensor,
+    lengths: Tensor,
+    known: Tensor,
+    noise: Tensor,
+    share: float,
+    snr: tuple[float, float],
+    generator: Generator,
+) -> Tensor:
+    """Noise `(channels, samples)` on the known leads of a drawn share of the recordings.
+
+    Each of the nine electrodes gets a stretch of its own, either way up, and the leads their differences, so that noise
+    keeps Einthoven's law (III = II - I) as all that electrodes record does. Powers are variances over a recording, mean
+    of its known leads; their ratio is drawn uniformly in dB between the bounds `snr`. Other parameters as for
+    `augment`.
+    """
+    batch, leads, samples = x.shape
+    if leads != LEADS:
+        raise ValueError(f"{leads} leads; expected the {LEADS} of the standard order")
+    channel, start, sign = (_uniform(x, batch, 3 + CHEST, 1, generator=generator) for _ in range(3))
+    first = (start * max(noise.shape[1] - samples + 1, 1)).long()
+    place = (first + torch.arange(samples, device=x.device)) % noise.shape[1]  # shorter noise begins anew
+    made = leads_of(noise[(channel * len(noise)).long(), place] * (2 * sign.round() - 1))
+    inside = (torch.arange(samples, device=x.device) < lengths.unsqueeze(1)).unsqueeze(1) & known.unsqueeze(2)
+    made = _centred(made, inside)
+    low, high = snr
+    ratio = low + (high - low) * _uniform(x, batch, 1, 1, generator=generator)
+    wanted = _centred(x, inside).square().sum((1, 2), keepdim=True) / 10 ** (ratio / 10)
+    factor = (wanted / made.square().sum((1, 2), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)).sqrt()
+    chosen = _uniform(x, batch, 1, 1, generator=generator) < share
+    return torch.where(inside & chosen, x + factor * made, x)
+
+
+def leads_of(electrodes: Tensor) -> Tensor:
+    """The 12 leads `(batch, 12, samples)` of the potentials `(batch, 9, samples)` of RA, LA, LL and C1 to C6."""
+    ra, la, ll, chest = electrodes.split((1, 1, 1, CHEST), 1)
+    i, ii, iii = la - ra, ll - ra, ll - la
+    augmented = (-(i + ii) / 2, (i - iii) / 2, (ii + iii) / 2)
+    return torch.cat([i, ii, iii, *augmented, chest - (ra + la + ll) / 3], 1)
+
+
+def drop_leads(x: Tensor, known: Tensor, share: float, generator: Generator) -> Tensor:
+    """Known leads zeroed with probability `share`, but for one of each recording, which is drawn."""
+    kept = _uniform(x, *known.shape, generator=generator) >= share
+    spared = (_uniform(x, *known.shape, generator=generator) + known).argmax(1, keepdim=True)
+    kept = kept.scatter(1, spared, True)
+    return torch.where(kept.unsqueeze(2), x, 0.0)
+
+
+def _uniform(like: Tensor, *shape: int, generator: Generator) -> Tensor:
+    """Draws from 0 to below 1, on the device of `like`."""
+    return torch.rand(shape, generator=generator, device=like.device)
+
+
+def _centred(x: Tensor, inside: Tensor) -> Tensor:
+    """Every lead less its mean over where `inside` holds, and 0 elsewhere."""
+    mean = x.where(inside, 0.0).sum(2, keepdim=True) / inside.sum(2, keepdim=True).clamp(min=1)
+    return (x - mean).where(inside, 0.0)
