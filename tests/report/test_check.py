@@ -201,6 +201,18 @@ def test_a_planted_fault_is_found_in_its_file(book: Path, plant: Plant, file: st
     assert [problem for problem in found if problem.file == file and message in problem.message], found
 
 
+def test_the_interval_of_a_calibration_error_may_lie_above_it_and_no_other(book: Path) -> None:
+    def add_errors(record: Any) -> None:
+        n = len(record["seeds"])
+        record["metrics"]["ece"] = {"mean": 0.03, "low": 0.04, "high": 0.05, "per_seed": [0.03] * n}
+        record["metrics"]["once"] = {"mean": 0.03, "low": 0.04, "high": 0.05, "per_seed": [0.03] * n}
+
+    edit(RECORD, add_errors)(book)
+    assert [problem.message.split(";")[0] for problem in check(book)] == [
+        "metrics.once: low 0.04 lies above the mean 0.03"
+    ]
+
+
 def test_a_problem_names_its_line(book: Path) -> None:
     lines = (book / METHODS).read_text(encoding="utf-8").count("\n")
     add(METHODS, "It is 0.93.\n\n<br>")(book)
