@@ -430,7 +430,7 @@ def label_curve(records: Sequence[Record]) -> Figure:
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid(axis="y")
         if drawn:
-            figure.legend(loc="outside upper center", ncols=min(4, len(drawn)))
+            figure.legend(loc="outside upper center", ncols=min(2, len(drawn)))
         else:
             ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
         return _marked(figure, drawn[0]) if drawn else figure
