@@ -124,7 +124,7 @@ class TrainedParameters(SharedParameters):
     @classmethod
     def _options_are_of_the_model(cls, options: dict[str, object]) -> dict[str, object]:
         if given := [name for name in FROM_DATA if name in options]:
-            raise ValueError(f"{', '.join(given)} can't be chosen: it follows from the beats")
+            raise ValueError(f"{', '.join(given)} can't be chosen: it follows from the data")
         return options
 
 
@@ -389,10 +389,100 @@ class InfarctionParameters(TrainedParameters):
         return idle
 
 
+class TwelveLeadParameters(TrainedParameters):
+    """`notebooks/twelve-lead.py`: several labels of whole 12-lead recordings, scored fold by fold."""
+
+    # data
+    database: Literal["ptb-xl", "challenge-2021"] = "ptb-xl"
+    """Where the recordings come from; `challenge-2021` takes PTB-XL's beside the Challenge's where they are here."""
+    labels: Literal["superclasses", "scored"] = "superclasses"
+    """PTB-XL's five diagnostic superclasses, or the diagnoses that the Challenge scores."""
+    min_positives: int = Field(10, ge=1)
+    """Labels that fewer recordings have are left out."""
+    rate: float = Field(100.0, ge=50, le=1000)
+    """Hz that recordings are brought to."""
+    protocol: Literal["by-patient"] = "by-patient"
+    """A patient is in one fold; PTB-XL's folds are its own."""
+    test_folds: list[Annotated[int, Field(ge=1, le=10)]] = Field(list(range(1, 11)), min_length=1)
+    """Folds that are scored in turn; the one before each is its validation set. `[10]` is PTB-XL's own split."""
+    leave_source_out: bool = False
+    """Whether every database that recordings come from is also scored by a network that learnt from the others."""
+
+    # model
+    model: str = "crnn"
+    """Name in the registry of models; it must read recordings."""
+    model_options: dict[str, int | float | bool | str] = {}
+    """Keyword arguments of the model's own, such as its width."""
+
+    # imbalance
+    imbalance: Literal["none", "weighted", "focal"] = "weighted"
+    """Loss: binary cross-entropy, the same with positives weighted up, or the focal loss with α after those weights."""
+    weight_exponent: float = Field(0.5, ge=0, le=1)
+    """A positive weighs (negatives / positives) to the power of this."""
+    focal_gamma: float = Field(2.0, ge=0)
+    """`focal`: how much less a target counts that is predicted well."""
+
+    # augmentation
+    crop_seconds: float = Field(10.0, ge=0)
+    """Seconds cut out of a longer recording, at another place every time; 0: whole recordings."""
+    scaling: float = Field(0.2, ge=0)
+    """Amplitudes are multiplied by a factor from exp(-scaling) to exp(scaling)."""
+    wander: float = Field(0.3, ge=0, le=1)
+    """Share of recordings that get baseline wander."""
+    muscle: float = Field(0.3, ge=0, le=1)
+    """Share of recordings that get muscle noise."""
+    lead_dropout: float = Field(0.1, ge=0, le=1)
+    """Share of leads that are zeroed."""
+
+    # training
+    fewest_per_epoch: int = Field(800, ge=1)
+    """Recordings that an epoch shows at least: of a small set each comes up several times."""
+    workers: int = Field(0, ge=0)
+    """Processes that read recordings ahead; 0 reads in the training's own."""
+    batch_size: int = Field(32, ge=2)
+    """Recordings per step."""
+    learning_rate: float = Field(0.003, gt=0)
+    """Peak of the schedule."""
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    """Course of the learning rate over `max_epochs`."""
+    weight_decay: float = Field(0.05, ge=0)
+    """Decoupled weight decay of AdamW."""
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """Upper bound of the gradient's norm; None: unbounded."""
+    ema: float | None = Field(0.99, gt=0, lt=1)
+    """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        from ecglib.models import registry
+
+        if not registry.entry(self.model).reads_recordings:
+            known = ", ".join(entry.name for entry in registry.ENTRIES.values() if entry.reads_recordings)
+            raise ValueError(f"model: {self.model} reads beats, not recordings; take one of {known}")
+        if len(set(self.test_folds)) != len(self.test_folds):
+            raise ValueError(f"test_folds: {self.test_folds} names a fold twice")
+        if self.database == "challenge-2021" and self.labels != "scored":
+            raise ValueError("labels: Challenge records have no superclasses; take scored")
+        if self.leave_source_out and self.database != "challenge-2021":
+            raise ValueError("leave_source_out: ptb-xl is one source")
+        for name in sorted(self.idle() - set(SharedParameters.model_fields)):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: means nothing with imbalance: {self.imbalance}")
+        return self
+
+    def idle(self) -> set[str]:
+        """The fields that mean nothing with the others as they are."""
+        idle = {"max_beats", "beats_per_epoch"}
+        if self.imbalance != "focal":
+            idle.add("focal_gamma")
+        return idle | ({"weight_exponent"} if self.imbalance == "none" else set())
+
+
 MODELS: dict[str, type[SharedParameters]] = {
     "explore": ExploreParameters,
     "heartbeat": HeartbeatParameters,
     "infarction": InfarctionParameters,
+    "twelve-lead": TwelveLeadParameters,
     "architectures": ChapterParameters,
     "imbalance": ModelChapterParameters,
     "splits": ModelChapterParameters,
@@ -462,7 +552,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-OF_PROFILES = {*SharedParameters.model_fields, "curve"} - {"experiment", "title", "in_book"}
+OF_PROFILES = {*SharedParameters.model_fields, "curve", "test_folds"} - {"experiment", "title", "in_book"}
 """What a profile may set: how much is done, never what."""
 
 

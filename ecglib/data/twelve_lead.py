@@ -136,6 +136,7 @@ class TwelveLead(Dataset[Example | Refused]):
         self.entries, self.classes = source.entries, source.classes
         key = fingerprint.of_values(rate, fingerprint.of_code(_CODE))[:16]
         self._folder: Path | None = paths.cache() / "recordings" / f"{rate:g}-{key}" if cached else None
+        self._lengths: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -148,6 +149,24 @@ class TwelveLead(Dataset[Example | Refused]):
             return Refused(index, entry.record, error.reason)
         y = torch.tensor([float(name in entry.labels) for name in self.classes])
         return Example(torch.from_numpy(x), torch.from_numpy(x.any(1)), y, index)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Samples of every recording, `(n,)`; 0 of one that can't be read. Reads those that are not in the cache."""
+        if self._lengths is None:
+            self._lengths = np.array([self._length(entry) for entry in self.entries], dtype=np.int64)
+        return self._lengths
+
+    def _length(self, entry: Entry) -> int:
+        if self._folder is not None:
+            with contextlib.suppress(FileNotFoundError, ValueError, EOFError):
+                stored: NDArray[np.float32] = np.load(
+                    self._folder / self._name(entry), mmap_mode="r", allow_pickle=False
+                )
+                return int(stored.shape[1])
+        try:
+            return int(self._read(entry)[0].shape[1])
+        except RecordError:
+            return 0
 
     def repaired(self, index: int) -> tuple[str, ...]:
         """What is put right in a recording when it is read; reads the original, and keeps the result.
@@ -268,7 +287,7 @@ def buckets(
     return batches
 
 
-def batches(data: TwelveLead, made: Sequence[Sequence[int]], *, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
+def batches(data: TwelveLead, made: Sequence[list[int]], *, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
     """Read batches, each of the recordings at these places.
 
     Parameters

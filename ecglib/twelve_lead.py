@@ -1,0 +1,705 @@
+"""Parameters in; several labels of 12-lead recordings, scored fold by fold, compared with yardsticks and recorded, out.
+
+What `ecglib.experiment` is to beats this is to whole recordings: a run is found again by its key, a half-finished one
+goes on at the part that is missing, and metrics are computed anew when only their code changed.
+
+A *part* is one division into sets: a fold that is scored by a network which learnt from the others, or a source that
+is scored by one which learnt from the other sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ecglib import fingerprint, provenance, results, runs
+from ecglib.config import TwelveLeadParameters
+from ecglib.data import record_sources, snomed, sources, twelve_lead
+from ecglib.data.infarction import LEADS
+from ecglib.data.record_sources import FOLDS, Records
+from ecglib.data.twelve_lead import TwelveLead
+from ecglib.errors import UserError
+from ecglib.evaluation import binary
+from ecglib.models import registry
+from ecglib.multilabel import challenge, losses, scores, thresholds, yardsticks
+from ecglib.results import DataCard, Interval, Record, Resampling, SeedRun
+from ecglib.training import augmentation, loop, recordings
+from ecglib.training import device as devices
+from ecglib.training.augmentation import Augmentation, Noise
+from ecglib.training.recordings import Index
+
+CODE: Final = (
+    "data/clinical.py",
+    "data/record_sources.py",
+    "data/snomed.py",
+    "data/twelve_lead.py",
+    "multilabel/losses.py",
+    "multilabel/thresholds.py",
+    "training/augmentation.py",
+    "training/device.py",
+    "training/loop.py",
+    "training/recordings.py",
+)
+"""The code that can change the scores, beside the network's own."""
+EVALUATION_CODE: Final = ("evaluation", "multilabel", "results.py", "twelve_lead.py")
+NOT_IN_KEY: Final = (
+    "experiment",
+    "title",
+    "profile",
+    "bootstrap",
+    "device",
+    "in_book",
+    "precision",
+    "seeds",
+    "workers",
+)
+OFFICIAL: Final = 10
+"""PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
+FEWEST_OF_SOURCE: Final = 5
+"""Recordings that a source must have to be left out and scored."""
+
+Flags = NDArray[np.bool_]
+Array = NDArray[np.float64]
+
+
+class TwelveLeadCard(BaseModel):
+    """What only a record of 12-lead recordings has: `Record.twelve_lead`."""
+
+    recordings: int
+    patients: int
+    positives: dict[str, int]
+    """Label -> recordings that have it."""
+    by_source: dict[str, int]
+    """Source -> recordings."""
+    repaired: dict[str, list[str]]
+    """Recording -> what was put right in it."""
+    duplicates: dict[str, str]
+    """Recording left out because another one is the same -> that one."""
+    conflicts: dict[str, str]
+    """Recording whose labels contradict others of the same patient -> in what."""
+    few: dict[str, int]
+    """Labels left out because too few recordings have them -> how many."""
+    noise: str
+    """Where the noise of the augmentation comes from: `nstdb`, `synthetic` or empty."""
+    official: dict[str, Interval]
+    """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
+    folds: dict[str, dict[str, list[float | None]]]
+    """Fold -> metric -> value under each seed."""
+    left_out_source: dict[str, dict[str, Interval]]
+    """Source -> metrics of its recordings, from networks that learnt from the other sources alone."""
+    known_source: dict[str, dict[str, Interval]]
+    """Source -> the same, out of fold: from networks that learnt from other recordings of that source too."""
+    yardsticks: dict[str, dict[str, Interval]]
+    """Name -> its `macro_auroc`, the paired `difference` of the network's to it, and the AUROC of every label."""
+    thresholds: dict[str, list[list[float]]]
+    """Label -> threshold of each seed and fold."""
+    reliability: dict[str, dict[str, list[float | None]]]
+    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds."""
+    probabilities: dict[str, list[list[float]]]
+    """Recording -> probability of every label under each seed."""
+    truth: dict[str, list[int]]
+    """Recording -> 1 for every label that it has, else 0."""
+
+
+class TwelveLeadRecord(Record):
+    """A record with its 12-lead part."""
+
+    twelve_lead: TwelveLeadCard
+
+
+def card(record: Record) -> TwelveLeadCard:
+    """The 12-lead part of a record.
+
+    Raises
+    ------
+    ValueError
+        When it is a record of another task.
+    """
+    found = (record.model_extra or {}).get("twelve_lead")
+    if found is None:
+        raise ValueError(f"{record.experiment}: no 12-lead experiment")
+    return TwelveLeadCard.model_validate(found)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A division into sets, and how it is called in files (`fold10`, `source-PTB`)."""
+
+    name: str
+    train: Index
+    val: Index
+    test: Index
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decided before anything is computed."""
+
+    parameters: TwelveLeadParameters
+    source: Records
+    few: dict[str, int]
+    device: torch.device
+    precision: str
+    key: str
+    synthetic: bool
+
+    @cached_property
+    def data(self) -> TwelveLead:
+        return TwelveLead(self.source, self.parameters.rate)
+
+
+class Run(runs.Run):
+    """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-<part>.safetensors` of
+    every part's network."""
+
+    def scores(self) -> pd.DataFrame:
+        """Every scored recording under every seed and part: `seed, part, set, record, source, patient, fold`, and
+        `p:<label>`, `y:<label>`, `t:<label>` (probability, truth, threshold) of every label."""
+        paths_ = {seed: self.folder / f"scores-seed{seed}.parquet" for seed in self.record.seeds}
+        return pd.concat([pd.read_parquet(path).assign(seed=seed) for seed, path in paths_.items()])
+
+    def parts(self) -> list[str]:
+        """Names of the parts, those of folds first."""
+        return list(dict.fromkeys(self.scores()["part"]))
+
+    def network(self, part: str, seed: int | None = None) -> nn.Module:
+        """The network of a part, in eval mode on the CPU."""
+        seed = self.record.seeds[0] if seed is None else seed
+        model = maker(_parameters_of(self.record), len(self.record.classes))()
+        model.load_state_dict(load_file(self.folder / f"weights-seed{seed}-{part}.safetensors"))
+        return model.eval()
+
+    def data(self) -> TwelveLead:
+        """The recordings that it was made of."""
+        parameters = _parameters_of(self.record)
+        return TwelveLead(_source(parameters)[0], parameters.rate)
+
+
+def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
+    """Train and score a network of recordings fold by fold, or find the run that did.
+
+    Raises
+    ------
+    UserError
+        When data, parameters or disk don't allow it.
+    """
+    plan = _plan(parameters)
+    done = runs.do(
+        parameters,
+        plan.key,
+        lambda folder: _train_missing(plan, folder),
+        lambda folder: _evaluated(plan, folder),
+        _of_other_data,
+        fresh=fresh,
+    )
+    return Run(**vars(done))
+
+
+def key_of(parameters: TwelveLeadParameters, like: Record | None = None) -> str:
+    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
+    this machine takes, or those of another run."""
+    return _plan(parameters, like).key
+
+
+def evaluation_of(parameters: TwelveLeadParameters) -> str:
+    """Hash of what the metrics of such a run follow from beside its scores."""
+    code = fingerprint.of_code(EVALUATION_CODE)
+    return fingerprint.of_values(code, parameters.bootstrap, parameters.seeds)[:20]
+
+
+def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
+    """A function that makes the experiment's network, its weights drawn anew."""
+    samples = round((p.crop_seconds or 10.0) * p.rate)
+    return lambda: registry.build(p.model, len(LEADS), samples, n_classes, **p.model_options)
+
+
+def _of_other_data(record: Record) -> str:
+    """Why the run rests on other recordings than its reference result, which it must not replace then."""
+    there = results.reference(record.experiment)
+    same = there is None or there.data.fingerprint == record.data.fingerprint
+    return "" if same else f"that of {record.experiment} rests on other data"
+
+
+def _parameters_of(record: Record) -> TwelveLeadParameters:
+    fields = TwelveLeadParameters.model_fields
+    given = {name: value for name, value in record.parameters.items() if name in fields}
+    names = {"experiment": record.experiment, "title": record.title, "profile": record.profile, "seeds": record.seeds}
+    return TwelveLeadParameters.model_validate(given | names)
+
+
+# --- what is learnt from ----------------------------------------------------------------------------------------------
+
+
+def _source(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
+    """The recordings, and the labels that too few of them have."""
+    scored = p.labels == "scored"
+    if p.database == "ptb-xl":
+        whole = record_sources.ptb_xl(sources.get("ptb-xl"), scored)
+    else:
+        whole = record_sources.challenge(sources.get("challenge-2021"))
+        beside = sources.find("ptb-xl")
+        if beside is not None:
+            whole = record_sources.joined(whole, record_sources.ptb_xl(beside, scored))
+    enough = record_sources.with_enough(whole, p.min_positives)
+    counts = dict(zip(whole.classes, record_sources.labels(whole).sum(0).tolist(), strict=True))
+    few = {name: n for name, n in counts.items() if name not in enough.classes}
+    return _limited(enough, p.max_records), few
+
+
+def _limited(source: Records, most: int | None) -> Records:
+    """So many recordings, the first of every fold in turn."""
+    if most is None or most >= len(source.entries):
+        return source
+    seen: dict[int, int] = {}
+    ranked = []
+    for entry in source.entries:
+        ranked.append((seen.get(entry.fold, 0), entry.fold))
+        seen[entry.fold] = seen.get(entry.fold, 0) + 1
+    kept = sorted(sorted(range(len(ranked)), key=lambda i: ranked[i])[:most])
+    return replace(source, entries=tuple(source.entries[i] for i in kept))
+
+
+def _plan(p: TwelveLeadParameters, like: Record | None = None) -> _Plan:
+    source, few = _source(p)
+    make = maker(p, len(source.classes))
+    shape = (p.batch_size, len(LEADS), round((p.crop_seconds or 10.0) * p.rate))
+    device, precision = runs.place(p, lambda: recordings.Reader(make()), (shape, 0), like)
+    file = Path(sys.modules[type(make()).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
+    noise = sources.find("nstdb") if _augmentation(p).needs_noise else None
+    shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
+    versions = {name: provenance.versions()[name] for name in ("torch", "wfdb")}
+    key = fingerprint.of_values(
+        shown,
+        source.fingerprint,
+        "" if noise is None else noise.fingerprint(),
+        fingerprint.of_code(code),
+        versions,
+        device.type,
+        precision,
+    )
+    return _Plan(p, source, few, device, precision, key[:20], synthetic=False)
+
+
+def _augmentation(p: TwelveLeadParameters) -> Augmentation:
+    return Augmentation(
+        crop=round(p.crop_seconds * p.rate),
+        scaling=p.scaling,
+        wander=p.wander,
+        muscle=p.muscle,
+        lead_dropout=p.lead_dropout,
+    )
+
+
+def _noise(p: TwelveLeadParameters) -> Noise | None:
+    if not _augmentation(p).needs_noise:
+        return None
+    return augmentation.load_noise(p.rate) or augmentation.synthetic_noise(p.rate)
+
+
+def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]:
+    """The divisions of an experiment.
+
+    Parameters
+    ----------
+    source
+        All recordings.
+    p
+        Which folds are scored, and whether sources are left out.
+    usable
+        Places of the recordings that can be read.
+    """
+    fold = np.array([source.entries[i].fold for i in usable])
+    origin = np.array([source.entries[i].source for i in usable])
+    made = []
+    for number in sorted(p.test_folds):
+        test, val = fold == number, fold == (number - 2) % FOLDS + 1
+        made.append(Part(f"fold{number}", usable[~test & ~val], usable[val], usable[test]))
+    names = sorted({str(name) for name in origin}) if p.leave_source_out else []
+    for name in names:
+        test = origin == name
+        val = ~test & (fold == OFFICIAL)
+        if test.sum() >= FEWEST_OF_SOURCE:
+            made.append(Part(f"source-{name}", usable[~test & ~val], usable[val], usable[test]))
+    for part in made:
+        if min(len(part.train), len(part.val), len(part.test)) == 0:
+            raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
+    return made
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def _train_missing(plan: _Plan, folder: Path) -> bool:
+    p = plan.parameters
+    missing = [seed for seed in p.seeds if not (folder / f"training-seed{seed}.json").is_file()]
+    if not missing:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    surveyed = runs.note(folder / "survey.json")
+    if surveyed is None:
+        repaired, refused = twelve_lead.survey(plan.data)
+        surveyed = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
+        runs.write_note(folder / "survey.json", surveyed)
+    usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])
+    divided = parts(plan.source, p, usable)
+    for seed in missing:
+        _train_seed(plan, folder, divided, surveyed, seed)
+    return True
+
+
+def _train_seed(plan: _Plan, folder: Path, divided: Sequence[Part], surveyed: dict[str, Any], seed: int) -> None:
+    p, commit, noise = plan.parameters, provenance.commit(), _noise(plan.parameters)
+    made = [_part(plan, folder, part, noise, seed) for part in divided]
+    files = [folder / f"scores-seed{seed}-{part.name}.parquet" for part in divided]
+    pd.concat([pd.read_parquet(file) for file in files]).to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    network = maker(p, len(plan.source.classes))()
+    card = {
+        "seed": seed,
+        "parts": {part.name: one for part, one in zip(divided, made, strict=True)},
+        "seconds": sum(one["seconds"] for one in made),
+        "sets": {part.name: [len(part.train), len(part.val), len(part.test)] for part in divided},
+        "tests_sha256": hashlib.sha256(b"".join(part.test.tobytes() for part in divided)).hexdigest(),
+        "repaired": surveyed["repaired"],
+        "records_left_out": plan.source.refused | surveyed["refused"],
+        "noise": "" if noise is None else "synthetic" if noise.synthetic else "nstdb",
+        "n_parameters": registry.n_parameters(network),
+        "input_shape": [len(LEADS), round(p.crop_seconds * p.rate)],
+        "hardware": devices.hardware(plan.device),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "created": provenance.now(),
+    }
+    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    for left in (*files, *folder.glob(f"part-seed{seed}-*.json"), *folder.glob(f"checkpoint-seed{seed}-*")):
+        left.unlink(missing_ok=True)
+
+
+def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int) -> dict[str, Any]:
+    """Train the network of one part, unless it is there; returns how it went."""
+    note = folder / f"part-seed{seed}-{part.name}.json"
+    if (found := runs.note(note)) is not None:
+        return found
+    p, y = plan.parameters, record_sources.labels(plan.source)
+    trained = recordings.train(
+        maker(p, y.shape[1]),
+        plan.data,
+        (part.train, part.val, part.test),
+        loss_of(p, y[part.train]),
+        _augmentation(p),
+        noise,
+        recipe_of(p, len(part.train), plan.precision),
+        seed=seed,
+        device=plan.device,
+        workers=p.workers,
+        title=f"{p.experiment or p.model} seed {seed} {part.name}",
+        checkpoint_path=folder / f"checkpoint-seed{seed}-{part.name}.pt",
+        fingerprint=plan.key,
+    )
+    chosen = thresholds.choose(y[part.val], recordings.sigmoid(trained.val_logits))
+    table = _table(plan, part, recordings.sigmoid(trained.test_logits), y[part.test], chosen.values)
+    weights = {name: t.detach().contiguous() for name, t in trained.network.state_dict().items()}
+    save_file(weights, folder / f"weights-seed{seed}-{part.name}.safetensors")
+    table.to_parquet(folder / f"scores-seed{seed}-{part.name}.parquet", index=False)
+    done = {
+        "run": trained.run.model_dump(),
+        "seconds": trained.seconds,
+        "thresholds": chosen.values.tolist(),
+        "chosen": chosen.chosen.tolist(),
+    }
+    runs.write_note(note, done)
+    return done
+
+
+def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
+    """The loss, weighed after the labels `(n, classes)` of the training part."""
+    if p.imbalance == "none":
+        return losses.WeightedBCE()
+    weights = losses.positive_weights(y.sum(0), (~y).sum(0), p.weight_exponent)
+    if p.imbalance == "weighted":
+        return losses.WeightedBCE(weights)
+    return losses.FocalLoss(p.focal_gamma, losses.balance(weights))
+
+
+def recipe_of(p: TwelveLeadParameters, n_train: int, precision: str) -> loop.Recipe:
+    """How to train on so many recordings."""
+    return loop.Recipe(
+        max_epochs=p.max_epochs,
+        patience=p.patience,
+        batch_size=p.batch_size,
+        learning_rate=p.learning_rate,
+        schedule=p.schedule,
+        weight_decay=p.weight_decay,
+        gradient_clip=p.gradient_clip,
+        ema=p.ema,
+        precision=precision,
+        deterministic=p.deterministic,
+        examples_per_epoch=max(n_train, p.fewest_per_epoch),
+    )
+
+
+def _table(plan: _Plan, part: Part, p: Array, y: Flags, chosen: Array) -> pd.DataFrame:
+    entries = [plan.source.entries[i] for i in part.test]
+    columns: dict[str, Any] = {
+        "part": part.name,
+        "record": [entry.record for entry in entries],
+        "source": [entry.source for entry in entries],
+        "patient": [entry.patient for entry in entries],
+        "fold": [entry.fold for entry in entries],
+    }
+    for c, name in enumerate(plan.source.classes):
+        columns |= {f"p:{name}": p[:, c], f"y:{name}": y[:, c], f"t:{name}": chosen[c]}
+    return pd.DataFrame(columns)
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Recordings with their scores under every seed.
+
+    Attributes
+    ----------
+    rows
+        `record`, `source`, `patient` and `fold` of each.
+    y
+        Labels `(n, classes)`.
+    p, t
+        Probabilities and thresholds `(seeds, n, classes)`.
+    """
+
+    rows: pd.DataFrame
+    y: Flags
+    p: Array
+    t: Array
+
+    @classmethod
+    def of(cls, tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> Scored:
+        def each(kind: str) -> NDArray[Any]:
+            return np.stack([table[[f"{kind}:{name}" for name in classes]].to_numpy() for table in tables])
+
+        rows = tables[0][["record", "source", "patient", "fold"]].reset_index(drop=True)
+        return cls(rows, each("y")[0].astype(bool), each("p").astype(np.float64), each("t").astype(np.float64))
+
+    def some(self, which: Flags) -> Scored:
+        """Those recordings alone."""
+        return Scored(self.rows[which].reset_index(drop=True), self.y[which], self.p[:, which], self.t[:, which])
+
+    @property
+    def decided(self) -> Flags:
+        """Labels given, `(seeds, n, classes)`."""
+        found: Flags = self.p >= self.t
+        return found
+
+
+def measured(
+    found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[scores.Values]]:
+    """Macro metrics, those of every class, and the values of every seed on the set and its resamples.
+
+    Parameters
+    ----------
+    found
+        The recordings.
+    classes
+        Names of the labels.
+    codes
+        Their SNOMED codes, for the Challenge's score; none gives no such score.
+    n_resamples
+        Of patients.
+    """
+    weights = scores.patient_weights(found.rows["patient"], n_resamples)
+    seeds = [scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
+    whole, per_class = scores.intervals(seeds, classes)
+    if codes:
+        earned = [challenge.scores(found.y, given, weights, codes) for given in found.decided]
+        whole["challenge_score"] = binary.interval(np.stack(earned))
+    return whole, per_class, seeds
+
+
+def _evaluated(plan: _Plan, folder: Path) -> Record:
+    """The run's record, computed from its scores unless it is there and up to date."""
+    current = evaluation_of(plan.parameters)
+    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
+
+
+def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+    p, classes = plan.parameters, plan.source.classes
+    cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
+    tables = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
+    codes = _codes(classes) if p.labels == "scored" and "NSR" in classes else []
+    folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
+    whole, per_class, values = measured(folds, classes, codes, p.bootstrap)
+    matrices = np.stack([scores.matrices(folds.y, given) for given in folds.decided])
+    first, names = cards[0], list(cards[0]["parts"])
+    of_folds = [name for name in names if name.startswith("fold")]
+    last = of_folds[-1]
+    n_train, n_val, _ = first["sets"][last]
+    official = measured(folds.some((folds.rows["fold"] == OFFICIAL).to_numpy()), classes, codes, p.bootstrap)[0]
+    counts = {
+        "recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)),
+        "patients": {
+            name: int(folds.rows["patient"][folds.y[:, c]].nunique()) for c, name in enumerate(classes)
+        },
+    }  # fmt: skip
+    return TwelveLeadRecord(
+        **runs.named(p),
+        key=plan.key,
+        task="multilabel",
+        data=DataCard(
+            name=p.database,
+            synthetic=plan.synthetic,
+            fingerprint=plan.source.fingerprint,
+            n_train=n_train,
+            n_val=n_val,
+            n_test=len(folds.rows),
+            test_indices_sha256=first["tests_sha256"],
+            records_left_out=first["records_left_out"],
+            class_counts=counts,
+        ),
+        parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
+        | {"test": True, "cut": "whole recordings", "refit": False},
+        seeds=p.seeds,
+        classes=list(classes),
+        metrics=whole,
+        per_class=per_class,
+        selection="macro_auroc",
+        intervals=Resampling(unit="patient", n=p.bootstrap),
+        confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
+        training=[SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
+        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
+        twelve_lead=TwelveLeadCard(
+            recordings=len(plan.source.entries),
+            patients=len({entry.patient for entry in plan.source.entries}),
+            positives=dict(zip(classes, record_sources.labels(plan.source).sum(0).tolist(), strict=True)),
+            by_source=_counted([entry.source for entry in plan.source.entries]),
+            repaired=first["repaired"],
+            duplicates=plan.source.duplicates,
+            conflicts=record_sources.conflicts(plan.source),
+            few=plan.few,
+            noise=first["noise"],
+            official=official if OFFICIAL in p.test_folds else {},
+            folds=_by_fold(folds, classes, codes),
+            **_by_source(tables, folds, classes, codes, p.bootstrap),
+            yardsticks=_against_yardsticks(plan, folder, folds, values),
+            thresholds={
+                name: [[one["parts"][part]["thresholds"][c] for part in of_folds] for one in cards]
+                for c, name in enumerate(classes)
+            },
+            reliability=_reliability(folds, classes),
+            probabilities=_by_recording(folds),
+            truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
+        ),
+    )
+
+
+def _codes(classes: Sequence[str]) -> list[str]:
+    code = {each.abbreviation: each.code for each in snomed.CLASSES}
+    return [code[name] for name in classes]
+
+
+def _counted(names: Sequence[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def _by_fold(folds: Scored, classes: Sequence[str], codes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
+    wanted = ("macro_auroc", "macro_auprc", "macro_f1", *(["challenge_score"] if codes else []))
+    shown = {}
+    for number in sorted(set(folds.rows["fold"])):
+        whole, _, _ = measured(folds.some((folds.rows["fold"] == number).to_numpy()), classes, codes, 0)
+        shown[str(number)] = {name: whole[name].per_seed for name in wanted}
+    return shown
+
+
+def _by_source(
+    tables: Sequence[pd.DataFrame], folds: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Metrics of every source that was left out, and of the same recordings out of fold."""
+    names = [name for name in dict.fromkeys(tables[0]["part"]) if name.startswith("source-")]
+    unknown, known = {}, {}
+    for part in names:
+        mine = Scored.of([table[table["part"] == part] for table in tables], classes)
+        source = part.removeprefix("source-")
+        unknown[source] = measured(mine, classes, codes, n_resamples)[0]
+        same = folds.rows["record"].isin(mine.rows["record"]).to_numpy()
+        if same.sum() == len(mine.rows):
+            known[source] = measured(folds.some(same), classes, codes, n_resamples)[0]
+    return {"left_out_source": unknown, "known_source": known}
+
+
+def _against_yardsticks(
+    plan: _Plan, folder: Path, folds: Scored, values: Sequence[scores.Values]
+) -> dict[str, dict[str, Interval]]:
+    """AUROC of each yardstick on the same folds, and the paired difference of the network's to it."""
+    p, classes = plan.parameters, plan.source.classes
+    weights = scores.patient_weights(folds.rows["patient"], p.bootstrap)
+    shown = {}
+    for name, logits in _yardsticks(plan, folder).items():
+        one, _ = scores.areas(
+            folds.y, recordings.sigmoid(logits.loc[folds.rows["record"], list(classes)].fillna(0.0).to_numpy()), weights
+        )
+        theirs = np.stack([one] * len(values))  # the same whatever the seed
+        mine = np.stack([scores.macro(of_seed["auroc"]) for of_seed in values])
+        shown[name] = {
+            "macro_auroc": binary.interval(scores.macro(theirs)),
+            "difference": binary.interval(mine - scores.macro(theirs)),
+            **{label: binary.interval(theirs[:, :, c]) for c, label in enumerate(classes)},
+        }
+    return shown
+
+
+def _yardsticks(plan: _Plan, folder: Path) -> dict[str, pd.DataFrame]:
+    """Log-odds of the yardsticks, one row a recording; kept as long as their code stays."""
+    code = fingerprint.of_code(["evaluation/yardsticks.py", "multilabel/yardsticks.py"])[:12]
+    found = {}
+    paths_ = {name: folder / f"yardstick-{name.replace(' ', '-')}-{code}.parquet" for name in yardsticks.NAMES}
+    if not any(path.is_file() for path in paths_.values()):
+        y = record_sources.labels(plan.source)
+        fold = np.array([entry.fold for entry in plan.source.entries])
+        made = yardsticks.scores(plan.data, y, fold, plan.parameters.test_folds)
+        for name, logits in made.items():
+            table = pd.DataFrame(logits, columns=list(plan.source.classes))
+            table["record"] = [entry.record for entry in plan.source.entries]
+            table.to_parquet(paths_[name], index=False)
+    for name, path in paths_.items():
+        if path.is_file():
+            found[name] = pd.read_parquet(path).set_index("record")
+    return found
+
+
+def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
+    y, p = np.concatenate([folds.y] * len(folds.p)), np.concatenate(list(folds.p))
+    found = scores.reliability(y, p)
+    return {
+        name: {
+            "n": found.n[c].astype(float).tolist(),
+            "predicted": _listed(found.predicted[c]),
+            "observed": _listed(found.observed[c]),
+        }
+        for c, name in enumerate(classes)
+    }
+
+
+def _listed(values: Array) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _by_recording(folds: Scored) -> dict[str, list[list[float]]]:
+    """What a paired comparison with another model needs."""
+    rounded = folds.p.round(4)
+    return {record: rounded[:, i].tolist() for i, record in enumerate(folds.rows["record"])}
