@@ -83,6 +83,7 @@ class _Lead:
     file: str
     gain: float
     baseline: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def read(folder: Path, name: str) -> Signal:
             repairs.append(f"gain of {' and '.join(wrong)} units per mV taken for {UNITS_PER_MV:g}")
         signals = raw / np.float32(UNITS_PER_MV)
     else:
-        signals = _decoded(path)
+        signals = _decoded(path, header)
     if len(signals[0]) < SHORTEST * header.fs:
         reason = "short signal" if len(signals[0]) else "empty signal"
         raise RecordError(path, reason, f"{len(signals[0]) / header.fs:.2f} s", f"{SHORTEST:g} s or more")
@@ -198,8 +199,12 @@ def _lead(path: Path, line: list[str]) -> _Lead:
     if not records._NAME.fullmatch(line[0]):
         raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
     found = re.fullmatch(r"([\d.eE+-]+)(?:\(([-\d]+)\))?(?:/.*)?", line[2]) if len(line) > 2 else None
-    gain, baseline = (float(found[1]), float(found[2] or 0)) if found else (0.0, 0.0)
-    return _Lead(line[8] if len(line) > 8 else "", line[0], gain, baseline)
+    try:
+        gain, baseline = (float(found[1]), float(found[2] or 0)) if found else (0.0, 0.0)
+    except ValueError:
+        gain, baseline = 0.0, 0.0
+    unit = line[2].partition("/")[2] if len(line) > 2 else ""
+    return _Lead(line[8] if len(line) > 8 else "", line[0], gain, baseline, unit)
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -229,9 +234,12 @@ def _matrix(path: Path, header: _Header) -> Array:
     return units
 
 
-def _decoded(path: Path) -> Array:
+def _decoded(path: Path, ours: _Header) -> Array:
     """mV `(leads, samples)` of a record with signals in WFDB formats, decoded by the `wfdb` package."""
     header, raw_gains = records._read_header(path)
+    for i, lead in enumerate(ours.leads):
+        if not lead.unit.isascii():  # wfdb drops the µ of µV
+            header.units[i] = lead.unit
     records._check_lengths(path, header)
     if not (header.sig_len or header.file_name):
         raise RecordError(path, "empty signal")

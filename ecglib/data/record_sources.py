@@ -259,8 +259,10 @@ def folder(where: Path, table: Path) -> Records:
         first = next(iter(refused.items()), ("", "it is empty"))
         raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
     digest = hashlib.sha256(table.read_bytes()).hexdigest()
-    stats = [(str(path.relative_to(where)), path.stat().st_size) for path in sorted(where.rglob("*")) if path.is_file()]
-    return Records(classes, dealt(entries), fingerprint.of_values(digest, stats), refused)
+    files = [path for path in sorted(where.rglob("*")) if path.is_file()]
+    names = [path.relative_to(where).as_posix() for path in files]
+    contents = list(zip(names, sources._digests(files), strict=True))
+    return Records(classes, dealt(entries), fingerprint.of_values(digest, contents), refused)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:

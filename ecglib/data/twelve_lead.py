@@ -30,7 +30,7 @@ RATE: Final = 100.0
 """Hz that recordings are brought to where nothing else is asked for."""
 WINDOW: Final = 16
 """Batches' worth of recordings that are sorted by length together."""
-_CODE: Final = ("data/clinical.py", "data/twelve_lead.py")
+_CODE: Final = ("data/clinical.py", "data/records.py", "data/twelve_lead.py")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,10 +197,15 @@ class TwelveLead(Dataset[Example | Refused]):
         """Of its file in the cache, which follows from what its own files are."""
         header = entry.folder / f"{entry.record}.hea"
         stats: list[Any] = []
-        for suffix in (".hea", ".dat", ".mat"):
-            with contextlib.suppress(OSError):
-                stat = header.with_suffix(suffix).stat()
-                stats.append((suffix, stat.st_size, stat.st_mtime_ns))
+        files = {header.name}
+        with contextlib.suppress(OSError):
+            lines = header.read_bytes().decode("utf-8", errors="replace").splitlines()
+            said = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+            files |= {line[0] for line in said[1:]}
+        for name in sorted(files):
+            with contextlib.suppress(OSError, ValueError):
+                stat = (header.parent / name).stat()
+                stats.append((name, stat.st_size, stat.st_mtime_ns))
         text = fingerprint.of_values(str(entry.folder), entry.record, stats)
         return f"{text[:2]}/{text[2:34]}.npy"
 

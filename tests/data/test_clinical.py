@@ -1,0 +1,581 @@
+"""Reading clinical recordings: leads in their order and in mV, repairs by rule and named, the rest refused."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import clinics
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecglib.data import clinical, records
+from ecglib.data.infarction import LEADS
+from ecglib.errors import RecordError
+
+NO_NAME = "record line begins with '{}.mat', which is no record name"
+GAIN = "gain of {} units per mV taken for 1000"
+FLAT = "{}: never varies, so taken for not recorded"
+REPAIRS = {
+    "E00015": (NO_NAME.format("E00015"), GAIN.format(4880)),
+    "E00018": (NO_NAME.format("E00018"), GAIN.format(4880)),
+    "E00793": (NO_NAME.format("E00793"), GAIN.format(4880)),
+    "HR00599": (GAIN.format(200),),
+    "HR20715": (GAIN.format(200),),
+    "JS45542": (FLAT.format("V1, V2, V3, V4, V5, V6"),),
+    "JS45544": (FLAT.format("V2, V3, V4, V5, V6"),),
+    "JS45551": (FLAT.format("V4, V5, V6"),),
+}
+"""Of the 94 records of the Challenge that we have; nothing else is put right."""
+SPELLINGS = {"I": "D1", "II": "DII", "III": "d3", "AVR": "aVR", "AVL": "avl", "AVF": "aVF", "V1": "v1"}
+OTHERS = ("vx", "vy", "vz", "V7", "V3R", "MLII", "RESP")
+WRITERS = [clinics.mat, clinics.dat]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The database's, with a folder above that a path could lead out to."""
+    path = tmp_path / "database"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def real_challenge(real_data: Path) -> Path:
+    if not (real_data / "challenge-2021" / "HR00001.mat").is_file():
+        pytest.skip("challenge-2021: no real records in ECGLIB_DATA")
+    return real_data / "challenge-2021"
+
+
+def refused(folder: Path, name: str = "r") -> str:
+    """Why, in one line."""
+    with pytest.raises(RecordError) as caught:
+        clinical.read(folder, name)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+# --- the real records -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_the_94_records_of_the_challenge_are_read_and_eight_put_right(real_challenge: Path) -> None:
+    names = records.list_records(real_challenge)
+    repairs = {}
+    for name in names:
+        signal = clinical.read(real_challenge, name)
+        assert signal.fs == (1000 if name.startswith("S0") else 500)
+        flat = REPAIRS.get(name, ("",))[0].partition(":")[0].split(", ")
+        assert [lead for lead, known in zip(LEADS, signal.known, strict=True) if not known] == [
+            lead for lead in LEADS if lead in flat
+        ]
+        np.testing.assert_array_equal(signal.signals.any(1), signal.known)
+        if signal.repairs:
+            repairs[name] = signal.repairs
+    assert len(names) == 94
+    assert repairs == REPAIRS
+
+
+@pytest.mark.real
+def test_ten_records_of_the_challenge_are_those_of_ptb_xl_sample_for_sample(
+    real_challenge: Path, real_data: Path
+) -> None:
+    for n in range(1, 11):
+        ours = clinical.read(real_challenge, f"HR{n:05d}")
+        theirs = clinical.read(real_data / "ptb-xl", f"records500/00000/{n:05d}_hr")
+        assert ours.fs == theirs.fs == 500
+        np.testing.assert_array_equal(ours.signals, theirs.signals)
+        assert ours.repairs == theirs.repairs == ()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("gain", [4880, 200])
+def test_a_wrong_gain_put_right_gives_the_amplitude_of_ptb_xl(
+    real_challenge: Path, real_data: Path, folder: Path, gain: int
+) -> None:
+    for suffix in (".hea", ".mat"):
+        shutil.copy(real_challenge / f"HR00001{suffix}", folder)
+    edit(folder / "HR00001.hea", "1000/mv", f"{gain}/mV")
+    found = clinical.read(folder, "HR00001")
+    np.testing.assert_array_equal(
+        found.signals, clinical.read(real_data / "ptb-xl", "records500/00000/00001_hr").signals
+    )
+    assert found.repairs == (GAIN.format(gain),)
+
+
+# --- leads ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    write=st.sampled_from(WRITERS),
+    chosen=st.lists(st.sampled_from([*LEADS, *OTHERS]), min_size=1, max_size=15, unique=True),
+    respell=st.booleans(),
+)
+def test_any_leads_in_any_order(write: Callable[..., Path], chosen: list[str], respell: bool) -> None:
+    names = [SPELLINGS.get(name, name) if respell else name for name in chosen]
+    signals = clinics.units(120, len(names), fs=100)
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place), "r", signals, names, fs=100)
+        if not set(chosen) & set(LEADS):
+            assert refused(Path(place)) == "no standard lead with a signal"
+            return
+        found = clinical.read(Path(place), "r")
+    assert found.signals.shape == (12, 120)
+    assert found.signals.dtype == np.float32
+    assert found.repairs == ()
+    for row, lead in enumerate(LEADS):
+        assert found.known[row] == (lead in chosen)
+        expected = signals[chosen.index(lead)] if lead in chosen else np.zeros(120)
+        np.testing.assert_allclose(found.signals[row], expected / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("twice", [("I", "I"), ("I", "D1"), ("aVR", "AVR"), ("DII", "d2")])
+def test_a_lead_twice_is_refused(folder: Path, write: Callable[..., Path], twice: tuple[str, str]) -> None:
+    write(folder, "r", leads=["V1", *twice])
+    assert refused(folder) == "a lead twice"
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_other_leads_may_be_there_twice(folder: Path, write: Callable[..., Path]) -> None:
+    write(folder, "r", leads=["vx", "V1", "vx"])
+    assert clinical.read(folder, "r").known.sum() == 1
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Callable[..., Path]) -> None:
+    signals = clinics.units()
+    signals[[2, 7]] = 0
+    signals[4] = 700
+    write(folder, "r", signals)
+    found = clinical.read(folder, "r")
+    assert found.repairs == (FLAT.format("III, AVL, V2"),)
+    assert np.flatnonzero(~found.known).tolist() == [2, 4, 7]
+    assert not found.signals[~found.known].any()
+    write(folder, "r", np.zeros_like(signals))
+    assert refused(folder) == "no standard lead with a signal"
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_few_samples_without_a_number_are_interpolated(folder: Path, write: Callable[..., Path]) -> None:
+    signals = clinics.units()
+    holes = signals.copy()
+    holes[1, 300:350] = clinical.MARK  # 5 % of the samples: the most that may be
+    holes[6, [0, 999]] = clinical.MARK
+    write(folder, "r", holes)
+    found = clinical.read(folder, "r")
+    expected = signals / 1000
+    expected[1, 299:351] = np.linspace(expected[1, 299], expected[1, 350], 52)
+    expected[6, [0, 999]] = expected[6, [1, 998]]
+    np.testing.assert_allclose(found.signals, expected, atol=1e-6)
+    assert found.repairs == ("II, V1: samples without a number interpolated",)
+    assert found.known.all()
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_lead_with_many_is_not_known(folder: Path, write: Callable[..., Path]) -> None:
+    signals = clinics.units()
+    signals[1, 300:351] = clinical.MARK
+    signals[11] = clinical.MARK
+    write(folder, "r", signals)
+    found = clinical.read(folder, "r")
+    assert found.repairs == ("II, V6: no number in too many samples, so taken for not recorded",)
+    assert np.flatnonzero(~found.known).tolist() == [1, 11]
+    assert not found.signals[~found.known].any()
+
+
+def test_a_matrix_of_floats_may_hold_nan(folder: Path) -> None:
+    path = clinics.mat(folder, "r")
+    signals = clinics.units().astype(float)
+    signals[3, 10], signals[4, :400], signals[5, 7] = np.nan, np.nan, np.inf
+    scipy.io.savemat(path.with_suffix(".mat"), {"val": signals})
+    found = clinical.read(folder, "r")
+    assert found.repairs == (
+        "AVR, AVF: samples without a number interpolated",
+        "AVL: no number in too many samples, so taken for not recorded",
+    )
+    assert np.isfinite(found.signals).all()
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gain", "repair"),
+    [
+        ("1000(0)/mV", None),
+        ("1/uV", None),
+        ("1/µV", None),
+        ("1000000/V", None),
+        ("1/mV", "µV written as mV"),
+        ("1000000/mV", "V written as mV"),
+    ],
+)
+def test_amplitudes_are_in_mv(folder: Path, gain: str, repair: str | None) -> None:
+    signals = clinics.units()
+    clinics.dat(folder, "r", signals, gain=gain)
+    found = clinical.read(folder, "r")
+    np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-5, atol=1e-7)
+    assert found.repairs == ((repair,) if repair else ())
+
+
+def test_a_baseline_is_taken_off(folder: Path) -> None:
+    signals = clinics.units()
+    clinics.dat(folder, "r", signals + np.int16(512), gain="1000(512)/mV")
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gain", "reason"),
+    [
+        ("40/mV", "implausible amplitude"),  # 25 mV and more, or 25 µV
+        ("40000/mV", "implausible amplitude"),  # 25 µV and more, or 25 V
+        ("0.00001/mV", "implausible amplitude"),
+        ("1000/mmHg", "no voltage"),
+        ("0/mV", "bad gain"),
+        ("-1000/mV", "bad gain"),
+        ("1000.0.0/mV", "bad gain"),
+    ],
+)
+def test_amplitudes_of_no_ecg_are_refused(folder: Path, gain: str, reason: str) -> None:
+    clinics.dat(folder, "r", gain=gain)
+    assert refused(folder) == reason
+
+
+@pytest.mark.parametrize("gain", ["4880/mV", "200", "0/mV", "1000(0)/uV"])
+def test_a_matrix_has_1000_units_per_mv(folder: Path, gain: str) -> None:
+    signals = clinics.units()
+    clinics.mat(folder, "r", signals, gain=gain)
+    found = clinical.read(folder, "r")
+    np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-6)
+    said = gain.partition("/")[0]
+    assert found.repairs == ((GAIN.format(said),) if said.isdigit() else ())
+
+
+def test_every_wrong_gain_is_named(folder: Path) -> None:
+    path = clinics.mat(folder, "r")
+    lines = path.read_text().splitlines()
+    lines[1], lines[5] = lines[1].replace("1000/", "4880/"), lines[5].replace("1000/", "200/")
+    path.write_text("\n".join(lines))
+    assert clinical.read(folder, "r").repairs == (GAIN.format("200 and 4880"),)
+
+
+# --- lengths and rates ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Callable[..., Path]) -> None:
+    write(folder, "r", clinics.units(500), fs=500)
+    assert clinical.read(folder, "r").signals.shape == (12, 500)
+    write(folder, "r", clinics.units(499), fs=500)
+    assert refused(folder) == "short signal"
+    write(folder, "r", clinics.units(0), fs=500)
+    assert refused(folder) == "empty signal"
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_ten_minutes_are_read(folder: Path, write: Callable[..., Path]) -> None:
+    signals = np.tile(clinics.units(5000), 60)
+    write(folder, "r", signals)
+    found = clinical.read(folder, "r")
+    np.testing.assert_allclose(found.signals, signals / 1000, atol=1e-6)
+    assert clinical.at_rate(found, 100).signals.shape == (12, 60_000)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("fs", [100, 250, 257, 500, 1000])
+def test_a_sine_keeps_amplitude_and_phase_at_another_rate(folder: Path, write: Callable[..., Path], fs: float) -> None:
+    seconds, hertz, phase = 10, 5.0, 0.7
+    wave = np.sin(2 * np.pi * hertz * np.arange(seconds * fs) / fs + phase)
+    write(folder, "r", np.round(1000 * np.stack([wave, -2 * wave])).astype(np.int16), ["V2", "I"], fs=fs)
+    found = clinical.at_rate(clinical.read(folder, "r"), 100)
+    assert (found.fs, found.signals.shape) == (100, (12, 1000))
+    assert found.signals.dtype == np.float32
+    expected = np.sin(2 * np.pi * hertz * np.arange(1000) / 100 + phase)
+    inner = slice(20, -20)  # the filter knows nothing of what was before and after
+    np.testing.assert_allclose(found.signals[7, inner], expected[inner], atol=0.01)
+    np.testing.assert_allclose(found.signals[0, inner], -2 * expected[inner], atol=0.02)
+    assert np.flatnonzero(found.known).tolist() == [0, 7]
+    assert not found.signals[~found.known].any()
+
+
+def test_what_the_lower_rate_cannot_hold_is_filtered_away(folder: Path) -> None:
+    t = np.arange(5000) / 500
+    wave = np.sin(2 * np.pi * 5 * t) + np.sin(2 * np.pi * 90 * t)  # 90 Hz would come back as 10 Hz
+    clinics.dat(folder, "r", np.round(1000 * wave[None]).astype(np.int16), ["I"])
+    found = clinical.at_rate(clinical.read(folder, "r"), 100).signals[0]
+    inner = slice(20, -20)
+    np.testing.assert_allclose(found[inner], np.sin(2 * np.pi * 5 * np.arange(1000) / 100)[inner], atol=0.02)
+
+
+def test_an_offset_gets_no_ripple_at_the_ends(folder: Path) -> None:
+    signals = clinics.units(5000) + np.int16(5000)
+    clinics.dat(folder, "r", signals)
+    found = clinical.at_rate(clinical.read(folder, "r"), 100)
+    assert np.abs(found.signals[:, [0, -1]] - 5).max() < 0.1
+
+
+def test_another_rate_keeps_all_else(folder: Path) -> None:
+    clinics.mat(folder, "r", gain="200/mV")
+    read = clinical.read(folder, "r")
+    found = clinical.at_rate(read, 100)
+    assert (found.comments, found.repairs) == (clinics.COMMENTS, (GAIN.format(200),))
+    assert clinical.at_rate(read, 500).signals is read.signals
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("fs", [1, 50, 99.9, 1000.1, 2000])
+def test_other_rates_are_refused(folder: Path, write: Callable[..., Path], fs: float) -> None:
+    write(folder, "r", clinics.units(4000), fs=fs)
+    assert refused(folder) == "unsupported rate"
+
+
+# --- broken files -----------------------------------------------------------------------------------------------------
+
+
+def text(path: Path) -> None:
+    path.write_text("val = [1 2 3]\n")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def hdf5(path: Path) -> None:
+    """As MATLAB 7.3 writes them."""
+    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\x89HDF\r\n\x1a\n".ljust(400, b"\0"))
+
+
+def holding(**variables: object) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        scipy.io.savemat(path, variables)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (Path.unlink, "missing signal"),
+        (text, "unreadable signal"),
+        (empty, "unreadable signal"),
+        (truncated, "unreadable signal"),
+        (hdf5, "unreadable signal"),
+        (holding(data=clinics.units()), "unreadable signal"),
+        (holding(val="a text"), "unreadable signal"),
+        (holding(val={"signal": clinics.units()}), "unreadable signal"),
+        (holding(val=[[clinics.units(), "x"]]), "unreadable signal"),
+        (holding(val=clinics.units()[None]), "unreadable signal"),
+        (holding(val=1j * clinics.units()), "unreadable signal"),
+        (holding(val=clinics.units().T), "header and signal disagree"),
+        (holding(val=clinics.units()[:11]), "header and signal disagree"),
+        (holding(val=clinics.units()[:, :-1]), "header and signal disagree"),
+        (holding(val=clinics.units(1001)), "header and signal disagree"),
+    ],
+)
+def test_a_broken_matrix_is_refused(folder: Path, spoil: Callable[[Path], None], reason: str) -> None:
+    path = clinics.mat(folder, "r")
+    spoil(path.with_suffix(".mat"))
+    assert refused(folder) == reason
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        file = clinics.mat(Path(place), "r", clinics.units(100, 2, fs=100), ["I", "V1"], fs=100).with_suffix(".mat")
+        content = file.read_bytes()
+        file.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+        assert refused(Path(place)) == "unreadable signal"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "missing signal"),
+        (b"", "empty signal"),
+        (b"\x01" * 11_999, "truncated signal"),
+        (b"\x01" * 48_000, "signal longer than header says"),
+    ],
+)
+def test_a_broken_dat_is_refused(folder: Path, content: bytes | None, reason: str) -> None:
+    path = clinics.dat(folder, "r").with_suffix(".dat")
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    assert refused(folder) == reason
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("r 12 500 1000", "", "unreadable header"),
+        ("r 12 500 1000", "r", "unreadable header"),
+        ("r 12 500 1000", "r twelve 500 1000", "unreadable header"),
+        ("r 12 500 1000", "r 12 fast 1000", "unreadable header"),
+        ("r 12 500 1000", "r 11 500 1000", "unreadable header"),
+        ("r 12 500 1000", "r 13 500 1000", "unreadable header"),
+        ("r 12 500 1000", "r 0 500 1000", "unreadable header"),
+        ("r 12 500 1000", "r/2 12 500 1000", "unsupported record"),
+        ("r 12 500 1000", "r 12 nan 1000", "unsupported rate"),
+        ("r 12 500 1000", "r 12 -500 1000", "unsupported rate"),
+    ],
+)
+def test_a_broken_record_line_is_refused(
+    folder: Path, write: Callable[..., Path], old: str, new: str, reason: str
+) -> None:
+    edit(write(folder, "r"), old, new)
+    assert refused(folder) == reason
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "missing header"),
+        (b"", "empty header"),
+        (b"#Dx: 426783006\n", "empty header"),
+        (b"\x00\xff\x80 not a header\n", "unreadable header"),
+    ],
+)
+def test_a_broken_header_is_refused(folder: Path, content: bytes | None, reason: str) -> None:
+    path = clinics.mat(folder, "r")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert refused(folder) == reason
+
+
+def test_a_header_without_rights_or_that_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinics.mat(folder, "r")
+    (folder / "f.hea").mkdir()
+    assert refused(folder, "f") == "unreadable header"
+
+    # a superuser, as in many containers, may read everything
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert refused(folder) == "no permission"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    write=st.sampled_from(WRITERS),
+    line=st.integers(0, 2),
+    column=st.integers(0, 8),
+    new=st.text("0123456789.-+()/:eEmVrI ", max_size=8) | st.text(max_size=5),
+)
+def test_any_field_of_a_header_is_read_or_refused(write: Callable[..., Path], line: int, column: int, new: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        path = write(Path(place), "r", clinics.units(120, 2, fs=100), ["I", "V1"], fs=100)
+        lines = [each.split(" ") for each in path.read_text().splitlines()]
+        column = min(column, len(lines[line]) - 1)
+        lines[line][column] = new
+        path.write_bytes("\n".join(map(" ".join, lines)).encode("utf-8", errors="surrogatepass"))
+        try:
+            found = clinical.read(Path(place), "r")
+        except RecordError as error:
+            assert error.reason
+        else:
+            assert found.signals.shape[0] == 12 and 100 <= found.fs <= 1000
+            assert np.isfinite(found.signals).all() and found.known.any()
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("where", ["../r", "../outside/r", "/tmp/r", "sub/r", "~r", "./r", "..\\r"])
+def test_a_signal_file_lies_beside_its_header(folder: Path, write: Callable[..., Path], where: str) -> None:
+    path = write(folder, "r")
+    suffix = ".mat" if write is clinics.mat else ".dat"
+    for place in (folder.parent, folder.parent / "outside", folder / "sub"):  # what would be read is there
+        place.mkdir(exist_ok=True)
+        shutil.copy(path.with_suffix(suffix), place)
+    edit(path, f"r{suffix}", f"{where}{suffix}")
+    assert refused(folder) == "unsafe path"
+
+
+@pytest.mark.parametrize("name", ["../r", "/tmp/r", "a/../../r", "", ".r"])
+def test_a_record_lies_in_its_folder(folder: Path, name: str) -> None:
+    clinics.mat(folder.parent, "r")
+    assert refused(folder, name) == "unsafe path"
+    with pytest.raises(RecordError) as caught:
+        clinical.comments(folder, name)
+    assert caught.value.reason == "unsafe path"
+
+
+def test_one_matrix_is_all_of_a_record(folder: Path) -> None:
+    path = clinics.mat(folder, "r")
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace("r.mat", "s.mat")
+    path.write_text("\n".join(lines))
+    assert refused(folder) == "unsupported record"
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["r.mat 12 500 1000 05-May-2020 14:50:55", "r.mat 12 500/500 1000 1:2:3 2020"])
+def test_a_record_line_is_read_by_position(folder: Path, first: str) -> None:
+    signals = clinics.units()
+    clinics.mat(folder, "r", signals, first=first)
+    found = clinical.read(folder, "r")
+    np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-6)
+    assert (found.fs, found.repairs) == (500, (NO_NAME.format("r"),))
+
+
+def test_a_record_line_without_length(folder: Path) -> None:
+    clinics.mat(folder, "r", first="r 12 500")
+    assert clinical.read(folder, "r").signals.shape == (12, 1000)
+
+
+def test_signals_in_several_files(folder: Path) -> None:
+    """As PTB's, with the three leads of Frank beside the twelve."""
+    signals = clinics.units(leads=15)
+    path = clinics.dat(folder, "r", signals, [*LEADS, "vx", "vy", "vz"])
+    signals[:12].T.astype("<i2").tofile(folder / "r.dat")
+    signals[12:].T.astype("<i2").tofile(folder / "r.xyz")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:13], *(line.replace("r.dat", "r.xyz") for line in lines[13:])]))
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mark", ["#", "# ", "#   ", "  # "])
+def test_comments_and_their_fields(folder: Path, mark: str) -> None:
+    clinics.mat(folder, "sub/r", comments=("Age: 61", "Dx: 1,2", "Rx: a: b", "no field"), mark=mark)
+    said = clinical.comments(folder, "sub/r")
+    assert said == ("Age: 61", "Dx: 1,2", "Rx: a: b", "no field") == clinical.read(folder, "sub/r").comments
+    assert [clinical.field(said, name) for name in ("dx", "Age", "Rx", "Hx")] == ["1,2", "61", "a: b", ""]
+
+
+def test_comments_are_had_without_a_signal(folder: Path) -> None:
+    clinics.mat(folder, "r").with_suffix(".mat").unlink()
+    assert clinical.comments(folder, "r") == clinics.COMMENTS
+    with pytest.raises(RecordError, match="missing header"):
+        clinical.comments(folder, "nothing")
+
+
+def test_reading_leaves_the_files_alone(folder: Path) -> None:
+    clinics.mat(folder, "r", gain="200/mV")
+    before = [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())]
+    clinical.read(folder, "r")
+    assert [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())] == before

@@ -1,0 +1,424 @@
+"""The lazy data set of recordings: what it reads and when, its cache, and batches that change no result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import clinics
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from ecglib import fingerprint, paths
+from ecglib.data import clinical, record_sources, records, sources, twelve_lead
+from ecglib.data.clinical import Signal
+from ecglib.data.record_sources import Entry, RecordSource
+from ecglib.data.twelve_lead import Batch, Example, Refused, TwelveLead
+from ecglib.errors import RecordError
+from ecglib.models import registry
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class InMemory:
+    """A `RecordSource` of one's own: noise of these lengths at 100 Hz, 0 for one that can't be read."""
+
+    sizes: tuple[int, ...]
+    reads: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ("A", "B", "C")
+    fingerprint: str = "of noise"
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        labels = [(), ("A",), ("C", "A")]
+        return [Entry(Path("memory"), f"r{i}", "noise", f"p{i}", labels[i % 3]) for i in range(len(self.sizes))]
+
+    def read(self, entry: Entry) -> Signal:
+        self.reads.append(entry.record)
+        number = int(entry.record[1:])
+        if not self.sizes[number]:
+            raise RecordError(entry.record, "truncated signal", "0 bytes")
+        known = np.ones(12, dtype=bool)
+        known[number % 12] = False
+        signals = np.random.default_rng(number).standard_normal((12, self.sizes[number])).astype(np.float32)
+        signals[~known] = 0
+        return Signal(signals, 100.0, known)
+
+
+@dataclass
+class Counting:
+    """A source that tells what was read of it."""
+
+    source: RecordSource
+    reads: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return self.source.entries
+
+    @property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint
+
+    def read(self, entry: Entry) -> Signal:
+        self.reads.append(entry.record)
+        return self.source.read(entry)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, whose cache this is."""
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three Challenge records: of ten seconds, of four with a gain put right, and without a signal."""
+    path = tmp_path / "challenge"
+    clinics.mat(path, "A0001", clinics.units(5000), comments=("Dx: 426783006",))
+    clinics.mat(path, "A0002", clinics.units(2000), gain="200/mV", comments=("Dx: 164889003,426783006",))
+    clinics.mat(path, "A0003", comments=("Dx: 164889003",)).with_suffix(".mat").unlink()
+    return path
+
+
+def counting(folder: Path) -> Counting:
+    source = sources.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
+    return Counting(record_sources.challenge(source))
+
+
+def example(data: TwelveLead, index: int) -> Example:
+    found = data[index]
+    assert isinstance(found, Example)
+    return found
+
+
+def kept() -> list[Path]:
+    return sorted(path for path in paths.cache().rglob("*") if path.is_file())
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_nothing_is_read_before_it_is_asked_for(cached: bool) -> None:
+    source = InMemory((500, 700, 0, 600))
+    data = TwelveLead(source, cached=cached)
+    loader = DataLoader(data, batch_size=2, collate_fn=twelve_lead.pad_collate)
+    stream = twelve_lead.batches(data, [[0], [1, 3]])
+    assert (len(data), len(loader), data.classes) == (4, 2, ("A", "B", "C"))
+    assert source.reads == [] and kept() == []
+    assert example(data, 1).x.shape == (12, 700)
+    assert source.reads == ["r1"]
+    assert next(stream).index.tolist() == [0]
+    assert source.reads == ["r1", "r0"]
+
+
+def test_a_recording_as_the_network_takes_it(folder: Path) -> None:
+    data = TwelveLead(counting(folder))
+    found = example(data, 1)
+    expected = clinical.at_rate(clinical.read(folder, "A0002"), 100)
+    assert (found.x.shape, found.x.dtype, found.index) == ((12, 400), torch.float32, 1)
+    np.testing.assert_array_equal(found.x.numpy(), expected.signals)
+    assert (found.known.dtype, found.y.dtype) == (torch.bool, torch.float32)
+    assert found.known.tolist() == [True] * 12
+    assert [data.classes[i] for i in found.y.nonzero().flatten()] == ["AF", "NSR"]
+    assert data[2] == Refused(2, "A0003", "missing signal")
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_leads_that_were_not_recorded(cached: bool) -> None:
+    data = TwelveLead(InMemory((500, 500, 500)), cached=cached)
+    for _ in range(2):  # read, and from the cache
+        found = example(data, 2)
+        assert found.known.tolist() == [i != 2 for i in range(12)]
+        assert not found.x[2].any()
+        assert found.y.tolist() == [1, 0, 1]
+
+
+def test_lengths_are_had_once(folder: Path) -> None:
+    source = counting(folder)
+    data = TwelveLead(source)
+    example(data, 0)
+    assert data.lengths().tolist() == [1000, 400, 0]
+    assert data.lengths().dtype == np.int64
+    assert source.reads == ["A0001", "A0002", "A0003"]
+    again = counting(folder)
+    assert TwelveLead(again).lengths().tolist() == [1000, 400, 0]
+    assert again.reads == ["A0003"]
+    assert TwelveLead(counting(folder), 50, cached=False).lengths().tolist() == [500, 200, 0]
+
+
+def test_a_survey_names_repairs_and_refusals(folder: Path) -> None:
+    source = counting(folder)
+    data = TwelveLead(source)
+    assert data.repaired(0) == ()
+    repaired, refused = twelve_lead.survey(data)
+    assert repaired == {"A0002": ("gain of 200 units per mV taken for 1000",)}
+    assert refused == {"A0003": "missing signal"}
+    source.reads.clear()
+    assert twelve_lead.survey(data) == (repaired, refused)  # what the cache holds can't say
+    example(data, 1)
+    assert sorted(source.reads) == ["A0001", "A0002", "A0003"]
+    with pytest.raises(RecordError, match="missing signal"):
+        data.repaired(2)
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def test_the_cache_gives_the_same_bits_and_spares_the_original(folder: Path) -> None:
+    bare = TwelveLead(counting(folder), cached=False)
+    expected = [example(bare, i).x.numpy().tobytes() for i in range(2)]
+    assert kept() == []
+    source, second = counting(folder), counting(folder)
+    data = TwelveLead(source)
+    assert [example(data, i).x.numpy().tobytes() for i in range(2)] == expected
+    assert [example(data, i).x.numpy().tobytes() for i in range(2)] == expected
+    assert source.reads == ["A0001", "A0002"]
+    assert [example(TwelveLead(second), i).x.numpy().tobytes() for i in range(2)] == expected
+    assert second.reads == []
+    assert all(path.suffix == ".npy" and path.is_relative_to(paths.cache() / "recordings") for path in kept())
+    assert len(kept()) == 2
+
+
+def test_without_a_cache_every_reading_is_of_the_original(folder: Path) -> None:
+    source = counting(folder)
+    data = TwelveLead(source, cached=False)
+    first, second = example(data, 0).x, example(data, 0).x
+    assert torch.equal(first, second)
+    assert source.reads == ["A0001", "A0001"]
+
+
+def test_another_rate_is_kept_beside(folder: Path) -> None:
+    for rate in (100.0, 250.0, 500.0):
+        for _ in range(2):
+            expected = clinical.at_rate(clinical.read(folder, "A0001"), rate).signals
+            np.testing.assert_array_equal(example(TwelveLead(counting(folder), rate), 0).x.numpy(), expected)
+    assert len(kept()) == 3
+
+
+@pytest.mark.parametrize("what", ["signal", "time", "header"])
+def test_a_changed_recording_is_read_anew(folder: Path, what: str) -> None:
+    before = example(TwelveLead(counting(folder)), 0).x
+    header, signal = folder / "A0001.hea", folder / "A0001.mat"
+    if what == "signal":
+        clinics.mat(folder, "A0001", clinics.units(6000), comments=("Dx: 426783006",))
+    elif what == "time":  # as many bytes, and other ones
+        clinics.mat(folder, "A0001", clinics.units(5000, seed=1), comments=("Dx: 426783006",))
+        os.utime(signal, ns=(0, signal.stat().st_mtime_ns + 1_000_000_000))
+    else:
+        header.write_text(header.read_text().replace(" I\n", " vx\n"))
+    source = counting(folder)
+    after = example(TwelveLead(source), 0).x
+    assert source.reads == ["A0001"]
+    np.testing.assert_array_equal(after.numpy(), clinical.at_rate(clinical.read(folder, "A0001"), 100).signals)
+    assert not torch.equal(before, after)
+
+
+def test_a_changed_signal_of_another_name_is_read_anew(tmp_path: Path) -> None:
+    """A header may name any file beside it."""
+    header = clinics.mat(tmp_path / "own", "A0001", clinics.units(5000), comments=("Dx: 426783006",))
+    header.write_text(header.read_text().replace("A0001.mat", "signal.mat"))
+    header.with_suffix(".mat").rename(tmp_path / "own" / "signal.mat")
+    before = example(TwelveLead(counting(tmp_path / "own")), 0).x
+    clinics.mat(tmp_path / "own", "signal", clinics.units(5000, seed=1))
+    (tmp_path / "own" / "signal.hea").unlink()
+    assert not torch.equal(example(TwelveLead(counting(tmp_path / "own")), 0).x, before)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0002, 0.001, 0.5, 0.99999])
+def test_half_a_file_in_the_cache_is_read_anew(folder: Path, share: float) -> None:
+    expected = example(TwelveLead(counting(folder)), 0).x
+    (path,) = kept()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    source = counting(folder)
+    assert torch.equal(example(TwelveLead(source), 0).x, expected)
+    assert source.reads == ["A0001"]
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert TwelveLead(counting(folder)).lengths()[0] == expected.shape[1]
+    assert path.read_bytes() == whole
+
+
+def test_other_bytes_in_the_cache_are_read_anew(folder: Path) -> None:
+    expected = example(TwelveLead(counting(folder)), 0).x
+    (path,) = kept()
+    path.write_bytes(b"not an array\n" * 100)
+    assert torch.equal(example(TwelveLead(counting(folder)), 0).x, expected)
+
+
+def test_a_write_that_breaks_off_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, array: NDArray[np.float32], **_: object) -> None:
+        file.write(array.tobytes()[:100])  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            TwelveLead(counting(folder))[0]
+    assert kept() == []
+    assert example(TwelveLead(counting(folder)), 0).x.shape == (12, 1000)
+
+
+def test_other_code_has_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All code that decides what is read, or an error put right there would live on in the cache."""
+    asked: list[str] = []
+    of_code = fingerprint.of_code
+
+    def listed(files: Sequence[str]) -> str:
+        asked.extend(files)
+        return of_code(files)
+
+    monkeypatch.setattr(fingerprint, "of_code", listed)
+    source = InMemory((500,))
+    example(TwelveLead(source), 0)
+    assert {"data/clinical.py", "data/records.py", "data/twelve_lead.py"} <= set(asked)
+    monkeypatch.setattr(fingerprint, "of_code", lambda files: "other code")
+    example(TwelveLead(source), 0)
+    assert source.reads == ["r0", "r0"]
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_padded_at_its_end_to_the_longest() -> None:
+    data = TwelveLead(InMemory((500, 300, 800)), cached=False)
+    found = twelve_lead.pad_collate([data[i] for i in (1, 2, 0)])
+    assert found.x.shape == (3, 12, 800)
+    assert (found.lengths.tolist(), found.lengths.dtype) == ([300, 800, 500], torch.int64)
+    assert (found.index.tolist(), found.index.dtype) == ([1, 2, 0], torch.int64)
+    assert found.y.tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 0]]
+    assert found.known.tolist() == [[j != i for j in range(12)] for i in (1, 2, 0)]
+    for row, (i, length) in enumerate([(1, 300), (2, 800), (0, 500)]):
+        assert torch.equal(found.x[row, :, :length], example(data, i).x)
+        assert not found.x[row, :, length:].any()
+        assert found.mask[row].tolist() == [True] * length + [False] * (800 - length)
+    assert found.refused == ()
+
+
+def test_what_cannot_be_read_is_named_and_the_batch_goes_on() -> None:
+    data = TwelveLead(InMemory((500, 0, 300, 0)))
+    found = twelve_lead.pad_collate([data[i] for i in (3, 0, 1, 2)])
+    assert found.refused == (Refused(3, "r3", "truncated signal"), Refused(1, "r1", "truncated signal"))
+    assert found.index.tolist() == [0, 2]
+    assert found.x.shape == (2, 12, 500) and found.mask.shape == (2, 500)
+    assert found.y.tolist() == [[0, 0, 0], [1, 0, 1]]
+    assert found.to(CPU).refused == found.refused
+
+
+def test_a_batch_of_none_that_can_be_read() -> None:
+    data = TwelveLead(InMemory((0, 0, 500)))
+    first, second = twelve_lead.batches(data, [[0, 1], [2]])
+    assert [each.record for each in first.refused] == ["r0", "r1"]
+    assert (len(first.x), len(first.y), len(first.lengths), len(first.index), len(first.mask)) == (0, 0, 0, 0, 0)
+    assert (second.index.tolist(), second.refused) == ([2], ())
+
+
+@pytest.mark.parametrize("name", ["crnn", "xresnet1d"])
+def test_padding_changes_no_logit(name: str) -> None:
+    torch.manual_seed(0)
+    model = registry.build(name, 12, 1000, 5).eval()
+    for key, value in model.named_buffers():  # as after training: neither 0 nor 1
+        if value.is_floating_point():
+            value += torch.rand_like(value) * (0.2 if key.endswith("mean") else 1)
+    data = TwelveLead(InMemory((1000, 333, 0, 1500, 101, 640)))
+    batch = twelve_lead.pad_collate([data[i] for i in range(len(data))])
+    with torch.no_grad():
+        together = model(batch.x, lengths=batch.lengths)
+        alone = torch.cat([model(example(data, int(i)).x[None]) for i in batch.index])
+        spoilt = model(batch.x.masked_fill(~batch.mask[:, None], 50.0), lengths=batch.lengths)
+    assert together.shape == (5, 5)
+    assert alone.std(0).min() > 1e-4  # recordings differ by far more than they may, or there would be nothing to hold
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(spoilt, alone, rtol=0, atol=1e-5)
+
+
+def as_values(batch: Batch) -> tuple[object, ...]:
+    tensors = (batch.x, batch.lengths, batch.known, batch.y, batch.index)
+    return (*(each.numpy().tobytes() for each in tensors), batch.x.shape, batch.refused)
+
+
+def test_a_worker_gives_the_same_batches(folder: Path) -> None:
+    made = [[1, 0], [2], [0, 2, 1]]
+    for cached in (False, True):
+        data = TwelveLead(counting(folder), cached=cached)
+        here = [as_values(batch) for batch in twelve_lead.batches(data, made)]
+        there = [as_values(batch) for batch in twelve_lead.batches(data, made, workers=1)]
+        assert len(here) == 3 and here == there
+
+
+# --- buckets ----------------------------------------------------------------------------------------------------------
+
+
+def padded(made: list[list[int]], lengths: NDArray[np.int64]) -> int:
+    """Samples that are padding."""
+    return int(sum(len(batch) * lengths[batch].max() - lengths[batch].sum() for batch in made))
+
+
+SIZES = st.lists(st.integers(0, 5000), min_size=1, max_size=120)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes=SIZES, batch_size=st.integers(1, 9), most=st.none() | st.integers(1, 30_000), data=st.data())
+def test_buckets_hold_every_recording_of_the_order(
+    sizes: list[int], batch_size: int, most: int | None, data: st.DataObject
+) -> None:
+    order = data.draw(st.lists(st.sampled_from(range(len(sizes))), max_size=200))
+    lengths = np.array(sizes, dtype=np.int64)
+    made = twelve_lead.buckets(order, lengths, batch_size, most)
+    assert sorted(position for batch in made for position in batch) == sorted(order)
+    window = twelve_lead.WINDOW * batch_size
+    done = 0
+    for batch in made:
+        assert 1 <= len(batch) <= batch_size
+        if most is not None and len(batch) > 1:
+            assert len(batch) * lengths[batch].max() <= most
+        # none is held back past its window, so that the order stays about as random as it was
+        assert set(batch) <= set(order[done // window * window : (done // window + 1) * window])
+        done += len(batch)
+    assert made == twelve_lead.buckets(order, lengths, batch_size, most)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes=SIZES, batch_size=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
+def test_buckets_never_pad_more_than_the_plain_order(sizes: list[int], batch_size: int, seed: int) -> None:
+    full = len(sizes) // batch_size * batch_size  # a rest may fall better by chance: 1, 9, 9 in twos
+    lengths = np.array(sizes[:full], dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(full).tolist()
+    plain = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    made = twelve_lead.buckets(order, lengths, batch_size)
+    assert padded(made, lengths) <= padded(plain, lengths)
+    assert len(made) == len(plain)
+
+
+def test_buckets_pad_little() -> None:
+    """A fifth of what the plain order pads, at lengths as the Challenge's are: most ten seconds, some up to two
+    minutes."""
+    rng = np.random.default_rng(0)
+    lengths = np.where(rng.random(1000) < 0.6, 1000, rng.integers(600, 12_000, 1000))
+    order = rng.permutation(1000).tolist()
+    plain = [order[i : i + 16] for i in range(0, 1000, 16)]
+    assert padded(twelve_lead.buckets(order, lengths, 16), lengths) < padded(plain, lengths) / 5
+
+
+def test_buckets_come_in_the_order_of_their_first() -> None:
+    lengths = np.array([5, 9, 5, 9, 1, 1])
+    assert twelve_lead.buckets([1, 4, 0, 5, 3, 2], lengths, 2) == [[1, 3], [4, 5], [0, 2]]
+    assert twelve_lead.buckets([4, 1, 0, 5, 3, 2], lengths, 2) == [[4, 5], [1, 3], [0, 2]]
+    assert twelve_lead.buckets([1, 4, 0, 5, 3, 2], lengths, 4, most=10) == [[1], [4, 5], [0, 2], [3]]
+    assert twelve_lead.buckets([], lengths, 4) == []
