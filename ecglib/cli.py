@@ -191,7 +191,7 @@ def _fitting(name: str, overrides: Mapping[str, Any], *, strict: bool) -> dict[s
     return {key: value for key, value in overrides.items() if key in fields}
 
 
-_TRAINED = (config.HeartbeatParameters, config.InfarctionParameters)
+_TRAINED = (config.HeartbeatParameters, config.InfarctionParameters, config.TwelveLeadParameters)
 
 
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:

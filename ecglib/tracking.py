@@ -380,10 +380,11 @@ def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | Non
 
 
 def _write_artifacts(record: Record, folder: Path) -> None:
-    from ecglib.report import figures, tables
+    from ecglib.report import ecg_figures, figures, tables
 
     record.save(folder / "record.json")
-    pictures = {"confusion.png": figures.confusion(record)}
+    confusion = ecg_figures.one_vs_rest if record.task == "multilabel" else figures.confusion
+    pictures = {"confusion.png": confusion(record)}
     if record.training:
         pictures["learning-curves.png"] = figures.learning_curves(record)
     for name, figure in pictures.items():

@@ -35,6 +35,7 @@ from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.evaluation import binary
 from ecglib.models import registry
+from ecglib.models.crnn import CRNN
 from ecglib.multilabel import challenge, losses, scores, thresholds, yardsticks
 from ecglib.results import DataCard, Interval, Record, Resampling, SeedRun
 from ecglib.training import augmentation, loop, recordings
@@ -239,6 +240,37 @@ def _parameters_of(record: Record) -> TwelveLeadParameters:
     given = {name: value for name, value in record.parameters.items() if name in fields}
     names = {"experiment": record.experiment, "title": record.title, "profile": record.profile, "seeds": record.seeds}
     return TwelveLeadParameters.model_validate(given | names)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A recording to look at: `signals` `(12, samples)` in mV at `rate` Hz, `attention` `(samples,)` or None, and a
+    `title` that says what it has and what it was given."""
+
+    signals: NDArray[np.float32]
+    rate: float
+    attention: NDArray[np.float32] | None
+    title: str
+
+
+def example(run: Run) -> Example:
+    """The recording that the last fold's network is surest of in any label but the first, which it has."""
+    classes, part = run.record.classes, [name for name in run.parts() if name.startswith("fold")][-1]
+    rows = run.scores().query("seed == @run.record.seeds[0] and part == @part")
+    p, y = (rows[[f"{kind}:{name}" for name in classes[1:]]].to_numpy(dtype=np.float64) for kind in ("p", "y"))
+    best = int(np.where(y > 0, p, -1.0).max(1).argmax())
+    row, data = rows.iloc[best], run.data()
+    index = next(i for i, entry in enumerate(data.entries) if entry.record == row["record"])
+    found = data[index]
+    if isinstance(found, twelve_lead.Refused):
+        raise UserError(found.record, f"can't be read any more ({found.reason})")
+    network, weights = run.network(part), None
+    if isinstance(network, CRNN):
+        with torch.inference_mode():
+            weights = network.attention(found.x[None])[0].numpy()
+    has = ", ".join(name for name in classes if row[f"y:{name}"]) or "no label"
+    given = ", ".join(name for name in classes if row[f"p:{name}"] >= row[f"t:{name}"]) or "no label"
+    return Example(found.x.numpy(), data.rate, weights, f"{row['record']}: {has}; given {given}")
 
 
 # --- what is learnt from ----------------------------------------------------------------------------------------------
@@ -550,7 +582,10 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
     of_folds = [name for name in names if name.startswith("fold")]
     last = of_folds[-1]
     n_train, n_val, _ = first["sets"][last]
-    official = measured(folds.some((folds.rows["fold"] == OFFICIAL).to_numpy()), classes, codes, p.bootstrap)[0]
+    official: dict[str, Interval] = {}
+    if OFFICIAL in p.test_folds:
+        own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
+        official = measured(own, classes, codes, p.bootstrap)[0]
     counts = {
         "recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)),
         "patients": {
@@ -593,7 +628,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             conflicts=record_sources.conflicts(plan.source),
             few=plan.few,
             noise=first["noise"],
-            official=official if OFFICIAL in p.test_folds else {},
+            official=official,
             folds=_by_fold(folds, classes, codes),
             **_by_source(tables, folds, classes, codes, p.bootstrap),
             yardsticks=_against_yardsticks(plan, folder, folds, values),

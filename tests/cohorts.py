@@ -47,7 +47,8 @@ def row(n: int, codes: str, *, patient: int | None = None, age: float = 60.0, se
     """A row of `ptbxl_database.csv`."""
     return {
         "ecg_id": n, "patient_id": float(n if patient is None else patient), "age": age, "sex": sex,
-        "scp_codes": codes, "filename_lr": f"records100/00000/{n:05d}_lr",
+        "scp_codes": codes,
+        "strat_fold": int(n if patient is None else patient) % 10 + 1, "filename_lr": f"records100/00000/{n:05d}_lr",
         "filename_hr": f"records500/00000/{n:05d}_hr",
     }  # fmt: skip
 

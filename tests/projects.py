@@ -12,6 +12,7 @@ from ecglib import config
 EXPERIMENTS = {
     "heartbeat": ("baseline", "weighted", "smote", "smote-tomek", "inter-patient"),
     "infarction": ("scratch",),
+    "twelve-lead": ("crnn",),
 }
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
 ROOT = Path(__file__).resolve().parent.parent

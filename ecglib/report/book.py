@@ -32,7 +32,7 @@ QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
-_TABLES = ("comparisons", "figures", "infarctions", "published", "tables", "words")
+_TABLES = ("comparisons", "ecg_figures", "figures", "infarctions", "published", "recordings", "tables", "words")
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _HIDDEN = ("parameters", "injected-parameters")
 
@@ -81,8 +81,6 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from ecglib import experiment, infarction
-
     name = parameters.experiment
     notebook = paths.notebooks() / f"{name.split('/')[0]}.ipynb"
     target = target or paths.executed(name)
@@ -95,10 +93,8 @@ def execute(
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
     try:
         with _environment(environment):
-            if fresh and isinstance(parameters, config.HeartbeatParameters):
-                experiment.run(parameters, fresh=True)  # the notebook finds it
-            elif fresh and isinstance(parameters, config.InfarctionParameters):
-                infarction.run(parameters, fresh=True)
+            if fresh and isinstance(parameters, config.TrainedParameters):
+                _module(parameters).run(parameters, fresh=True)  # the notebook finds it
             papermill.execute_notebook(
                 notebook,
                 unfinished,
@@ -178,7 +174,7 @@ def inputs_key(parameters: SharedParameters) -> str:
     """Hash of the notebook, the parameters, the data and the code that a page follows from."""
     text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
     shown = parameters.model_dump()
-    if isinstance(parameters, config.HeartbeatParameters | config.InfarctionParameters):
+    if isinstance(parameters, config.TrainedParameters):
         run = key_of(parameters)
     elif isinstance(parameters, config.ChapterParameters):
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
@@ -192,23 +188,23 @@ def inputs_key(parameters: SharedParameters) -> str:
     return fingerprint.of_values(text, shown, run, code)
 
 
-def key_of(
-    parameters: config.HeartbeatParameters | config.InfarctionParameters, like: results.Record | None = None
-) -> str:
+def _module(parameters: config.TrainedParameters) -> Any:
+    """The module whose `run`, `key_of` and `evaluation_of` are for these parameters."""
+    from ecglib import experiment, infarction, twelve_lead
+
+    if isinstance(parameters, config.TwelveLeadParameters):
+        return twelve_lead
+    return infarction if isinstance(parameters, config.InfarctionParameters) else experiment
+
+
+def key_of(parameters: config.TrainedParameters, like: results.Record | None = None) -> str:
     """The key of the run that an experiment's page shows; `like` as for `experiment.key_of`."""
-    from ecglib import experiment, infarction
-
-    if isinstance(parameters, config.InfarctionParameters):
-        return infarction.key_of(parameters, like)
-    return experiment.key_of(parameters, like)
+    return str(_module(parameters).key_of(parameters, like))
 
 
-def is_stale(parameters: config.HeartbeatParameters | config.InfarctionParameters, reference: results.Record) -> bool:
+def is_stale(parameters: config.TrainedParameters, reference: results.Record) -> bool:
     """Whether a reference result no longer fits the data, or the code that trained or evaluated it."""
-    from ecglib import experiment, infarction
-
-    evaluate = infarction if isinstance(parameters, config.InfarctionParameters) else experiment
-    key, evaluation = key_of(parameters, reference), evaluate.evaluation_of(parameters)
+    key, evaluation = key_of(parameters, reference), _module(parameters).evaluation_of(parameters)
     return (reference.key, reference.evaluation) != (key, evaluation)
 
 

@@ -44,6 +44,10 @@ METRICS: Final[dict[str, str]] = {
     "auprc": "AUPRC",
     "macro_auroc": "macro AUROC",
     "macro_auprc": "macro AUPRC",
+    "macro_se": "macro Se",
+    "macro_sp": "macro specificity",
+    "macro_ppv": "macro +P",
+    "macro_ece": "macro ECE",
     "ece": "ECE",
     "challenge_score": "challenge score",
     "loss": "loss",
@@ -124,12 +128,15 @@ def scored_set(record: Record) -> str:
 
 def unit(record: Record) -> str:
     """What a result counts: recordings where they are what is diagnosed, else beats."""
-    return "recordings" if record.task == "binary" else "beats"
+    return "beats" if record.task == "multiclass" else "recordings"
 
 
 def support(record: Record) -> dict[str, float]:
     """Scored beats per true class, mean over the seeds."""
-    rows = np.asarray(record.confusion, dtype=float).sum(axis=2).mean(axis=0)
+    matrices = np.asarray(record.confusion, dtype=float)
+    if record.task == "multilabel":  # a row is tn, fp, fn, tp of a label
+        return dict(zip(record.classes, matrices[..., 2:].sum(2).mean(0).tolist(), strict=True))
+    rows = matrices.sum(axis=2).mean(axis=0)
     return dict(zip(record.classes, rows.tolist(), strict=True))
 
 
@@ -182,7 +189,7 @@ def headline(records: Mapping[str, Record]) -> str:
     """
     from ecglib.models import registry
 
-    records = {name: record for name, record in records.items() if record.task != "binary"}
+    records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
         return table([{"model": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())

@@ -23,12 +23,12 @@ from ecglib.report import book
 QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
 """Laid over the default parameters, so that the defaults are what is tested."""
 NOTEBOOKS = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-CHAPTERS = sorted(NOTEBOOKS - {"explore", "heartbeat", "infarction"})
+CHAPTERS = sorted(NOTEBOOKS - {"explore", "heartbeat", "infarction", "twelve-lead"})
 UNTRAINED = """
-from ecglib import experiment as _beats, infarction as _infarction
+from ecglib import experiment as _beats, infarction as _infarction, twelve_lead as _recordings
 from ecglib.models import registry as _registry
 from ecglib.training import loop as _loop, transfer as _transfer
-_beats.run = _infarction.run = _loop.fit = _transfer.fit = None
+_beats.run = _infarction.run = _recordings.run = _loop.fit = _transfer.fit = None
 for _entry in _registry.ENTRIES.values():
     if _entry.classical:
         _entry.build.fit = None
@@ -81,7 +81,9 @@ def outputs(path: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["heartbeat/baseline", "explore/mitdb", "infarction/scratch"])
+@pytest.mark.parametrize(
+    "experiment", ["heartbeat/baseline", "explore/mitdb", "infarction/scratch", "twelve-lead/crnn"]
+)
 def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
     experiment: str, root: Path, tmp_path: Path
 ) -> None:
@@ -89,10 +91,12 @@ def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
     values = config.load_yaml(root / "params" / f"{experiment}.yaml") | QUICK
     if name == "infarction":
         values |= {"way": "frozen", "pretrained": "cnet.pt"}
+    if name == "twelve-lead":
+        values |= {"test_folds": [4], "min_positives": 4, "fewest_per_epoch": 32}
     earlier = set(paths.runs().glob("*/*"))
     papermill.execute_notebook(f"notebooks/{name}.ipynb", tmp_path / "a.ipynb", values, progress_bar=False)
     runs = {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")}
-    assert bool(runs.keys() - earlier) == (name in ("heartbeat", "infarction"))
+    assert bool(runs.keys() - earlier) == (name in ("heartbeat", "infarction", "twelve-lead"))
 
     notebook = run_where_it_lies(root, name, values)
     assert {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")} == runs

@@ -1,0 +1,172 @@
+"""Figures of 12-lead recordings and of several labels at once, in the look of `figures`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+from numpy.typing import NDArray
+
+from ecglib.data.infarction import LEADS
+from ecglib.report.figures import _marked, _subplots, style
+from ecglib.report.tables import count, number
+from ecglib.results import Record
+from ecglib.twelve_lead import card
+
+MM_PER_S: Final = 25.0
+MM_PER_MV: Final = 10.0
+ROW_MM: Final = 30.0
+"""Distance of two rows of an ECG; a lead is clipped where it would leave its row and half of the next."""
+SECONDS: Final = 10.0
+LAYOUT: Final = (("I", "AVR", "V1", "V4"), ("II", "AVL", "V2", "V5"), ("III", "AVF", "V3", "V6"))
+NAMES: Final = {"AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}
+_PAPER, _FINE, _COARSE, _TRACE, _SHADE = "#FFF8F6", "#F6D5CF", "#E79A8D", "#1A1A1A", "#3B6FB6"
+_PULSE_MM: Final = 5.0
+
+
+def ecg_paper(
+    signals: NDArray[np.float32],
+    fs: float,
+    *,
+    attention: NDArray[np.float32] | None = None,
+    title: str = "",
+) -> Figure:
+    """The first ten seconds of a recording on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and lead II below.
+
+    Both axes are in mm, so that the paper is true whatever its size on the page.
+
+    Parameters
+    ----------
+    signals
+        `(12, samples)` in mV, in standard order; a lead that is 0 throughout was not recorded.
+    fs
+        Samples per second.
+    attention
+        `(samples,)`: weights of the samples that add up to 1. The paper is shaded the darker the more a sample weighs.
+    title
+        Above the paper.
+    """
+    with style():
+        width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 1)
+        figure, axes = _subplots(1, 1, height=6.4 * height / width + 0.35)
+        ax = axes[0, 0]
+        _grid(ax, width, height)
+        piece = SECONDS / len(LAYOUT[0])
+        for row, names in enumerate(LAYOUT):
+            _calibrate(ax, height - ROW_MM * (row + 0.5))
+            for column, name in enumerate(names):
+                _lead(ax, signals, fs, name, height - ROW_MM * (row + 0.5), column * piece, piece, attention)
+        _calibrate(ax, height - ROW_MM * (len(LAYOUT) + 0.5))
+        _lead(ax, signals, fs, "II", height - ROW_MM * (len(LAYOUT) + 0.5), 0.0, SECONDS, attention)
+        said = "25 mm/s, 10 mm/mV" + ("; the darker, the more attention" if attention is not None else "")
+        ax.set_xlabel(said, fontsize=8)
+        ax.set_title(title, fontsize=9)
+        return figure
+
+
+def _grid(ax: Axes, width: float, height: float) -> None:
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal", facecolor=_PAPER)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MultipleLocator(5))
+        axis.set_minor_locator(MultipleLocator(1))
+        axis.set_tick_params(which="both", length=0, labelleft=False, labelbottom=False)
+    ax.grid(which="minor", color=_FINE, linewidth=0.2)
+    ax.grid(which="major", color=_COARSE, linewidth=0.4)
+    ax.set_axisbelow(True)
+
+
+def _calibrate(ax: Axes, middle: float) -> None:
+    """A pulse of 1 mV over 0.1 s."""
+    x = np.array([1.0, 1.5, 1.5, 4.0, 4.0, 4.5])
+    ax.plot(x, middle + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0]), color=_TRACE, linewidth=0.6)
+
+
+def _lead(
+    ax: Axes,
+    signals: NDArray[np.float32],
+    fs: float,
+    name: str,
+    middle: float,
+    start: float,
+    seconds: float,
+    attention: NDArray[np.float32] | None,
+) -> None:
+    left = _PULSE_MM + MM_PER_S * start
+    ax.text(left + 0.6, middle + 0.36 * ROW_MM, NAMES.get(name, name), fontsize=7, color=_TRACE, va="center")
+    first, last = round(start * fs), min(round((start + seconds) * fs), signals.shape[1])
+    lead = signals[LEADS.index(name)]
+    if not lead.any():
+        ax.text(left + 0.6, middle, "not recorded", fontsize=6, color=_TRACE, va="center")
+        return
+    if last <= first:
+        return
+    x = left + MM_PER_S * np.arange(last - first) / fs
+    if attention is not None:
+        _shade(ax, attention[first:last] * len(attention), left, x[-1], middle)
+    y = middle + np.clip(MM_PER_MV * lead[first:last], -ROW_MM, ROW_MM)
+    ax.plot(x, y, color=_TRACE, linewidth=0.55)
+
+
+def _shade(ax: Axes, weights: NDArray[np.floating[Any]], left: float, right: float, middle: float) -> None:
+    """Weights as multiples of the mean; four times the mean is the darkest."""
+    alpha = 0.6 * np.clip(weights / 4.0, 0, 1)[None]
+    colour = np.zeros((1, len(weights), 4))
+    colour[..., :3] = [int(_SHADE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    colour[..., 3] = alpha
+    bounds = (left, right, middle - 0.45 * ROW_MM, middle + 0.45 * ROW_MM)
+    ax.imshow(colour, extent=bounds, aspect="auto", zorder=1.5, interpolation="bilinear")
+    ax.set_aspect("equal")
+
+
+def one_vs_rest(record: Record) -> Figure:
+    """A confusion matrix of every label against the rest, counts over all seeds; colours are shares of the true row."""
+    cells = np.asarray(record.confusion).sum(axis=0).reshape(-1, 2, 2)  # tn, fp, fn, tp
+    columns = min(4, len(cells))
+    with style():
+        rows = -(-len(cells) // columns)
+        figure, axes = _subplots(rows, columns, height=1.75 * rows)
+        for i, ax in enumerate(axes.ravel()):
+            if i >= len(cells):
+                ax.set_axis_off()
+                continue
+            total = np.maximum(cells[i].sum(axis=1, keepdims=True), 1)
+            ax.imshow(cells[i] / total, cmap="Blues", vmin=0, vmax=1)
+            for (row, column), n in np.ndenumerate(cells[i]):
+                dark = n / total[row, 0] > 0.55
+                text = f"{count(n)}\n{number(n / total[row, 0], 2)}"
+                ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else _TRACE)
+            ax.set_xticks((0, 1), ("no", "yes"))
+            ax.set_yticks((0, 1), ("no", "yes"))
+            ax.tick_params(length=0, labelsize=7.5)
+            ax.set_title(record.classes[i], fontsize=9)
+        figure.supxlabel("label given", fontsize=9)
+        figure.supylabel("label of the recording", fontsize=9)
+        return _marked(figure, record)
+
+
+def label_reliability(record: Record) -> Figure:
+    """Share of recordings that have a label against the probability given, by bins, over all seeds."""
+    found = card(record).reliability
+    columns = min(4, len(found))
+    with style():
+        rows = -(-len(found) // columns)
+        figure, axes = _subplots(rows, columns, height=1.75 * rows + 0.2, sharex=True, sharey=True)
+        for ax in axes.ravel()[len(found) :]:
+            ax.set_axis_off()
+        for ax, (name, bins) in zip(axes.ravel(), found.items(), strict=False):
+            ax.plot((0, 1), (0, 1), color="#8A8A8A", linewidth=0.8, linestyle="--")
+            some = [i for i, n in enumerate(bins["n"]) if n]
+            size = [8 + 60 * float(bins["n"][i] or 0) / max(float(n or 0) for n in bins["n"]) for i in some]
+            x, y = ([bins[key][i] for i in some] for key in ("predicted", "observed"))
+            ax.plot(x, y, color="#0072B2", linewidth=1)
+            ax.scatter(x, y, s=size, color="#0072B2", zorder=3)
+            ece = record.per_class[name].get("ece")
+            ax.set_title(f"{name}, ECE {number(None if ece is None else ece.mean)}", fontsize=8)
+            ax.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+            ax.tick_params(labelsize=7.5)
+        figure.supxlabel("probability given", fontsize=9)
+        figure.supylabel("share with the label", fontsize=9)
+        return _marked(figure, record)

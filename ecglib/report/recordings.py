@@ -1,0 +1,126 @@
+"""Tables and sentences about experiments on whole 12-lead recordings. They train nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from ecglib.report.comparisons import NOT_RUN, signed
+from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
+from ecglib.results import Interval, Record
+from ecglib.twelve_lead import card
+
+SHOWN: Final = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
+
+
+def provenance(record: Record) -> str:
+    """What was run, on what."""
+    p, found = record.parameters, card(record)
+    origins = ", ".join(f"{count(n)} of {name}" for name, n in found.by_source.items())
+    noise = {"nstdb": "recorded noise of `nstdb`", "synthetic": "synthetic noise", "": "no noise"}[found.noise]
+    return (
+        f"`{p['model']}`, {count(record.n_parameters)} parameters, on {count(found.recordings)} recordings of "
+        f"{count(found.patients)} patients ({origins}); {count(len(record.classes))} labels at once; "
+        f"folds scored in turn: {count(len(found.folds))}. Augmented with {noise}. Profile *{record.profile}*, key "
+        f"`{record.key}`."
+    )
+
+
+def result(record: Record) -> str:
+    """The headline of one run."""
+    text = f"Over all scored folds, macro AUROC is {interval(record.metrics.get('macro_auroc'))}"
+    if official := card(record).official:
+        text += f"; on PTB-XL's own test fold, {interval(official.get('macro_auroc'))}"
+    if "challenge_score" in record.metrics:
+        text += f". The Challenge's score over these labels is {interval(record.metrics['challenge_score'])}"
+    return text + "."
+
+
+def per_label(record: Record) -> str:
+    """Every label against the rest, out of fold, with the recordings that have it."""
+    positives = card(record).positives
+    rows = [
+        {
+            "class": name,
+            "recordings": count(positives[name]),
+            **{metric_name(key): interval(record.per_class[name].get(key)) for key in SHOWN},
+        }
+        for name in record.classes
+    ]
+    whole = {metric_name(key): interval(record.metrics.get(f"macro_{key}")) for key in SHOWN}
+    return with_mark(record, table([*rows, {"class": "mean", "recordings": UNDEFINED, **whole}]))
+
+
+def yardsticks(record: Record) -> str:
+    """Macro AUROC, and that of every label, of what needs no network, on the same folds."""
+    mine = {name: interval(record.per_class[name].get("auroc")) for name in record.classes}
+    network = {"macro AUROC": interval(record.metrics.get("macro_auroc")), "network's gain": UNDEFINED}
+    rows = [{"model": "this network", **network, **mine}]
+    for name, found in card(record).yardsticks.items():
+        whole = {"macro AUROC": interval(found["macro_auroc"]), "network's gain": signed(found["difference"])}
+        rows.append({"model": name, **whole, **{label: number(found[label].mean) for label in record.classes}})
+    return with_mark(record, table(rows))
+
+
+def folds(record: Record) -> str:
+    """Metrics of every fold, mean over the seeds."""
+    rows = []
+    for fold, metrics in card(record).folds.items():
+        means = {metric_name(name): number(_mean(values)) for name, values in metrics.items()}
+        rows.append({"set": f"fold {fold}", **means})
+    return with_mark(record, table(rows))
+
+
+def left_out_sources(record: Record) -> str:
+    """Every source scored by networks that never saw it, beside the same recordings out of fold."""
+    found = card(record)
+    if not found.left_out_source:
+        return f"{NOT_RUN.capitalize()}: all recordings are of one source, or none was left out."
+    rows = []
+    for name, unseen in found.left_out_source.items():
+        row = {"source": name, "recordings": count(found.by_source[name])}
+        for key in ("macro_auroc", "challenge_score"):
+            row[f"{metric_name(key)}, unseen"] = interval(unseen.get(key))
+            row[f"{metric_name(key)}, seen"] = _of(found.known_source, name, key)
+        rows.append(row)
+    return with_mark(record, table(rows))
+
+
+def _of(found: Mapping[str, Mapping[str, Interval]], name: str, key: str) -> str:
+    return interval(found.get(name, {}).get(key))
+
+
+def thresholds(record: Record) -> str:
+    """What validation chose for every label: the median over seeds and folds, and the range."""
+    rows = []
+    for name, per_seed in card(record).thresholds.items():
+        chosen = np.array(per_seed).ravel()
+        spread = f"{number(chosen.min())} to {number(chosen.max())}"
+        rows.append({"class": name, "median threshold": number(float(np.median(chosen))), "range": spread})
+    return with_mark(record, table(rows))
+
+
+def repairs(record: Record) -> str:
+    """What was put right, counted once, contradictory or set aside, recording by recording."""
+    found = card(record)
+    rows = [{"record": f"`{name}`", "what": "; ".join(said)} for name, said in found.repaired.items()]
+    rows += [{"record": f"`{name}`", "what": f"counted once, as `{twin}`"} for name, twin in found.duplicates.items()]
+    rows += [{"record": f"`{name}`", "what": f"label conflict: {said}"} for name, said in found.conflicts.items()]
+    rows += [{"record": f"`{name}`", "what": f"set aside: {why}"} for name, why in record.data.records_left_out.items()]
+    return table(rows) if rows else "Nothing to put right."
+
+
+def few(record: Record) -> str:
+    """The labels that too few recordings have."""
+    found = card(record).few
+    if not found:
+        return ""
+    names = ", ".join(f"{name} ({count(n)})" for name, n in found.items())
+    return f"Too few recordings, so not among the labels: {names}."
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

@@ -1,0 +1,129 @@
+"""Experiments on whole recordings: sets that share no patient, runs found again, a record that follows from scores."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecglib import config, results, twelve_lead
+from ecglib.config import TwelveLeadParameters
+from ecglib.data import record_sources, sources
+from ecglib.errors import UserError
+from ecglib.multilabel import scores
+from ecglib.report import ecg_figures, recordings, tables
+
+SMALL = {
+    "experiment": "", "seeds": [0, 1], "max_epochs": 1, "bootstrap": 20, "min_positives": 4, "test_folds": [4, 6],
+    "fewest_per_epoch": 32, "device": "cpu", "precision": "float32",
+}  # fmt: skip
+
+
+def small(**changes: object) -> TwelveLeadParameters:
+    return TwelveLeadParameters.model_validate(SMALL | changes)
+
+
+@pytest.fixture
+def quiet() -> None:
+    warnings.simplefilter("ignore")
+
+
+@pytest.mark.slow
+def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Path, quiet: None) -> None:
+    run = twelve_lead.run(small())
+    record = run.record
+    assert run.trained and record.task == "multilabel" and record.classes == ["NORM", "MI"]
+    again = twelve_lead.run(small())
+    assert not again.trained and again.record == record
+    table = run.scores()
+    assert len(table) == 2 * record.data.n_test
+    for seed, cells in zip(record.seeds, record.confusion, strict=True):
+        rows = table[table["seed"] == seed]
+        for name, (tn, fp, fn, tp) in zip(record.classes, cells, strict=True):
+            given, has = rows[f"p:{name}"] >= rows[f"t:{name}"], rows[f"y:{name}"]
+            assert (tn, fp, fn, tp) == (
+                (~given & ~has).sum(), (given & ~has).sum(), (~given & has).sum(), (given & has).sum()
+            )  # fmt: skip
+    found = twelve_lead.card(record)
+    assert sum(found.by_source.values()) == found.recordings == 24
+    assert found.official == {}, "fold 10 was not scored"
+    assert set(found.folds) == {"4", "6"}
+    network = run.network("fold4")
+    index = next(i for i, entry in enumerate(run.data().entries) if entry.record == table["record"].iloc[0])
+    probability = network(run.data()[index].x[None]).sigmoid()[0, 0].item()
+    assert probability == pytest.approx(table["p:NORM"].iloc[0], abs=1e-5)
+    for text in (recordings.per_label(record), recordings.yardsticks(record), recordings.folds(record)):
+        assert text.count("|") > 10
+    assert "24 recordings" in recordings.provenance(record)
+    assert tables.support(record) == {
+        name: float(np.array(record.confusion)[0, c, 2:].sum()) for c, name in enumerate(record.classes)
+    }
+    example = twelve_lead.example(run)
+    assert example.attention is not None and example.attention.sum() == pytest.approx(1, abs=1e-4)
+    ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention)
+    ecg_figures.one_vs_rest(record)
+    ecg_figures.label_reliability(record)
+    (project / "copy.json").write_text(record.model_dump_json())
+    assert twelve_lead.card(results.load(project / "copy.json")) == found
+
+
+def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
+    source = record_sources.joined(
+        record_sources.challenge(sources.get("challenge-2021")), record_sources.ptb_xl(sources.get("ptb-xl"), True)
+    )
+    p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
+    divided = twelve_lead.parts(source, p, np.arange(len(source.entries)))
+    assert [part.name for part in divided[:10]] == [f"fold{n}" for n in range(1, 11)]
+    assert {part.name for part in divided[10:]} == {f"source-{name}" for name in {e.source for e in source.entries}}
+    for part in divided:
+        who = [{source.entries[i].patient for i in index} for index in (part.train, part.val, part.test)]
+        assert not who[0] & who[1] and not who[0] & who[2] and not who[1] & who[2]
+        assert len(part.train) + len(part.val) + len(part.test) == len(source.entries)
+    tested = np.concatenate([part.test for part in divided[:10]])
+    assert sorted(tested) == list(range(len(source.entries)))
+    official = divided[9]
+    folds = [{source.entries[i].fold for i in index} for index in (official.train, official.val, official.test)]
+    assert folds == [set(range(1, 9)), {9}, {10}]
+
+
+def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> None:
+    key = twelve_lead.key_of(small())
+    assert key == twelve_lead.key_of(small(title="another", bootstrap=7, seeds=[3], workers=2))
+    for change in ({"rate": 125.0}, {"imbalance": "none"}, {"test_folds": [4]}, {"wander": 0.0}, {"max_epochs": 2}):
+        if change.get("imbalance") == "none":
+            change = {**change, "weight_exponent": 0.5}
+        assert twelve_lead.key_of(small(**change)) != key, change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "cnet"}, "reads beats"),
+        ({"test_folds": [1, 1]}, "twice"),
+        ({"test_folds": [11]}, "less than or equal to 10"),
+        ({"database": "challenge-2021"}, "take scored"),
+        ({"leave_source_out": True}, "one source"),
+        ({"focal_gamma": 1.0}, "means nothing"),
+        ({"imbalance": "none", "weight_exponent": 1.0}, "means nothing"),
+    ],
+)
+def test_parameters_that_contradict_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config.check("twelve-lead", change, "here")
+
+
+def test_a_label_that_too_few_have_is_named(project: Path) -> None:
+    with pytest.raises(UserError, match="min_positives"):
+        twelve_lead.key_of(small(min_positives=12))
+
+
+def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:
+    from ecglib.training.recordings import macro_auroc
+
+    logits = np.array([[2, -1], [1, 3], [-1, 0], [-2, 1]], dtype=np.float32)
+    y = np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=np.float32)
+    # first label: pairs (2>1, 2>-2, -1<1, -1>-2); second: 3 above all
+    assert macro_auroc(logits, y.ravel()) == pytest.approx((3 / 4 + 1) / 2)
+    assert scores.METRICS[0] == "auroc"
