@@ -82,6 +82,22 @@ Markdown(infarctions.gains(_records, parameters.model))
 Markdown(infarctions.verdict(_records, parameters.model))
 
 # %% [markdown]
+# ## Aims
+#
+# The project set itself these aims before it had results. For the open one, what was tried is told below: notes of
+# measurements whose code is not kept.
+
+# %%
+#| label: tbl-aims
+#| tbl-cap: AUROC of recordings, aimed at and reached
+Markdown(infarctions.aims(_records, parameters.model))
+
+# %%
+#| label: tbl-tried
+#| tbl-cap: Tried for twelve leads
+Markdown(infarctions.tried())
+
+# %% [markdown]
 # ## Few labelled patients
 #
 # Where labels are scarce a pretrained network should gain most. Below, each way learns from some patients of every

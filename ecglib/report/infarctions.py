@@ -12,7 +12,7 @@ from ecglib import results
 from ecglib.evaluation import binary, ranking
 from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed
-from ecglib.report.published import entries
+from ecglib.report.published import entries, listed, span
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
 from ecglib.results import Interval, Record, infarction
 
@@ -311,6 +311,40 @@ def circumstances(records: Sequence[Record]) -> str:
     text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
     who = f"{count(counts['infarction'])} recordings with an infarction, {count(counts['healthy'])} without"
     return f"Real `{data.name}`: {who}; {text}."
+
+
+def aims(records: Sequence[Record], model: str) -> str:
+    """What was aimed at beside the best of the ways, which the score itself chose (`aims.yml`)."""
+    rows = []
+    for aim in listed("aims.yml", {"what", "protocol", "metric", "least"}):
+        if aim.get("task") != "infarction":
+            continue
+        mine = of(records, model=model, protocol=aim["protocol"], imbalance="weighted")
+        found = [r for r in mine if len(r.parameters["leads"]) == aim["leads"]]
+        best = max(found, key=lambda r: r.metrics[aim["metric"]].mean or 0.0, default=None)
+        value = None if best is None else best.metrics[aim["metric"]]
+        reached = value is not None and value.mean is not None and value.mean >= aim["least"]
+        rows.append(
+            {
+                "what": aim["what"],
+                "metric": metric_name(aim["metric"]),
+                "aimed at": number(aim["least"]),
+                "reached": NOT_RUN if best is None or value is None else f"{interval(value)} ({link(best)})",
+                "aim": "reached" if reached else "open",
+            }
+        )
+    return table(rows)
+
+
+def tried() -> str:
+    """What was tried for the open ones (`tried.yml`)."""
+    rows = [
+        {"measured on": study["measured"], "tried": row["tried"], "AUROC": span(row.get("AUROC"))}
+        for study in listed("tried.yml", {"aim", "measured", "rows"})
+        if study.get("task") == "infarction"
+        for row in study["rows"]
+    ]
+    return table(rows)
 
 
 def published() -> str:

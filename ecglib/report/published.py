@@ -64,7 +64,7 @@ def entries() -> list[dict[str, Any]]:
     UserError
         When the file is no list of mappings with the fields needed, or one names no protocol.
     """
-    found = _listed("published.yml", {"model", "protocol", "metric", "value"})
+    found = listed("published.yml", {"model", "protocol", "metric", "value"})
     for i, entry in enumerate(found, 1):
         if entry["protocol"] not in PROTOCOLS:
             raise UserError(paths.book() / "published.yml", f"entry {i}: {entry['protocol']}", ", ".join(PROTOCOLS))
@@ -92,7 +92,9 @@ def _metric_title(metric: str, classes: str | None = None) -> str:
 def aims(records: Sequence[Record]) -> str:
     """What was aimed at beside the best that was reached, by `book/aims.yml`."""
     rows = []
-    for aim in _listed("aims.yml", {"what", "protocol", "metric", "least"}):
+    for aim in listed("aims.yml", {"what", "protocol", "metric", "least"}):
+        if aim.get("task", "beats") != "beats":
+            continue
         floor: float = aim.get("least_f1", 0.0)
         mine = of(records, **aim.get("parameters", {}))
         if aim.get("single_beats"):
@@ -119,20 +121,23 @@ def aims(records: Sequence[Record]) -> str:
 def tried() -> str:
     """What was tried without the test set (`tried.yml`)."""
     rows = []
-    for study in _listed("tried.yml", {"aim", "measured", "rows"}):
+    for study in listed("tried.yml", {"aim", "measured", "rows"}):
+        if study.get("task", "beats") != "beats":
+            continue
         for row in study["rows"]:
-            scores = {f"{name} F1" if name in "SV" else name: _range(row.get(name)) for name in _SCORES}
+            scores = {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
             rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **scores})
     return tables.table(rows)
 
 
-def _range(value: float | Sequence[float] | None) -> str:
+def span(value: float | Sequence[float] | None) -> str:
+    """A value, or the range of several."""
     if isinstance(value, Sequence):
         return f"{number(min(value))} to {number(max(value))}"
     return number(value)
 
 
-def _listed(name: str, needed: AbstractSet[str]) -> list[dict[str, Any]]:
+def listed(name: str, needed: AbstractSet[str]) -> list[dict[str, Any]]:
     """The entries of a file of the book.
 
     Raises

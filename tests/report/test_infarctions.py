@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from ecglib import results
 from ecglib.data.infarction import CLASSES
 from ecglib.report import figures, infarctions, published
+from ecglib.report.comparisons import NOT_RUN
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 
 
@@ -154,3 +155,17 @@ def test_figures() -> None:
     assert sum(ax.axison for ax in figures.confusions(records).axes) == 2
     assert figures.confusions([]).texts[0].get_text() == "not run"
     assert "recordings" in figures.confusion(records[0]).axes[0].get_title()
+
+
+def test_an_aim_is_reached_by_the_best_way_or_open() -> None:
+    low = example("scratch")
+    text = infarctions.aims([low], "cnet")
+    assert "open" in text and NOT_RUN in text, "no record of twelve leads"
+    high = example("frozen", n_leads=12)
+    high = high.model_copy(update={"metrics": high.metrics | {"auroc": Interval(mean=0.95)}})
+    lines = infarctions.aims([low, high], "cnet").splitlines()
+    assert sum("| reached" in line for line in lines[2:]) == 1 and "twelve leads" in next(
+        line for line in lines[2:] if "| reached" in line
+    )
+    assert "0.926" in infarctions.tried() and "S F1" not in infarctions.tried()
+    assert "0.926" not in published.tried()
