@@ -52,7 +52,7 @@ def real_mitdb(real_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a `mitdb` of 48 short synthetic records and a `ptb-xl` of 24, which count as real to whoever
+    """A data folder with a `mitdb` of 48 short synthetic records and a `ptb-xl` of 36, which count as real to whoever
     finds them there."""
     import cohorts
 
@@ -60,7 +60,7 @@ def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("data")
     synthetic.write(folder / "mitdb", minutes=1.5)
-    cohorts.ptb_xl(folder / "ptb-xl")
+    cohorts.ptb_xl(folder / "ptb-xl", 24, 12)
     return folder
 
 

@@ -35,7 +35,7 @@ BEATS_OF_MITDB = {
 }
 EXPERIMENTS = kept()
 BEATS = [name for name in EXPERIMENTS if name.startswith("heartbeat/")]
-TRAINED = [*BEATS, "infarction/scratch"]
+TRAINED = [*BEATS, "infarction/scratch", "twelve-lead/crnn"]
 
 
 @dataclass(frozen=True)

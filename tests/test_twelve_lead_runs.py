@@ -47,7 +47,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
                 (~given & ~has).sum(), (given & ~has).sum(), (~given & has).sum(), (given & has).sum()
             )  # fmt: skip
     found = twelve_lead.card(record)
-    assert sum(found.by_source.values()) == found.recordings == 24
+    assert sum(found.by_source.values()) == found.recordings == 36
     assert found.official == {}, "fold 10 was not scored"
     assert set(found.folds) == {"4", "6"}
     network = run.network("fold4")
@@ -56,7 +56,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     assert probability == pytest.approx(table["p:NORM"].iloc[0], abs=1e-5)
     for text in (recordings.per_label(record), recordings.yardsticks(record), recordings.folds(record)):
         assert text.count("|") > 10
-    assert "24 recordings" in recordings.provenance(record)
+    assert "36 recordings" in recordings.provenance(record)
     assert tables.support(record) == {
         name: float(np.array(record.confusion)[0, c, 2:].sum()) for c, name in enumerate(record.classes)
     }

@@ -226,7 +226,7 @@ def folder(where: Path, table: Path) -> Records:
     Raises
     ------
     UserError
-        When folder or table can't be read, or the table has no `record`, fewer than two labels or a record twice.
+        When folder or table can't be read, or the table has no `record`, no label or a record twice.
     """
     if not where.is_dir():
         raise UserError(where, "no such folder", "a folder of WFDB records")
@@ -241,8 +241,8 @@ def folder(where: Path, table: Path) -> Records:
     if rows["record"].duplicated().any():
         raise UserError(table, f"{rows['record'][rows['record'].duplicated()].iloc[0]} stands in two rows")
     classes = tuple(str(name) for name in rows.columns if name not in ("record", "patient", "age", "sex"))
-    if len(classes) < 2:
-        raise UserError(table, f"labels: {', '.join(classes) or 'none'}", "two or more columns of 0 and 1")
+    if not classes:
+        raise UserError(table, "no label", "one or more columns of 0 and 1")
     entries, refused = [], {}
     for row in rows.to_dict("records"):
         record, values = str(row["record"]), [str(row[name]).removesuffix(".0") for name in classes]

@@ -134,7 +134,7 @@ class TwelveLead(Dataset[Example | Refused]):
     def __init__(self, source: RecordSource, rate: float = RATE, *, cached: bool = True) -> None:
         self.source, self.rate = source, rate
         self.entries, self.classes = source.entries, source.classes
-        key = fingerprint.of_values(rate, fingerprint.of_code(_CODE))[:16]
+        key = fingerprint.of_values(rate, type(source).__qualname__, fingerprint.of_code(_CODE))[:16]
         self._folder: Path | None = paths.cache() / "recordings" / f"{rate:g}-{key}" if cached else None
         self._lengths: NDArray[np.int64] | None = None
 

@@ -410,6 +410,11 @@ def test_a_folder_and_its_table(clinic: Path) -> None:
         np.testing.assert_allclose(found.read(each).signals, clinics.units() / 1000, rtol=1e-6)
 
 
+def test_one_label_is_enough(clinic: Path) -> None:
+    found = own(clinic, "record,x\none,1\nsub/two,0\n")
+    assert found.classes == ("x",) and record_sources.labels(found).tolist() == [[True], [False]]
+
+
 def test_without_patients_each_record_is_one_of_its_own(clinic: Path) -> None:
     found = own(clinic, "record,x,y\none,0,0\nsub/two,0,1\n")
     assert [each.patient for each in found.entries] == ["one", "sub/two"]
@@ -439,8 +444,7 @@ def test_a_missing_record_is_refused_when_it_is_read(clinic: Path) -> None:
     [
         ("name,x,y\none,1,0\n", "expected a column record"),
         ("record,x,y\none,1,0\nsub/two,1,0\none,0,1\n", "one stands in two rows"),
-        ("record,x\none,1\n", "labels: x; expected two or more"),
-        ("record,patient,age,sex\none,1,61,male\n", "labels: none; expected two or more"),
+        ("record,patient,age,sex\none,1,61,male\n", "no label; expected one or more columns"),
         ("record,x,y\n", "no usable row"),
         ("record,x,y\none,3,0\n", "no usable row; one: label is neither 0 nor 1"),
         ("", "can't be read"),
