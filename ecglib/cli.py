@@ -46,6 +46,7 @@ tests a network (or finds the run that did), and makes its page of the book.
 - `ecglib run --all --missing --profile full -j 2`: the reference results that are not there yet
 - `ecglib book`: everything that changed, then the book
 - `ecglib book --check`: is the book sound?
+- `ecglib finetune twelve-lead/crnn --records DIR --labels CSV`: a recorded network taught on with your own recordings
 - `ecglib data status`: which databases are here
 
 Data lies in `ECGLIB_DATA` (default `data/`), one folder a database.
@@ -228,6 +229,51 @@ def _report(failed: list[Any]) -> None:
         for job in failed:
             print(f"error: {job.error}", file=sys.stderr)
         raise SystemExit(2)
+
+
+@app.command()
+def finetune(
+    run: Annotated[str, typer.Argument(help="A 12-lead experiment that was run here, or a run's key or folder.")],
+    records: Annotated[Path, typer.Option(help="Folder of WFDB records; any of the twelve leads, 100 to 1000 Hz.")],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="CSV: `record` (path in the folder, no suffix), maybe `patient`, `age`, `sex`; labels of 0, 1."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to be made for weights, scores and the note.")] = Path("finetuned"),
+    epochs: Annotated[int, typer.Option(min=1, help="The best of them on validation is kept.")] = 20,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-8, help="Peak; by default a share of the recorded run's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the new head and the order of recordings.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Teach a recorded 12-lead network on, with your own recordings and labels.
+
+    Its last layer is made anew for the labels, which may be others and more or fewer. Patients are dealt out to ten
+    folds: eight are learnt from, one chooses epoch and thresholds, one is tested.
+    """
+    from ecglib import finetune as tuning
+
+    note = tuning.finetune(
+        tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
+    )
+    if as_json:
+        print(json.dumps(note.model_dump(mode="json")))
+        return
+    for reason, names in tuning.by_reason(note.refused).items():
+        print(f"left out {len(names)}: {reason} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})")
+    table = Table("label", *(f"in {name}" for name in note.sets), "AUROC", "F1", "threshold")
+    for name, threshold in zip(note.classes, note.thresholds, strict=True):
+        of_label = note.per_class[name]
+        counted = [str(row[name]) for row in note.sets.values()]
+        table.add_row(name, *counted, _short(of_label["auroc"]), _short(of_label["f1"]), f"{threshold:.3f}")
+    whole = [str(row["recordings"]) for row in note.sets.values()]
+    table.add_row("all", *whole, _short(note.metrics["macro_auroc"]), _short(note.metrics["macro_f1"]), "")
+    _print(table)
+    print(f"{len(note.loaded)} tensors loaded, {len(note.anew)} made anew ({', '.join(note.anew)})")
+    print(out)
 
 
 # --- book -------------------------------------------------------------------------------------------------------------

@@ -180,13 +180,13 @@ class Run(runs.Run):
     def network(self, part: str, seed: int | None = None) -> nn.Module:
         """The network of a part, in eval mode on the CPU."""
         seed = self.record.seeds[0] if seed is None else seed
-        model = maker(_parameters_of(self.record), len(self.record.classes))()
+        model = maker(parameters_of(self.record), len(self.record.classes))()
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}-{part}.safetensors"))
         return model.eval()
 
     def data(self) -> TwelveLead:
         """The recordings that it was made of."""
-        parameters = _parameters_of(self.record)
+        parameters = parameters_of(self.record)
         return TwelveLead(_source(parameters)[0], parameters.rate)
 
 
@@ -235,7 +235,8 @@ def _of_other_data(record: Record) -> str:
     return "" if same else f"that of {record.experiment} rests on other data"
 
 
-def _parameters_of(record: Record) -> TwelveLeadParameters:
+def parameters_of(record: Record) -> TwelveLeadParameters:
+    """The parameters of a run."""
     fields = TwelveLeadParameters.model_fields
     given = {name: value for name, value in record.parameters.items() if name in fields}
     names = {"experiment": record.experiment, "title": record.title, "profile": record.profile, "seeds": record.seeds}
@@ -308,11 +309,10 @@ def _limited(source: Records, most: int | None) -> Records:
 def _plan(p: TwelveLeadParameters, like: Record | None = None) -> _Plan:
     source, few = _source(p)
     make = maker(p, len(source.classes))
-    shape = (p.batch_size, len(LEADS), round((p.crop_seconds or 10.0) * p.rate))
-    device, precision = runs.place(p, lambda: recordings.Reader(make()), (shape, 0), like)
+    device, precision = placed(p, make, like)
     file = Path(sys.modules[type(make()).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
     code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
-    noise = sources.find("nstdb") if _augmentation(p).needs_noise else None
+    noise = sources.find("nstdb") if augmentation_of(p).needs_noise else None
     shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
     versions = {name: provenance.versions()[name] for name in ("torch", "wfdb")}
     key = fingerprint.of_values(
@@ -327,7 +327,16 @@ def _plan(p: TwelveLeadParameters, like: Record | None = None) -> _Plan:
     return _Plan(p, source, few, device, precision, key[:20], synthetic=False)
 
 
-def _augmentation(p: TwelveLeadParameters) -> Augmentation:
+def placed(
+    p: TwelveLeadParameters, make: Callable[[], nn.Module], like: Record | None = None
+) -> tuple[torch.device, str]:
+    """Device and precision of training such a network (see `runs.place`)."""
+    shape = (p.batch_size, len(LEADS), round((p.crop_seconds or 10.0) * p.rate))
+    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0), like)
+
+
+def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
+    """What is done to recordings that are learnt from."""
     return Augmentation(
         crop=round(p.crop_seconds * p.rate),
         scaling=p.scaling,
@@ -337,8 +346,9 @@ def _augmentation(p: TwelveLeadParameters) -> Augmentation:
     )
 
 
-def _noise(p: TwelveLeadParameters) -> Noise | None:
-    if not _augmentation(p).needs_noise:
+def noise_of(p: TwelveLeadParameters) -> Noise | None:
+    """The noise for it, if any: that of `nstdb` where it is here, else synthetic."""
+    if not augmentation_of(p).needs_noise:
         return None
     return augmentation.load_noise(p.rate) or augmentation.synthetic_noise(p.rate)
 
@@ -395,7 +405,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
 
 
 def _train_seed(plan: _Plan, folder: Path, divided: Sequence[Part], surveyed: dict[str, Any], seed: int) -> None:
-    p, commit, noise = plan.parameters, provenance.commit(), _noise(plan.parameters)
+    p, commit, noise = plan.parameters, provenance.commit(), noise_of(plan.parameters)
     made = [_part(plan, folder, part, noise, seed) for part in divided]
     files = [folder / f"scores-seed{seed}-{part.name}.parquet" for part in divided]
     pd.concat([pd.read_parquet(file) for file in files]).to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
@@ -432,7 +442,7 @@ def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int)
         plan.data,
         (part.train, part.val, part.test),
         loss_of(p, y[part.train]),
-        _augmentation(p),
+        augmentation_of(p),
         noise,
         recipe_of(p, len(part.train), plan.precision),
         seed=seed,
@@ -443,7 +453,8 @@ def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int)
         fingerprint=plan.key,
     )
     chosen = thresholds.choose(y[part.val], recordings.sigmoid(trained.val_logits))
-    table = _table(plan, part, recordings.sigmoid(trained.test_logits), y[part.test], chosen.values)
+    tested = recordings.sigmoid(trained.test_logits)
+    table = score_table(plan.source, part.name, part.test, tested, chosen.values)
     weights = {name: t.detach().contiguous() for name, t in trained.network.state_dict().items()}
     save_file(weights, folder / f"weights-seed{seed}-{part.name}.safetensors")
     table.to_parquet(folder / f"scores-seed{seed}-{part.name}.parquet", index=False)
@@ -484,16 +495,30 @@ def recipe_of(p: TwelveLeadParameters, n_train: int, precision: str) -> loop.Rec
     )
 
 
-def _table(plan: _Plan, part: Part, p: Array, y: Flags, chosen: Array) -> pd.DataFrame:
-    entries = [plan.source.entries[i] for i in part.test]
+def score_table(
+    source: Records, part: str, index: Index, p: NDArray[np.float64], chosen: NDArray[np.float64]
+) -> pd.DataFrame:
+    """The rows of `Run.scores` of the recordings at these places, but for the seed.
+
+    Parameters
+    ----------
+    source, index
+        The recordings; `index` `(n,)`.
+    part
+        Name of the part.
+    p, chosen
+        Probabilities `(n, classes)` and thresholds `(classes,)`.
+    """
+    entries = [source.entries[i] for i in index]
+    y = record_sources.labels(source)[index]
     columns: dict[str, Any] = {
-        "part": part.name,
+        "part": part,
         "record": [entry.record for entry in entries],
         "source": [entry.source for entry in entries],
         "patient": [entry.patient for entry in entries],
         "fold": [entry.fold for entry in entries],
     }
-    for c, name in enumerate(plan.source.classes):
+    for c, name in enumerate(source.classes):
         columns |= {f"p:{name}": p[:, c], f"y:{name}": y[:, c], f"t:{name}": chosen[c]}
     return pd.DataFrame(columns)
 

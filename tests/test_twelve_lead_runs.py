@@ -116,7 +116,7 @@ def test_parameters_that_contradict_are_refused(change: dict[str, object], said:
 
 def test_a_label_that_too_few_have_is_named(project: Path) -> None:
     with pytest.raises(UserError, match="min_positives"):
-        twelve_lead.key_of(small(min_positives=12))
+        twelve_lead.key_of(small(min_positives=13))
 
 
 def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:

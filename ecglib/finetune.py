@@ -1,0 +1,340 @@
+"""A recorded network of 12-lead recordings, taught on with a user's own recordings and labels.
+
+Everything but the head is loaded; the head, a linear layer, is made anew for the user's labels. All layers then learn
+at a low rate. The user's patients are dealt out to ten folds: as in the book, the last is tested, the one before
+chooses epoch and thresholds, and the others are learnt from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ecglib import paths, provenance, results, twelve_lead
+from ecglib.config import TwelveLeadParameters
+from ecglib.data import record_sources
+from ecglib.data import twelve_lead as data_sets
+from ecglib.data.record_sources import Records
+from ecglib.data.twelve_lead import TwelveLead
+from ecglib.errors import UserError
+from ecglib.multilabel import thresholds
+from ecglib.results import Interval, SeedRun
+from ecglib.training import recordings
+from ecglib.training.transfer import State, read_weights
+from ecglib.twelve_lead import OFFICIAL, Part, Run, Scored
+
+SHARE_OF_RATE: Final = 0.3
+"""Learning rate as a share of the recorded run's, where none is asked for."""
+HEAD: Final = "head."
+"""How the names of the head's tensors begin."""
+RESULT, WEIGHTS, SCORES = "finetuned.json", "weights.safetensors", "scores.csv"
+"""The files of a fine-tuned network."""
+
+
+class Finetuned(BaseModel):
+    """`finetuned.json`: all that is needed to use `weights.safetensors`, and how it came about."""
+
+    started_from: str
+    """Key of the recorded run."""
+    model: str
+    model_options: dict[str, int | float | bool | str]
+    rate: float
+    """Hz that recordings are brought to."""
+    seconds: float
+    """Length of the recordings that it learnt from; it reads any."""
+    classes: list[str]
+    thresholds: list[float]
+    """A recording has a label whose probability is at least this; one for each."""
+    loaded: list[str]
+    """Tensors taken from the recorded run."""
+    anew: list[str]
+    """Tensors drawn anew."""
+    sets: dict[str, dict[str, int]]
+    """Training, validation and test -> recordings, patients, and recordings with each label."""
+    refused: dict[str, str]
+    """Recordings that could not be used -> why."""
+    repaired: dict[str, list[str]]
+    """Recordings in which something was put right -> what."""
+    training: SeedRun
+    metrics: dict[str, Interval]
+    """Of the test recordings; intervals resample patients."""
+    per_class: dict[str, dict[str, Interval]]
+    learning_rate: float
+    seed: int
+    versions: dict[str, str]
+    created: str
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A fine-tuned network to use: `network(x, lengths=…)` gives logits `(batch, classes)` of recordings
+    `(batch, 12, samples)` in mV, leads in standard order, at `note.rate` Hz."""
+
+    network: nn.Module
+    note: Finetuned
+
+
+def find(run: str) -> Run:
+    """A recorded run on this machine.
+
+    Parameters
+    ----------
+    run
+        Name of an experiment (its newest run, one of the full profile before any other), key of a run or its beginning,
+        or a run's folder.
+
+    Raises
+    ------
+    UserError
+        When there is none, or it is no network of 12-lead recordings.
+    """
+    folder = Path(run) if (Path(run) / "record.json").is_file() else None
+    if folder is None:
+        here = sorted(path.parent for path in paths.runs().glob("*/record.json"))
+        fitting = [path for path in here if path.name.startswith(run)] if len(run) >= 6 else []
+        if len(fitting) > 1:
+            raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
+        folder = fitting[0] if fitting else _newest(run, here)
+    if folder is None:
+        known = ", ".join(sorted({name for name in map(_name, here) if name.startswith("twelve-lead/")})) or "none yet"
+        do = f"ecglib run {run} --profile full makes one" if run.startswith("twelve-lead/") else ""
+        raise UserError(run, "no such run here", f"an experiment, key or folder of a 12-lead run ({known})", do)
+    record = results.load(folder / "record.json")
+    if record.task != "multilabel":
+        raise UserError(run, f"a run of {record.experiment or record.task}", "one of 12-lead recordings")
+    return Run(record, folder, trained=False)
+
+
+def _name(folder: Path) -> str:
+    try:
+        return results.load(folder / "record.json").experiment
+    except UserError:  # a damaged one is nobody's
+        return ""
+
+
+def _newest(experiment: str, folders: list[Path]) -> Path | None:
+    fitting = [folder for folder in folders if experiment and _name(folder) == experiment]
+    records = {folder: results.load(folder / "record.json") for folder in fitting}
+    return max(
+        fitting,
+        key=lambda folder: (
+            records[folder].profile == "full" and not records[folder].overridden,
+            records[folder].created,
+        ),
+        default=None,
+    )
+
+
+def finetune(
+    run: Run,
+    folder: Path,
+    table: Path,
+    out: Path,
+    *,
+    epochs: int = 20,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Finetuned:
+    """Teach a recorded network on, score it, and write weights, note and scores to `out`.
+
+    Parameters
+    ----------
+    run
+        The recorded run; its network of PTB-XL's own split, or else of its last fold, is taken.
+    folder, table
+        The user's recordings and labels (see `record_sources.folder`). Any number of labels; any of the twelve leads,
+        at any rate from 100 to 1000 Hz.
+    out
+        A folder that is not there yet, or empty.
+    epochs, learning_rate, seed, device
+        Of the training; the rate's default is `SHARE_OF_RATE` of the run's.
+
+    Raises
+    ------
+    UserError
+        When something can't be read or written, no label can be learnt, or the network can't take the recordings.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    p = _parameters(run, epochs, learning_rate, seed, device)
+    source = record_sources.folder(folder, table)
+    data = TwelveLead(source, p.rate)
+    repaired, refused = data_sets.survey(data)
+    part, y = _divided(source, p, refused, table)
+    state = _weights(run)
+    make = _maker(p, run, state, source)
+    place, precision = twelve_lead.placed(p, make)
+    trained = recordings.train(
+        make,
+        data,
+        (part.train, part.val, part.test),
+        twelve_lead.loss_of(p, y[part.train]),
+        twelve_lead.augmentation_of(p),
+        twelve_lead.noise_of(p),
+        twelve_lead.recipe_of(p, len(part.train), precision),
+        seed=seed,
+        device=place,
+        title="fine-tuning",
+    )
+    val, test = recordings.sigmoid(trained.val_logits), recordings.sigmoid(trained.test_logits)
+    chosen = thresholds.choose(y[part.val], val).values
+    tested = twelve_lead.score_table(source, "test", part.test, test, chosen)
+    scores = pd.concat([twelve_lead.score_table(source, "validation", part.val, val, chosen), tested])
+    metrics, per_class, _ = twelve_lead.measured(Scored.of([tested], source.classes), source.classes, (), p.bootstrap)
+    sets = {"training": part.train, "validation": part.val, "test": part.test}
+    names = list(trained.network.state_dict())
+    note = Finetuned(
+        started_from=run.record.key,
+        model=p.model,
+        model_options=p.model_options,
+        rate=p.rate,
+        seconds=p.crop_seconds,
+        classes=list(source.classes),
+        thresholds=chosen.tolist(),
+        loaded=[name for name in names if not name.startswith(HEAD)],
+        anew=[name for name in names if name.startswith(HEAD)],
+        sets={name: _counted(source, index, y) for name, index in sets.items()},
+        refused=source.refused | refused,
+        repaired={name: list(said) for name, said in repaired.items()},
+        training=trained.run,
+        metrics=metrics,
+        per_class=per_class,
+        learning_rate=p.learning_rate,
+        seed=seed,
+        versions=provenance.versions(),
+        created=provenance.now(),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.detach().contiguous() for name, t in trained.network.state_dict().items()}, out / WEIGHTS)
+    scores.to_csv(out / SCORES, index=False)
+    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    return note
+
+
+def load(folder: Path) -> Network:
+    """A fine-tuned network from its folder, in eval mode on the CPU.
+
+    Raises
+    ------
+    UserError
+        When a file of it is missing, damaged or does not fit the other.
+    """
+    try:
+        note = Finetuned.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(folder, f"no {RESULT}", "a folder written by ecglib finetune") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(folder / RESULT, f"damaged ({str(error).splitlines()[0]})") from None
+    given = {"model": note.model, "model_options": note.model_options, "rate": note.rate, "crop_seconds": note.seconds}
+    p = TwelveLeadParameters.model_validate(given)
+    network = _with_head(twelve_lead.maker(p, 2)(), len(note.classes))
+    _fill(network, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+    return Network(network.eval(), note)
+
+
+def by_reason(refused: dict[str, str]) -> dict[str, list[str]]:
+    """Reason -> the recordings refused for it."""
+    found: dict[str, list[str]] = {}
+    for record, reason in refused.items():
+        found.setdefault(reason, []).append(record)
+    return found
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, device: str) -> TwelveLeadParameters:
+    own = twelve_lead.parameters_of(run.record)
+    changed = {
+        "experiment": "",
+        "title": "",
+        "seeds": [seed],
+        "max_epochs": epochs,
+        "patience": epochs,
+        "learning_rate": learning_rate or SHARE_OF_RATE * own.learning_rate,
+        "device": device,
+        "precision": "auto",
+        "max_records": None,
+        "test_folds": [OFFICIAL],
+        "leave_source_out": False,
+        "bootstrap": 1000,
+    }
+    return TwelveLeadParameters.model_validate(own.model_dump() | changed)
+
+
+def _divided(
+    source: Records, p: TwelveLeadParameters, refused: dict[str, str], table: Path
+) -> tuple[Part, NDArray[np.bool_]]:
+    """The sets, and the labels `(recordings, classes)`."""
+    usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused], dtype=np.int64)
+    if not len(usable):
+        first = next(iter(refused.items()))
+        raise UserError(table, f"no recording of it can be read; {first[0]}: {first[1]}")
+    y = record_sources.labels(source)
+    patients = len({source.entries[i].patient for i in usable})
+    try:
+        (part,) = twelve_lead.parts(source, p, usable)
+    except UserError:
+        raise UserError(
+            table, f"{patients} patients with a readable recording", "at least one in each of ten folds"
+        ) from None
+    for name, index in (("training", part.train), ("validation", part.val)):
+        both = y[index].any(0) & ~y[index].all(0)
+        if not both.any():
+            expected = "one at least that some recordings have and others have not"
+            raise UserError(table, f"no label to learn: {name} has {len(index)} recordings", expected, "label more")
+    return part, y
+
+
+def _weights(run: Run) -> State:
+    files = sorted(run.folder.glob(f"weights-seed{run.record.seeds[0]}-fold*.safetensors"))
+    if not files:
+        raise UserError(run.folder, "no weights", "those of a finished run", "run its experiment again with --fresh")
+    own = run.folder / f"weights-seed{run.record.seeds[0]}-fold{OFFICIAL}.safetensors"
+    return read_weights(own if own in files else files[-1])
+
+
+def _maker(p: TwelveLeadParameters, run: Run, state: State, source: Records) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        network = twelve_lead.maker(p, len(run.record.classes))()
+        _fill(network, state, run.folder)
+        return _with_head(network, len(source.classes))
+
+    return make
+
+
+def _with_head(network: nn.Module, n_classes: int) -> nn.Module:
+    """The network with a new last layer."""
+    assert isinstance(network.head, nn.Linear)
+    network.head = nn.Linear(network.head.in_features, n_classes)
+    return network
+
+
+def _fill(network: nn.Module, state: State, where: Path) -> None:
+    ours = network.state_dict()
+    wrong = [name for name in {**ours, **state} if not _fits(ours.get(name), state.get(name))]
+    if wrong:
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise UserError(where, f"weights that are not this network's: {shown}")
+    network.load_state_dict(state)
+
+
+def _fits(ours: Tensor | None, theirs: Tensor | None) -> bool:
+    return ours is not None and theirs is not None and ours.shape == theirs.shape
+
+
+def _counted(source: Records, index: NDArray[np.int64], y: NDArray[np.bool_]) -> dict[str, int]:
+    patients = {source.entries[i].patient for i in index}
+    positives = zip(source.classes, y[index].sum(0).tolist(), strict=True)
+    return {"recordings": len(index), "patients": len(patients), **dict(positives)}
