@@ -1,0 +1,184 @@
+"""A recorded 12-lead network taught on with a user's own recordings: other labels, fewer leads, another rate."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import cohorts
+import pandas as pd
+import pytest
+import torch
+from projects import make_project
+from safetensors.torch import load_file, save_file
+
+from ecglib import cli, finetune, paths, twelve_lead
+from ecglib.config import TwelveLeadParameters
+from ecglib.data import record_sources
+from ecglib.data.twelve_lead import TwelveLead
+from ecglib.errors import UserError
+from ecglib.twelve_lead import Run
+
+LEADS = ("V2", "II", "aVR")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Iterator[tuple[Path, Run]]:
+    """A project, and a run of `twelve-lead/crnn` in it, hardly trained."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root = make_project(tmp_path_factory.mktemp("tuned") / "project", small_mitdb, patch)
+        p = TwelveLeadParameters.model_validate({
+            "experiment": "twelve-lead/crnn", "profile": "smoke", "seeds": [0], "max_epochs": 1, "bootstrap": 20,
+            "test_folds": [10], "fewest_per_epoch": 32, "device": "cpu", "precision": "float32", "rate": 100.0,
+            "learning_rate": 0.01,
+        })  # fmt: skip
+        yield root, twelve_lead.run(p)
+
+
+@pytest.fixture
+def run(recorded: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("ECGLIB_ROOT", str(recorded[0]))
+    return recorded[1]
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """60 recordings of three leads at 250 Hz, 5 s, of 30 patients, and their table with the one label `sick`."""
+    folder = tmp_path_factory.mktemp("clinic")
+    rows = []
+    for n in range(60):
+        sick = n // 2 % 2 == 0
+        cohorts.record(folder / "ecg", f"ward/{n:02d}", sick, leads=LEADS, fs=250, seconds=5.0, seed=n)
+        rows.append({"record": f"ward/{n:02d}", "patient": f"p{n // 2}", "sick": int(sick)})
+    rows.append({"record": "ward/lost", "patient": "p99", "sick": 1})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder / "ecg", folder / "labels.csv"
+
+
+@pytest.mark.slow
+def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    note = finetune.finetune(run, *clinic, out, epochs=6, learning_rate=0.01, device="cpu")
+    assert (note.classes, note.started_from, note.rate) == (["sick"], run.record.key, 100.0)
+    assert note.refused == {"ward/lost": "missing header"}
+    assert note.anew == ["head.weight", "head.bias"]
+    assert sum(row["recordings"] for row in note.sets.values()) == 60
+    assert sum(row["patients"] for row in note.sets.values()) == 30, "no patient is in two sets"
+    assert note.metrics["macro_auroc"].mean == pytest.approx(1.0), "the sick look unlike the others"
+
+    found = finetune.load(out)
+    data = TwelveLead(record_sources.folder(*clinic), found.note.rate)
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores["part"]) == {"validation", "test"}
+    for row in scores.to_dict("records"):
+        index = next(i for i, entry in enumerate(data.entries) if entry.record == row["record"])
+        example = data[index]
+        assert example.known.sum() == len(LEADS)
+        with torch.inference_mode():
+            p = found.network(example.x[None]).sigmoid().item()
+        assert p == pytest.approx(row["p:sick"], abs=1e-5)
+        assert row["y:sick"] == example.y.item()
+        assert row["t:sick"] == note.thresholds[0]
+
+
+@pytest.mark.slow
+def test_it_starts_from_the_recorded_weights(run: Run, clinic: tuple[Path, Path], tmp_path: Path) -> None:
+    finetune.finetune(run, *clinic, tmp_path / "out", epochs=1, learning_rate=1e-8, device="cpu")
+    after = finetune.load(tmp_path / "out").network.state_dict()
+    before = load_file(run.folder / "weights-seed0-fold10.safetensors")
+    assert after["head.weight"].shape == (1, before["head.weight"].shape[1])
+    for name, tensor in before.items():
+        if not name.startswith("head.") and "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command(
+    run: Run,
+    clinic: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records, labels = map(str, clinic)
+    call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", [*call, "--out", str(out)])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    said = capsys.readouterr().out
+    assert done.value.code == 0
+    assert "left out 1: missing header (ward/lost)" in said
+    assert re.search(r"sick +│ \d+ +│ \d+ +│ \d+ ", said)
+    assert said.splitlines()[-1] == str(out)
+    assert {path.name for path in out.iterdir()} == {"finetuned.json", "weights.safetensors", "scores.csv"}
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 2
+    assert "it is there already" in capsys.readouterr().err
+
+
+def test_a_run_by_name_key_or_folder(run: Run) -> None:
+    for name in ("twelve-lead/crnn", run.record.key, run.record.key[:8], str(run.folder)):
+        assert finetune.find(name).record == run.record
+
+
+@pytest.mark.parametrize("name", ["twelve-lead/xresnet", "0123456789", "no", "", "../runs"])
+def test_no_such_run(run: Run, name: str) -> None:
+    with pytest.raises(UserError, match=r"no such run here; expected .*\(twelve-lead/crnn\)"):
+        finetune.find(name)
+
+
+def test_a_full_run_goes_before_a_newer_one(run: Run) -> None:
+    older = paths.runs() / "full"
+    shutil.copytree(run.folder, older)
+    record = json.loads((older / "record.json").read_text())
+    record |= {"profile": "full", "overridden": [], "created": "2020-01-01T00:00:00+00:00", "key": "full"}
+    (older / "record.json").write_text(json.dumps(record))
+    try:
+        assert finetune.find("twelve-lead/crnn").record.key == "full"
+    finally:
+        shutil.rmtree(older)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows[:9], "patients with a readable recording; expected at least one in each of ten folds"),
+        (lambda rows: rows.assign(sick=0), "no label to learn: training has"),
+        (lambda rows: rows[-1:], "no recording of it can be read; ward/lost: missing header"),
+    ],
+)
+def test_tables_that_nothing_can_be_learnt_from(
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, change: object, said: str
+) -> None:
+    assert callable(change)
+    change(pd.read_csv(clinic[1])).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(UserError, match=said):
+        finetune.finetune(run, clinic[0], tmp_path / "labels.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_do_not_fit(run: Run, clinic: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    weights = folder / "weights-seed0-fold10.safetensors"
+    state = load_file(weights)
+    state["stem.weight"] = torch.zeros(1, 12, 15)
+    save_file(state, weights)
+    with pytest.raises(UserError, match=r"not this network's: stem\.weight"):
+        finetune.finetune(finetune.find(str(folder)), *clinic, tmp_path / "out")
+    weights.unlink()
+    with pytest.raises(UserError, match="no weights"):
+        finetune.finetune(finetune.find(str(folder)), *clinic, tmp_path / "out")
+    with pytest.raises(UserError, match="a folder written by ecglib finetune"):
+        finetune.load(folder)
+    (folder / "finetuned.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged"):
+        finetune.load(folder)
