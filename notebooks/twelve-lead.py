@@ -153,6 +153,16 @@ ecg_figures.label_reliability(run.record)
 Markdown(recordings.left_out_sources(run.record))
 
 # %% [markdown]
+# ## What was tried
+#
+# Notes of measurements whose code is not kept. Validation chose.
+
+# %%
+#| label: tbl-tried
+#| tbl-cap: Settings tried before the parameters were set
+Markdown(recordings.tried(run.record))
+
+# %% [markdown]
 # ## One recording
 #
 # The scored recording that the network is surest of in any label but the first, and where a network with attention

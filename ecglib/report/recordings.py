@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from ecglib.report.comparisons import NOT_RUN, signed
+from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.results import Interval, Record
 from ecglib.twelve_lead import card
@@ -119,6 +120,22 @@ def few(record: Record) -> str:
         return ""
     names = ", ".join(f"{name} ({count(n)})" for name, n in found.items())
     return f"Too few recordings, so not among the labels: {names}."
+
+
+def tried(record: Record) -> str:
+    """Settings that were tried for this experiment before its parameters were set (`tried.yml`)."""
+    rows = [
+        {
+            "tried": row["tried"],
+            "macro AUROC, validation": f"{row['validation']:.4f}",
+            "macro AUROC, out of fold": f"{row['test']:.4f}",
+            "measured on": study["measured"],
+        }
+        for study in listed("tried.yml", {"aim", "measured", "rows"})
+        if study.get("task") == "twelve-lead" and study["aim"] == record.experiment
+        for row in study["rows"]
+    ]
+    return table(rows) if rows else "With this experiment itself nothing else was tried."
 
 
 def _mean(values: list[float | None]) -> float | None:
