@@ -264,7 +264,6 @@ def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, d
         "patience": epochs,
         "learning_rate": learning_rate or SHARE_OF_RATE * own.learning_rate,
         "device": device,
-        "precision": "auto",
         "max_records": None,
         "test_folds": [OFFICIAL],
         "leave_source_out": False,
