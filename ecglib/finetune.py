@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ecglib import paths, provenance, results, twelve_lead
+from ecglib import config, paths, provenance, results, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources
 from ecglib.data import twelve_lead as data_sets
@@ -107,7 +107,7 @@ def find(run: str) -> Run:
         folder = fitting[0] if fitting else _newest(run, here)
     if folder is None:
         known = ", ".join(sorted({name for name in map(_name, here) if name.startswith("twelve-lead/")})) or "none yet"
-        do = f"ecglib run {run} --profile full makes one" if run.startswith("twelve-lead/") else ""
+        do = f"ecglib run {run} --profile full makes one" if run in config.experiments() else ""
         raise UserError(run, "no such run here", f"an experiment, key or folder of a 12-lead run ({known})", do)
     record = results.load(folder / "record.json")
     if record.task != "multilabel":
