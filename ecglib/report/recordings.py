@@ -129,7 +129,6 @@ def tried(record: Record) -> str:
             "tried": row["tried"],
             "macro AUROC, validation": f"{row['validation']:.4f}",
             "macro AUROC, out of fold": f"{row['test']:.4f}",
-            "measured on": study["measured"],
         }
         for study in listed("tried.yml", {"aim", "measured", "rows"})
         if study.get("task") == "twelve-lead" and study["aim"] == record.experiment
