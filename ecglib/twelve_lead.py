@@ -71,7 +71,7 @@ NOT_IN_KEY: Final = (
 OFFICIAL: Final = 10
 """PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
 FEWEST_OF_SOURCE: Final = 5
-"""Recordings that a source must have to be left out and scored."""
+"""Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
@@ -375,7 +375,7 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
     for name in names:
         test = origin == name
         val = ~test & (fold == OFFICIAL)
-        if test.sum() >= FEWEST_OF_SOURCE:
+        if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
             made.append(Part(f"source-{name}", usable[~test & ~val], usable[val], usable[test]))
     for part in made:
         if min(len(part.train), len(part.val), len(part.test)) == 0:
@@ -642,6 +642,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         intervals=Resampling(unit="patient", n=p.bootstrap),
         confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
         training=[SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
+        refiled=first.get("refiled", ""),
         **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
         twelve_lead=TwelveLeadCard(
             recordings=len(plan.source.entries),

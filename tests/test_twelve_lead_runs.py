@@ -88,6 +88,19 @@ def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
     assert folds == [set(range(1, 9)), {9}, {10}]
 
 
+def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(real_ptb_xl: Path) -> None:
+    p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
+    source = record_sources.joined(
+        record_sources.challenge(sources.get("challenge-2021")), record_sources.ptb_xl(sources.get("ptb-xl"), True)
+    )
+    few = np.array([i for i, entry in enumerate(source.entries) if entry.source == "PTB-XL"])
+    others = np.array([i for i, entry in enumerate(source.entries) if entry.source == "Georgia"])
+    names = [part.name for part in twelve_lead.parts(source, p, few)]
+    assert names == [f"fold{n}" for n in range(1, 11)]
+    names = [part.name for part in twelve_lead.parts(source, p, np.concatenate([few, others]))]
+    assert names[10:] == ["source-Georgia", "source-PTB-XL"]
+
+
 def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> None:
     key = twelve_lead.key_of(small())
     assert key == twelve_lead.key_of(small(title="another", bootstrap=7, seeds=[3], workers=2))
