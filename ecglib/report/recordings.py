@@ -33,7 +33,8 @@ def result(record: Record) -> str:
     """The headline of one run."""
     text = f"Over all scored folds, macro AUROC is {interval(record.metrics.get('macro_auroc'))}"
     if official := card(record).official:
-        text += f"; on PTB-XL's own test fold, {interval(official.get('macro_auroc'))}"
+        which = "PTB-XL's own test fold" if record.parameters["database"] == "ptb-xl" else "fold 10"
+        text += f"; on {which}, {interval(official.get('macro_auroc'))}"
     if "challenge_score" in record.metrics:
         text += f". The Challenge's score over these labels is {interval(record.metrics['challenge_score'])}"
     return text + "."
