@@ -552,7 +552,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-OF_PROFILES = {*SharedParameters.model_fields, "curve", "test_folds"} - {"experiment", "title", "in_book"}
+OF_PROFILES = {*SharedParameters.model_fields, "curve", "folds", "test_folds"} - {"experiment", "title", "in_book"}
 """What a profile may set: how much is done, never what."""
 
 

@@ -50,6 +50,7 @@ def test_quick_is_the_default() -> None:
     # only these keep the whole book within its minutes
     assert quick.pop("beats_per_epoch") is not None
     assert quick.pop("test_folds") == [10]
+    assert quick.pop("folds") < config.InfarctionParameters().folds
     for model in (config.InfarctionParameters, config.TwelveLeadParameters):
         defaults = model().model_dump()
         assert {name: defaults[name] for name in quick if name in defaults} == {
