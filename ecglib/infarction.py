@@ -26,7 +26,7 @@ from ecglib.errors import UserError
 from ecglib.evaluation import binary, comparison, metrics, yardsticks
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
-from ecglib.training import folds, transfer
+from ecglib.training import folds, median_beat, transfer
 from ecglib.training.transfer import State
 
 CODE: Final = (
@@ -44,7 +44,7 @@ CODE: Final = (
     "models/layers.py",
 )
 """The code that can change the scores, beside the network's own."""
-EVALUATION_CODE: Final = ("evaluation", "infarction.py", "results.py")
+EVALUATION_CODE: Final = ("evaluation", "infarction.py", "results.py", "training/median_beat.py")
 NOT_IN_KEY: Final = ("experiment", "title", "profile", "bootstrap", "device", "in_book", "precision", "seeds")
 LIKELY: Final = 50.0
 """Percent of likelihood from which an infarction counts in the second line."""
@@ -403,13 +403,14 @@ def _against_yardsticks(
 
 def _yardsticks(plan: _Plan, folder: Path, seed: int) -> pd.DataFrame:
     """Scores of the yardsticks, one row a recording; kept as long as their code stays."""
-    code = fingerprint.of_code(["evaluation/yardsticks.py"])[:12]
+    code = fingerprint.of_code(["evaluation/yardsticks.py", "training/median_beat.py"])[:12]
     path = folder / f"yardsticks-seed{seed}-{code}.parquet"
     if not path.is_file():
         cohort = _cohort(plan)
         by_recording = np.zeros(len(cohort.recordings), dtype=np.int64)
         by_recording[cohort.recording] = folds.assign(plan.parameters, cohort, seed)
-        scores = yardsticks.scores(cohort.recordings, cohort.median_beats, by_recording, seed)
+        given = (cohort.recordings, cohort.median_beats, by_recording, seed)
+        scores = {**yardsticks.scores(*given), **median_beat.scores(*given)}
         pd.DataFrame({"record": cohort.recordings["record"], **scores}).to_parquet(path, index=False)
     return pd.read_parquet(path).set_index("record")
 

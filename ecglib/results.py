@@ -175,7 +175,8 @@ class Record(BaseModel):
     """`commit` and `created` of that computation."""
     refiled: str = ""
     """Of a run that was trained under the key of earlier code: that key, how it was seen that the code of `key` trains
-    alike, and what was added to its notes. Empty of all others."""
+    alike, and what was added to its notes. Of one whose metrics are in part older than `evaluation`: what was computed
+    anew, and what was not. Empty of all others."""
 
     def save(self, path: Path) -> None:
         """Write as JSON in one step, so that a reader never meets half a file."""

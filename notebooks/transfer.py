@@ -120,7 +120,8 @@ Markdown(infarctions.verdict_of_few(_records, parameters.model))
 # ## Yardsticks
 #
 # Infarction comes with age, and a network that reads age from a beat would look as if it read infarction. Age and sex
-# alone, and a logistic regression on the median beat of the same leads, are scored on the same folds.
+# alone, and two classical models of the median beat of the same leads, are scored on the same folds: a logistic
+# regression, and a support vector machine (*kernel*), which reads the beat in mV and as a whole.
 
 # %%
 #| label: tbl-yardsticks

@@ -80,7 +80,7 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
         assert given["per_seed"][0] == pytest.approx(float(values[0])), field
     likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
     assert part(record).likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
-    assert set(part(record).yardsticks) == {"age and sex", "median beat"}
+    assert set(part(record).yardsticks) == {"age and sex", "median beat", "median beat, kernel"}
 
 
 def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
     assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
     assert len(record.by_record) == 16 and len(set(part(record).patients.values())) == 8
     assert part(record).likely == {}, "PTB says nothing of likelihood"
-    assert set(part(record).yardsticks) == {"age and sex", "median beat"}
+    assert set(part(record).yardsticks) == {"age and sex", "median beat", "median beat, kernel"}
     scores = run.scores()
     assert scores.groupby("patient")["fold"].nunique().max() == 1
 
