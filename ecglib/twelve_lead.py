@@ -56,7 +56,7 @@ CODE: Final = (
     "training/recordings.py",
 )
 """The code that can change the scores, beside the network's own."""
-EVALUATION_CODE: Final = ("evaluation", "multilabel", "results.py", "twelve_lead.py")
+EVALUATION_CODE: Final = ("evaluation", "multilabel", "results.py", "training/median_beat.py", "twelve_lead.py")
 NOT_IN_KEY: Final = (
     "experiment",
     "title",
@@ -725,8 +725,8 @@ def _against_yardsticks(
 
 
 def _yardsticks(plan: _Plan, folder: Path) -> dict[str, pd.DataFrame]:
-    """Log-odds of the yardsticks, one row a recording; kept as long as their code stays."""
-    code = fingerprint.of_code(["evaluation/yardsticks.py", "multilabel/yardsticks.py"])[:12]
+    """Scores of the yardsticks, one row a recording; kept as long as their code stays."""
+    code = fingerprint.of_code(["evaluation/yardsticks.py", "multilabel/yardsticks.py", "training/median_beat.py"])[:12]
     found = {}
     paths_ = {name: folder / f"yardstick-{name.replace(' ', '-')}-{code}.parquet" for name in yardsticks.NAMES}
     if not any(path.is_file() for path in paths_.values()):

@@ -125,8 +125,9 @@ Markdown(recordings.folds(_shown))
 # %% [markdown]
 # ## Yardsticks
 #
-# Who the patient is, and a logistic regression on the median beat of twelve leads, on the same folds. The difference is
-# paired: a resample draws the same patients for both.
+# Who the patient is, and two classical models of the median beat of twelve leads, on the same folds: a logistic
+# regression on its samples, all brought to one scale, and a support vector machine (*kernel*) on it as it stands, in
+# mV. The difference is paired: a resample draws the same patients for both.
 
 # %%
 #| label: tbl-yardsticks

@@ -1,4 +1,4 @@
-"""What a network of 12-lead recordings must beat: who the patient is, and a linear model of the median beat."""
+"""What a network of 12-lead recordings must beat: who the patient is, and two classical models of the median beat."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from ecglib.data.records import RATE
 from ecglib.data.twelve_lead import Refused, TwelveLead
 from ecglib.errors import RecordError
 from ecglib.evaluation.yardsticks import FEW_STRENGTH, INNER_FOLDS, STRENGTHS, _linear
+from ecglib.training import median_beat
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-NAMES: Final = ("age and sex", "median beat")
+NAMES: Final = ("age and sex", "median beat", median_beat.NAME)
 
 
 def scores(
     data: TwelveLead, y: Flags, folds: NDArray[np.int64], test_folds: Sequence[int], seed: int = 0
 ) -> dict[str, Array]:
-    """Log-odds `(n, classes)` of every yardstick, each fold's from all other folds; NaN where nothing was scored.
+    """Scores `(n, classes)` of every yardstick, each fold's from all other folds; NaN where nothing was scored.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ def scores(
     `age and sex`: logistic regression on both, the median for what is unknown; absent where no age is known.
     `median beat`: the same on every sample of the median beat of twelve leads, the penalty chosen within the training
     part by AUROC, patients apart.
+    `median beat, kernel`: a support vector machine on it, its cost chosen likewise (`ecglib.training.median_beat`).
     """
     groups = np.array([entry.patient for entry in data.entries])
     people = np.array([[entry.age, entry.female] for entry in data.entries])
@@ -56,8 +58,9 @@ def scores(
     beats = median_beats(data)
     inner = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed)
     grid = {"logisticregression__C": STRENGTHS}
-    chosen = GridSearchCV(_linear(1.0), grid, scoring="roc_auc", cv=inner)
+    chosen = GridSearchCV(_linear(FEW_STRENGTH), grid, scoring="roc_auc", cv=inner)
     found["median beat"] = _out_of_fold(chosen, beats, y, groups, folds, test_folds)
+    found[median_beat.NAME] = _out_of_fold(median_beat.machine(seed), beats, y, groups, folds, test_folds)
     return found
 
 
@@ -95,6 +98,7 @@ def _out_of_fold(
     folds: NDArray[np.int64],
     test_folds: Sequence[int],
 ) -> Array:
+    """Each fold scored by a model of the others; where a label has too few patients, nothing is chosen by them."""
     found = np.full(y.shape, np.nan)
     for fold in test_folds:
         train, test = folds != fold, folds == fold
@@ -105,7 +109,7 @@ def _out_of_fold(
             one, given = model, {}
             if isinstance(model, GridSearchCV):
                 if min(has) < INNER_FOLDS:
-                    one = _linear(FEW_STRENGTH)
+                    one = model.estimator
                 else:
                     given = {"groups": groups[train]}
             with warnings.catch_warnings():
