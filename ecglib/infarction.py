@@ -409,8 +409,8 @@ def _yardsticks(plan: _Plan, folder: Path, seed: int) -> pd.DataFrame:
         cohort = _cohort(plan)
         by_recording = np.zeros(len(cohort.recordings), dtype=np.int64)
         by_recording[cohort.recording] = folds.assign(plan.parameters, cohort, seed)
-        given = (cohort.recordings, cohort.median_beats, by_recording, seed)
-        scores = {**yardsticks.scores(*given), **median_beat.scores(*given)}
+        given = (cohort.recordings, cohort.median_beats, by_recording)
+        scores = {**yardsticks.scores(*given, seed), **median_beat.scores(*given)}
         pd.DataFrame({"record": cohort.recordings["record"], **scores}).to_parquet(path, index=False)
     return pd.read_parquet(path).set_index("record")
 

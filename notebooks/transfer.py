@@ -128,6 +128,9 @@ Markdown(infarctions.verdict_of_few(_records, parameters.model))
 #| tbl-cap: AUROC beside yardsticks, and the paired difference
 Markdown(infarctions.against_yardsticks(_records))
 
+# %%
+Markdown(infarctions.verdict_of_yardsticks(_records))
+
 # %% [markdown]
 # ## Other networks
 

@@ -48,7 +48,7 @@ def scores(
     `age and sex`: logistic regression on both, the median for what is unknown; absent where no age is known.
     `median beat`: the same on every sample of the median beat of twelve leads, the penalty chosen within the training
     part by AUROC, patients apart.
-    `median beat, kernel`: a support vector machine on it, its cost chosen likewise (`ecglib.training.median_beat`).
+    `median beat, kernel`: a support vector machine on it (`ecglib.training.median_beat`).
     """
     groups = np.array([entry.patient for entry in data.entries])
     people = np.array([[entry.age, entry.female] for entry in data.entries])
@@ -58,9 +58,9 @@ def scores(
     beats = median_beats(data)
     inner = StratifiedGroupKFold(INNER_FOLDS, shuffle=True, random_state=seed)
     grid = {"logisticregression__C": STRENGTHS}
-    chosen = GridSearchCV(_linear(FEW_STRENGTH), grid, scoring="roc_auc", cv=inner)
+    chosen = GridSearchCV(_linear(1.0), grid, scoring="roc_auc", cv=inner)
     found["median beat"] = _out_of_fold(chosen, beats, y, groups, folds, test_folds)
-    found[median_beat.NAME] = _out_of_fold(median_beat.machine(seed), beats, y, groups, folds, test_folds)
+    found[median_beat.NAME] = _out_of_fold(median_beat.machine(), beats, y, groups, folds, test_folds)
     return found
 
 
@@ -98,7 +98,6 @@ def _out_of_fold(
     folds: NDArray[np.int64],
     test_folds: Sequence[int],
 ) -> Array:
-    """Each fold scored by a model of the others; where a label has too few patients, nothing is chosen by them."""
     found = np.full(y.shape, np.nan)
     for fold in test_folds:
         train, test = folds != fold, folds == fold
@@ -109,7 +108,7 @@ def _out_of_fold(
             one, given = model, {}
             if isinstance(model, GridSearchCV):
                 if min(has) < INNER_FOLDS:
-                    one = model.estimator
+                    one = _linear(FEW_STRENGTH)
                 else:
                     given = {"groups": groups[train]}
             with warnings.catch_warnings():

@@ -163,6 +163,15 @@ def against_yardsticks(records: Sequence[Record]) -> str:
     return table(rows) if rows else f"{NOT_RUN.capitalize()}."
 
 
+def verdict_of_yardsticks(records: Sequence[Record]) -> str:
+    """How many results are better than each yardstick, in sentences."""
+    said: dict[str, list[str]] = {}
+    for record in of(records, protocol="by-patient"):
+        for name, one in infarction(record).yardsticks.items():
+            said.setdefault(name, []).append(_said(one["difference"]))
+    return " ".join(f"Beside *{name}*, of {count(len(each))} results {_counted(each)}." for name, each in said.items())
+
+
 def splits(records: Sequence[Record], model: str) -> str:
     """What a split by beat makes of the same network: recordings and beats, by patient and by beat."""
     rows = []
@@ -212,9 +221,12 @@ def verdict(records: Sequence[Record], model: str) -> str:
     said = [_said(gain(record, scratch)) for record, scratch in _pairs(records, model)]
     if not said:
         return f"{NOT_RUN.capitalize()}."
+    return f"Of {count(len(said))} pretrained results beside the same network from scratch, {_counted(said)}."
+
+
+def _counted(said: Sequence[str]) -> str:
     counts = {kind: said.count(kind) for kind in ("better", "worse", "not told apart from it")}
-    parts = [f"{count(n)} {kind}" for kind, n in counts.items() if n]
-    return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
+    return ", ".join(f"{count(n)} {kind}" for kind, n in counts.items() if n)
 
 
 def gains_of_few(records: Sequence[Record], model: str) -> str:

@@ -142,6 +142,16 @@ def test_a_results_own_tables() -> None:
     assert "from `heartbeat/baseline`" not in infarctions.provenance(example("scratch"))
 
 
+def test_yardsticks_are_counted_by_their_intervals() -> None:
+    records = [example("scratch"), example("finetune"), example("frozen")]
+    for record, (low, high) in zip(records, ((0.01, 0.1), (-0.1, -0.01), (-0.1, 0.1)), strict=True):
+        found = infarctions.infarction(record).yardsticks["age and sex"]
+        found["difference"] = Interval(mean=0.0, low=low, high=high)
+    said = infarctions.verdict_of_yardsticks(records)
+    assert said == "Beside *age and sex*, of 3 results 1 better, 1 worse, 1 not told apart from it."
+    assert infarctions.verdict_of_yardsticks([]) == ""
+
+
 def test_published_results_of_infarction_stand_apart() -> None:
 
     assert "by beat" in infarctions.published() and "intra-patient" not in infarctions.published()

@@ -9,8 +9,6 @@ from sklearn.metrics import roc_auc_score
 from ecglib.evaluation import yardsticks
 from ecglib.training import median_beat
 
-SEED = 0
-
 
 def people(n: int = 120) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """A wave of either sign in both leads; those are ill whose signs differ."""
@@ -25,12 +23,12 @@ def people(n: int = 120) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 def kernel(rows: pd.DataFrame, beats: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    return median_beat.scores(rows, beats, fold, SEED)[median_beat.NAME]
+    return median_beat.scores(rows, beats, fold)[median_beat.NAME]
 
 
 def test_it_reads_two_leads_together_which_no_linear_model_does() -> None:
     rows, beats, fold = people()
-    linear = yardsticks.scores(rows, beats, fold, SEED)["median beat"]
+    linear = yardsticks.scores(rows, beats, fold, seed=0)["median beat"]
     assert roc_auc_score(rows["label"], linear) < 0.7
     assert roc_auc_score(rows["label"], kernel(rows, beats, fold)) > 0.99
 
@@ -54,4 +52,4 @@ def test_a_handful_of_patients_is_enough_and_beats_alone_give_nothing() -> None:
     rows, beats, _ = people(12)
     fold = np.arange(12) // 4
     assert np.isfinite(kernel(rows, beats, fold)).all()
-    assert median_beat.scores(rows, beats[:, :, :0], fold, SEED) == {}
+    assert median_beat.scores(rows, beats[:, :, :0], fold) == {}
