@@ -307,6 +307,13 @@ def signed(value: Interval) -> str:
     return f"{value.mean:+.3f} [{value.low:+.3f},{space}{value.high:+.3f}]".replace("-", "\N{MINUS SIGN}")
 
 
+def told_apart(difference: Interval) -> str:
+    """What a difference says of the first, by its interval; undecided where there is none."""
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return "not told apart from it"
+    return "better" if difference.low > 0 else "worse"
+
+
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else number(p)
 

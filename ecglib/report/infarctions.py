@@ -11,7 +11,7 @@ import pandas as pd
 from ecglib import results
 from ecglib.evaluation import binary, ranking
 from ecglib.report import comparisons
-from ecglib.report.comparisons import NOT_RUN, link, of, signed
+from ecglib.report.comparisons import NOT_RUN, link, of, signed, told_apart
 from ecglib.report.published import entries, listed, span
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
 from ecglib.results import Interval, Record, infarction
@@ -87,9 +87,14 @@ def levels(record: Record) -> str:
 
 def yardsticks(record: Record) -> str:
     """AUROC of what needs no network, on the same folds, and what the network has more."""
-    rows = [{"model": "this network", "AUROC": interval(record.metrics["auroc"]), "network's gain": UNDEFINED}]
+    rows = [{"model": "this network", "AUROC": interval(record.metrics["auroc"])}]
     rows += [
-        {"model": name, "AUROC": interval(one["auroc"]), "network's gain": signed(one["difference"])}
+        {
+            "model": name,
+            "AUROC": interval(one["auroc"]),
+            "network's gain": signed(one["difference"]),
+            "result": told_apart(one["difference"]),
+        }
         for name, one in infarction(record).yardsticks.items()
     ]
     return with_mark(record, table(rows))
@@ -168,7 +173,7 @@ def verdict_of_yardsticks(records: Sequence[Record]) -> str:
     said: dict[str, list[str]] = {}
     for record in of(records, protocol="by-patient"):
         for name, one in infarction(record).yardsticks.items():
-            said.setdefault(name, []).append(_said(one["difference"]))
+            said.setdefault(name, []).append(told_apart(one["difference"]))
     return " ".join(f"Beside *{name}*, of {count(len(each))} results {_counted(each)}." for name, each in said.items())
 
 
@@ -211,14 +216,14 @@ def gains(records: Sequence[Record], model: str) -> str:
             "what": link(record),
             "leads": count(len(record.parameters["leads"])),
             "AUROC less that from scratch": signed(difference),
-            "result": _said(difference),
+            "result": told_apart(difference),
         })  # fmt: skip
     return table(rows) if rows else f"{NOT_RUN.capitalize()}."
 
 
 def verdict(records: Sequence[Record], model: str) -> str:
     """What transfer gave, in a sentence."""
-    said = [_said(gain(record, scratch)) for record, scratch in _pairs(records, model)]
+    said = [told_apart(gain(record, scratch)) for record, scratch in _pairs(records, model)]
     if not said:
         return f"{NOT_RUN.capitalize()}."
     return f"Of {count(len(said))} pretrained results beside the same network from scratch, {_counted(said)}."
@@ -247,7 +252,7 @@ def verdict_of_few(records: Sequence[Record], model: str) -> str:
         sizes = sorted(
             (n for n in infarction(record).scores if n != "all" and n in infarction(scratch).scores), key=int
         )
-        better = [n for n in sizes if _said(gain(record, scratch, n)) == "better"]
+        better = [n for n in sizes if told_apart(gain(record, scratch, n)) == "better"]
         if sizes:
             where = f"better with {', '.join(map(count, map(int, better)))} patients" if better else "never told better"
             said.append(f"{record.title.split(',')[0]}: {where}.")
@@ -300,12 +305,6 @@ def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Arr
     codes, drawn = binary.weights(pd.Series([infarction(record).patients[name] for name in scores.index]), n_resamples)
     positive = np.array([label[name] == 1 for name in scores.index])
     return np.stack([ranking.auroc_auprc(scores[seed].to_numpy(), positive, codes, drawn)[0] for seed in scores])
-
-
-def _said(difference: Interval) -> str:
-    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
-        return "not told apart from it"
-    return "better" if difference.low > 0 else "worse"
 
 
 def circumstances(records: Sequence[Record]) -> str:

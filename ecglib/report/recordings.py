@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from ecglib.report.comparisons import NOT_RUN, signed
+from ecglib.report.comparisons import NOT_RUN, signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.results import Interval, Record
@@ -58,10 +58,12 @@ def per_label(record: Record) -> str:
 def yardsticks(record: Record) -> str:
     """Macro AUROC, and that of every label, of what needs no network, on the same folds."""
     mine = {name: interval(record.per_class[name].get("auroc")) for name in record.classes}
-    network = {"macro AUROC": interval(record.metrics.get("macro_auroc")), "network's gain": UNDEFINED}
-    rows = [{"model": "this network", **network, **mine}]
+    network = {"macro AUROC": interval(record.metrics.get("macro_auroc"))}
+    rows = [{"model": "this network", **network, "network's gain": UNDEFINED, "result": UNDEFINED, **mine}]
     for name, found in card(record).yardsticks.items():
-        whole = {"macro AUROC": interval(found["macro_auroc"]), "network's gain": signed(found["difference"])}
+        difference = found["difference"]
+        whole = {"macro AUROC": interval(found["macro_auroc"]), "network's gain": signed(difference)}
+        whole["result"] = told_apart(difference)
         rows.append({"model": name, **whole, **{label: number(found[label].mean) for label in record.classes}})
     return with_mark(record, table(rows))
 
