@@ -110,8 +110,8 @@ Markdown(infarctions.levels(run.record))
 # ## Yardsticks
 #
 # Who the patient is, and two classical models of the median beat, on the same folds: a logistic regression on its
-# samples, all brought to one scale, and a support vector machine (*kernel*) on it as it stands, in mV. The difference
-# is paired: a resample draws the same patients for both.
+# samples, all brought to one scale, and the *kernel machine*, a support vector machine on it as it stands, in mV. The
+# difference is paired: a resample draws the same patients for both.
 
 # %%
 #| label: tbl-yardsticks

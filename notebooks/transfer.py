@@ -121,7 +121,7 @@ Markdown(infarctions.verdict_of_few(_records, parameters.model))
 #
 # Infarction comes with age, and a network that reads age from a beat would look as if it read infarction. Age and sex
 # alone, and two classical models of the median beat of the same leads, are scored on the same folds: a logistic
-# regression, and a support vector machine (*kernel*), which reads the beat in mV and as a whole.
+# regression, and the *kernel machine*, a support vector machine that reads the beat in mV and as a whole.
 
 # %%
 #| label: tbl-yardsticks

@@ -80,7 +80,7 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
         assert given["per_seed"][0] == pytest.approx(float(values[0])), field
     likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
     assert part(record).likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
-    assert set(part(record).yardsticks) == {"age and sex", "median beat", "median beat, kernel"}
+    assert set(part(record).yardsticks) == {"age and sex", "median beat", "kernel machine"}
 
 
 def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
     assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
     assert len(record.by_record) == 16 and len(set(part(record).patients.values())) == 8
     assert part(record).likely == {}, "PTB says nothing of likelihood"
-    assert set(part(record).yardsticks) == {"age and sex", "median beat", "median beat, kernel"}
+    assert set(part(record).yardsticks) == {"age and sex", "median beat", "kernel machine"}
     scores = run.scores()
     assert scores.groupby("patient")["fold"].nunique().max() == 1
 
@@ -215,12 +215,12 @@ def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytes
     assert kept is not None and kept.data.fingerprint == "other"
 
 
-def test_yardsticks_follow_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changed", [{"evaluation/yardsticks.py", "evaluation"}, {"training/median_beat.py"}])
+def test_yardsticks_follow_their_code(changed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks stay; the yardsticks are scored anew."""
     p = parameters()
     first = infarction.run(p)
     of_code = fingerprint.of_code
-    changed = {"evaluation/yardsticks.py", "evaluation"}
     monkeypatch.setattr(fingerprint, "of_code", lambda files: ("x" if changed & set(files) else "") + of_code(files))
     monkeypatch.setattr(yardsticks, "scores", lambda rows, *_: {"nothing": np.zeros(len(rows))})
     again = infarction.run(p)

@@ -54,7 +54,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     index = next(i for i, entry in enumerate(run.data().entries) if entry.record == table["record"].iloc[0])
     probability = network(run.data()[index].x[None]).sigmoid()[0, 0].item()
     assert probability == pytest.approx(table["p:NORM"].iloc[0], abs=1e-5)
-    assert set(found.yardsticks) == {"age and sex", "median beat", "median beat, kernel"}
+    assert set(found.yardsticks) == {"age and sex", "median beat", "kernel machine"}
     for text in (recordings.per_label(record), recordings.yardsticks(record), recordings.folds(record)):
         assert text.count("|") > 10
     assert "36 recordings" in recordings.provenance(record)

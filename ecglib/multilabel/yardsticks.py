@@ -48,7 +48,7 @@ def scores(
     `age and sex`: logistic regression on both, the median for what is unknown; absent where no age is known.
     `median beat`: the same on every sample of the median beat of twelve leads, the penalty chosen within the training
     part by AUROC, patients apart.
-    `median beat, kernel`: a support vector machine on it (`ecglib.training.median_beat`).
+    `kernel machine`: a support vector machine on it (`ecglib.training.median_beat`).
     """
     groups = np.array([entry.patient for entry in data.entries])
     people = np.array([[entry.age, entry.female] for entry in data.entries])

@@ -93,7 +93,7 @@ def yardsticks(record: Record) -> str:
             "model": name,
             "AUROC": interval(one["auroc"]),
             "network's gain": signed(one["difference"]),
-            "result": told_apart(one["difference"]),
+            "this network is": told_apart(one["difference"]),
         }
         for name, one in infarction(record).yardsticks.items()
     ]
@@ -169,12 +169,16 @@ def against_yardsticks(records: Sequence[Record]) -> str:
 
 
 def verdict_of_yardsticks(records: Sequence[Record]) -> str:
-    """How many results are better than each yardstick, in sentences."""
-    said: dict[str, list[str]] = {}
+    """How many results are told apart from each yardstick, by number of leads, in sentences."""
+    said: dict[tuple[int, str], list[str]] = {}
     for record in of(records, protocol="by-patient"):
         for name, one in infarction(record).yardsticks.items():
-            said.setdefault(name, []).append(told_apart(one["difference"]))
-    return " ".join(f"Beside *{name}*, of {count(len(each))} results {_counted(each)}." for name, each in said.items())
+            said.setdefault((len(record.parameters["leads"]), name), []).append(told_apart(one["difference"]))
+    return " ".join(
+        f"Of {count(len(each))} results on {count(leads)} lead{'s' * (leads > 1)}, {each.count('better')} better than "
+        f"*{name}* and {each.count('worse')} worse."
+        for (leads, name), each in sorted(said.items())
+    )
 
 
 def splits(records: Sequence[Record], model: str) -> str:
@@ -226,12 +230,9 @@ def verdict(records: Sequence[Record], model: str) -> str:
     said = [told_apart(gain(record, scratch)) for record, scratch in _pairs(records, model)]
     if not said:
         return f"{NOT_RUN.capitalize()}."
-    return f"Of {count(len(said))} pretrained results beside the same network from scratch, {_counted(said)}."
-
-
-def _counted(said: Sequence[str]) -> str:
     counts = {kind: said.count(kind) for kind in ("better", "worse", "not told apart from it")}
-    return ", ".join(f"{count(n)} {kind}" for kind, n in counts.items() if n)
+    parts = [f"{count(n)} {kind}" for kind, n in counts.items() if n]
+    return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
 
 
 def gains_of_few(records: Sequence[Record], model: str) -> str:

@@ -58,12 +58,14 @@ def per_label(record: Record) -> str:
 def yardsticks(record: Record) -> str:
     """Macro AUROC, and that of every label, of what needs no network, on the same folds."""
     mine = {name: interval(record.per_class[name].get("auroc")) for name in record.classes}
-    network = {"macro AUROC": interval(record.metrics.get("macro_auroc"))}
-    rows = [{"model": "this network", **network, "network's gain": UNDEFINED, "result": UNDEFINED, **mine}]
+    whole = {"macro AUROC": interval(record.metrics.get("macro_auroc"))}
+    rows = [{"model": "this network", **whole, "network's gain": UNDEFINED, "this network is": UNDEFINED, **mine}]
     for name, found in card(record).yardsticks.items():
-        difference = found["difference"]
-        whole = {"macro AUROC": interval(found["macro_auroc"]), "network's gain": signed(difference)}
-        whole["result"] = told_apart(difference)
+        whole = {
+            "macro AUROC": interval(found["macro_auroc"]),
+            "network's gain": signed(found["difference"]),
+            "this network is": told_apart(found["difference"]),
+        }
         rows.append({"model": name, **whole, **{label: number(found[label].mean) for label in record.classes}})
     return with_mark(record, table(rows))
 

@@ -64,6 +64,7 @@ _TEXT_COLUMNS = frozenset(
         "profile",
         "class",
         "result",
+        "this network is",
         "metric",
         "ectopy",
         "records",

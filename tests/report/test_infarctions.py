@@ -144,11 +144,13 @@ def test_a_results_own_tables() -> None:
 
 def test_yardsticks_are_counted_by_their_intervals() -> None:
     records = [example("scratch"), example("finetune"), example("frozen")]
-    for record, (low, high) in zip(records, ((0.01, 0.1), (-0.1, -0.01), (-0.1, 0.1)), strict=True):
-        found = infarctions.infarction(record).yardsticks["age and sex"]
-        found["difference"] = Interval(mean=0.0, low=low, high=high)
-    said = infarctions.verdict_of_yardsticks(records)
-    assert said == "Beside *age and sex*, of 3 results 1 better, 1 worse, 1 not told apart from it."
+    cases = (((0.01, 0.1), "better"), ((-0.1, -0.01), "worse"), ((-0.1, 0.1), "not told apart from it"))
+    for record, ((low, high), said) in zip(records, cases, strict=True):
+        yardsticks = infarctions.infarction(record).yardsticks
+        yardsticks["age and sex"]["difference"] = Interval(mean=0.0, low=low, high=high)
+        assert f"| {said} " in infarctions.yardsticks(record)
+    found = infarctions.verdict_of_yardsticks(records)
+    assert found == "Of 3 results on 1 lead, 1 better than *age and sex* and 1 worse."
     assert infarctions.verdict_of_yardsticks([]) == ""
 
 
