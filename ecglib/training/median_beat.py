@@ -1,10 +1,10 @@
-"""The strongest yardstick of 12-lead work: a support vector machine on the median beat as it stands, in mV.
+"""A yardstick of infarctions and of whole recordings: a support vector machine on the median beat as it is, in mV.
 
 The logistic regression of `ecglib.evaluation.yardsticks` weighs every sample by itself, all brought to one scale. This
 reads the shape of the beat as a whole, over all its leads: recordings are alike whose median beats are (a kernel of
 their distance, Cortes & Vapnik 1995), and a lead counts as much as its voltage does.
 
-It is no part of `ecglib.evaluation`, by all of whose code results of beats are known to be up to date.
+It is not in `ecglib.evaluation`, as a change of any code there calls for new results of beats, which it has no part in.
 """
 
 from __future__ import annotations
