@@ -154,6 +154,17 @@ def models(records: Sequence[Record], names: Sequence[str]) -> str:
     return table(rows)
 
 
+def yardstick_scores(records: Sequence[Record]) -> str:
+    """AUROC of each yardstick, which is the same for all results on the same leads, folds and seeds."""
+    rows = {}
+    for record in of(records, protocol="by-patient"):
+        leads = len(record.parameters["leads"])
+        found = {name: interval(one["auroc"]) for name, one in infarction(record).yardsticks.items()}
+        if found:
+            rows[leads, record.data.test_indices_sha256, *record.seeds] = {"leads": count(leads), **found}
+    return table([rows[key] for key in sorted(rows)]) if rows else f"{NOT_RUN.capitalize()}."
+
+
 def against_yardsticks(records: Sequence[Record]) -> str:
     """Each result's AUROC, and its paired differences to the yardsticks on the same folds."""
     rows = []
@@ -162,23 +173,27 @@ def against_yardsticks(records: Sequence[Record]) -> str:
         row = {"model": f"`{p['model']}`", "what": link(record, ", ".join(record.title.split(", ")[-2:]))}
         row |= {"leads": count(len(p["leads"])), "AUROC": interval(record.metrics["auroc"])}
         for name, one in infarction(record).yardsticks.items():
-            row[name] = interval(one["auroc"])
             row[f"gain over {name}"] = signed(one["difference"])
         rows.append(row)
     return table(rows) if rows else f"{NOT_RUN.capitalize()}."
 
 
 def verdict_of_yardsticks(records: Sequence[Record]) -> str:
-    """How many results are told apart from each yardstick, by number of leads, in sentences."""
-    said: dict[tuple[int, str], list[str]] = {}
-    for record in of(records, protocol="by-patient"):
-        for name, one in infarction(record).yardsticks.items():
-            said.setdefault((len(record.parameters["leads"]), name), []).append(told_apart(one["difference"]))
-    return " ".join(
-        f"Of {count(len(each))} results on {count(leads)} lead{'s' * (leads > 1)}, {each.count('better')} better than "
-        f"*{name}* and {each.count('worse')} worse."
-        for (leads, name), each in sorted(said.items())
-    )
+    """How many results are told apart from each yardstick, a sentence for each number of leads."""
+    sentences = []
+    shown = of(records, protocol="by-patient")
+    for leads in sorted({len(record.parameters["leads"]) for record in shown}):
+        said: dict[str, list[str]] = {}
+        for record in shown:
+            if len(record.parameters["leads"]) == leads:
+                for name, one in infarction(record).yardsticks.items():
+                    said.setdefault(name, []).append(told_apart(one["difference"]))
+        if said:
+            most = count(max(map(len, said.values())))
+            parts = [f"{each.count('better')} and {each.count('worse')} than *{name}*" for name, each in said.items()]
+            which = f"{most} results on {count(leads)} lead{'s' * (leads > 1)}"
+            sentences.append(f"Of {which}, so many are told better and worse: {', '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def splits(records: Sequence[Record], model: str) -> str:
@@ -349,12 +364,12 @@ def aims(records: Sequence[Record], model: str) -> str:
 
 
 def tried() -> str:
-    """What was tried for the open ones (`tried.yml`)."""
+    """What was tried for the open ones (`tried.yml`); how it was measured stands in the first row of a study."""
     rows = [
-        {"measured on": study["measured"], "tried": row["tried"], "AUROC": span(row.get("AUROC"))}
+        {"tried": row["tried"], "AUROC": span(row.get("AUROC")), "measured on": "" if i else study["measured"]}
         for study in listed("tried.yml", {"aim", "measured", "rows"})
         if study.get("task") == "infarction"
-        for row in study["rows"]
+        for i, row in enumerate(study["rows"])
     ]
     return table(rows)
 

@@ -133,7 +133,7 @@ def tried() -> str:
 def span(value: float | Sequence[float] | None) -> str:
     """A value, or the range of several."""
     if isinstance(value, Sequence):
-        return f"{number(min(value))} to {number(max(value))}"
+        return f"{number(min(value))} to {number(max(value))}".replace(" ", "\N{NO-BREAK SPACE}")
     return number(value)
 
 

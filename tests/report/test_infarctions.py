@@ -142,6 +142,14 @@ def test_a_results_own_tables() -> None:
     assert "from `heartbeat/baseline`" not in infarctions.provenance(example("scratch"))
 
 
+def test_a_yardstick_is_named_once_for_all_results_on_its_leads() -> None:
+    records = [example("scratch"), example("finetune"), example("finetune", protocol="by-beat")]
+    assert infarctions.yardstick_scores(records).count("0.800") == 1
+    assert infarctions.yardstick_scores([]) == "Not run."
+    rows = infarctions.against_yardsticks(records).splitlines()[2:]
+    assert len(rows) == 2 and all("+0.050" in row for row in rows)
+
+
 def test_yardsticks_are_counted_by_their_intervals() -> None:
     records = [example("scratch"), example("finetune"), example("frozen")]
     cases = (((0.01, 0.1), "better"), ((-0.1, -0.01), "worse"), ((-0.1, 0.1), "not told apart from it"))
@@ -150,7 +158,7 @@ def test_yardsticks_are_counted_by_their_intervals() -> None:
         yardsticks["age and sex"]["difference"] = Interval(mean=0.0, low=low, high=high)
         assert f"| {said} " in infarctions.yardsticks(record)
     found = infarctions.verdict_of_yardsticks(records)
-    assert found == "Of 3 results on 1 lead, 1 better than *age and sex* and 1 worse."
+    assert found == "Of 3 results on 1 lead, so many are told better and worse: 1 and 1 than *age and sex*."
     assert infarctions.verdict_of_yardsticks([]) == ""
 
 
