@@ -99,7 +99,7 @@ def test_an_aim_of_s_says_what_is_left_without_one_record() -> None:
 def test_what_was_tried_is_told_in_ranges(project: Path) -> None:
     head, *rows = cells(published.tried())
     assert head == ["for", "measured on", "tried", "S F1", "V F1", "accuracy", "macro-F1"]
-    assert any(" to " in row[3] for row in rows)
+    assert any("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}" in row[3] for row in rows)
     (paths.book() / "tried.yml").write_text("- {aim: x}")
     with pytest.raises(UserError, match="entry 1 lacks a field"):
         published.tried()
