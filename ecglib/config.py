@@ -217,8 +217,8 @@ class HeartbeatParameters(TrainedParameters):
         from ecglib.models import registry
 
         entry = registry.entry(self.model)
-        if entry.reads_recordings:
-            raise ValueError(f"model: {self.model} reads whole recordings, not beats")
+        if not entry.reads_beats:
+            raise ValueError(f"model: {self.model} takes {entry.takes}s and is not for the classes of heartbeats")
         for name, (switch, values) in ONLY_WITH.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self._is_on(name):
                 raise ValueError(f"{name}: only means something with {switch}: {' or '.join(values)}")
@@ -309,7 +309,7 @@ class InfarctionParameters(TrainedParameters):
     leads: list[Literal["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]] = Field(
         ["II"], min_length=1
     )
-    """Leads by name; with several the network is shared by all of them."""
+    """Leads by name; of several, a network of aligned beats reads all together, and any other is shared by them."""
     protocol: Literal["by-patient", "by-beat"] = "by-patient"
     """`by-patient`: a patient is in one fold; `by-beat`: beats of a patient are in several, as in the Kaggle set."""
     folds: int = Field(10, ge=3)
@@ -368,6 +368,8 @@ class InfarctionParameters(TrainedParameters):
         entry = registry.entry(self.model)
         if entry.classical or entry.reads_features or entry.reads_recordings:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
+        if entry.reads_aligned and (self.way != "scratch" or self.database == "heartbeat"):
+            raise ValueError(f"model: {self.model} takes aligned beats; take way: scratch and a database of recordings")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
             raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
         if self.protocol == "by-beat" and self.curve:
@@ -379,7 +381,11 @@ class InfarctionParameters(TrainedParameters):
 
     def idle(self) -> set[str]:
         """The fields that mean nothing with the others as they are."""
+        from ecglib.models import registry
+
         idle = {"patience", "max_beats", "beats_per_epoch"}
+        if registry.entry(self.model).reads_aligned:
+            idle |= {"hidden", "dropout", "noise", "head_decay"}
         if self.way in ("scratch", "frozen"):
             idle.add("layer_decay")
         if self.way == "scratch":

@@ -1,4 +1,4 @@
-"""Parameters in; a transferred network, scored out of fold, compared with yardsticks and recorded, out.
+"""Parameters in; a network, transferred or not, scored out of fold, compared with yardsticks and recorded, out.
 
 What `ecglib.experiment` is to beats this is to infarctions: a run is found again by its key, a half-finished one goes
 on at the first fold that is missing, and metrics are computed anew when only their code changed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,17 +18,19 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from ecglib import config, experiment, fingerprint, paths, provenance, results, runs
 from ecglib.config import InfarctionParameters
-from ecglib.data import infarction, sources
+from ecglib.data import aligned_beats, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, comparison, metrics, yardsticks
+from ecglib.models import registry
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
-from ecglib.training import folds, median_beat, transfer
-from ecglib.training.transfer import State
+from ecglib.training import folds, joint, median_beat, transfer
+from ecglib.training.transfer import State, Transferred
 
 CODE: Final = (
     "data/beats.py",
@@ -117,13 +120,17 @@ def evaluation_of(parameters: InfarctionParameters) -> str:
 
 def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
     source = sources.get(p.database)
-    make = folds.maker(p, infarction.N_SAMPLES)
+    make = _maker(p)
+    n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
+    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0), like)
     model = make()
-    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), infarction.N_SAMPLES), 0), like)
-    file = Path(sys.modules[type(model.trunk).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
+    network = model.trunk if isinstance(model, Transferred) else model
+    file = Path(sys.modules[type(network).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
     code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
     if p.imbalance != "weighted":
         code.append("data/resampling.py")
+    if _aligned(p):
+        code += ["data/aligned_beats.py", "training/joint.py"]
     data = source.fingerprint()
     shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
     versions = {name: provenance.versions()[name] for name in ("torch", "scikit-learn", "imbalanced-learn", "wfdb")}
@@ -132,6 +139,15 @@ def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
     )
     synthetic = source.synthetic or (_learns_beats(p) and sources.get(_pretraining(p).database).synthetic)
     return _Plan(p, source, device, precision, key[:20], data, synthetic)
+
+
+def _aligned(p: InfarctionParameters) -> bool:
+    """Whether the network reads aligned beats, all leads together."""
+    return registry.entry(p.model).reads_aligned
+
+
+def _maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
+    return joint.maker(p) if _aligned(p) else folds.maker(p, infarction.N_SAMPLES)
 
 
 # --- what is transferred ----------------------------------------------------------------------------------------------
@@ -189,6 +205,8 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     cohort = _cohort(plan)
+    if _aligned(plan.parameters):
+        cohort = aligned_beats.aligned(cohort, plan.source, plan.parameters.leads)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
         _train_seed(plan, folder, cohort, seed)
@@ -206,9 +224,8 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
     made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
     tables = [pd.read_parquet(folder / f"scores-seed{seed}-fold{number}.parquet") for number in range(len(made))]
     pd.concat(tables).sort_values("beat").to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
-    model = folds.maker(p, cohort.signals.shape[2])()
-    loaded, skipped = model.take(state, p.pretrained) if state is not None else ([], [])
-    frozen = model.freeze() if p.way == "frozen" else []
+    model = _maker(p)()
+    loaded, skipped, frozen = _transferred(model, p, state)
     y = cohort.recordings["label"].to_numpy()
     card = {
         "seed": seed,
@@ -237,6 +254,16 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
         note.unlink()
 
 
+def _transferred(
+    model: nn.Module, p: InfarctionParameters, state: State | None
+) -> tuple[list[str], list[str], list[str]]:
+    """Names of the tensors that are loaded, left behind and frozen."""
+    if not isinstance(model, Transferred):
+        return [], [], []
+    loaded, skipped = model.take(state, p.pretrained) if state is not None else ([], [])
+    return loaded, skipped, model.freeze() if p.way == "frozen" else []
+
+
 def _fold(
     plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index, number: int
 ) -> dict[str, Any]:
@@ -247,14 +274,19 @@ def _fold(
     p = plan.parameters
     train, test = folds.parts(fold, number)
     title = f"{p.experiment or p.model} seed {seed} fold {number + 1}/{int(fold.max()) + 1}"
-    how: dict[str, Any] = {"device": plan.device, "precision": plan.precision}
-    whole = folds.train(p, cohort, state, seed, train, test, **how, title=title)
+
+    def learnt(index: folds.Index, title: str) -> folds.Fold:
+        how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "title": title}
+        if _aligned(p):
+            return joint.train(p, cohort, seed, index, test, **how)
+        return folds.train(p, cohort, state, seed, index, test, **how)
+
+    whole = learnt(train, title)
     table = _table(cohort, test)
     table["fold"], table["score"], table["log_odds"] = number, whole.scores, whole.log_odds
     seconds = sum(epoch.seconds for epoch in whole.run.history)
     for n in folds.curve_sizes(p, cohort, fold):
-        few = folds.some_patients(cohort, train, n, seed)
-        one = folds.train(p, cohort, state, seed, few, test, **how, title=f"{title}, {n} patients")
+        one = learnt(folds.some_patients(cohort, train, n, seed), f"{title}, {n} patients")
         table[f"score_{n}"] = one.scores
         seconds += sum(epoch.seconds for epoch in one.run.history)
     save_file(
@@ -341,7 +373,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             class_counts={"recordings": first["recordings"], "patients": first["patients"], "beats": first["beats"]},
         ),
         parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
-        | {"test": True, "cut": "kachuee", "refit": False},
+        | {"test": True, "cut": "aligned" if _aligned(p) else "kachuee", "refit": False},
         seeds=p.seeds,
         classes=list(CLASSES),
         metrics=record_scores,

@@ -24,9 +24,10 @@ from ecglib.models.hydra import Hydra
 from ecglib.models.logistic_regression import LogisticRegression
 from ecglib.models.nearest_neighbour import NearestNeighbour
 from ecglib.models.seq2seq import Seq2Seq
+from ecglib.models.strided_cnn import StridedCNN
 from ecglib.models.xresnet1d import XResNet1d
 
-Takes = Literal["beat", "beat+features", "record+features", "sequence", "recording"]
+Takes = Literal["beat", "beat+features", "record+features", "sequence", "aligned beat", "recording"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class Entry:
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
     One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
     a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes
-    `record+features` asks that a batch be all the beats of one record; one that takes a `recording` reads recordings of
-    any length padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all full), and each
-    logit answers one of several labels.
+    `record+features` asks that a batch be all the beats of one record; one that takes an `aligned beat` reads all leads
+    of one in mV, the R peak always in the same place; one that takes a `recording` reads recordings of any length
+    padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all full), and each logit
+    answers one of several labels.
     """
 
     name: str
@@ -58,6 +60,16 @@ class Entry:
     def reads_features(self) -> bool:
         """Whether it needs features beside the beat."""
         return self.takes.endswith("+features")
+
+    @property
+    def reads_beats(self) -> bool:
+        """Whether it is for the classes of heartbeats; the others tell something of the whole recording."""
+        return self.takes not in ("aligned beat", "recording")
+
+    @property
+    def reads_aligned(self) -> bool:
+        """Whether it reads beats aligned at their R peaks, in mV, all leads together."""
+        return self.takes == "aligned beat"
 
     @property
     def reads_recordings(self) -> bool:
@@ -102,11 +114,12 @@ _ENTRIES = [
         votes=True,
     ),
     Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),
+    Entry("strided_cnn", StridedCNN, "aligned beat", "springenberg2015", min_samples=StridedCNN.MIN_SAMPLES),
     Entry("crnn", CRNN, "recording", "zihlmann2017", min_samples=CRNN.MIN_SAMPLES),
     Entry("xresnet1d", XResNet1d, "recording", "he2019bag", min_samples=XResNet1d.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
-OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if not entry.reads_recordings}
+OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if entry.reads_beats}
 """The models that classify beats."""
 
 

@@ -1,0 +1,77 @@
+"""Networks that read all leads of an aligned beat together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ecglib.config import InfarctionParameters
+from ecglib.data.infarction import Cohort
+from ecglib.training import folds, joint
+
+
+def cohort(n: int = 40, beats: int = 5) -> Cohort:
+    """Recordings of two leads. Which class one is of shows in neither lead alone, only in whether they go together."""
+    draw = np.random.default_rng(0)
+    label = np.arange(n) % 2
+    sign = draw.choice([-1.0, 1.0], n * beats)
+    recording = np.repeat(np.arange(n), beats)
+    signals = 0.1 * draw.standard_normal((n * beats, 2, 101)).astype(np.float32)
+    signals[:, 0, 30:50] += sign[:, None]
+    signals[:, 1, 30:50] += (sign * np.where(label[recording] == 1, 1.0, -1.0))[:, None]
+    table = pd.DataFrame({
+        "record": [f"r{i}" for i in range(n)], "patient": [f"p{i}" for i in range(n)], "label": label,
+        "likelihood": 100.0, "age": 50.0, "female": 0.0,
+    })  # fmt: skip
+    median = np.zeros((n, 2, 101), np.float32)
+    return Cohort(signals, label[recording], recording, np.arange(len(recording)), table, median, {}, {})
+
+
+def parameters(**given: Any) -> InfarctionParameters:
+    base = {"model": "strided_cnn", "way": "scratch", "leads": ["I", "II"], "folds": 4, "epochs": 2, "batch_size": 16}
+    return InfarctionParameters(**base | given)
+
+
+def score(p: InfarctionParameters, data: Cohort, seed: int = 0) -> tuple[folds.Fold, NDArray[np.int64]]:
+    train, test = folds.parts(folds.assign(p, data, 0), 0)
+    cpu = torch.device("cpu")
+    return joint.train(p, data, seed, train, test, device=cpu, precision="float32", title="test"), test
+
+
+@pytest.mark.parametrize("imbalance", ["weighted", "smote", "random-over"])
+def test_what_only_both_leads_together_tell_is_learnt(imbalance: str) -> None:
+    data = cohort()
+    found, test = score(parameters(imbalance=imbalance), data)
+    assert ((found.scores > 0) == (data.labels[test] == 1)).mean() > 0.95
+    assert found.run.epochs_run == 2 and not found.model.training
+
+
+def test_leads_apart_can_not_tell_it() -> None:
+    """The same beats with the second lead drawn from any recording: the test above could fail."""
+    data = cohort()
+    other = data.signals.copy()
+    other[:, 1] = other[np.random.default_rng(1).permutation(len(other)), 1]
+    data = replace(data, signals=other)
+    found, test = score(parameters(), data)
+    assert ((found.scores > 0) == (data.labels[test] == 1)).mean() < 0.75
+
+
+def test_a_seed_fixes_the_scores() -> None:
+    data, p = cohort(), parameters(deterministic=True)
+    first, again, other = (score(p, data, seed)[0].scores for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_the_prior_is_that_of_the_training_part() -> None:
+    data = cohort()
+    found, _ = score(parameters(), data)
+    train, _ = folds.parts(folds.assign(parameters(), data, 0), 0)
+    counts = np.bincount(data.labels[train])
+    assert found.log_odds == pytest.approx(np.log(counts[1] / counts[0]))
