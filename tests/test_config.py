@@ -156,6 +156,7 @@ def test_resampling_makes_single_beats(method: str) -> None:
         ({"imbalance": "thresholds", "refit": True}, "refit"),
         ({"beats_per_sequence": 5}, "beats_per_sequence"),
         ({"model": "crnn"}, "model"),
+        ({"model": "strided_cnn"}, "model"),
         ({"model": "ecgnet", "cut": "kachuee"}, "cut"),
         ({"model": "nearest_neighbour", "imbalance": "thresholds"}, "imbalance"),
         ({"model": "nearest_neighbour", "imbalance": "random-over"}, "imbalance"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from projects import ROOT
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from ecglib import config, experiment, fingerprint, infarction, paths, results, runs, tracking
@@ -151,6 +152,20 @@ def test_twelve_leads_and_the_learning_curve(project: Path) -> None:
     run = infarction.run(parameters(leads=["I", "II", "V1"], curve=[4, 500]))
     assert run.record.input_shape == [3, 187]
     assert list(part(run.record).curve) == ["4"]
+
+
+def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> None:
+    leads = ["I", "II", "V1"]
+    run = infarction.run(parameters("infarction/aligned-12-lead", leads=leads, max_epochs=3))
+    record, other = run.record, infarction.run(parameters("infarction/scratch-12-lead", leads=leads)).record
+    assert record.input_shape == [3, 101] and record.parameters["cut"] == "aligned"
+    assert record.data.test_indices_sha256 == other.data.test_indices_sha256
+    assert record.data.class_counts == other.data.class_counts
+    assert part(record).transfer == {"loaded": [], "skipped": [], "frozen": [], "n_learning": record.n_parameters}
+    auroc = record.metrics["auroc"].mean
+    assert auroc is not None and auroc > 0.9, "the classes are plain to see"
+    weights = load_file(run.folder / "weights-seed0-fold0.safetensors")
+    registry.build("strided_cnn", 3, 101, 2).load_state_dict(weights)
 
 
 def test_by_beat_has_no_yardsticks(project: Path) -> None:

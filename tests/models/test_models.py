@@ -340,7 +340,7 @@ def test_batch_normalisation_equals_its_kin_in_torch_and_keeps_the_order() -> No
         ours.eval(), theirs.eval()
 
 
-@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet", "crnn", "xresnet1d"])
+@pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet", "strided_cnn", "crnn", "xresnet1d"])
 @pytest.mark.parametrize("leads", [1, 2])
 def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
     """With one lead, memory order is ambiguous and a convolution takes the slow one."""
@@ -349,7 +349,7 @@ def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
         if isinstance(layer, Conv1d | MaxPool1d):
             layer.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     model(**inputs(name, (leads, 187, 5), 4))
-    assert len(seen) > 5
+    assert len(seen) >= 4
     assert all(x.shape[1] == 1 or x.stride(1) == 1 for x in seen)
 
 
@@ -424,6 +424,7 @@ def test_attention_weights_are_a_mean() -> None:
             + 385 * 5,  # decoder
         ),
         ("bigru", 2 * 3 * 128 * (11 + 128 + 2) + 2 * 3 * 128 * (256 + 128 + 2) + 513 * 5),
+        ("strided_cnn", (9 + 48 * (7 + 5 + 3) + 4 * 2) * 48 + (48 * 12 + 1) * 5),
         (
             "crnn",
             (15 + 2) * 64  # stem

@@ -75,3 +75,14 @@ def test_the_prior_is_that_of_the_training_part() -> None:
     train, _ = folds.parts(folds.assign(parameters(), data, 0), 0)
     counts = np.bincount(data.labels[train])
     assert found.log_odds == pytest.approx(np.log(counts[1] / counts[0]))
+
+
+def test_labels_of_what_is_scored_are_not_learnt() -> None:
+    data, p = cohort(), parameters(deterministic=True)
+    first, test = score(p, data)
+    labels = data.labels.copy()
+    labels[test] = 1 - labels[test]
+    cpu, train = torch.device("cpu"), folds.parts(folds.assign(p, data, 0), 0)[0]
+    other = replace(data, labels=labels)
+    again = joint.train(p, other, 0, train, test, device=cpu, precision="float32", title="test")
+    np.testing.assert_array_equal(first.scores, again.scores)
