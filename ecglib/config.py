@@ -317,7 +317,7 @@ class InfarctionParameters(TrainedParameters):
 
     # model
     model: str = "cnet"
-    """Name in the registry of models; it must take single beats, or have a form that does."""
+    """Name in the registry of models; it must take single beats, or have a form that does, or take aligned beats."""
     model_options: dict[str, int | float | bool | str] = {}
     """Keyword arguments of the model's own, such as its width."""
     way: Literal["scratch", "frozen", "finetune", "gradual"] = "finetune"
@@ -347,11 +347,11 @@ class InfarctionParameters(TrainedParameters):
     batch_size: int = Field(64, ge=2)
     """Beats per step."""
     learning_rate: float = Field(0.003, gt=0)
-    """Peak of the schedule, of the head."""
+    """Peak of the schedule; of what is transferred, of the head."""
     schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     """Course of the learning rate over `max_epochs`."""
     weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of AdamW, of all layers below the head."""
+    """Decoupled weight decay of AdamW, of all layers but those of the head that `head_decay` is for."""
     head_decay: float = Field(5.0, ge=0)
     """That of the head's two layers."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -368,8 +368,8 @@ class InfarctionParameters(TrainedParameters):
         entry = registry.entry(self.model)
         if entry.classical or entry.reads_features or entry.reads_recordings:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
-        if entry.reads_aligned and (self.way != "scratch" or self.database == "heartbeat"):
-            raise ValueError(f"model: {self.model} takes aligned beats; take way: scratch and a database of recordings")
+        if entry.reads_aligned and (self.way != "scratch" or self.protocol != "by-patient"):
+            raise ValueError(f"model: {self.model} takes aligned beats; take way: scratch and protocol: by-patient")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
             raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
         if self.protocol == "by-beat" and self.curve:

@@ -84,10 +84,11 @@ Markdown(infarctions.verdict(_records, parameters.model))
 # %% [markdown]
 # ## Without transfer: aligned beats
 #
-# A transferred network gets beats as it learnt them, every lead scaled to one range, and reads one lead at a time. How
-# large a Q wave is, or whether the ST segment rises in one lead and falls in another, does not reach it. A small
-# network of its own, `strided_cnn`, gets the same beats aligned at their R peaks and in mV, and reads all leads
-# together. It is not pretrained: no database of arrhythmias has these leads.
+# A transferred network gets beats as it learnt them: every lead scaled to one range, so that the size in mV is lost.
+# What it reads of each lead meets that of the others only in the head. A small network of its own, `strided_cnn`, gets
+# the same beats aligned at their R peaks and in mV, and its first layer reads all leads together. It is not pretrained:
+# the beats that the ways of transfer learnt from have neither these leads nor this cut. Cut, network and recipe differ
+# at once, and the table does not say which of them gained what.
 
 # %%
 #| label: tbl-aligned
@@ -100,9 +101,10 @@ Markdown(infarctions.verdict_of_aligned(_records, parameters.model))
 # %% [markdown]
 # ## Aims
 #
-# The project set itself the first two aims before it had results; the last asks the same of any network. For the open
-# one, what was tried is told below: notes of measurements whose code, but for that of aligned beats, is not kept. All
-# are out of fold, under the fold seeds of the results or, where it says so, others.
+# The project set itself the first two aims before it had results. The last asks the same of any network; it was added
+# when the score of aligned beats was known, and settings beside the one taken lie on both sides of it. What was tried
+# is told below: notes of measurements, whose code is not kept but for what parameters of `strided_cnn` can set. All are
+# out of fold, under the fold seeds of the results or, where it says so, others.
 
 # %%
 #| label: tbl-aims
@@ -128,7 +130,7 @@ figures.label_curve([*comparisons.of(_mine, protocol="by-patient", imbalance="we
 
 # %%
 #| label: tbl-few
-#| tbl-cap: AUROC less that from scratch, by number of labelled patients
+#| tbl-cap: AUROC less that of CNet from scratch, by number of labelled patients
 Markdown(infarctions.gains_of_few(_records, parameters.model))
 
 # %%

@@ -197,4 +197,4 @@ Markdown(tables.circumstances(run.record))
 # %%
 #| label: tbl-parameters
 #| tbl-cap: Parameters of this run
-Markdown(tables.parameters(run.record))
+Markdown(tables.parameters(run.record, parameters.idle()))

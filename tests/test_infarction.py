@@ -179,10 +179,11 @@ def test_a_few_recordings_of_both_classes() -> None:
     assert record.data.class_counts["recordings"] == {"healthy": 8, "infarction": 4}
 
 
-def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
+@pytest.mark.parametrize("name", ["infarction/scratch", "infarction/aligned"])
+def test_ptb_from_headers_to_record(name: str, ptb_xl: Path) -> None:
     cohorts.ptb(ptb_xl.parent / "ptbdb")
     with pytest.warns(UserWarning, match="4 folds, not 10"):
-        run = infarction.run(parameters(database="ptbdb", folds=10))
+        run = infarction.run(parameters(name, database="ptbdb", folds=10))
     record = run.record
     assert (record.data.name, part(record).folds) == ("ptbdb", 4)
     assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
@@ -250,6 +251,16 @@ def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
     assert infarction.key_of(parameters(seeds=[0, 1])) == key
     for name, value in (("learning_rate", 0.5), ("folds", 3), ("leads", ["V1"]), ("imbalance", "smote")):
         assert infarction.key_of(parameters(**{name: value})) != key, name
+
+
+@pytest.mark.parametrize("changed", ["data/aligned_beats.py", "training/joint.py", "models/strided_cnn.py"])
+def test_the_code_of_aligned_beats_is_in_their_key_alone(changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("infarction/aligned", "infarction/scratch")
+    keys = [infarction.key_of(parameters(name)) for name in names]
+    of_code = fingerprint.of_code
+    monkeypatch.setattr(fingerprint, "of_code", lambda files: ("x" if changed in files else "") + of_code(files))
+    now = [infarction.key_of(parameters(name)) for name in names]
+    assert [a != b for a, b in zip(keys, now, strict=True)] == [True, False]
 
 
 def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:

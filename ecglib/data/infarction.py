@@ -55,7 +55,7 @@ class Cohort:
     Attributes
     ----------
     signals
-        float32 `(n, leads, 187)`: beats, 0..1.
+        float32 `(n, leads, 187)`: beats, 0..1; in mV and `(n, leads, 101)` of `ecglib.data.aligned_beats`.
     labels
         int64 `(n,)`: index into `CLASSES`, the same for all beats of a recording.
     recording

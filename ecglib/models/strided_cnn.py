@@ -26,11 +26,16 @@ class StridedCNN(nn.Module):
     n_leads, n_classes
         Channels in, logits out.
     n_samples
-        Samples per beat, 16 or more (so that the last convolution has one to put out).
+        Samples per beat, 16 or more (of fewer, the last convolutions would read little but padding).
     channels
         Of every convolution.
     dropout
         Share of the units dropped in training before the fully connected layer, from 0 to below 1.
+
+    Raises
+    ------
+    ValueError
+        When there are no channels.
 
     References
     ----------

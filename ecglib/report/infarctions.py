@@ -252,9 +252,10 @@ def verdict(records: Sequence[Record], model: str) -> str:
 
 
 def gains_of_few(records: Sequence[Record], model: str) -> str:
-    """What the pretrained ways have more than the network from scratch after learning from few patients."""
+    """What the pretrained ways, and aligned beats, have more than the network from scratch after learning from few
+    patients."""
     rows = []
-    for record, scratch in _pairs(records, model):
+    for record, scratch in _of_few(records, model):
         shared = _shared(record, scratch)
         if len(shared) > 1:
             ordered = sorted(shared, key=lambda n: (n == "all", int(n) if n != "all" else 0))
@@ -263,9 +264,9 @@ def gains_of_few(records: Sequence[Record], model: str) -> str:
 
 
 def verdict_of_few(records: Sequence[Record], model: str) -> str:
-    """The numbers of labelled patients at which transfer gave something, in sentences."""
+    """The numbers of labelled patients at which transfer, or aligned beats, gave something, in sentences."""
     said = []
-    for record, scratch in _pairs(records, model):
+    for record, scratch in _of_few(records, model):
         sizes = sorted(
             (n for n in infarction(record).scores if n != "all" and n in infarction(scratch).scores), key=int
         )
@@ -328,6 +329,13 @@ def _pairs(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]
     scratch = {len(r.parameters["leads"]): r for r in of(mine, way="scratch")}
     pairs = [(r, scratch.get(len(r.parameters["leads"]))) for r in mine if r.parameters["way"] != "scratch"]
     return [(record, other) for record, other in pairs if other is not None and gain_is_defined(record, other)]
+
+
+def _of_few(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]:
+    """Pretrained ways and aligned beats, each with the network from scratch."""
+    aligned = of(records, cut="aligned", protocol="by-patient", imbalance="weighted")
+    apart = [(r, other) for r in aligned for other in of(_beside(records, r, model), way="scratch")]
+    return [*_pairs(records, model), *apart]
 
 
 def gain_is_defined(a: Record, b: Record) -> bool:

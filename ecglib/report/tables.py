@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -321,10 +322,12 @@ def beside(reference: Record | None, fresh: Record | None) -> str:
     return _with_note(present[0], table(rows) + caveats(present))
 
 
-def parameters(record: Record) -> str:
-    """Every parameter and its value; one that the command line changed says so."""
+def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
+    """Every parameter and its value; one that the command line changed says so, and so does one of those that meant
+    nothing with the others as they were."""
+    marks = dict.fromkeys(idle, " *(of no effect)*") | dict.fromkeys(record.overridden, " **(overridden)**")
     rows = [
-        {"parameter": f"`{key}`", "value": _value(value) + (" **(overridden)**" if key in record.overridden else "")}
+        {"parameter": f"`{key}`", "value": _value(value) + marks.get(key, "")}
         for key, value in record.parameters.items()
     ]
     return table(rows)

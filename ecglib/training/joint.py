@@ -1,7 +1,7 @@
 """Infarction or not from aligned beats: one network reads all leads together, and in mV.
 
-The ways of transfer share a network of one lead, which never sees how leads compare (`ecglib.training.transfer`). There
-is nothing to transfer here: no database of arrhythmias has these leads.
+The ways of transfer share a network of one lead, and leads meet in the head alone (`ecglib.training.transfer`). Nothing
+is transferred here: the beats that those learnt from have neither these leads nor this cut.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def train(
     weights = losses.inverse_frequency(counts) if p.imbalance == "weighted" else None
     if p.imbalance != "weighted":
         x, y = resample(x, y, p.imbalance, seed=seed, neighbours=p.smote_neighbours, classes=range(len(CLASSES)))
+    # the recipe is that of `folds.train` and stands here again: with a line of it moved, every result of transfer would
+    # have to be made anew
     epochs = folds.n_epochs(p)
     recipe = loop.Recipe(
         max_epochs=epochs,

@@ -7,8 +7,9 @@ from pathlib import Path
 import cohorts
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ecglib import paths
+from ecglib import fingerprint, paths
 from ecglib.data import aligned_beats, infarction, sources
 from ecglib.data.infarction import BEFORE, Cohort
 from ecglib.errors import RecordError
@@ -69,6 +70,27 @@ def test_they_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: p
     np.testing.assert_array_equal(both()[1].signals, first.signals)
     np.testing.assert_array_equal(both(most=8)[1].signals, some.signals)
     assert len(some) < len(first)
+
+
+def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    source = sources.get("ptb-xl")
+    cohort = infarction.load(source, LEADS)
+
+    def cut(*leads: str) -> NDArray[np.float32]:
+        return aligned_beats.aligned(cohort, source, leads).signals
+
+    first = cut(*LEADS)
+    np.testing.assert_array_equal(cut(*reversed(LEADS)), first[:, ::-1])
+    np.testing.assert_array_equal(cut("V1"), first[:, 1:2])
+    stored = list((data.parent / "cache" / "beats").glob("*-aligned-*.npz"))
+    of_code = fingerprint.of_code
+    monkeypatch.setattr(fingerprint, "of_code", lambda files: "x" + of_code(files))
+    cut(*LEADS)
+    assert len(list((data.parent / "cache" / "beats").glob("*-aligned-*.npz"))) == len(stored) + 1
+    cohorts.record(source.folder, cohort.recordings["record"][0], True, seed=99)
+    source = sources.get("ptb-xl")
+    assert (cut(*LEADS) != first).any()
 
 
 def test_a_recording_that_is_gone_is_named(data: Path) -> None:

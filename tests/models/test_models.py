@@ -349,7 +349,7 @@ def test_no_layer_falls_back_to_the_slow_order(name: str, leads: int) -> None:
         if isinstance(layer, Conv1d | MaxPool1d):
             layer.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     model(**inputs(name, (leads, 187, 5), 4))
-    assert len(seen) >= 4
+    assert len(seen) >= sum(isinstance(layer, Conv1d | MaxPool1d) for layer in model.modules()) > 3
     assert all(x.shape[1] == 1 or x.stride(1) == 1 for x in seen)
 
 

@@ -109,6 +109,9 @@ def test_what_few_patients_gave_is_said_by_their_number() -> None:
     assert [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")] == ["what", "5", "20", "all"]
     assert infarctions.verdict_of_few(records, "cnet") == "Finetune: better with 20 patients."
     assert infarctions.verdict_of_few(records[:1], "cnet") == "Not run."
+    own = example("scratch", shift=3.0, model="strided_cnn", cut="aligned").model_copy(update={"title": "Aligned, II"})
+    assert len(infarctions.gains_of_few([*records, own], "cnet").splitlines()) == len(text.splitlines()) + 1
+    assert infarctions.verdict_of_few([*records, own], "cnet").endswith("Aligned: better with 20 patients.")
 
 
 def test_another_database_has_results_of_its_own() -> None:

@@ -215,11 +215,13 @@ def test_counts_by_set() -> None:
     ]
 
 
-def test_overridden_parameters_are_marked() -> None:
-    rows = dict(row for row in cells(tables.parameters(FULL.model_copy(update={"overridden": ["learning_rate"]})))[1:])
+def test_overridden_and_idle_parameters_are_marked() -> None:
+    record = FULL.model_copy(update={"overridden": ["learning_rate"]})
+    rows = dict(row for row in cells(tables.parameters(record, {"refit", "unknown"}))[1:])
+    assert "`unknown`" not in rows
     assert rows["`learning_rate`"] == "`0.001` **(overridden)**"
     assert rows["`cut`"] == "`kachuee`"
-    assert rows["`refit`"] == "`false`"
+    assert rows["`refit`"] == "`false` *(of no effect)*"
     assert rows["`ema`"] == "–"
 
 

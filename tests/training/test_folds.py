@@ -145,7 +145,7 @@ def test_parameters_that_mean_nothing_together_are_refused() -> None:
         ({"model": "hydra"}, "nothing can be transferred"),
         ({"model": "ecgnet"}, "nothing can be transferred"),
         ({"model": "strided_cnn", "way": "finetune"}, "takes aligned beats; take way: scratch"),
-        ({"model": "strided_cnn", "database": "heartbeat", "protocol": "by-beat"}, "a database of recordings"),
+        ({"model": "strided_cnn", "protocol": "by-beat"}, "takes aligned beats; .*protocol: by-patient"),
         ({"model": "strided_cnn", "noise": 0.1}, "noise: means nothing"),
         ({"model": "strided_cnn", "hidden": 8}, "hidden: means nothing"),
         ({"deterministic": True, "precision": "bfloat16"}, "deterministic"),
