@@ -334,6 +334,8 @@ class InfarctionParameters(TrainedParameters):
     """Share dropped in training before each of the head's two layers."""
     noise: float = Field(0.02, ge=0)
     """Standard deviation of the noise put on beats (of 0..1) in training."""
+    networks: int = Field(1, ge=1)
+    """Of aligned beats: how many networks of a fold vote."""
     curve: list[Annotated[int, Field(ge=4)]] = []
     """Numbers of labelled patients to learn from, for the learning curve."""
 
@@ -386,6 +388,8 @@ class InfarctionParameters(TrainedParameters):
         idle = {"patience", "max_beats", "beats_per_epoch"}
         if registry.entry(self.model).reads_aligned:
             idle |= {"hidden", "dropout", "noise", "head_decay"}
+        else:
+            idle.add("networks")
         if self.way in ("scratch", "frozen"):
             idle.add("layer_decay")
         if self.way == "scratch":

@@ -224,7 +224,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
     made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
     tables = [pd.read_parquet(folder / f"scores-seed{seed}-fold{number}.parquet") for number in range(len(made))]
     pd.concat(tables).sort_values("beat").to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
-    model = _maker(p)()
+    model = joint.Vote([_maker(p)() for _ in range(p.networks)]) if _aligned(p) else _maker(p)()
     loaded, skipped, frozen = _transferred(model, p, state)
     y = cohort.recordings["label"].to_numpy()
     card = {

@@ -47,6 +47,7 @@ layer_decay = 0.85
 hidden = 64
 dropout = 0.5
 noise = 0.02
+networks = 1
 curve = []
 
 imbalance = "weighted"

@@ -24,7 +24,7 @@ from ecglib.models import registry
 from ecglib.report.check_records import recomputed
 from ecglib.results import infarction as part
 from ecglib.training import device as devices
-from ecglib.training import folds
+from ecglib.training import folds, joint
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def test_twelve_leads_and_the_learning_curve(project: Path) -> None:
 
 def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> None:
     leads = ["I", "II", "V1"]
-    run = infarction.run(parameters("infarction/aligned-12-lead", leads=leads, max_epochs=3))
+    run = infarction.run(parameters("infarction/aligned-12-lead", leads=leads, max_epochs=3, networks=2))
     record, other = run.record, infarction.run(parameters("infarction/scratch-12-lead", leads=leads)).record
     assert record.input_shape == [3, 101] and record.parameters["cut"] == "aligned"
     assert record.data.test_indices_sha256 == other.data.test_indices_sha256
@@ -165,7 +165,9 @@ def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> N
     auroc = record.metrics["auroc"].mean
     assert auroc is not None and auroc > 0.9, "the classes are plain to see"
     weights = load_file(run.folder / "weights-seed0-fold0.safetensors")
-    registry.build("strided_cnn", 3, 101, 2).load_state_dict(weights)
+    vote = joint.Vote([registry.build("strided_cnn", 3, 101, 2) for _ in range(2)])
+    vote.load_state_dict(weights)
+    assert record.n_parameters == registry.n_parameters(vote)
 
 
 def test_by_beat_has_no_yardsticks(project: Path) -> None:

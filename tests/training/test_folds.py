@@ -148,6 +148,7 @@ def test_parameters_that_mean_nothing_together_are_refused() -> None:
         ({"model": "strided_cnn", "protocol": "by-beat"}, "takes aligned beats; .*protocol: by-patient"),
         ({"model": "strided_cnn", "noise": 0.1}, "noise: means nothing"),
         ({"model": "strided_cnn", "hidden": 8}, "hidden: means nothing"),
+        ({"networks": 2}, "networks: means nothing"),
         ({"deterministic": True, "precision": "bfloat16"}, "deterministic"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -86,3 +86,18 @@ def test_labels_of_what_is_scored_are_not_learnt() -> None:
     other = replace(data, labels=labels)
     again = joint.train(p, other, 0, train, test, device=cpu, precision="float32", title="test")
     np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_a_vote_is_the_mean_of_its_networks() -> None:
+    data = cohort()
+    p = parameters(deterministic=True, networks=3)
+    found, test = score(p, data)
+    assert isinstance(found.model, joint.Vote) and len(found.model.networks) == 3
+    x = torch.from_numpy(data.signals[test])
+    with torch.no_grad():
+        each = torch.stack([network(x) for network in found.model.networks]).numpy()
+    np.testing.assert_allclose(found.scores, (each[:, :, 1] - each[:, :, 0]).mean(0), rtol=1e-4, atol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 0.01, "they differ"
+    alone = score(parameters(deterministic=True), data)[0]
+    np.testing.assert_allclose(alone.scores, each[0, :, 1] - each[0, :, 0], rtol=1e-4, atol=1e-5)
+    assert sum(epoch.seconds for epoch in found.run.history) > sum(epoch.seconds for epoch in alone.run.history)
