@@ -86,9 +86,10 @@ Markdown(infarctions.verdict(_records, parameters.model))
 #
 # A transferred network gets beats as it learnt them: every lead scaled to one range, so that the size in mV is lost.
 # What it reads of each lead meets that of the others only in the head. A small network of its own, `strided_cnn`, gets
-# the same beats aligned at their R peaks and in mV, and its first layer reads all leads together. It is not pretrained:
-# the beats that the ways of transfer learnt from have neither these leads nor this cut. Cut, network and recipe differ
-# at once, and the table does not say which of them gained what.
+# the same beats aligned at their R peaks and in mV, and its first layer reads all leads together; five such networks
+# vote. None is pretrained: the beats that the ways of transfer learnt from have neither these leads nor this cut. Cut,
+# network, vote and recipe differ at once, and the table does not say which of them gained what; what a vote alone gives
+# the ways is above, under *seeds together*.
 
 # %%
 #| label: tbl-aligned
@@ -102,7 +103,7 @@ Markdown(infarctions.verdict_of_aligned(_records, parameters.model))
 # ## Aims
 #
 # The project set itself the first two aims before it had results. The last asks the same of any network; it was added
-# when the score of aligned beats was known, and settings beside the one taken lie on both sides of it. What was tried
+# when scores of aligned beats were known, and settings of single networks lie on both sides of it. What was tried
 # is told below: notes of measurements, whose code is not kept but for what parameters of `strided_cnn` can set. All are
 # out of fold, under the fold seeds of the results or, where it says so, others.
 
