@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ecglib.data.infarction import LEADS
 
 Units = NDArray[np.int16]
+Values = NDArray[Any]
 COMMENTS = ("Age: 61", "Sex: Female", "Dx: 426783006")
 
 
@@ -24,40 +26,58 @@ def units(samples: int = 1000, leads: int = len(LEADS), *, fs: float = 500, seed
 
 
 def header(
-    folder: Path, name: str, n_samples: int, leads: Sequence[str], *, file: str, fs: float = 500,
-    gain: str = "1000/mV", comments: Sequence[str] = COMMENTS, mark: str = "#", first: str | None = None,
+    folder: Path, name: str, n_samples: int, leads: Sequence[str], *, file: str, fs: float = 500, fmt: str = "16",
+    gain: str | Sequence[str] = "1000/mV", comments: Sequence[str] = COMMENTS, mark: str = "#",
+    first: str | None = None, ends: Sequence[str] | None = None, encoding: str = "utf-8",
 ) -> Path:  # fmt: skip
-    """A header alone; `first` is its record line where that isn't `<name> <leads> <rate> <samples>`."""
-    fmt = "16+24" if file.endswith(".mat") else "16"
+    """A header alone.
+
+    `first` is its record line where that isn't `<name> <leads> <rate> <samples>`; `gain` the third field of every
+    signal's line, or of each; `ends` their first values and checksums where those aren't 0.
+    """
+    gains = [gain] * len(leads) if isinstance(gain, str) else gain
+    fmt += "+24" if file.endswith(".mat") else ""
     lines = [first or f"{name.rpartition('/')[2]} {len(leads)} {fs:g} {n_samples}"]
-    lines += [f"{file} {fmt} {gain} 16 0 0 0 0 {lead}".rstrip() for lead in leads]
+    for lead, one, end in zip(leads, gains, ends or ["0 0"] * len(leads), strict=True):
+        lines.append(f"{file} {fmt} {one} 16 0 {end} 0 {lead}".rstrip())
     path = folder / f"{name}.hea"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*lines, *(mark + line for line in comments)]) + "\n", encoding="utf-8")
+    path.write_text("\n".join([*lines, *(mark + line for line in comments)]) + "\n", encoding=encoding)
     return path
 
 
 def mat(
-    folder: Path, name: str, signals: Units | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
-    gain: str = "1000/mV", comments: Sequence[str] = COMMENTS, mark: str = "#", first: str | None = None,
+    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
+    fmt: str = "16", gain: str | Sequence[str] = "1000/mV", comments: Sequence[str] = COMMENTS, mark: str = "#",
+    first: str | None = None,
 ) -> Path:  # fmt: skip
-    """A Challenge record; returns its header."""
+    """A record with a matrix `val` of any numbers, as the Challenges' are; returns its header."""
     signals = units(leads=len(leads), fs=fs) if signals is None else signals
     file = f"{name.rpartition('/')[2]}.mat"
     path = header(
-        folder, name, signals.shape[1], leads, file=file, fs=fs, gain=gain, comments=comments, mark=mark, first=first
-    )
+        folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, gain=gain, comments=comments, mark=mark,
+        first=first,
+    )  # fmt: skip
     scipy.io.savemat(path.with_suffix(".mat"), {"val": signals})
     return path
 
 
 def dat(
-    folder: Path, name: str, signals: Units | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
-    gain: str = "1000/mV", comments: Sequence[str] = COMMENTS,
+    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
+    fmt: str = "16", gain: str | Sequence[str] = "1000/mV", comments: Sequence[str] = COMMENTS,
+    first: str | None = None, encoding: str = "utf-8",
 ) -> Path:  # fmt: skip
-    """A WFDB record of format 16; returns its header."""
+    """A WFDB record of format 16 or 32 with its first values and checksums; returns its header."""
     signals = units(leads=len(leads), fs=fs) if signals is None else signals
     file = f"{name.rpartition('/')[2]}.dat"
-    path = header(folder, name, signals.shape[1], leads, file=file, fs=fs, gain=gain, comments=comments)
-    signals.T.astype("<i2").tofile(path.with_suffix(".dat"))
+    sums = (int(one.sum(dtype=np.int64)) for one in signals)
+    ends = [
+        f"{one[0]} {(total + 2**15) % 2**16 - 2**15}" if len(one) else "0 0"
+        for one, total in zip(signals, sums, strict=True)
+    ]
+    path = header(
+        folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, gain=gain, comments=comments, first=first,
+        ends=ends, encoding=encoding,
+    )  # fmt: skip
+    signals.T.astype({"16": "<i2", "32": "<i4"}[fmt]).tofile(path.with_suffix(".dat"))
     return path

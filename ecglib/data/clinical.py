@@ -82,8 +82,6 @@ class _Lead:
     name: str
     file: str
     gain: float
-    baseline: float
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -179,11 +177,13 @@ def _header(path: Path) -> _Header:
         raise RecordError(path, "unsupported record", "a record of several segments", "a record of one segment")
     try:
         n, fs, samples = int(lines[0][1]), float(lines[0][2].partition("/")[0]), int((lines[0] + ["0"] * 3)[3])
+        if not 0 <= samples <= records._MOST:
+            raise ValueError(samples)
     except (ValueError, IndexError):
         found = " ".join(lines[0])[:60]
         raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
     if not 0 < n == len(lines) - 1:
-        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{n} (at least 1)")
+        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{str(n)[:20]} (at least 1)")
     leads = tuple(_lead(path, line) for line in lines[1:])
     files = {lead.file for lead in leads}
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
@@ -200,11 +200,10 @@ def _lead(path: Path, line: list[str]) -> _Lead:
         raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
     found = re.fullmatch(r"([\d.eE+-]+)(?:\(([-\d]+)\))?(?:/.*)?", line[2]) if len(line) > 2 else None
     try:
-        gain, baseline = (float(found[1]), float(found[2] or 0)) if found else (0.0, 0.0)
+        gain = float(found[1]) if found else 0.0
     except ValueError:
-        gain, baseline = 0.0, 0.0
-    unit = line[2].partition("/")[2] if len(line) > 2 else ""
-    return _Lead(line[8] if len(line) > 8 else "", line[0], gain, baseline, unit)
+        gain = 0.0
+    return _Lead(line[8] if len(line) > 8 else "", line[0], gain)
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -213,8 +212,7 @@ def _lead(path: Path, line: list[str]) -> _Lead:
 def _matrix(path: Path, header: _Header) -> Array:
     """Units `(leads, samples)` of a Challenge `.mat`; NaN where it marks a sample as missing."""
     file = path.parent / header.leads[0].file
-    if not file.is_file():
-        raise RecordError(file, "missing signal")
+    records._size(file)
     try:
         found = scipy.io.loadmat(file)
     except PermissionError:
@@ -236,14 +234,11 @@ def _matrix(path: Path, header: _Header) -> Array:
 
 def _decoded(path: Path, ours: _Header) -> Array:
     """mV `(leads, samples)` of a record with signals in WFDB formats, decoded by the `wfdb` package."""
-    header, raw_gains = records._read_header(path)
-    for i, lead in enumerate(ours.leads):
-        if not lead.unit.isascii():  # wfdb drops the µ of µV
-            header.units[i] = lead.unit
+    header, lines = records._read_header(path)
+    calibrations = [records.calibration(path, line, lead.name) for line, lead in zip(lines, ours.leads, strict=True)]
     records._check_lengths(path, header)
     if not (header.sig_len or header.file_name):
         raise RecordError(path, "empty signal")
-    gains = [records._gain(path, header, raw_gains, i, None) for i in range(header.n_sig)]
     file = path.parent / header.file_name[0]
     with records._wfdb_errors(file, "unreadable signal"):
         record = wfdb.rdrecord(str(path.with_suffix("")), physical=False, return_res=32)
@@ -252,8 +247,7 @@ def _decoded(path: Path, ours: _Header) -> Array:
         raise RecordError(file, "empty signal")
     signals = np.empty((header.n_sig, len(digital)), dtype=np.float32)
     for i in range(header.n_sig):
-        np.subtract(digital[:, i], header.baseline[i], out=signals[i], casting="unsafe")
-        signals[i] /= np.float32(gains[i])
+        signals[i] = records.millivolts(digital[:, i], calibrations[i])
         signals[i][digital[:, i] == records._INVALID.get(str(header.fmt[i]))] = np.nan
     return signals
 

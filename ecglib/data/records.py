@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,14 +62,20 @@ CLIPPED_SHARE: Final = 0.01
 is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
 
 _MILLIVOLTS: Final = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "nv": 1e-6, "v": 1e3}
+_CALIBRATION: Final = re.compile(r"(?P<gain>[^(/]+)(?:\((?P<baseline>[-+]?[0-9]{1,300})\))?(?:/(?P<unit>.*))?")
 _BYTES_PER_SAMPLE: Final = {
-    "8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0, "212": 1.5, "310": 4 / 3, "311": 4 / 3,
+    "8": Fraction(1), "16": Fraction(2), "24": Fraction(3), "32": Fraction(4), "61": Fraction(2), "80": Fraction(1),
+    "160": Fraction(2), "212": Fraction(3, 2), "310": Fraction(4, 3), "311": Fraction(4, 3),
 }  # fmt: skip
 _INVALID: Final = {
     "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15), "212": -(2**11),
     "310": -(2**9), "311": -(2**9),
 }  # fmt: skip
 _NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
+_MOST: Final = 2**40
+"""No file has more samples or bytes; a count beyond it is no count."""
+_MOST_SKEW: Final = 2**16
+"""In samples, of a record that does not say how long it is. wfdb makes room for as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +117,22 @@ class Annotations:
 
     samples: NDArray[np.int64]
     symbols: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes mV of a signal's digital units: `(units - baseline) / gain`.
+
+    Parameters
+    ----------
+    gain
+        Digital units per mV, a finite number above 0 in single precision too.
+    baseline
+        Digital units at 0 mV; of any size.
+    """
+
+    gain: float
+    baseline: int
 
 
 def list_records(folder: Path) -> list[str]:
@@ -165,9 +188,12 @@ def read_recording(
         lead is missing, or a lead holds NaN, nothing but one value, or is clipped.
     """
     header_file = _file(folder, name, ".hea")
-    header, raw_gains = _read_header(header_file)
+    header, lines = _read_header(header_file)
     chosen = _choose(header_file, header, leads)
-    gains = [_gain(header_file, header, raw_gains, i, uncalibrated_gain) for i in chosen]
+    names = tuple(str(header.sig_name[i]) for i in chosen)
+    calibrations = [
+        calibration(header_file, lines[i], name, uncalibrated_gain) for i, name in zip(chosen, names, strict=True)
+    ]
     _check_lengths(header_file, header)
     signal_file = header_file.parent / header.file_name[chosen[0]]
     with _wfdb_errors(signal_file, "unreadable signal"):
@@ -176,9 +202,10 @@ def read_recording(
     for row, i in enumerate(chosen):
         digital = np.ascontiguousarray(record.d_signal[:, row])
         _check_lead(signal_file, header, i, digital)
-        np.subtract(digital, header.baseline[i], out=signals[row], casting="unsafe")
-        signals[row] /= np.float32(gains[row])
-    names = tuple(str(header.sig_name[i]) for i in chosen)
+        signals[row] = millivolts(digital, calibrations[row])
+        if not np.isfinite(signals[row]).all():
+            found = f"{calibrations[row].gain:g} units per mV for lead {names[row]}"
+            raise RecordError(header_file, "bad gain", found, "one that gives an amplitude in mV")
     return Recording(name, signals, float(header.fs), names, tuple(header.comments))
 
 
@@ -224,6 +251,71 @@ def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotat
     return Annotations(samples, symbols)
 
 
+def calibration(where: Path, line: Sequence[str], lead: str, uncalibrated_gain: float | None = None) -> Calibration:
+    """Gain and baseline of a signal, from its line in the header.
+
+    Read here by the position of their fields, because wfdb takes what it can read of a field and guesses the rest: a
+    gain of `1E3` becomes 1, one of `+200` becomes 200 without its baseline.
+
+    Parameters
+    ----------
+    where
+        The header.
+    line
+        The signal's line, split at blanks; its third field is `gain(baseline)/unit`. Without a baseline the fifth, the
+        ADC's zero, is it; without a unit it is mV.
+    lead
+        The signal's name, for messages.
+    uncalibrated_gain
+        As in `read_recording`.
+
+    Raises
+    ------
+    RecordError
+        `bad gain` when there is no gain above 0, or a field can't be read; `no voltage` when the unit is none of
+        voltage.
+    """
+    written = line[2] if len(line) > 2 else "0"
+    found = _CALIBRATION.fullmatch(written)
+    try:
+        gain = float(found["gain"]) if found else math.nan
+    except ValueError:
+        gain = math.nan
+    # A blank before the bracket or the slash leaves a gain that looks whole.
+    if not found or (len(line) > 3 and line[3].startswith(("(", "/"))):
+        shown = " ".join(line[2:4])[:40]
+        raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
+    baseline = found["baseline"]
+    if baseline is None and len(line) > 4 and line[3].isdecimal():
+        baseline = line[4]
+    if baseline is not None and not re.fullmatch(r"[-+]?[0-9]{1,300}", baseline):
+        raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
+    if gain == 0 and uncalibrated_gain is not None:
+        return Calibration(uncalibrated_gain, int(baseline or 0))
+    unit = found["unit"] or "mV"
+    per_mv = gain / _MILLIVOLTS.get(unit.lower(), 1.0)
+    with np.errstate(over="ignore", under="ignore"):
+        usable = math.isfinite(gain) and gain > 0 and np.isfinite(np.float32(per_mv)) and np.float32(per_mv) > 0
+    if not usable:
+        raise RecordError(where, "bad gain", f"{found['gain'][:40]} for lead {lead}", "a number above 0")
+    if unit.lower() not in _MILLIVOLTS:
+        raise RecordError(where, "no voltage", f"lead {lead} in {unit[:40]}", "mV, uV or V")
+    return Calibration(per_mv, int(baseline or 0))
+
+
+def millivolts(digital: NDArray[Any], calibration: Calibration) -> NDArray[np.float32]:
+    """Digital units, whole or not, in mV; not finite where they are not, or where mV in single precision are not.
+
+    The baseline is taken off in double precision, which holds any difference of 32-bit numbers, and the result rounded
+    once. In 32 bits `digital - baseline` wraps around where gain and baseline fill the range of the format.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference: NDArray[np.float64] = np.subtract(digital, float(calibration.baseline), dtype=np.float64)
+        signal = difference.astype(np.float32)
+        signal /= np.float32(calibration.gain)
+    return signal
+
+
 @contextmanager
 def _wfdb_errors(where: Path, reason: str) -> Iterator[None]:
     """The one place where wfdb's exceptions (three kinds, a bare `Exception` among them) become a `RecordError`."""
@@ -237,7 +329,7 @@ def _wfdb_errors(where: Path, reason: str) -> Iterator[None]:
         raise RecordError(where, "no permission", do="give yourself read access to the file") from None
     except Exception as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecordError(where, reason, message, "a WFDB file") from None
+        raise RecordError(where, reason, message[:200], "a WFDB file") from None
 
 
 def _checked_name(where: Path, name: str) -> str:
@@ -253,8 +345,8 @@ def _file(folder: Path, name: str, suffix: str) -> Path:
     return path
 
 
-def _read_header(path: Path) -> tuple[Any, list[str]]:
-    """The parsed header, and each lead's gain as it is written: wfdb puts 200 where the header says 0."""
+def _read_header(path: Path) -> tuple[Any, list[list[str]]]:
+    """The parsed header, and each signal's line as it is written, split at blanks."""
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
@@ -275,10 +367,21 @@ def _read_header(path: Path) -> tuple[Any, list[str]]:
     with _wfdb_errors(path, "unreadable header"):
         header = wfdb.rdheader(str(path.with_suffix("")))
     if not header.n_sig or header.n_sig != len(lines) - 1:
-        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{header.n_sig} (at least 1)")
-    if not header.fs or not math.isfinite(header.fs):
-        raise RecordError(path, "unreadable header", f"sampling rate {header.fs}", "more than 0 Hz")
-    return header, [re.split(r"[(/]", line[2])[0] if len(line) > 2 else "0" for line in lines[1:]]
+        expected = f"{str(header.n_sig)[:20]} (at least 1)"
+        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", expected)
+    rate = re.split(r"[/(]", lines[0][2])[0] if len(lines[0]) > 2 else str(header.fs)
+    try:
+        whole = math.isclose(float(rate), header.fs, rel_tol=1e-6)  # wfdb reads 5e2 as 5
+    except ValueError:
+        whole = False
+    if not whole or not 0 < header.fs < math.inf:
+        raise RecordError(path, "unreadable header", f"sampling rate {rate[:40]}", "more than 0 Hz")
+    counts = [header.sig_len, *header.samps_per_frame, *header.byte_offset, *header.skew]
+    if max(count or 0 for count in counts) > _MOST:
+        raise RecordError(path, "unreadable header", "a number of samples or bytes beyond any file's")
+    if max(skew or 0 for skew in header.skew) > (header.sig_len or _MOST_SKEW):
+        raise RecordError(path, "unreadable header", f"a skew of {max(skew or 0 for skew in header.skew)} samples")
+    return header, lines[1:]
 
 
 def _choose(where: Path, header: Any, leads: Sequence[str] | None) -> list[int]:
@@ -292,32 +395,23 @@ def _choose(where: Path, header: Any, leads: Sequence[str] | None) -> list[int]:
     return [there.index(lead.lower()) for lead in leads]
 
 
-def _gain(where: Path, header: Any, raw_gains: list[str], i: int, uncalibrated: float | None) -> float:
-    """Digital units per mV of signal `i`."""
-    lead, units = header.sig_name[i], str(header.units[i])
+def _size(path: Path) -> int:
+    """Of a signal file, in bytes."""
     try:
-        gain = float(raw_gains[i])
-    except ValueError:
-        gain = math.nan
-    if gain == 0 and uncalibrated is not None:
-        return uncalibrated
-    if not (math.isfinite(gain) and gain > 0):
-        raise RecordError(where, "bad gain", f"{raw_gains[i]} for lead {lead}", "a number above 0")
-    if units.lower() not in _MILLIVOLTS:
-        raise RecordError(where, "no voltage", f"lead {lead} in {units}", "mV, uV or V")
-    return gain / _MILLIVOLTS[units.lower()]
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordError(path, "missing signal") from None
+    except PermissionError:
+        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+    except OSError as error:  # a name too long for the disk, or links in a circle
+        raise RecordError(path, "unreadable signal", error.strerror or str(error)) from None
 
 
 def _check_lengths(where: Path, header: Any) -> None:
     """Hold the size of every signal file against the number of samples that the header states."""
     for file_name in dict.fromkeys(header.file_name):
         path = where.parent / file_name
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise RecordError(path, "missing signal") from None
-        except PermissionError:
-            raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+        size = _size(path)
         if size == 0:
             raise RecordError(path, "empty signal")
         signals = [i for i in range(header.n_sig) if header.file_name[i] == file_name]
@@ -342,7 +436,8 @@ def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) ->
     if (header.samps_per_frame[i] or 1) == 1:
         first, checksum = header.init_value[i], header.checksum[i]
         if first is not None and first != digital[0]:
-            raise RecordError(where, "initial value mismatch", f"{lead} begins with {digital[0]}", f"{first} (header)")
+            found = f"{lead} begins with {digital[0]}"
+            raise RecordError(where, "initial value mismatch", found, f"{str(first)[:40]} (header)")
         total = int(digital.sum(dtype=np.int64))
         if checksum is not None and (checksum - total) % 65536:
             found = f"{lead} sums up to {total % 65536}"
@@ -368,7 +463,7 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
     extremes = ((digital == low), (digital == high))
     if sum(int(np.count_nonzero(extreme)) for extreme in extremes) <= CLIPPED_SHARE * digital.size:
         return 0.0
-    jumps = np.abs(np.diff(digital))
+    jumps = np.abs(np.diff(digital.astype(np.int64)))  # two of 32 bits may lie 33 bits apart
     sharp = 2 * int(jumps[jumps > 0].min())
     jumps = np.concatenate(([0], jumps, [0]))
     clipped = 0

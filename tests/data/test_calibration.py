@@ -1,0 +1,239 @@
+"""Digital units become mV in one way in both readers, whatever gain, baseline and format a record has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import clinics
+import numpy as np
+import pytest
+import wfdb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ecglib.data import clinical, records
+from ecglib.data.infarction import LEADS
+from ecglib.data.record_sources import Entry, Records
+from ecglib.data.twelve_lead import TwelveLead, survey
+from ecglib.errors import RecordError
+
+Read = Callable[[Path, str], NDArray[np.float32]]
+
+
+def strict(folder: Path, name: str) -> NDArray[np.float32]:
+    return records.read_recording(folder, name).signals
+
+
+def repairing(folder: Path, name: str) -> NDArray[np.float32]:
+    return clinical.read(folder, name).signals
+
+
+READERS = pytest.mark.parametrize("read", [strict, repairing])
+
+
+def millivolts(seconds: float = 4.0, fs: int = 500) -> NDArray[np.float64]:
+    """`(12, samples)`: what `clinics.units` makes, in mV."""
+    return clinics.units(round(seconds * fs)) / 1000
+
+
+def stretched(low: NDArray[np.float64], high: NDArray[np.float64], bits: int = 32) -> tuple[list[float], list[int]]:
+    """Gain and baseline of every lead that make its mV from `low` to `high` fill the format."""
+    gain = (2**bits - 3) / (high - low)
+    return [float(f"{one:.4f}") for one in gain], [
+        round(-(2 ** (bits - 1)) + 1 - a * g) for a, g in zip(low, gain, strict=True)
+    ]
+
+
+def reason(read: Read, folder: Path) -> str:
+    with pytest.raises(RecordError) as caught:
+        read(folder, "r")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(folder))
+    return caught.value.reason
+
+
+# --- 33 bits and more -------------------------------------------------------------------------------------------------
+
+
+@READERS
+@pytest.mark.parametrize("fmt", ["16", "24", "32", "80", "212", "508", "516", "524"])
+def test_what_wfdb_writes_is_what_it_reads(tmp_path: Path, read: Read, fmt: str) -> None:
+    """Of signals in mV it makes gain and baseline that fill the range of the format."""
+    wfdb.wrsamp(
+        "r", fs=500, units=["mV"] * 12, sig_name=list(LEADS), p_signal=millivolts().T, fmt=[fmt] * 12,
+        write_dir=str(tmp_path),
+    )  # fmt: skip
+    expected = wfdb.rdrecord(str(tmp_path / "r")).p_signal.T
+    np.testing.assert_allclose(read(tmp_path, "r"), expected, rtol=1e-5, atol=1e-5)
+
+
+@READERS
+@pytest.mark.parametrize("offset", [0.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 10.0, -10.0, 40.0, -1000.0, 1e5])
+def test_an_offset_beside_a_gain_that_fills_32_bits(tmp_path: Path, read: Read, offset: float) -> None:
+    """The baseline then lies beyond 32 bits: by a factor of ten thousand at most here."""
+    mv = millivolts() + offset
+    gain, baseline = stretched(mv.min(1), mv.max(1))
+    digital = (
+        np.round(mv * np.array(gain)[:, None] + np.array(baseline)[:, None]).astype(np.int64).clip(2 - 2**31, 2**31 - 1)
+    )
+    clinics.dat(tmp_path, "r", digital, fmt="32", gain=[f"{g}({b})/mV" for g, b in zip(gain, baseline, strict=True)])
+    np.testing.assert_allclose(read(tmp_path, "r"), mv, rtol=1e-6, atol=1e-6)
+
+
+@READERS
+@pytest.mark.parametrize("baseline", [-(2**31), 1 - 2**31, -(2**31) - 1, 2**31 - 1, 2**31, 2**32, -(2**33) - 5, 0])
+def test_a_difference_of_33_bits(tmp_path: Path, read: Read, baseline: int) -> None:
+    rng = np.random.default_rng(0)
+    digital = rng.integers(2 - 2**31, 2**31, (12, 1000))
+    digital[:, :2] = 2 - 2**31, 2**31 - 1
+    clinics.dat(tmp_path, "r", digital, fmt="32", gain=f"{2.0**30}({baseline})/mV")
+    np.testing.assert_array_equal(read(tmp_path, "r"), ((digital - baseline).astype(np.float32) / np.float32(2**30)))
+
+
+@READERS
+@pytest.mark.parametrize("zero", ["-23007708097", "2147483648", "-2147483649", "+1024", "1024", "-512"])
+def test_without_a_baseline_the_zero_of_the_adc_is_it(tmp_path: Path, read: Read, zero: str) -> None:
+    digital = clinics.units() + (int(zero) if abs(int(zero)) < 2**15 else 0)
+    header = clinics.dat(tmp_path, "r", digital)
+    header.write_text(header.read_text().replace(" 16 0 ", f" 16 {zero} "))
+    expected = (digital.astype(np.float64) - int(zero)) / 1000
+    np.testing.assert_allclose(read(tmp_path, "r"), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("baseline", ["9" * 19, "-" + "9" * 19, "+" + "9" * 20, "-" + "9" * 30, "9" * 37])
+def test_a_baseline_of_any_size(tmp_path: Path, baseline: str) -> None:
+    """Is read as wfdb reads it. No amplitude is left then, so the repairing reader sets the record aside."""
+    digital, gain = clinics.units(), 10.0 ** len(baseline)
+    clinics.dat(tmp_path, "r", digital, gain=f"{gain:.0f}({baseline})/mV")
+    np.testing.assert_allclose(strict(tmp_path, "r"), (digital - float(baseline)) / gain, rtol=1e-6)
+    assert reason(repairing, tmp_path) == "no standard lead with a signal"
+
+
+@READERS
+@pytest.mark.parametrize("baseline", ["9" * 40, "-" + "9" * 299])
+def test_a_baseline_beyond_single_precision_is_set_aside(tmp_path: Path, read: Read, baseline: str) -> None:
+    clinics.dat(tmp_path, "r", gain=f"1000({baseline})/mV")
+    assert reason(read, tmp_path) in ("bad gain", "no standard lead with a signal")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    digital=st.lists(st.integers(2 - 2**31, 2**31 - 1), min_size=2, max_size=30),
+    baseline=st.integers(-(2**52), 2**52),
+    gain=st.floats(1e-3, 1e12),
+)
+def test_the_difference_is_exact_and_rounded_once(digital: list[int], baseline: int, gain: float) -> None:
+    found = records.millivolts(np.array(digital, dtype=np.int32), records.Calibration(gain, baseline))
+    exact = np.array([np.float32(float(one - baseline)) for one in digital])
+    np.testing.assert_array_equal(found, exact / np.float32(gain))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    digital=st.lists(st.integers(-(2**23), 2**23), min_size=2, max_size=30),
+    baseline=st.integers(-(2**16), 2**16),
+    gain=st.floats(1e-3, 1e6),
+)
+def test_within_32_bits_it_is_what_it_was(digital: list[int], baseline: int, gain: float) -> None:
+    """To the last bit: subtracted in 32 bits, stored and divided in single precision."""
+    units = np.array(digital, dtype=np.int32)
+    before = np.empty(len(units), dtype=np.float32)
+    np.subtract(units, baseline, out=before, casting="unsafe")
+    before /= np.float32(gain)
+    np.testing.assert_array_equal(records.millivolts(units, records.Calibration(gain, baseline)), before)
+
+
+def test_the_look_for_plateaus_takes_steps_of_33_bits(tmp_path: Path) -> None:
+    """In 32 bits every step of this lead is its own negative, and none is left to compare with."""
+    digital = np.where(np.arange(1000) % 20 < 10, -(2**30), 2**30)[None]
+    clinics.dat(tmp_path, "r", digital, ["I"], fmt="32", gain=f"{2**30}(0)/mV")
+    np.testing.assert_array_equal(strict(tmp_path, "r"), digital / 2**30)
+
+
+# --- nothing but a RecordError ----------------------------------------------------------------------------------------
+
+LARGE = "9" * 400
+BEYOND = "9" * 5000
+HOSTILE = {
+    "gain inf": ("1000/mV", "inf/mV"),
+    "gain nan": ("1000/mV", "nan(0)/mV"),
+    "gain 1e400": ("1000/mV", "1e400/mV"),
+    "gain 1e39": ("1000/mV", "1e39/mV"),
+    "gain 1e-46": ("1000/mV", "1e-46/mV"),
+    "gain 1e-36": ("1000/mV", "1e-36(-999)/mV"),
+    "gain of 400 digits": ("1000/mV", f"{LARGE}/mV"),
+    "gain of 5000 digits": ("1000/mV", f"{BEYOND}/mV"),
+    "gain 1e300 in nV": ("1000/mV", "1e300/nV"),
+    "gain in brackets": ("1000/mV", "(1000)/mV"),
+    "baseline of 400 digits": ("1000/mV", f"1000({LARGE})/mV"),
+    "baseline of 5000 digits": ("1000/mV", f"1000(-{BEYOND})/mV"),
+    "baseline 1e3": ("1000/mV", "1000(1e3)/mV"),
+    "baseline inf": ("1000/mV", "1000(inf)/mV"),
+    "baseline open": ("1000/mV", "1000(5/mV"),
+    "baseline apart": ("1000/mV", "1000 (1024)/mV"),
+    "unit apart": ("1000/mV", "1000 /uV"),
+    "zero of 400 digits": (" 16 0 ", f" 16 {LARGE} "),
+    "zero of 5000 digits": (" 16 0 ", f" 16 {BEYOND} "),
+    "zero 1e3": (" 16 0 ", " 16 1e3 "),
+    "rate 1e309": ("12 500 1000", "12 1e309 1000"),
+    "rate 1e3": ("12 500 1000", "12 1e3 1000"),
+    "rate inf": ("12 500 1000", "12 inf 1000"),
+    "rate -500": ("12 500 1000", "12 -500 1000"),
+    "rate of 400 digits": ("12 500 1000", f"12 {LARGE} 1000"),
+    "samples beyond 64 bits": ("12 500 1000", f"12 500 {2**65}"),
+    "samples of 400 digits": ("12 500 1000", f"12 500 {LARGE}"),
+    "samples of 4299 digits": ("12 500 1000", f"12 500 {'9' * 4299}"),
+    "samples of 5000 digits": ("12 500 1000", f"12 500 {BEYOND}"),
+    "leads of 400 digits": ("12 500 1000", f"{LARGE} 500 1000"),
+    "frames of 400 digits": (" 16 1000", f" 16x{LARGE} 1000"),
+    "frames of 4299 digits": (" 16 1000", f" 16x{'9' * 4299} 1000"),
+    "frames of none": (" 16 1000", " 16x0 1000"),
+    "skew of 400 digits": (" 16 1000", f" 16:{LARGE} 1000"),
+    "skew beyond memory": (" 16 1000", f" 16:{10**11} 1000"),
+    "offset of 400 digits": (" 16 1000", f" 16+{LARGE} 1000"),
+    "format of 400 digits": (" 16 1000", f" {LARGE} 1000"),
+    "format 310": (" 16 1000", " 310 1000"),
+    "first value of 400 digits": (" 16 0 ", f" 16 0 {LARGE}"),
+    "a file name of 300 characters": ("r.dat", f"{'r' * 300}.dat"),
+    "a file name that is a folder": ("r.dat", "sub"),
+    "a file name that links in a circle": ("r.dat", "circle.dat"),
+}
+"""What stands in the header in the place of what; all of a record that is good otherwise."""
+
+
+UNSEEN = "first value of 400 digits"
+"""The repairing reader looks at none."""
+
+
+def spoilt(folder: Path, name: str, old: str, new: str) -> None:
+    header = clinics.dat(folder, name)
+    text = header.read_text().replace(f"{name}.dat", "r.dat").replace(f"{name} 12", "r 12")
+    (folder / "r.dat").write_bytes(header.with_suffix(".dat").read_bytes())
+    assert old in text
+    header.write_text(text.replace(old, new))
+    (folder / "sub").mkdir(exist_ok=True)
+    if not (folder / "circle.dat").is_symlink():
+        (folder / "circle.dat").symlink_to("circle.dat")
+
+
+@READERS
+@pytest.mark.parametrize("what", HOSTILE)
+def test_numbers_that_no_record_has(tmp_path: Path, read: Read, what: str) -> None:
+    spoilt(tmp_path, "r", *HOSTILE[what])
+    if what == UNSEEN and read is repairing:
+        assert repairing(tmp_path, "r").any()
+    else:
+        assert reason(read, tmp_path)
+
+
+def test_a_survey_sets_them_aside_and_goes_on(tmp_path: Path) -> None:
+    for n, (old, new) in enumerate(HOSTILE.values()):
+        spoilt(tmp_path, f"h{n:02d}", old, new)
+    clinics.dat(tmp_path, "good")
+    names = [f"h{n:02d}" for n in range(len(HOSTILE))]
+    source = Records(("x",), tuple(Entry(tmp_path, name, "", name, ()) for name in [*names, "good"]), "")
+    repaired, refused = survey(TwelveLead(source, cached=False))
+    assert set(refused) == {name for name, what in zip(names, HOSTILE, strict=True) if what != UNSEEN}
+    assert repaired == {}
