@@ -149,27 +149,16 @@ def at_rate(signal: Signal, rate: float) -> Signal:
 
 def comments(folder: Path, name: str) -> tuple[str, ...]:
     """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read`."""
-    text = _text(records._file(folder, name, ".hea"))
+    text = records.header_text(records._file(folder, name, ".hea"))
     return tuple(line.lstrip()[1:].strip() for line in text.splitlines() if line.lstrip().startswith("#"))
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(path, "missing header") from None
-    except PermissionError:
-        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
-    except OSError as error:
-        raise RecordError(path, "unreadable header", error.strerror or str(error)) from None
-
-
 def _header(path: Path) -> _Header:
     """Fields by their position, so that what stands in one of no interest (date, time) can't spoil the others."""
-    text = _text(path)
+    text = records.header_text(path)
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise RecordError(path, "empty header")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,14 @@ CLIPPED_SHARE: Final = 0.01
 """A lead is clipped when more of its samples than this lie in plateaus. The highest share in the 48 records of `mitdb`
 is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
 
-_MILLIVOLTS: Final = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "nv": 1e-6, "v": 1e3}
+_PREFIXES: Final = {
+    "": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6,
+    "u": 1e-3, "\N{GREEK SMALL LETTER MU}": 1e-3, "micro": 1e-3,
+}  # fmt: skip
+_MILLIVOLTS: Final = {
+    prefix + volt: factor for prefix, factor in _PREFIXES.items() for volt in ("v", "volt", "volts")
+}  # fmt: skip
+"""Unit in small letters, the micro sign as the Greek letter -> mV in one of it."""
 _CALIBRATION: Final = re.compile(r"(?P<gain>[^(/]+)(?:\((?P<baseline>[-+]?[0-9]{1,300})\))?(?:/(?P<unit>.*))?")
 _BYTES_PER_SAMPLE: Final = {
     "8": Fraction(1), "16": Fraction(2), "24": Fraction(3), "32": Fraction(4), "61": Fraction(2), "80": Fraction(1),
@@ -251,11 +259,33 @@ def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotat
     return Annotations(samples, symbols)
 
 
+def header_text(path: Path) -> str:
+    """A header as text: in UTF-8, or else in the code page of Windows, which has the micro sign where Latin-1 has it.
+
+    Raises
+    ------
+    RecordError
+        When it can't be read.
+    """
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordError(path, "missing header") from None
+    except PermissionError:
+        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+    except OSError as error:
+        raise RecordError(path, "unreadable header", error.strerror or str(error)) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
 def calibration(where: Path, line: Sequence[str], lead: str, uncalibrated_gain: float | None = None) -> Calibration:
     """Gain and baseline of a signal, from its line in the header.
 
     Read here by the position of their fields, because wfdb takes what it can read of a field and guesses the rest: a
-    gain of `1E3` becomes 1, one of `+200` becomes 200 without its baseline.
+    gain of `1E3` becomes 1, one of `+200` loses its baseline, and of `µV` the V is left.
 
     Parameters
     ----------
@@ -293,12 +323,14 @@ def calibration(where: Path, line: Sequence[str], lead: str, uncalibrated_gain: 
     if gain == 0 and uncalibrated_gain is not None:
         return Calibration(uncalibrated_gain, int(baseline or 0))
     unit = found["unit"] or "mV"
-    per_mv = gain / _MILLIVOLTS.get(unit.lower(), 1.0)
+    # Unicode has two letters for micro, and signs of a whole unit beside them.
+    in_mv = _MILLIVOLTS.get(unicodedata.normalize("NFKC", unit).lower())
+    per_mv = gain / (in_mv or 1.0)
     with np.errstate(over="ignore", under="ignore"):
         usable = math.isfinite(gain) and gain > 0 and np.isfinite(np.float32(per_mv)) and np.float32(per_mv) > 0
     if not usable:
         raise RecordError(where, "bad gain", f"{found['gain'][:40]} for lead {lead}", "a number above 0")
-    if unit.lower() not in _MILLIVOLTS:
+    if in_mv is None:
         raise RecordError(where, "no voltage", f"lead {lead} in {unit[:40]}", "mV, uV or V")
     return Calibration(per_mv, int(baseline or 0))
 
@@ -347,14 +379,7 @@ def _file(folder: Path, name: str, suffix: str) -> Path:
 
 def _read_header(path: Path) -> tuple[Any, list[list[str]]]:
     """The parsed header, and each signal's line as it is written, split at blanks."""
-    try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(path, "missing header") from None
-    except PermissionError:
-        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
-    except OSError as error:
-        raise RecordError(path, "unreadable header", error.strerror or str(error)) from None
+    text = header_text(path)
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise RecordError(path, "empty header")

@@ -152,6 +152,81 @@ def test_the_look_for_plateaus_takes_steps_of_33_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(strict(tmp_path, "r"), digital / 2**30)
 
 
+# --- units ------------------------------------------------------------------------------------------------------------
+
+MICRO, MU = "\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}"
+UNITS = {
+    "mV": 1.0, "mv": 1.0, "MV": 1.0, "": 1.0, "millivolt": 1.0, "milliVolts": 1.0, "mVolt": 1.0, "㎷": 1.0,
+    "uV": 1e-3, "uv": 1e-3, "UV": 1e-3, f"{MICRO}V": 1e-3, f"{MU}V": 1e-3, f"{MICRO}v": 1e-3, f"{MU}v": 1e-3,
+    "\N{GREEK CAPITAL LETTER MU}V": 1e-3, "㎶": 1e-3, "microvolt": 1e-3, "Microvolts": 1e-3, "microV": 1e-3,
+    "uVolt": 1e-3, f"{MICRO}Volts": 1e-3, f"{MU}volt": 1e-3,
+    "nV": 1e-6, "nanovolts": 1e-6, "V": 1e3, "v": 1e3, "volt": 1e3, "Volts": 1e3,
+}  # fmt: skip
+"""What may stand for a unit -> mV in one of it."""
+
+
+@READERS
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_of_voltage_however_they_are_spelt(tmp_path: Path, read: Read, unit: str) -> None:
+    digital = clinics.units()
+    gain = 1000 * UNITS[unit]  # so many units of the format to one of the unit
+    clinics.dat(tmp_path, "r", digital, gain=f"{gain:.10g}(0)/{unit}")
+    np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
+    assert clinical.read(tmp_path, "r").repairs == ()
+
+
+@READERS
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman", "utf-8", "utf-8-sig", "iso8859-15"])
+@pytest.mark.parametrize("comments", [("Ort: Köln",), ("plain",)])
+def test_a_micro_sign_in_any_encoding(tmp_path: Path, read: Read, encoding: str, comments: tuple[str, ...]) -> None:
+    """The reader is told none; Latin-1, its kin and the Macintosh's have the sign in one place."""
+    digital = clinics.units()
+    clinics.dat(tmp_path, "r", digital, gain=f"1(0)/{MICRO}V", comments=comments, encoding=encoding)
+    np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
+
+
+@READERS
+def test_a_unit_of_each_lead(tmp_path: Path, read: Read) -> None:
+    digital = clinics.units()
+    units = [f"1(0)/{MICRO}V", f"1/{MU}V", "1000", "1000000(0)/V", "1/uV", "0.001/nV"] * 2
+    clinics.dat(tmp_path, "r", digital, gain=units)
+    np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
+
+
+@READERS
+@pytest.mark.parametrize(
+    "unit", ["?V", "ÂµV", "�V", "kV", "mmHg", "mA", "uV/bit", "nd", f"{MICRO}", f"{MICRO}S", "¦ÌV", "mV²", "cV", "_V"]
+)
+def test_what_is_no_voltage_or_no_longer_legible(tmp_path: Path, read: Read, unit: str) -> None:
+    """Where wfdb reads V of what it can't read, the record would be a million times too large."""
+    clinics.dat(tmp_path, "r", gain=f"1(0)/{unit}")
+    assert reason(read, tmp_path) == "no voltage"
+
+
+@READERS
+@pytest.mark.parametrize(
+    ("gain", "per_mv", "baseline"),
+    [
+        ("1E3(0)/mV", 1000, 0),
+        ("1e3/mV", 1000, 0),
+        ("1.0e+03(-7)/mV", 1000, -7),
+        ("+200(1024)/mV", 200, 1024),
+        ("2.(+5)/uV", 2000, 5),
+        (".5(0)/uV", 500, 0),
+        ("2.5E-1(3)/uV", 250, 3),
+        ("200(1024)", 200, 1024),
+        ("200(1024)/", 200, 1024),
+        ("00200(007)/mV", 200, 7),
+        ("1000000(12)/V", 1000, 12),
+    ],
+)
+def test_a_gain_as_it_is_written(tmp_path: Path, read: Read, gain: str, per_mv: float, baseline: int) -> None:
+    """Half of them wfdb reads in part, and guesses the rest."""
+    digital = clinics.units()
+    clinics.dat(tmp_path, "r", digital, gain=gain)
+    np.testing.assert_allclose(read(tmp_path, "r"), (digital - float(baseline)) / per_mv, rtol=1e-6, atol=1e-7)
+
+
 # --- nothing but a RecordError ----------------------------------------------------------------------------------------
 
 LARGE = "9" * 400
