@@ -1,13 +1,13 @@
 """Whole recordings of clinical machines, whatever they are written as, brought to twelve leads in mV.
 
-Reads WFDB records with `.dat` signals, and those of the PhysioNet/CinC Challenges, whose signal is a matrix in a `.mat`
-file. What is wrong with a header and can be put right by a stated rule is put right, and named in `Signal.repairs`;
-anything else is a `RecordError` with its reason:
+Reads WFDB records with `.dat` signals, and those whose signal is a matrix in a `.mat` file, as `wfdb2mat` and the
+PhysioNet/CinC Challenges write them. What is wrong with a header and can be put right by a stated rule is put right,
+and named in `Signal.repairs`; anything else is a `RecordError` with its reason:
 
 - a record line that the `wfdb` package can't parse (`E00015.mat 12 500 5000 …`, in the Challenge's first release) is
   read by the position of its fields: name, number of leads, rate, samples;
-- a Challenge `.mat` has 1000 units per mV whatever its header says (some say 4880 or 200);
-- another record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, must
+- a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, must
   be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
 - a lead that never varies counts as not recorded.
@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.io
@@ -30,12 +30,16 @@ from scipy.signal import resample_poly
 
 from ecglib.data import records
 from ecglib.data.infarction import LEADS
+from ecglib.data.records import Calibration
 from ecglib.errors import RecordError
 
 ALIASES: Final = {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
 """Other spellings of standard leads, in upper case."""
 UNITS_PER_MV: Final = 1000.0
-"""Of every Challenge `.mat`."""
+"""Of every `.mat` of the Challenges."""
+WRONG_GAINS: Final = (4880.0, 200.0)
+"""Gains that the headers of some of them have instead: all of the Georgia database's (`E00015`) and PTB-XL's
+(`HR00599`)."""
 RATES: Final = (100.0, 1000.0)
 """Lowest and highest sampling rate in Hz."""
 PLAUSIBLE: Final = (0.05, 20.0)
@@ -44,8 +48,6 @@ GAPS: Final = 0.05
 """Share of a lead's samples that may be no number."""
 SHORTEST: Final = 1.0
 """Seconds."""
-MARK: Final = -(2**15)
-"""What formats of 16 bits write for a sample that is missing."""
 
 Array = NDArray[np.float32]
 
@@ -81,7 +83,9 @@ class _Lead:
 
     name: str
     file: str
-    gain: float
+    fmt: str
+    calibration: Calibration | None
+    """None of a channel that is none of the twelve leads, whatever it measures."""
 
 
 @dataclass(frozen=True)
@@ -114,24 +118,20 @@ def read(folder: Path, name: str) -> Signal:
     header = _header(path)
     if not RATES[0] <= header.fs <= RATES[1]:
         raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
-    of_challenge = header.leads[0].file.endswith(".mat")
+    units = (_matrix if header.leads[0].file.endswith(".mat") else _decoded)(path, header)
+    signals = np.zeros(units.shape, dtype=np.float32)
+    for row, digital, lead in zip(signals, units, header.leads, strict=True):
+        if lead.calibration is not None:
+            row[:] = records.millivolts(digital, lead.calibration)
+            row[digital == records._INVALID.get(lead.fmt)] = np.nan
     repairs = list(header.repairs)
-    if of_challenge:
-        raw = _matrix(path, header)
-        wrong = sorted({f"{lead.gain:g}" for lead in header.leads if lead.gain != UNITS_PER_MV})
-        if wrong:
-            repairs.append(f"gain of {' and '.join(wrong)} units per mV taken for {UNITS_PER_MV:g}")
-        signals = raw / np.float32(UNITS_PER_MV)
-    else:
-        signals = _decoded(path, header)
     if len(signals[0]) < SHORTEST * header.fs:
         reason = "short signal" if len(signals[0]) else "empty signal"
         raise RecordError(path, reason, f"{len(signals[0]) / header.fs:.2f} s", f"{SHORTEST:g} s or more")
     arranged, known, more = _arranged(path, signals, [lead.name for lead in header.leads])
     repairs += more
-    if not of_challenge:
-        arranged, more = _plausible(path, arranged, known)
-        repairs += more
+    arranged, more = _plausible(path, arranged, known)
+    repairs += more
     return Signal(arranged, header.fs, known, header.comments, tuple(repairs))
 
 
@@ -178,28 +178,51 @@ def _header(path: Path) -> _Header:
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
         raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
     said = tuple(line.lstrip()[1:].strip() for line in text.splitlines() if line.lstrip().startswith("#"))
+    leads, wrong = _with_right_gains(path.stem, leads, said)
     repairs: tuple[str, ...] = ()
     if not re.fullmatch(r"[\w-]+", lines[0][0]):
         repairs = (f"record line begins with {lines[0][0]!r}, which is no record name",)
-    return _Header(fs, samples, leads, said, repairs)
+    return _Header(fs, samples, leads, said, (*repairs, *wrong))
 
 
 def _lead(path: Path, line: list[str]) -> _Lead:
     if not records._NAME.fullmatch(line[0]):
         raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
-    found = re.fullmatch(r"([\d.eE+-]+)(?:\(([-\d]+)\))?(?:/.*)?", line[2]) if len(line) > 2 else None
-    try:
-        gain = float(found[1]) if found else 0.0
-    except ValueError:
-        gain = 0.0
-    return _Lead(line[8] if len(line) > 8 else "", line[0], gain)
+    name = line[8] if len(line) > 8 else ""
+    fmt = re.split(r"\D", line[1])[0] if len(line) > 1 else ""
+    return _Lead(name, line[0], fmt, records.calibration(path, line, name) if _standard(name) in LEADS else None)
+
+
+def _standard(name: str) -> str:
+    return ALIASES.get(name.upper(), name.upper())
+
+
+def _with_right_gains(
+    record: str, leads: tuple[_Lead, ...], comments: tuple[str, ...]
+) -> tuple[tuple[_Lead, ...], tuple[str, ...]]:
+    """The leads with the Challenge's wrong gains put right, and a sentence that says so.
+
+    Signs of the Challenge are a name of those databases and a diagnosis. 4880 stands for the 4.88 µV of the machine's
+    unit, in nV, and is nobody's gain: one sign will do, as records are renamed, or copied without their diagnosis. 200
+    is right for what `wfdb2mat` makes of many a database, so it takes both.
+    """
+    signs = bool(re.fullmatch(r"(E|HR)\d{5}", record)) + bool(field(comments, "Dx"))
+    right, found, said = Calibration(UNITS_PER_MV, 0), [], set()
+    for lead in leads:
+        its = lead.calibration
+        wrong = lead.file.endswith(".mat") and its and its.gain in WRONG_GAINS[:signs] and not its.baseline
+        if its and wrong:
+            said.add(f"{its.gain:g}")
+        found.append(replace(lead, calibration=right) if wrong else lead)
+    text = f"gain of {' and '.join(sorted(said))} units per mV taken for {UNITS_PER_MV:g}"
+    return tuple(found), (text,) if said else ()
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
-def _matrix(path: Path, header: _Header) -> Array:
-    """Units `(leads, samples)` of a Challenge `.mat`; NaN where it marks a sample as missing."""
+def _matrix(path: Path, header: _Header) -> NDArray[Any]:
+    """Digital units `(leads, samples)` of a `.mat`, or whatever numbers gain and baseline make mV of."""
     file = path.parent / header.leads[0].file
     records._size(file)
     try:
@@ -215,35 +238,30 @@ def _matrix(path: Path, header: _Header) -> Array:
     expected = (len(header.leads), header.samples or matrix.shape[1])
     if matrix.shape != expected:
         raise RecordError(file, "header and signal disagree", f"a matrix {matrix.shape}", f"{expected} by its header")
-    units = matrix.astype(np.float32)
-    if matrix.dtype.kind != "f":
-        units[matrix == MARK] = np.nan
-    return units
+    if matrix.size and matrix.dtype.kind in "iu" and max(-int(matrix.min()), int(matrix.max())) > 2**53:
+        raise RecordError(file, "unreadable signal", "numbers of more than 53 bits", "the numbers of a converter")
+    if header.leads[0].fmt == "80" and matrix.dtype == np.uint8:
+        return matrix.astype(np.int16) - 128  # the format's own zero, which MATLAB knows nothing of
+    return matrix
 
 
-def _decoded(path: Path, ours: _Header) -> Array:
-    """mV `(leads, samples)` of a record with signals in WFDB formats, decoded by the `wfdb` package."""
-    header, lines = records._read_header(path)
-    calibrations = [records.calibration(path, line, lead.name) for line, lead in zip(lines, ours.leads, strict=True)]
+def _decoded(path: Path, ours: _Header) -> NDArray[Any]:
+    """Digital units `(leads, samples)` of a record with signals in WFDB formats, decoded by the `wfdb` package."""
+    header, _ = records._read_header(path)
     records._check_lengths(path, header)
     if not (header.sig_len or header.file_name):
         raise RecordError(path, "empty signal")
     file = path.parent / header.file_name[0]
     with records._wfdb_errors(file, "unreadable signal"):
         record = wfdb.rdrecord(str(path.with_suffix("")), physical=False, return_res=32)
-    digital = record.d_signal
-    if digital is None or not digital.size:
+    if record.d_signal is None or not record.d_signal.size:
         raise RecordError(file, "empty signal")
-    signals = np.empty((header.n_sig, len(digital)), dtype=np.float32)
-    for i in range(header.n_sig):
-        signals[i] = records.millivolts(digital[:, i], calibrations[i])
-        signals[i][digital[:, i] == records._INVALID.get(str(header.fmt[i]))] = np.nan
-    return signals
+    return np.asarray(record.d_signal).T
 
 
 def _arranged(path: Path, signals: Array, names: list[str]) -> tuple[Array, NDArray[np.bool_], list[str]]:
     """Standard leads in their order, which of them are known, and what was put right."""
-    there = [ALIASES.get(name.upper(), name.upper()) for name in names]
+    there = [_standard(name) for name in names]
     twice = sorted({name for name in there if name in LEADS and there.count(name) > 1})
     if twice:
         raise RecordError(path, "a lead twice", ", ".join(twice))

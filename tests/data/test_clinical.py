@@ -11,6 +11,7 @@ import clinics
 import numpy as np
 import pytest
 import scipy.io
+import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,8 @@ REPAIRS = {
 SPELLINGS = {"I": "D1", "II": "DII", "III": "d3", "AVR": "aVR", "AVL": "avl", "AVF": "aVF", "V1": "v1"}
 OTHERS = ("vx", "vy", "vz", "V7", "V3R", "MLII", "RESP")
 WRITERS = [clinics.mat, clinics.dat]
+MARK = -(2**15)
+"""What formats of 16 bits write for a sample that is missing."""
 
 
 @pytest.fixture
@@ -175,8 +178,8 @@ def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Callable[...
 def test_few_samples_without_a_number_are_interpolated(folder: Path, write: Callable[..., Path]) -> None:
     signals = clinics.units()
     holes = signals.copy()
-    holes[1, 300:350] = clinical.MARK  # 5 % of the samples: the most that may be
-    holes[6, [0, 999]] = clinical.MARK
+    holes[1, 300:350] = MARK  # 5 % of the samples: the most that may be
+    holes[6, [0, 999]] = MARK
     write(folder, "r", holes)
     found = clinical.read(folder, "r")
     expected = signals / 1000
@@ -190,8 +193,8 @@ def test_few_samples_without_a_number_are_interpolated(folder: Path, write: Call
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_lead_with_many_is_not_known(folder: Path, write: Callable[..., Path]) -> None:
     signals = clinics.units()
-    signals[1, 300:351] = clinical.MARK
-    signals[11] = clinical.MARK
+    signals[1, 300:351] = MARK
+    signals[11] = MARK
     write(folder, "r", signals)
     found = clinical.read(folder, "r")
     assert found.repairs == ("II, V6: no number in too many samples, so taken for not recorded",)
@@ -257,22 +260,178 @@ def test_amplitudes_of_no_ecg_are_refused(folder: Path, gain: str, reason: str) 
     assert refused(folder) == reason
 
 
-@pytest.mark.parametrize("gain", ["4880/mV", "200", "0/mV", "1000(0)/uV"])
-def test_a_matrix_has_1000_units_per_mv(folder: Path, gain: str) -> None:
-    signals = clinics.units()
-    clinics.mat(folder, "r", signals, gain=gain)
+# --- matrices ---------------------------------------------------------------------------------------------------------
+
+SCALES = {
+    "wfdb2mat": (200, 0, np.int16, "16", "200/mV"),
+    "the ATM": (200, 1024, np.int16, "16", "200(1024)/mV"),
+    "INCART": (306, 0, np.int16, "16", "306(0)/mV"),
+    "PTB": (2000, -77, np.int16, "16", "2000(-77)"),
+    "microvolts": (1000, 0, np.int16, "16", "1(0)/µV"),
+    "volts": (1000, 0, np.int16, "16", "1000000(0)/V"),
+    "unsigned": (1000, 32768, np.uint16, "16", "1000(32768)/mV"),
+    "eight bits": (40, 0, np.int8, "8", "40(0)/mV"),
+    "32 bits": (1e6, 2**30, np.int32, "32", "1000000(1073741824)/mV"),
+    "64 bits": (1e6, -(2**45), np.int64, "32", f"1000000({-(2**45)})/mV"),
+    "more unsigned bits": (1e5, 2**31, np.uint32, "32", f"100000({2**31})/mV"),
+    "floats in mV": (1, 0, np.float64, "16", "1/mV"),
+    "single floats in µV": (1000, 0, np.float32, "16", "1/uV"),
+    "floats in V": (1e-3, 0, np.float64, "16", "1/V"),
+    "floats in units": (1000, 512, np.float64, "16", "1000(512)/mV"),
+    "floats with an offset": (4, -3, np.float64, "16", "4(-3)/mV"),
+}
+"""Units per mV, units at 0 mV and their kind -> format and gain that a header says it with."""
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_gain_and_baseline_of_a_matrix(folder: Path, scale: str) -> None:
+    per_mv, baseline, kind, fmt, gain = SCALES[scale]
+    mv = clinics.units() / 1000
+    values = mv * per_mv + baseline
+    whole = np.dtype(kind).kind != "f"
+    clinics.mat(folder, "r", (np.round(values) if whole else values).astype(kind), fmt=fmt, gain=gain)
     found = clinical.read(folder, "r")
-    np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-6)
-    said = gain.partition("/")[0]
-    assert found.repairs == ((GAIN.format(said),) if said.isdigit() else ())
+    np.testing.assert_allclose(found.signals, mv, rtol=1e-6, atol=0.501 / per_mv if whole else 1e-6)
+    assert found.repairs == ()
+
+
+def test_every_lead_of_a_matrix_has_its_own(folder: Path) -> None:
+    mv = clinics.units() / 1000
+    per_mv, baseline = np.linspace(800, 6000, 12).round(3), np.arange(-600, 600, 100)
+    values = np.round(mv * per_mv[:, None] + baseline[:, None]).astype(np.int16)
+    clinics.mat(folder, "r", values, gain=[f"{g}({b})/mV" for g, b in zip(per_mv, baseline, strict=True)])
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, mv, atol=0.5 / 800)
+
+
+def test_the_zero_of_the_adc_is_the_baseline_of_a_matrix(folder: Path) -> None:
+    signals = clinics.units()
+    path = clinics.mat(folder, "r", signals + np.int16(1024), gain="1000/mV")
+    edit(path, " 16 0 ", " 16 1024 ")
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("fmt", "kind", "low"), [("16", np.int16, 0), ("32", np.int32, 0), ("80", np.uint8, 128)])
+def test_a_matrix_is_read_as_wfdb_reads_it(folder: Path, fmt: str, kind: type, low: int) -> None:
+    """Which takes it for a signal file of that format, 24 bytes on; bytes have their zero at 128 there."""
+    units = np.round(clinics.units() / 25).astype(np.int64)
+    path = clinics.mat(folder, "r", fmt=fmt, gain="40(3)/mV")
+    scipy.io.savemat(path.with_suffix(".mat"), {"val": (units + low).astype(kind)}, format="4")
+    theirs = wfdb.rdrecord(str(folder / "r")).p_signal.T
+    np.testing.assert_allclose(theirs, (units - 3) / 40)
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "kind", "low", "mark"),
+    [
+        ("16", np.int16, 0, -(2**15)),
+        ("16", np.int32, 0, -(2**15)),
+        ("16", np.float64, 0, -(2**15)),
+        ("32", np.int32, 0, -(2**31)),
+        ("80", np.uint8, 128, 0),
+    ],
+)
+def test_marks_of_a_matrix_are_those_of_its_format(folder: Path, fmt: str, kind: type, low: int, mark: int) -> None:
+    units = np.round(clinics.units() / 25).astype(np.int64)
+    holes = units + low
+    holes[1, 10], holes[6, 990:] = mark, mark
+    clinics.mat(folder, "r", holes.astype(kind), fmt=fmt, gain="40/mV")
+    found = clinical.read(folder, "r")
+    assert found.repairs == ("II, V1: samples without a number interpolated",)
+    assert np.abs(found.signals).max() < 5
+
+
+@pytest.mark.parametrize(("gain", "repair"), [("1/mV", "µV written as mV"), ("1000000/mV", "V written as mV")])
+def test_a_matrix_of_another_unit_than_it_says(folder: Path, gain: str, repair: str) -> None:
+    clinics.mat(folder, "r", gain=gain)
+    found = clinical.read(folder, "r")
+    np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-5)
+    assert found.repairs == (repair,)
+
+
+@pytest.mark.parametrize(
+    ("gain", "reason"),
+    [
+        ("40/mV", "implausible amplitude"),
+        ("40000/mV", "implausible amplitude"),
+        ("0/mV", "bad gain"),
+        ("mV", "bad gain"),
+        ("-1000/mV", "bad gain"),
+        ("1000(0.5)/mV", "bad gain"),
+        ("1000/mmHg", "no voltage"),
+    ],
+)
+def test_a_matrix_of_no_ecg_is_refused(folder: Path, gain: str, reason: str) -> None:
+    clinics.mat(folder, "r", gain=gain)
+    assert refused(folder) == reason
+
+
+def test_a_matrix_of_numbers_that_no_converter_gives(folder: Path) -> None:
+    clinics.mat(folder, "r", clinics.units().astype(np.int64) + 2**60, gain=f"1000({2**60})/mV")
+    assert refused(folder) == "unreadable signal"
+
+
+NO_DX = ("Age: 61", "Creator: wfdb2mat")
+WITH_DX = ("Dx: 426783006",)
+
+
+@pytest.mark.parametrize(
+    ("name", "gain", "comments", "wrong"),
+    [
+        ("E00015", "4880/mV", WITH_DX, True),
+        ("E00015", "4880/mV", NO_DX, True),
+        ("HR00599", "4880(0)/mV", WITH_DX, True),
+        ("renamed", "4880/mV", WITH_DX, True),
+        ("own", "4880/mV", NO_DX, False),
+        ("E00015", "4880(12)/mV", WITH_DX, False),
+        ("E00015", "200/mV", WITH_DX, True),
+        ("HR00599", "200/mV", WITH_DX, True),
+        ("g1/HR00599", "200.0(0)/mv", WITH_DX, True),
+        ("HR00599", "200/mV", NO_DX, False),
+        ("HR00599m", "200/mV", WITH_DX, False),
+        ("E0001", "200/mV", WITH_DX, False),
+        ("A0001", "200/mV", WITH_DX, False),
+        ("100m", "200/mV", NO_DX, False),
+        ("100m", "200/mV", WITH_DX, False),
+        ("E00015", "2000/mV", WITH_DX, False),
+        ("HR00599", "1000/mV", WITH_DX, False),
+    ],
+)
+def test_1000_units_per_mv_are_taken_in_the_challenges_own_files_alone(
+    folder: Path, name: str, gain: str, comments: tuple[str, ...], wrong: bool
+) -> None:
+    signals = clinics.units()
+    clinics.mat(folder, name, signals, gain=gain, comments=comments)
+    found = clinical.read(folder, name)
+    says = float(gain.partition("/")[0].partition("(")[0])
+    baseline = 12 if "(12)" in gain else 0
+    np.testing.assert_allclose(found.signals, (signals - baseline) / (1000 if wrong else says), rtol=1e-6, atol=1e-7)
+    assert found.repairs == ((GAIN.format(f"{says:g}"),) if wrong else ())
+
+
+def test_a_dat_of_such_a_name_keeps_its_gain(folder: Path) -> None:
+    clinics.dat(folder, "E00015", gain="4880/mV")
+    found = clinical.read(folder, "E00015")
+    np.testing.assert_allclose(found.signals, clinics.units() / 4880, rtol=1e-6)
+    assert found.repairs == ()
 
 
 def test_every_wrong_gain_is_named(folder: Path) -> None:
-    path = clinics.mat(folder, "r")
+    path = clinics.mat(folder, "E00001")
     lines = path.read_text().splitlines()
     lines[1], lines[5] = lines[1].replace("1000/", "4880/"), lines[5].replace("1000/", "200/")
     path.write_text("\n".join(lines))
-    assert clinical.read(folder, "r").repairs == (GAIN.format("200 and 4880"),)
+    found = clinical.read(folder, "E00001")
+    assert found.repairs == (GAIN.format("200 and 4880"),)
+    np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("gain", ["1/NU", "1/mmHg", "0", "1/l/min", "-5/%"])
+def test_what_other_channels_measure_is_no_matter(folder: Path, write: Callable[..., Path], gain: str) -> None:
+    signals = clinics.units(leads=13)
+    write(folder, "r", signals, [*LEADS, "RESP"], gain=["1000/mV"] * 12 + [gain])
+    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
 
 
 # --- lengths and rates ------------------------------------------------------------------------------------------------
@@ -331,8 +490,8 @@ def test_an_offset_gets_no_ripple_at_the_ends(folder: Path) -> None:
 
 
 def test_another_rate_keeps_all_else(folder: Path) -> None:
-    clinics.mat(folder, "r", gain="200/mV")
-    read = clinical.read(folder, "r")
+    clinics.mat(folder, "E00001", gain="200/mV")
+    read = clinical.read(folder, "E00001")
     found = clinical.at_rate(read, 100)
     assert (found.comments, found.repairs) == (clinics.COMMENTS, (GAIN.format(200),))
     assert clinical.at_rate(read, 500).signals is read.signals

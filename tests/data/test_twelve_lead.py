@@ -90,7 +90,7 @@ def folder(tmp_path: Path) -> Path:
     """Three Challenge records: of ten seconds, of four with a gain put right, and without a signal."""
     path = tmp_path / "challenge"
     clinics.mat(path, "A0001", clinics.units(5000), comments=("Dx: 426783006",))
-    clinics.mat(path, "A0002", clinics.units(2000), gain="200/mV", comments=("Dx: 164889003,426783006",))
+    clinics.mat(path, "A0002", clinics.units(2000), gain="4880/mV", comments=("Dx: 164889003,426783006",))
     clinics.mat(path, "A0003", comments=("Dx: 164889003",)).with_suffix(".mat").unlink()
     return path
 
@@ -167,7 +167,7 @@ def test_a_survey_names_repairs_and_refusals(folder: Path) -> None:
     data = TwelveLead(source)
     assert data.repaired(0) == ()
     repaired, refused = twelve_lead.survey(data)
-    assert repaired == {"A0002": ("gain of 200 units per mV taken for 1000",)}
+    assert repaired == {"A0002": ("gain of 4880 units per mV taken for 1000",)}
     assert refused == {"A0003": "missing signal"}
     source.reads.clear()
     assert twelve_lead.survey(data) == (repaired, refused)  # what the cache holds can't say
