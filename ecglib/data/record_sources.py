@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib import fingerprint
-from ecglib.data import clinical, infarction, snomed, sources
+from ecglib.data import clinical, infarction, label_table, snomed, sources
 from ecglib.data.clinical import Signal
 from ecglib.errors import RecordError, UserError
 
@@ -114,6 +114,8 @@ class Records:
     """Recordings that the tables can't place -> the reason."""
     duplicates: dict[str, str] = field(default_factory=dict)
     """Recordings left out because another one is the same -> that one."""
+    assumed: tuple[str, ...] = ()
+    """What the tables leave open and was assumed, a sentence each."""
 
     def read(self, entry: Entry) -> Signal:
         """As in `RecordSource`."""
@@ -207,7 +209,7 @@ def challenge(source: sources.Source) -> Records:
         name = record.rpartition("/")[2]
         origin = SOURCES.get(name.rstrip("0123456789"), "unknown")
         sex = clinical.field(said, "Sex").lower()
-        female = {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0}.get(sex, float("nan"))
+        female = label_table.FEMALE.get(sex, float("nan"))
         age = infarction._years(clinical.field(said, "Age"))
         patient = f"challenge {SAME_PATIENT.get(name, name)}"
         entries.append(Entry(source.folder, record, origin, patient, snomed.scored(codes), codes, age, female))
@@ -220,49 +222,30 @@ def folder(where: Path, table: Path) -> Records:
     """A folder of WFDB records with a table of labels.
 
     The table is a CSV file with a column `record` (a path relative to the folder, without suffix), maybe `patient`,
-    `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1. Where there is no `patient`, each
-    record is one of its own.
+    `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1; `label_table.read` says what else it
+    may look like. Where there is no `patient`, each record is one of its own, and `assumed` says so.
 
     Raises
     ------
     UserError
-        When folder or table can't be read, or the table has no `record`, no label or a record twice.
+        When folder or table can't be read, or as for `label_table.read`.
     """
     if not where.is_dir():
         raise UserError(where, "no such folder", "a folder of WFDB records")
-    try:
-        rows = pd.read_csv(table, dtype={"record": str, "patient": str})
-    except FileNotFoundError:
-        raise UserError(table, "no such file", "a CSV file of labels") from None
-    except (ValueError, OSError) as error:
-        raise UserError(table, f"can't be read ({str(error).splitlines()[0]})", "a CSV file of labels") from None
-    if "record" not in rows:
-        raise UserError(table, f"columns {', '.join(map(str, rows.columns))[:60]}", "a column record")
-    if rows["record"].duplicated().any():
-        raise UserError(table, f"{rows['record'][rows['record'].duplicated()].iloc[0]} stands in two rows")
-    classes = tuple(str(name) for name in rows.columns if name not in ("record", "patient", "age", "sex"))
-    if not classes:
-        raise UserError(table, "no label", "one or more columns of 0 and 1")
-    entries, refused = [], {}
-    for row in rows.to_dict("records"):
-        record, values = str(row["record"]), [str(row[name]).removesuffix(".0") for name in classes]
-        wrong = [f"{name} is {value}" for name, value in zip(classes, values, strict=True) if value not in ("0", "1")]
-        if wrong:
-            refused[record] = f"label is neither 0 nor 1 ({wrong[0]})"
-            continue
-        patient = "" if pd.isna(row.get("patient", np.nan)) else str(row["patient"])
-        female = {"female": 1.0, "male": 0.0}.get(str(row.get("sex", "")).lower(), float("nan"))
-        has = tuple(name for name, value in zip(classes, values, strict=True) if value == "1")
-        age = infarction._years(row.get("age", ""))
-        entries.append(Entry(where, record, where.name, patient or record, has, has, age, female))
+    said = label_table.read(table)
+    entries = [
+        Entry(where, row.record, where.name, row.patient, row.labels, row.labels, row.age, row.female)
+        for row in said.rows
+    ]
     if not entries:
-        first = next(iter(refused.items()), ("", "it is empty"))
+        first = next(iter(said.refused.items()), ("", "it is empty"))
         raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
     digest = hashlib.sha256(table.read_bytes()).hexdigest()
     files = [path for path in sorted(where.rglob("*")) if path.is_file()]
     names = [path.relative_to(where).as_posix() for path in files]
     contents = list(zip(names, sources._digests(files), strict=True))
-    return Records(classes, dealt(entries), fingerprint.of_values(digest, contents), refused)
+    key = fingerprint.of_values(digest, contents)
+    return Records(said.classes, dealt(entries), key, said.refused, assumed=said.assumed)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
