@@ -25,6 +25,7 @@ from ecglib.errors import RecordError, UserError
 
 if TYPE_CHECKING:
     from ecglib.data.download import Progress
+    from ecglib.report.runner import Job
 
 FETCH_SECONDS = 600.0
 """How long `ecglib book` waits for a database; what came by then is gone on from the next time."""
@@ -142,7 +143,9 @@ def run(
         return
     book.make_notebooks()
     targets = {p.experiment: out.resolve() / f"{p.experiment}.ipynb" if out else None for p in chosen}
-    failed = runner.run([runner.Job(p, targets[p.experiment], fresh) for p in chosen], jobs)
+    ordered = [runner.Job(p, targets[p.experiment], fresh) for p in chosen]
+    failed = runner.run(ordered, jobs)
+    _tell(ordered)
     for p in chosen:
         if p.experiment not in [job.name for job in failed]:
             print(targets[p.experiment] or paths.executed(p.experiment))
@@ -224,6 +227,19 @@ def _is_stale(parameters: config.SharedParameters) -> bool:
     return book.has_page(parameters.experiment) and not book.is_current(parameters)
 
 
+def _tell(jobs: list[Job]) -> None:
+    """Say on stderr what the runs left out, repaired or assumed; once where several did the same."""
+    from ecglib import told
+
+    said: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for folder in job.runs:
+            for line in told.of_run(results.load(folder / "record.json")):
+                said.setdefault(line, {})[job.name] = None
+    for line, names in said.items():
+        print(f"{told.some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
+
+
 def _report(failed: list[Any]) -> None:
     if failed:
         for job in failed:
@@ -255,6 +271,7 @@ def finetune(
     folds: eight are learnt from, one chooses epoch and thresholds, one is tested.
     """
     from ecglib import finetune as tuning
+    from ecglib import told
 
     note = tuning.finetune(
         tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
@@ -262,8 +279,8 @@ def finetune(
     if as_json:
         print(json.dumps(note.model_dump(mode="json")))
         return
-    for reason, names in tuning.by_reason(note.refused).items():
-        print(f"left out {len(names)}: {reason} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})")
+    for line in told.of_own(note.refused, note.repaired, note.assumed):
+        print(line)
     table = Table("label", *(f"in {name}" for name in note.sets), "AUROC", "F1", "threshold")
     for name, threshold in zip(note.classes, note.thresholds, strict=True):
         of_label = note.per_class[name]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ecglib import config, paths, provenance, results, twelve_lead
+from ecglib import config, paths, provenance, results, told, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources
 from ecglib.data import twelve_lead as data_sets
@@ -65,6 +65,8 @@ class Finetuned(BaseModel):
     """Recordings that could not be used -> why."""
     repaired: dict[str, list[str]]
     """Recordings in which something was put right -> what."""
+    assumed: list[str] = []
+    """What the table leaves open and was assumed."""
     training: SeedRun
     metrics: dict[str, Interval]
     """Of the test recordings; intervals resample patients."""
@@ -207,6 +209,7 @@ def finetune(
         sets={name: _counted(source, index, y) for name, index in sets.items()},
         refused=source.refused | refused,
         repaired={name: list(said) for name, said in repaired.items()},
+        assumed=list(source.assumed),
         training=trained.run,
         metrics=metrics,
         per_class=per_class,
@@ -241,14 +244,6 @@ def load(folder: Path) -> Network:
     network = _with_head(twelve_lead.maker(p, 2)(), len(note.classes))
     _fill(network, read_weights(folder / WEIGHTS), folder / WEIGHTS)
     return Network(network.eval(), note)
-
-
-def by_reason(refused: dict[str, str]) -> dict[str, list[str]]:
-    """Reason -> the recordings refused for it."""
-    found: dict[str, list[str]] = {}
-    for record, reason in refused.items():
-        found.setdefault(reason, []).append(record)
-    return found
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
@@ -286,7 +281,10 @@ def _divided(
         (part,) = twelve_lead.parts(source, p, usable)
     except UserError:
         raise UserError(
-            table, f"{patients} patients with a readable recording", "at least one in each of ten folds"
+            table,
+            f"{patients} patients with a readable recording",
+            "at least one in each of ten folds",
+            "; ".join(told.of_own(source.refused | refused, {}, source.assumed)),
         ) from None
     for name, index in (("training", part.train), ("validation", part.val)):
         both = y[index].any(0) & ~y[index].all(0)

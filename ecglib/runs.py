@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 import warnings
@@ -90,6 +91,7 @@ def do(
         else:
             record.save(paths.reference(record.experiment))
     track(record, folder)
+    _name_to_watcher(folder)
     return Run(record, folder, trained)
 
 
@@ -200,6 +202,13 @@ def overridden(p: SharedParameters) -> list[str]:
         return []
     own = config.load(p.experiment, profile=p.profile)
     return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
+
+
+def _name_to_watcher(folder: Path) -> None:
+    """Name a finished run to `ecglib run`, which started this process and tells what the run's record says."""
+    if watched := os.environ.get("ECGLIB_PROGRESS"):
+        with Path(watched).with_suffix(".runs").open("a", encoding="utf-8") as file:
+            file.write(f"{folder}\n")
 
 
 def is_reference(record: Record) -> bool:

@@ -412,6 +412,27 @@ def test_out_and_fresh_reach_the_notebook(call: Call, project: Path, jobs: list[
     assert done.out.splitlines() == [str(target) for target in targets]
 
 
+def test_what_runs_left_out_is_told_once_with_their_names(
+    call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(jobs: list[runner.Job], at_once: int = 1) -> list[runner.Job]:
+        for n, job in enumerate(jobs):
+            record = example_record()
+            record.data.left_out = {"no next beat": 48} | ({"no variation": 2} if n == 1 else {})
+            record.data.records_left_out, record.data.synthetic = {}, False
+            record.save(tmp_path / str(n) / "record.json")
+            job.runs = (tmp_path / str(n),) * 2
+        return []
+
+    monkeypatch.setattr(runner, "run", run)
+    names = ("heartbeat/baseline", "heartbeat/smote", "heartbeat/weighted")
+    assert call("run", *names).err.splitlines() == [
+        "heartbeat/baseline, heartbeat/smote and 1 more: left out 48 beats: no next beat",
+        "heartbeat/smote: left out 2 beats: no variation",
+    ]
+    assert call("run", names[0]).err.splitlines() == ["left out 48 beats: no next beat"]
+
+
 def test_an_override_of_all_reaches_those_that_have_the_parameter(
     call: Call, project: Path, jobs: list[runner.Job]
 ) -> None:
@@ -485,6 +506,15 @@ def test_bad_records_among_good_ones_are_counted(odd_run: tuple[Done, Path, Path
     }
     page = (out / "heartbeat" / "baseline.ipynb").read_text(encoding="utf-8")
     assert "100: truncated signal" in page
+    told = [line for line in done.err.splitlines() if not line.startswith("heartbeat/baseline")]
+    beats = [f"left out {n} beats: {reason}" for reason, n in record.data.left_out.items() if n]
+    assert beats
+    assert told == [
+        "left out 1: truncated signal (100)",
+        "left out 1: missing annotations (101)",
+        "left out 1: empty header (103)",
+        *beats,
+    ]
 
 
 def test_a_run_to_another_folder_leaves_the_book_alone(odd_run: tuple[Done, Path, Path]) -> None:

@@ -49,14 +49,20 @@ def run(recorded: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """60 recordings of three leads at 250 Hz, 5 s, of 30 patients, and their table with the one label `sick`."""
+    """60 recordings of three leads at 250 Hz, 5 s, of 30 patients, and their table with the one label `sick`.
+
+    Three say mV where µV are meant, and a row is of a recording that isn't there and of a patient that isn't said.
+    """
     folder = tmp_path_factory.mktemp("clinic")
     rows = []
     for n in range(60):
         sick = n // 2 % 2 == 0
         cohorts.record(folder / "ecg", f"ward/{n:02d}", sick, leads=LEADS, fs=250, seconds=5.0, seed=n)
         rows.append({"record": f"ward/{n:02d}", "patient": f"p{n // 2}", "sick": int(sick)})
-    rows.append({"record": "ward/lost", "patient": "p99", "sick": 1})
+        if n < 3:
+            header = folder / "ecg" / f"ward/{n:02d}.hea"
+            header.write_text(header.read_text().replace("1000.0(0)/mV", "1.0(0)/mV"))
+    rows.append({"record": "ward/lost", "patient": None, "sick": 1})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     return folder / "ecg", folder / "labels.csv"
 
@@ -114,7 +120,11 @@ def test_the_command(
         cli.main()
     said = capsys.readouterr().out
     assert done.value.code == 0
-    assert "left out 1: missing header (ward/lost)" in said
+    assert said.splitlines()[:3] == [
+        "left out 1: missing header (ward/lost)",
+        "repaired 3: µV written as mV (ward/00, ward/01 and 1 more)",
+        "assumed: no patient in 1 rows, so each counts as a patient of its own (ward/lost)",
+    ]
     assert re.search(r"sick +│ \d+ +│ \d+ +│ \d+ ", said)
     assert said.splitlines()[-1] == str(out)
     assert {path.name for path in out.iterdir()} == {"finetuned.json", "weights.safetensors", "scores.csv"}
@@ -150,7 +160,11 @@ def test_a_full_run_goes_before_a_newer_one(run: Run) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda rows: rows[:9], "patients with a readable recording; expected at least one in each of ten folds"),
+        (
+            lambda rows: pd.concat([rows[:9], rows[-1:]]),
+            "5 patients with a readable recording; expected at least one in each of ten folds; "
+            r"left out 1: missing header \(ward/lost\); assumed: no patient in 1 rows",
+        ),
         (lambda rows: rows.assign(sick=0), "no label to learn: training has"),
         (lambda rows: rows[-1:], "no recording of it can be read; ward/lost: missing header"),
     ],

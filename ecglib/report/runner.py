@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,8 @@ class Job:
     error: str | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     started: float = 0.0
+    runs: tuple[Path, ...] = ()
+    """Folders of the runs that its notebook made or found."""
 
     @property
     def name(self) -> str:
@@ -119,6 +122,9 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
         _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
     else:
         job.state = "done"
+        with contextlib.suppress(FileNotFoundError):  # a notebook that compares has none
+            named = progress.with_suffix(".runs").read_text(encoding="utf-8").splitlines()
+            job.runs = tuple(map(Path, dict.fromkeys(named)))
         _say(live, f"{job.name}: done in {job.seconds:.0f} s")
     job.process = None
 

@@ -1,0 +1,68 @@
+"""What a command says of the data that a result rests on: left out, repaired or assumed, one counted line a kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from ecglib.results import Record
+
+_NAMED = 2
+"""Names that a line gives; the others are counted."""
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def lines(verb: str, found: Mapping[str, Iterable[str]]) -> list[str]:
+    """A line for each kind, the most frequent first.
+
+    Parameters
+    ----------
+    verb
+        What was done: `left out`, `repaired`.
+    found
+        Recording -> sentences about it. What they say of that recording alone, its leads or its name, is no other kind.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name, sentences in found.items():
+        for kind in dict.fromkeys(map(_kind, sentences)):
+            kinds.setdefault(kind, []).append(name)
+    order = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    return [f"{verb} {len(names)}: {kind} ({some(names)})" for kind, names in order]
+
+
+def of_own(refused: Mapping[str, str], repaired: Mapping[str, Iterable[str]], assumed: Iterable[str]) -> list[str]:
+    """Of a user's recordings: recording -> reason, recording -> sentences, and sentences."""
+    left_out = lines("left out", {name: [reason] for name, reason in refused.items()})
+    return [*left_out, *lines("repaired", repaired), *(f"assumed: {sentence}" for sentence in assumed)]
+
+
+def of_run(record: Record) -> list[str]:
+    """Of a run, as its record has it."""
+    named = record.data.records_left_out
+    said = lines("left out", {name: [reason] for name, reason in named.items()})
+    unit = "beats" if record.task == "multiclass" else "recordings"
+    for reason, count in record.data.left_out.items():
+        unnamed = count - sum(reason == other for other in named.values())
+        said += [f"left out {unnamed} {unit}: {reason}"] * (unnamed > 0)
+    card = (record.model_extra or {}).get("twelve_lead") or {}
+    said += lines("left out", {name: ["the same recording as another"] for name in card.get("duplicates", {})})
+    if few := list(card.get("few", {})):
+        said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
+    said += lines("repaired", card.get("repaired", {}))
+    if record.data.synthetic:
+        said.append(f"assumed: synthetic records stand in for {record.data.name}")
+    if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):
+        said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
+    return said
+
+
+def _kind(sentence: str) -> str:
+    """Without what is of one recording: the list of leads in front, and the name in quotation marks."""
+    leads, colon, what = sentence.partition(": ")
+    text = f"some leads: {what}" if colon and re.fullmatch(r"[AFILRV1-6, ]+", leads) else sentence
+    return re.sub(r"'[^']*', which is ", "", text)

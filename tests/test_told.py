@@ -1,0 +1,80 @@
+"""What commands say of data: one line for each kind, whatever is of one recording alone."""
+
+from __future__ import annotations
+
+import pytest
+from report.example import example_record
+
+from ecglib import told
+
+GAIN = "gain of 4880 units per mV taken for 1000"
+
+
+def test_one_line_a_kind_with_a_count() -> None:
+    repaired = {
+        "E00015": ("record line begins with 'E00015.mat', which is no record name", GAIN),
+        "E00018": ("record line begins with 'E00018.mat', which is no record name", GAIN),
+        "JS1": ("V1, V2: never varies, so taken for not recorded",),
+        "JS2": ("AVR: never varies, so taken for not recorded", "II, V1: samples without a number interpolated"),
+        "g1": ("AVL: never varies, so taken for not recorded",),
+        "g2": ("µV written as mV",),
+    }
+    assert told.of_own({"a": "no voltage", "b": "bad gain", "c": "no voltage"}, repaired, ["one", "two"]) == [
+        "left out 2: no voltage (a, c)",
+        "left out 1: bad gain (b)",
+        "repaired 3: some leads: never varies, so taken for not recorded (JS1, JS2 and 1 more)",
+        "repaired 2: record line begins with no record name (E00015, E00018)",
+        "repaired 2: gain of 4880 units per mV taken for 1000 (E00015, E00018)",
+        "repaired 1: some leads: samples without a number interpolated (JS2)",
+        "repaired 1: µV written as mV (g2)",
+        "assumed: one",
+        "assumed: two",
+    ]
+    assert told.of_own({}, {}, []) == []
+
+
+def test_a_run_of_beats() -> None:
+    record = example_record()
+    data = record.data.model_copy(
+        update={
+            "left_out": {"no next beat": 48, "empty signal": 2},
+            "records_left_out": {"100": "empty signal", "101": "empty signal"},
+            "synthetic": False,
+        }
+    )
+    assert told.of_run(record.model_copy(update={"data": data})) == [
+        "left out 2: empty signal (100, 101)",
+        "left out 48 beats: no next beat",
+    ]
+    data = data.model_copy(update={"left_out": {}, "records_left_out": {}, "synthetic": True})
+    assert told.of_run(record.model_copy(update={"data": data})) == [
+        f"assumed: synthetic records stand in for {data.name}"
+    ]
+
+
+def test_a_run_of_recordings() -> None:
+    record = example_record()
+    data = record.data.model_copy(
+        update={"left_out": {}, "records_left_out": {"A1": "flat signal"}, "synthetic": False}
+    )
+    card = {
+        "duplicates": {"HR00001": "1_hr", "HR00002": "2_hr", "HR00003": "3_hr"},
+        "few": {"BBB": 0, "Brady": 4},
+        "repaired": {"E00015": ["gain of 4880 units per mV taken for 1000"]},
+        "by_source": {"PTB-XL": 500, "Georgia": 10, "PTB": 2},
+    }
+    record = type(record).model_validate(record.model_dump() | {"data": data.model_dump(), "twelve_lead": card})
+    assert told.of_run(record) == [
+        "left out 1: flat signal (A1)",
+        "left out 3: the same recording as another (HR00001, HR00002 and 1 more)",
+        "left out 2 labels: too few recordings have them (BBB, Brady)",
+        "repaired 1: gain of 4880 units per mV taken for 1000 (E00015)",
+        "assumed: no patients are named for 12 recordings, so each counts as a patient of its own",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
+)
+def test_some_names(names: list[str], said: str) -> None:
+    assert told.some(names) == said
