@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ecglib import aami, config, fingerprint, paths, provenance, runs
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import simulation, sources
+from ecglib.data import digest, simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -149,6 +149,20 @@ def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
     """The key of a run with these parameters, on this data and this code; on the device and in the precision that
     this machine takes, or those of another run."""
     return _plan(parameters, like).key
+
+
+def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
+    """The digest of the beats of such a run, and of their division into sets under each of its seeds."""
+    beats = classifier.load_beats(parameters, sources.get(parameters.database))
+    splits = [vars(classifier.divided(parameters, beats, seed)).values() for seed in parameters.seeds]
+    return digest.of(
+        signals=beats.signals,
+        features=beats.features,
+        labels=beats.labels,
+        record=beats.record,
+        sample=beats.sample,
+        sets=np.concatenate([np.append(index, -1) for split in splits for index in split]),
+    )
 
 
 def evaluation_of(parameters: HeartbeatParameters) -> str:

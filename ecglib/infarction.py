@@ -22,7 +22,7 @@ from torch import nn
 
 from ecglib import config, experiment, fingerprint, paths, provenance, results, runs
 from ecglib.config import InfarctionParameters
-from ecglib.data import aligned_beats, infarction, sources
+from ecglib.data import aligned_beats, digest, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, comparison, metrics, yardsticks
@@ -32,6 +32,8 @@ from ecglib.training import device as devices
 from ecglib.training import folds, joint, median_beat, transfer
 from ecglib.training.transfer import State, Transferred
 
+RECIPE = 1
+"""1: as published."""
 CODE: Final = (
     "data/beats.py",
     "data/records.py",
@@ -110,6 +112,27 @@ def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
     """The key of a run with these parameters, on this data and this code; on the device and in the precision that
     this machine takes, or those of another run."""
     return _plan(parameters, like).key
+
+
+def data_digest(parameters: InfarctionParameters) -> digest.Digest:
+    """The digest of the beats of such a run and of their folds under each of its seeds; of a transfer also that of the
+    beats that it was pretrained on."""
+    cohort = _beats(parameters, sources.get(parameters.database))
+    people = cohort.recordings
+    found = digest.of(
+        signals=cohort.signals,
+        median_beats=cohort.median_beats,
+        labels=cohort.labels,
+        sample=cohort.sample,
+        record=people["record"].to_numpy()[cohort.recording],
+        patient=people["patient"].to_numpy(),
+        people=people[["age", "female", "likelihood"]].to_numpy(dtype=np.float64),
+        folds=np.stack([folds.assign(parameters, cohort, seed) for seed in parameters.seeds]),
+    )
+    if _learns_beats(parameters):
+        before = experiment.data_digest(_pretraining(parameters))
+        found |= {f"pretraining {name}": value for name, value in before.items()}
+    return found
 
 
 def evaluation_of(parameters: InfarctionParameters) -> str:
@@ -204,17 +227,21 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     missing = [seed for seed in p.seeds if not (folder / f"training-seed{seed}.json").is_file()]
     if not missing:
         return False
-    cohort = _cohort(plan)
-    if _aligned(plan.parameters):
-        cohort = aligned_beats.aligned(cohort, plan.source, plan.parameters.leads)
+    cohort = _beats(p, plan.source)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
         _train_seed(plan, folder, cohort, seed)
     return True
 
 
-def _cohort(plan: _Plan) -> Cohort:
-    return folds.limited(infarction.load(plan.source, plan.parameters.leads), plan.parameters.max_records)
+def _cohort(p: InfarctionParameters, source: sources.Source) -> Cohort:
+    return folds.limited(infarction.load(source, p.leads), p.max_records)
+
+
+def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
+    """The cohort as the experiment's network reads it."""
+    cohort = _cohort(p, source)
+    return aligned_beats.aligned(cohort, source, p.leads) if _aligned(p) else cohort
 
 
 def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
@@ -438,7 +465,7 @@ def _yardsticks(plan: _Plan, folder: Path, seed: int) -> pd.DataFrame:
     code = fingerprint.of_code(["evaluation/yardsticks.py", "training/median_beat.py"])[:12]
     path = folder / f"yardsticks-seed{seed}-{code}.parquet"
     if not path.is_file():
-        cohort = _cohort(plan)
+        cohort = _cohort(plan.parameters, plan.source)
         by_recording = np.zeros(len(cohort.recordings), dtype=np.int64)
         by_recording[cohort.recording] = folds.assign(plan.parameters, cohort, seed)
         given = (cohort.recordings, cohort.median_beats, by_recording)

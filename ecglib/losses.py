@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+RECIPE = 1
+"""1: as published."""
 IGNORED = -100
 """The label of an example that has no part in a loss, as everywhere in torch."""
 
@@ -59,7 +61,7 @@ def cross_entropy(weights: NDArray[np.float64] | None = None, label_smoothing: f
     label_smoothing
         Share of the target spread evenly over the classes (Szegedy et al. 2016).
     """
-    tensor = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
+    tensor = None if weights is None else torch.as_tensor(weights, dtype=torch.get_default_dtype())
     return nn.CrossEntropyLoss(weight=tensor, label_smoothing=label_smoothing, ignore_index=IGNORED)
 
 
@@ -106,7 +108,7 @@ class LogitAdjusted(nn.Module):
     def __init__(self, counts: NDArray[np.int64], tau: float, label_smoothing: float = 0.0) -> None:
         super().__init__()
         prior = np.where(counts > 0, counts, counts.sum()) / counts.sum()
-        self.register_buffer("log_prior", torch.as_tensor(tau * np.log(prior), dtype=torch.float32))
+        self.register_buffer("log_prior", torch.as_tensor(tau * np.log(prior), dtype=torch.get_default_dtype()))
         self.plain = cross_entropy(None, label_smoothing)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch import nn
 
 from ecglib import fingerprint, provenance, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import record_sources, snomed, sources, twelve_lead
+from ecglib.data import digest, record_sources, snomed, sources, twelve_lead
 from ecglib.data.infarction import LEADS
 from ecglib.data.record_sources import FOLDS, Records
 from ecglib.data.twelve_lead import TwelveLead
@@ -43,6 +43,8 @@ from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
 from ecglib.training.recordings import Index
 
+RECIPE = 1
+"""1: as published."""
 CODE: Final = (
     "data/clinical.py",
     "data/record_sources.py",
@@ -214,6 +216,24 @@ def key_of(parameters: TwelveLeadParameters, like: Record | None = None) -> str:
     """The key of a run with these parameters, on this data and this code; on the device and in the precision that
     this machine takes, or those of another run."""
     return _plan(parameters, like).key
+
+
+def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
+    """The digest of the recordings of such a run that can be read, and of their division into parts."""
+    source, _ = _source(parameters)
+    data = TwelveLead(source, parameters.rate)
+    read = [found for i in range(len(data)) if isinstance(found := data[i], twelve_lead.Example)]
+    usable = [example.index for example in read]
+    entries = [source.entries[i] for i in usable]
+    divided = parts(source, parameters, np.array(usable))
+    return digest.of(
+        signals=np.concatenate([example.x.numpy().ravel() for example in read]),
+        labels=record_sources.labels(source)[usable],
+        record=np.array([entry.record for entry in entries]),
+        patient=np.array([entry.patient for entry in entries]),
+        people=np.array([[entry.age, entry.female] for entry in entries]),
+        parts=np.concatenate([np.append(index, -1) for part in divided for index in (part.train, part.val, part.test)]),
+    )
 
 
 def evaluation_of(parameters: TwelveLeadParameters) -> str:

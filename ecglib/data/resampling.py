@@ -18,6 +18,8 @@ from sklearn.decomposition import PCA
 from ecglib import aami
 from ecglib.errors import UserError
 
+RECIPE = 1
+"""1: as published."""
 METHODS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
 """What `resample` knows. All but the last two draw new beats between neighbours."""
 

@@ -27,6 +27,8 @@ from ecglib.data.records import RATE
 from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
+RECIPE = 1
+"""1: as published."""
 Array = NDArray[np.float32]
 Change = Callable[[Array, int], Array]
 """A beat's signal and the place of its R peak in samples -> the signal changed."""

@@ -7,6 +7,9 @@ from torch.nn import functional as F
 
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 
+RECIPE = 1
+"""1: as published."""
+
 
 class BaselineCNN(nn.Module):
     """Two convolutions of 5 samples (32 and 64 channels), each max-pooled by 2, and two fully connected layers.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from ecglib.models.dropout import StepDropout
 from ecglib.models.recurrent import GRU, PatchRNN
 
+RECIPE = 1
+"""1: as published."""
+
 
 class BiGRU(PatchRNN):
     """BiGRU, the gated unit of Cho et al. (2014) in two directions, over time within the beat.

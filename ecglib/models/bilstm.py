@@ -5,6 +5,9 @@ from __future__ import annotations
 from ecglib.models.dropout import StepDropout
 from ecglib.models.recurrent import LSTM, PatchRNN
 
+RECIPE = 1
+"""1: as published."""
+
 
 class BiLSTM(PatchRNN):
     """BiLSTM, the two directions of Graves & Schmidhuber (2005), over time within the beat.

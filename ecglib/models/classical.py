@@ -30,6 +30,7 @@ class Classical(nn.Module, ABC):
         training = self.training
         self.eval()
         with torch.no_grad():
-            logits = torch.cat([self(part).float() for part in x.split(self.CHUNK)]).cpu().numpy()
+            logits = torch.cat([self(part) for part in x.split(self.CHUNK)]).cpu().numpy()
         self.train(training)
-        return np.asarray(logits, dtype=np.float32)
+        found: NDArray[np.float32] = logits
+        return found

@@ -7,6 +7,9 @@ from torch.nn import functional as F
 
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 
+RECIPE = 1
+"""1: as published."""
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions of 5 samples, a skip connection, max-pooling of 5 samples with stride 2."""

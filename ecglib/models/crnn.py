@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 from ecglib.models import masked
 from ecglib.models.dropout import StepDropout
-from ecglib.models.layers import Conv1d, channels_last
+from ecglib.models.layers import Conv1d, channels_last, full_precision
 from ecglib.models.masked import Mask
+
+RECIPE = 1
+"""1: as published."""
 
 
 class ResidualBlock(nn.Module):
@@ -45,7 +48,7 @@ class Attention(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, states: Tensor, mask: Mask) -> Tensor:
-        return masked.softmax(self.score(states).squeeze(2).float(), mask)
+        return masked.softmax(full_precision(self.score(states).squeeze(2)), mask)
 
 
 class CRNN(nn.Module):

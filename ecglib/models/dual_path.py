@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 from ecglib.models.norm import BatchNorm1d
 
+RECIPE = 1
+"""1: as published."""
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions with batch normalisation and a skip connection; halves the length.

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 from ecglib.models.norm import BatchNorm1d
 
+RECIPE = 1
+"""1: as published."""
+
 
 class Block(nn.Sequential):
     """Two times: a convolution of `kernel` samples, batch normalisation, max-pooling by `pool`, ReLU."""

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecglib.models.ecgnet import ECGNet
+from ecglib.models.layers import full_precision
+
+RECIPE = 1
+"""1: as published."""
 
 
 class GatedECGNet(nn.Module):
@@ -94,8 +98,8 @@ class GatedECGNet(nn.Module):
         """
         if features is None:
             raise ValueError("no features; expected those of every beat")
-        first = self.ordinary(x, features=features[:, : -self.second_features]).float()
-        second = self._second(features).float()
+        first = full_precision(self.ordinary(x, features=features[:, : -self.second_features]))
+        second = full_precision(self._second(features))
         share = torch.where(self.share.isnan(), self._share(second), self.share)
         gain = self.GAIN * F.one_hot(torch.tensor(self.SUPRAVENTRICULAR, device=x.device), second.shape[1])
         opening = self.SLOPE * (share - self.THRESHOLD)

@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from ecglib.models.classical import Classical, Score
 
+RECIPE = 1
+"""1: as published."""
+
 
 class Hydra(Classical):
     """Random convolutions that compete in groups, counted, and a ridge classifier on the counts.
@@ -95,7 +98,7 @@ class Hydra(Classical):
             gram = (gram / n - torch.outer(mean, mean)) / torch.outer(std, std)
             share = torch.bincount(y, minlength=n_classes) / n
             targets = 2 * (by_class / n - torch.outer(mean, share.double())) / std[:, None]
-            self.mean, self.std = mean.float(), std.float()
+            self.mean, self.std = mean.to(x.dtype), std.to(x.dtype)
             counts_val = self._counts_of_all(x_val)
             return self._choose(
                 gram.numpy(), targets.numpy(), 2 * share - 1, (counts_val - self.mean) / self.std, score
@@ -113,7 +116,7 @@ class Hydra(Classical):
         self.head.bias.copy_(bias)
         for strength in self.STRENGTHS:
             weight = cho_solve(cho_factor(gram + strength * np.eye(len(gram))), targets)
-            candidate = torch.as_tensor(weight.T, dtype=torch.float32)
+            candidate = torch.as_tensor(weight.T, dtype=counts_val.dtype)
             if (value := score((counts_val @ candidate.T + bias).numpy())) > best:
                 best, chosen = value, strength
                 self.head.weight.copy_(candidate)

@@ -19,6 +19,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """The tensor in single precision where it is of half precision, as under autocast; any other as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class Conv1d(nn.Conv1d):
     """`nn.Conv1d`, computed in 2-D on a CPU. Input `(batch, channels, samples)`."""
 

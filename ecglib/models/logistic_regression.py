@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from ecglib.models.classical import Classical, Score
 
+RECIPE = 1
+"""1: as published."""
+
 
 class LogisticRegression(Classical):
     """Multinomial logistic regression on standardised samples (Cox 1958), by scikit-learn.
@@ -58,8 +61,8 @@ class LogisticRegression(Classical):
         with torch.no_grad():
             self.head.weight.zero_()
             self.head.bias.fill_(-1e4)  # low beyond any logit, and finite
-            self.head.weight[solver.classes_] = torch.as_tensor(weight, dtype=torch.float32)
-            self.head.bias[solver.classes_] = torch.as_tensor(bias, dtype=torch.float32)
+            self.head.weight[solver.classes_] = torch.as_tensor(weight, dtype=self.head.weight.dtype)
+            self.head.bias[solver.classes_] = torch.as_tensor(bias, dtype=self.head.bias.dtype)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""

@@ -21,7 +21,7 @@ from torch._higher_order_ops.scan import scan_op
 from torch.nn import functional as F
 
 from ecglib.models import norm
-from ecglib.models.layers import channels_last
+from ecglib.models.layers import channels_last, full_precision
 
 Mask = Tensor | None
 """Float `(batch, 1, steps)`: 1 within a recording, 0 past its end; None: all are of full length."""
@@ -94,7 +94,7 @@ class BatchNorm1d(norm.BatchNorm1d):
             return super().forward(x)
         if not self.training:
             return super().forward(x) * mask
-        x, n = channels_last(x).float(), mask.sum()
+        x, n = full_precision(channels_last(x)), mask.sum()
         centre = (x * mask).sum((0, 2)) / n
         x = (x - centre[:, None]) * mask
         variance = x.square().sum((0, 2)) / n

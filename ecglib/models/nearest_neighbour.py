@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from ecglib.models.classical import Classical, Score
 
+RECIPE = 1
+"""1: as published."""
+
 
 class NearestNeighbour(Classical):
     """The class of the training beat at the smallest Euclidean distance (Cover & Hart 1967).
@@ -55,7 +58,7 @@ class NearestNeighbour(Classical):
         with torch.autocast(x.device.type, enabled=False):  # of near neighbours, a lower precision finds another
             # the mode by name: left to itself, it takes a slow one for few beats, and can't be exported for any number
             nearest = torch.cdist(x.flatten(1), self.beats, compute_mode="use_mm_for_euclid_dist").argmin(1)
-        return F.one_hot(self.labels[nearest], self.n_classes).float() - 1
+        return F.one_hot(self.labels[nearest], self.n_classes).to(x.dtype) - 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in ("beats", "labels"):  # as many as were fitted

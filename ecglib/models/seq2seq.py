@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 from ecglib.models.recurrent import LSTM
 
+RECIPE = 1
+"""1: as published."""
+
 
 class Seq2Seq(nn.Module):
     """An encoder reads consecutive beats, a decoder with attention names their classes one after the other.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ecglib.models.layers import Conv1d, channels_last
 from ecglib.models.norm import BatchNorm1d
 
+RECIPE = 1
+"""1: as published."""
 KERNELS: Final = (9, 7, 5, 3)
 """Samples that each convolution reads; each halves the rate."""
 

@@ -12,6 +12,8 @@ from ecglib.models import masked
 from ecglib.models.layers import Conv1d, channels_last
 from ecglib.models.masked import Mask
 
+RECIPE = 1
+"""1: as published."""
 LAYERS = {18: (1, (2, 2, 2, 2)), 34: (1, (3, 4, 6, 3)), 50: (4, (3, 4, 6, 3)), 101: (4, (3, 4, 23, 3))}
 """Depth → expansion and residual blocks of each stage (He et al. 2016, table 1)."""
 

@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecglib.errors import UserError
+from ecglib.models.layers import full_precision
+
+RECIPE = 1
+"""1: as published."""
 
 
 def positive_weights(
@@ -84,7 +88,7 @@ class FocalLoss(nn.Module):
         if alpha is not None and not ((np.asarray(alpha) > 0) & (np.asarray(alpha) < 1)).all():
             raise UserError("alpha of the focal loss", f"{np.asarray(alpha).tolist()}", "numbers between 0 and 1")
         self.gamma = gamma
-        self.register_buffer("alpha", None if alpha is None else torch.as_tensor(alpha, dtype=torch.float32))
+        self.register_buffer("alpha", _tensor(alpha))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits, positive, known = _prepared(logits, targets, self.alpha)
@@ -110,7 +114,7 @@ class WeightedBCE(nn.Module):
 
     def __init__(self, weights: NDArray[np.float64] | None = None) -> None:
         super().__init__()
-        self.register_buffer("weights", None if weights is None else torch.as_tensor(weights, dtype=torch.float32))
+        self.register_buffer("weights", _tensor(weights))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits, positive, known = _prepared(logits, targets, self.weights)
@@ -119,14 +123,17 @@ class WeightedBCE(nn.Module):
         )
 
 
+def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.get_default_dtype())
+
+
 def _prepared(logits: Tensor, targets: Tensor, per_class: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Logits in at least single precision, targets without NaN, and which targets are known."""
     if logits.shape != targets.shape or logits.ndim != 2:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}: expected (batch, classes)")
     if per_class is not None and per_class.shape != logits.shape[1:]:
         raise ValueError(f"{len(per_class)} class weights for {logits.shape[1]} classes")
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()  # under autocast: a mean of thousands of terms needs the digits
+    logits = full_precision(logits)  # a mean of thousands of terms needs the digits
     known = ~targets.isnan()
     return logits, torch.where(known, targets, 0).to(logits.dtype), known
 

@@ -32,6 +32,8 @@ from ecglib.training.classifier import Trained
 from ecglib.training.device import determinism
 from ecglib.training.sampling import ByRecord
 
+RECIPE = 1
+"""1: as published."""
 REPLAYED: Final = 512
 """Training beats of DS1 in each step."""
 

@@ -20,6 +20,8 @@ from ecglib.data import sources
 from ecglib.data.records import read_recording
 from ecglib.errors import RecordError, UserError
 
+RECIPE = 1
+"""1: as published."""
 LEADS: Final = 12
 CHEST: Final = 6
 UNCALIBRATED_GAIN: Final = 200.0

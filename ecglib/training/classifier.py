@@ -33,6 +33,8 @@ from ecglib.training import device as device_module
 from ecglib.training import loop, sequences
 from ecglib.training.sampling import ByRecord
 
+RECIPE = 1
+"""1: as published."""
 N_CLASSES = len(aami.CLASSES)
 
 
@@ -146,7 +148,7 @@ def train(
     simulated
         From `load_simulated`.
     """
-    split = _split(p, beats, seed)
+    split = divided(p, beats, seed)
     if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
         _check_classes(split, beats, macro_classes(p.protocol))
     fitting = _Fitting(p, beats, seed, device, precision, folder, key, simulated)
@@ -173,7 +175,7 @@ def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:
     or those that `max_beats` leaves."""
     model = copy.deepcopy(model).cpu()
     if isinstance(model, GatedECGNet):
-        model.settle(torch.from_numpy(beats.features[beats.record == name]))
+        model.settle(loop.as_tensor(beats.features[beats.record == name]))
     return model
 
 
@@ -212,7 +214,8 @@ def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
             raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
 
 
-def _split(p: HeartbeatParameters, beats: Beats, seed: int) -> Split:
+def divided(p: HeartbeatParameters, beats: Beats, seed: int) -> Split:
+    """The sets of an experiment under a seed."""
     if p.protocol != "intra":
         return splits.inter(beats.record, with_test=p.test)
     return splits.intra(beats.labels, seed, p.validation_fraction)
@@ -313,7 +316,7 @@ class _Fitting:
     def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
         """Logits `(n, classes)` of the beats at these increasing positions."""
         if isinstance(model, Classical):
-            return model.predict_logits(torch.from_numpy(self.beats.signals[index]))
+            return model.predict_logits(loop.as_tensor(self.beats.signals[index]))
         if isinstance(model, GatedECGNet):
             return self._predict_by_record(model, index)
         examples = self._examples(index)
@@ -341,7 +344,7 @@ class _Fitting:
         def expert(which: str, columns: slice) -> Callable[[], nn.Module]:
             def make() -> nn.Module:
                 network: ECGNet = getattr(model_maker(self.p)(), which)
-                network.standardise(torch.from_numpy(beats.features[part.index][:, columns]))
+                network.standardise(loop.as_tensor(beats.features[part.index][:, columns]))
                 return network
 
             return make
@@ -381,11 +384,11 @@ class _Fitting:
         model = model_maker(self.p)()
         assert isinstance(model, Classical) and val is not None  # config refuses to refit one
         labels = self.beats.labels[val]
-        x_val = torch.from_numpy(self.beats.signals[val])
+        x_val = loop.as_tensor(self.beats.signals[val])
         n = len(part.y)
         order = loop.epoch_order(0, n, min(n, self.p.beats_per_epoch or n), self.seed).sort().values.numpy()
         strength = model.fit(
-            torch.from_numpy(part.x[order]),
+            loop.as_tensor(part.x[order]),
             torch.from_numpy(part.y[order]),
             x_val,
             lambda logits: self._macro_f1(logits, labels),
@@ -397,7 +400,7 @@ class _Fitting:
         make = model_maker(self.p)
         if not registry.entry(self.p.model).reads_features:
             return make
-        features = torch.from_numpy(self.beats.features[part.index])
+        features = loop.as_tensor(self.beats.features[part.index])
 
         def standardised() -> nn.Module:
             model = make()

@@ -24,11 +24,14 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ecglib.errors import UserError
+from ecglib.models.layers import full_precision
 from ecglib.results import Epoch, SeedRun
 from ecglib.training import checkpoint
 from ecglib.training.device import autocast, determinism
 from ecglib.training.progress import Reporter
 
+RECIPE = 1
+"""1: as published."""
 Batch = tuple[Tensor, Tensor | None, Tensor]
 """Beats `(batch, leads, samples)`, features `(batch, n)` or None, labels `(batch,)`; on the device."""
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -60,6 +63,11 @@ class Examples(Protocol):
         ...
 
 
+def as_tensor(values: NDArray[np.floating[Any]]) -> Tensor:
+    """Values as a tensor of torch's default type: float32, unless a program has asked for another."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(torch.get_default_dtype())
+
+
 class InMemory:
     """Examples as tensors: moved to the device once, if they fit there, and indexed where they lie.
 
@@ -74,9 +82,8 @@ class InMemory:
     def __init__(
         self, x: NDArray[np.float32], y: NDArray[np.int64], features: NDArray[np.float32] | None = None
     ) -> None:
-        self.x, self.y = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y))
-        has_features = features is not None and features.shape[1] > 0
-        self.features = torch.from_numpy(np.ascontiguousarray(features)) if has_features else None
+        self.x, self.y = as_tensor(x), torch.from_numpy(np.ascontiguousarray(y))
+        self.features = as_tensor(features) if features is not None and features.shape[1] > 0 else None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -329,7 +336,7 @@ class _Training:
             self.optimiser.zero_grad(set_to_none=True)
             with autocast(self.device, self.recipe.precision):
                 logits = self.model(x, features=features)
-            loss = self.loss(logits.float().flatten(0, -2), y.flatten())
+            loss = self.loss(full_precision(logits).flatten(0, -2), y.flatten())
             self.scaler.scale(loss).backward()
             if self.recipe.gradient_clip is not None:
                 self.scaler.unscale_(self.optimiser)
@@ -415,7 +422,7 @@ def _score(
     logits, labels = [], []
     with torch.no_grad(), autocast(device, recipe.precision):
         for x, features, y in examples.batches(torch.arange(len(examples)), 1024, device):
-            logits.append(model(x, features=features).float().flatten(0, -2))
+            logits.append(full_precision(model(x, features=features)).flatten(0, -2))
             labels.append(y.flatten())
     model.train(training)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)

@@ -100,7 +100,7 @@ class Recordings:
                 first = batch.refused[0]
                 raise UserError(first.record, f"can't be read any more ({first.reason})")
             batch = batch.to(device)
-            x, lengths = batch.x, batch.lengths
+            x, lengths = batch.x.to(torch.get_default_dtype()), batch.lengths
             if self.how is not None:
                 x, lengths = augmentation.augment(x, lengths, batch.known, self.how, noise, generator)
             padded = bool((self._cropped(batch.index.cpu().numpy()) < x.shape[2]).any())

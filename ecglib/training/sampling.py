@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ecglib import aami
 
+RECIPE = 1
+"""1: as published."""
 AT_MOST: Final[Mapping[str, int]] = {"N": 800, "S": 150, "V": 1000, "F": 60, "Q": 0}
 """Beats of a class that an epoch draws from one record: no patient may stand for a whole class, as 208, which holds
 nine tenths of the F beats of DS1, else would."""

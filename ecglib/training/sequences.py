@@ -12,6 +12,8 @@ from ecglib.data.beats import Beats
 from ecglib.losses import IGNORED
 from ecglib.training import loop
 
+RECIPE = 1
+"""1: as published."""
 UNKNOWN = -1.0
 """In place of the label of a beat that a decoder must not know."""
 

@@ -30,6 +30,8 @@ from ecglib.training import loop
 from ecglib.training.device import determinism
 from ecglib.training.progress import Reporter
 
+RECIPE = 1
+"""1: as published."""
 Way = Literal["scratch", "frozen", "finetune", "gradual"]
 State = dict[str, Tensor]
 

@@ -1,0 +1,61 @@
+"""A digest of what was cut from a database, by which it is told whether a reader or a cut still gives the same.
+
+Numbers are compared within `TOLERANCE`, so that a digest holds on another processor; labels, names and positions are
+compared exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLED: Final = 6
+"""Values of an array that are kept beside its norm."""
+TOLERANCE: Final = 1e-9
+"""Share by which numbers may differ."""
+
+Digest = dict[str, str | list[float]]
+
+
+def of(**arrays: NDArray[Any]) -> Digest:
+    """The digest of named arrays.
+
+    Returns
+    -------
+    Of floats, the Euclidean norm and `SAMPLED` values, the first, the last and those evenly between; NaN counts as 0
+    there, and how many there are comes last. Of any other array, the first 16 hexadecimal digits of a SHA-256 over
+    shape and values.
+    """
+    return {name: _numbers(array) if array.dtype.kind == "f" else _hash(array) for name, array in arrays.items()}
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the arrays in which two digests differ."""
+    return [name for name in {**before, **now} if not _same(before.get(name), now.get(name))]
+
+
+def _numbers(array: NDArray[Any]) -> list[float]:
+    flat = array.ravel()
+    missing = np.isnan(flat)
+    flat = np.where(missing, 0, flat)
+    places = np.linspace(0, len(flat) - 1, SAMPLED if len(flat) else 0).round().astype(np.int64)
+    norm = float(np.sqrt(np.sum(np.square(flat, dtype=np.float64))))
+    return [norm, *flat[places].astype(np.float64).tolist(), float(missing.sum())]
+
+
+def _hash(array: NDArray[Any]) -> str:
+    if array.dtype.kind in "OU":
+        values = "\n".join(map(str, array.ravel().tolist())).encode()
+    else:
+        values = array.astype(np.int64).tobytes()
+    return hashlib.sha256(f"{array.shape} ".encode() + values).hexdigest()[:16]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and bool(np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE))
+    return bool(a == b)

@@ -1,0 +1,113 @@
+"""The numbers that are known of every case, what may move them, and how they are recorded anew.
+
+`python tests/golden/golden.py` says what has moved; `--write` records it. A training's numbers may move only where the
+`RECIPE` of a stage that it uses was raised, and a raised recipe must move numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import trainings
+
+from ecglib import recipes
+
+KNOWN: Final = Path(__file__).parent / "known.json"
+TOLERANCE: Final = 1e-9
+EVALUATION: Final = "evaluation"
+"""The part that scores give; it has no recipe, as `ecglib book --check` computes metrics again from the records."""
+
+Golden = dict[str, Any]
+
+
+def known() -> dict[str, Golden]:
+    """Case -> its numbers, and `recipe`."""
+    found: dict[str, Golden] = json.loads(KNOWN.read_text(encoding="utf-8"))
+    return found
+
+
+def now(name: str) -> Golden:
+    """The same of a case today."""
+    p = trainings.parameters()[name]
+    quiet = contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings()
+    with quiet[0], quiet[1]:
+        warnings.simplefilter("ignore")
+        numbers = trainings.numbers(name)
+    return numbers | {"recipe": {} if name.startswith("data/") else recipes.of(p)}
+
+
+def moved(before: Golden, after: Golden) -> list[str]:
+    """Names of the numbers in which two differ."""
+    return [name for name in {**before, **after} if name != "recipe" and _differ(before.get(name), after.get(name))]
+
+
+def raised(before: Golden, after: Golden) -> list[str]:
+    """Stages whose recipe differs."""
+    a, b = before.get("recipe", {}), after["recipe"]
+    return [stage for stage in {**a, **b} if a.get(stage) != b.get(stage)]
+
+
+def problems(before: Mapping[str, Golden], after: Mapping[str, Golden]) -> list[str]:
+    """Why the numbers of today may not be recorded, a sentence each."""
+    found, stages, with_reason = [], set(), set()
+    for name, golden in after.items():
+        if name not in before or name.startswith("data/"):
+            continue
+        parts, reasons = (
+            [part for part in moved(before[name], golden) if part != EVALUATION],
+            raised(before[name], golden),
+        )
+        stages |= set(reasons)
+        if parts and not reasons:
+            of = ", ".join(golden["recipe"])
+            found.append(f"{name}: {', '.join(parts)} moved; raise RECIPE, with a line of history, in one of {of}")
+        if parts:
+            with_reason |= set(reasons)
+    found += [f"RECIPE of {stage} differs, and no number moved" for stage in sorted(stages - with_reason)]
+    return found
+
+
+def _differ(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return any(_differ(a.get(name), b.get(name)) for name in {**a, **b})
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) != len(b) or any(map(_differ, a, b))
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return not np.isclose(a, b, rtol=TOLERANCE, atol=1e-12)
+    return bool(a != b)
+
+
+def write(goldens: Mapping[str, Golden]) -> None:
+    """Record them, a case a line."""
+    lines = [f"{json.dumps(name)}: {json.dumps(golden)}" for name, golden in goldens.items()]
+    KNOWN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def main(wish: str) -> int:
+    """Say what has moved, and record it where that is wished and allowed."""
+    before = known() if KNOWN.is_file() else {}
+    with trainings.place():
+        after = {name: now(name) for name in trainings.parameters()}
+    for name in sorted({*before, *after}):
+        if name not in after or name not in before:
+            print(f"{name}: {'gone' if name in before else 'new'}")
+        elif parts := moved(before[name], after[name]) + raised(before[name], after[name]):
+            print(f"{name}: {', '.join(parts)}")
+    wrong = problems(before, after)
+    for problem in wrong:
+        print(f"error: {problem}", file=sys.stderr)
+    if wish == "--write" and not wrong:
+        write(after)
+    return len(wrong) > 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("".join(sys.argv[1:])))

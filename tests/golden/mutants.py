@@ -1,0 +1,146 @@
+"""Edits that change numbers, each with the case that must notice it.
+
+`python tests/golden/mutants.py NAME` runs that case with the edit made while the module is loaded; no file is written.
+It exits with 0 where a number has moved.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file`, `old` becomes `new`, and `case` must notice. `old` stands in the file exactly once."""
+
+    file: str
+    old: str
+    new: str
+    case: str
+
+    def source(self) -> str:
+        """The file's text with the edit.
+
+        Raises
+        ------
+        ValueError
+            When `old` stands elsewhere now: a move carries its mutants along.
+        """
+        text = (ROOT / self.file).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file}: {self.old!r} stands there {text.count(self.old)} times; expected once")
+        return text.replace(self.old, self.new)
+
+    @property
+    def module(self) -> str:
+        """Its dotted name."""
+        return self.file.removesuffix(".py").replace("/", ".")
+
+
+CONFIG: Final = "ecglib/config.py"
+LOOP: Final = "ecglib/training/loop.py"
+TWELVE_LEAD: Final = "ecglib/twelve_lead.py"
+SMOOTHING: Final = '"""Decoupled weight decay of AdamW."""\n    label_smoothing: float = Field(0.0'
+OF_BEATS: Final = (
+    '"""Beats per step."""\n    learning_rate: float = Field(0.003, gt=0)\n    """Peak of the schedule."""'
+)
+NEIGHBOURS: Final = (
+    "smote_neighbours: int = Field(5, ge=1)\n"
+    '    """SMOTE and its kin: neighbours between which new beats are drawn."""\n    sampling'
+)
+
+MUTANTS: Final = {
+    "another exponent of the weights of positives": Mutant(
+        TWELVE_LEAD, "(~y).sum(0), p.weight_exponent)", "(~y).sum(0), 2 * p.weight_exponent)",
+        "twelve-lead/xresnet1d-weighted",
+    ),
+    "no weight decay for recordings": Mutant(
+        TWELVE_LEAD, "weight_decay=p.weight_decay,", "weight_decay=0.0,", "twelve-lead/xresnet1d-none"
+    ),
+    "another fold validates": Mutant(
+        TWELVE_LEAD, "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1", "data/twelve-lead-100"
+    ),
+    "a macro metric is a median": Mutant(
+        "ecglib/multilabel/scores.py", "np.nanmean(found, axis=-1)", "np.nanmedian(found, axis=-1)",
+        "twelve-lead/folds",
+    ),
+    "batch normalisation with another epsilon": Mutant(
+        "ecglib/models/norm.py", "        return super()", "        self.eps = 2e-5\n        return super()",
+        "heartbeat/enhanced_cnn-none-intra",
+    ),
+    "µV are a hundredth of a mV": Mutant("ecglib/data/records.py", '"uv": 1e-3', '"uv": 1e-2', "data/infarction-1"),
+    "leads in another order": Mutant(
+        "ecglib/data/infarction.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
+    ),
+    "trained on the fold that is scored": Mutant(
+        "ecglib/infarction.py", "train, test = folds.parts(fold, number)", "test, train = folds.parts(fold, number)",
+        "infarction/aligned-weighted",
+    ),
+    "no weight decay": Mutant(
+        LOOP, "weight_decay=recipe.weight_decay, fused", "weight_decay=0.0, fused", "heartbeat/cnet-none-intra"
+    ),
+    "a rate of 0.00301": Mutant(
+        CONFIG, OF_BEATS, OF_BEATS.replace("0.003", "0.00301"), "heartbeat/cnet-none-intra"
+    ),
+    "gradients clipped at 1.1": Mutant(
+        LOOP, "self.model.parameters(), self.recipe.gradient_clip)",
+        "self.model.parameters(), 1.1 * self.recipe.gradient_clip)", "heartbeat/stopped",
+    ),
+    "another ramp of the moving average": Mutant(
+        LOOP, "(1 + step) / (10 + step)", "(2 + step) / (10 + step)", "heartbeat/cnet-none-intra"
+    ),
+    "a thousandth of label smoothing": Mutant(
+        CONFIG, SMOOTHING, SMOOTHING.replace("0.0", "0.001"), "heartbeat/cnet-none-intra"
+    ),
+    "four neighbours for SMOTE": Mutant(
+        CONFIG, NEIGHBOURS, NEIGHBOURS.replace("5", "4"), "heartbeat/cnet-smote-inter"
+    ),
+    "a raised recipe": Mutant(LOOP, "RECIPE = 1", "RECIPE = 2", "heartbeat/cnet-none-intra"),
+}  # fmt: skip
+
+
+class _Mutated(SourceFileLoader):
+    def __init__(self, mutant: Mutant) -> None:
+        super().__init__(mutant.module, str(ROOT / mutant.file))
+        self.mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.mutant.source(), self.path, "exec")
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        if fullname != self.mutant.module:
+            return None
+        return importlib.util.spec_from_loader(fullname, _Mutated(self.mutant), origin=self.mutant.file)
+
+
+def main(name: str) -> int:
+    """Run the mutant's case; 0 where it notices."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    mutant = MUTANTS[name]
+    sys.meta_path.insert(0, _Finder(mutant))
+    import golden
+    import trainings
+
+    with trainings.place():
+        before, after = golden.known()[mutant.case], golden.now(mutant.case)
+    print(*golden.moved(before, after), *golden.raised(before, after))
+    return not (golden.moved(before, after) or golden.raised(before, after))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

@@ -1,0 +1,248 @@
+"""Tiny trainings of every kind, on excerpts of real records, and the numbers that they must give.
+
+Networks are narrow, steps few. All is in float64: there, processors differ in the 14th digit, while in float32 they
+drift by more than many an edit does. A case covers what a pair of choices does: every network meets every answer to
+imbalance that it allows, each under another protocol or another way of transfer in turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ecglib import aami, config, experiment, infarction, paths, runs, twelve_lead
+from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
+from ecglib.data import digest
+from ecglib.models import registry
+from ecglib.results import Record
+
+DATA: Final = Path(__file__).parent / "data"
+COMMON: Final[dict[str, Any]] = {"device": "cpu", "precision": "float32", "bootstrap": 5}
+NARROW: Final[dict[str, dict[str, Any]]] = {
+    "cnet": {"width": 4},
+    "bilstm": {"hidden": 4},
+    "bigru": {"hidden": 4},
+    "seq2seq": {"hidden": 4},
+    "hydra": {"groups": 2},
+    "strided_cnn": {"channels": 4},
+}
+"""Options of networks that can be narrower."""
+PROTOCOLS: Final = ("intra", "inter")
+IMBALANCES: Final = (
+    "none", "weighted", "effective-number", "focal", "logit-adjustment", *config.RESAMPLERS,
+)  # fmt: skip
+WAYS: Final = ("scratch", "frozen", "finetune", "gradual")
+
+Digest = dict[str, Any]
+
+
+# --- what a training gave ---------------------------------------------------------------------------------------------
+
+
+def _weights(folder: Path) -> list[float]:
+    """Norms of all kept weights, and of each file's in its place."""
+    files = sorted(folder.glob("weights-seed*.safetensors"))
+    norms = [float(t.double().norm()) for file in files for t in load_file(file).values()]
+    return [float(np.linalg.norm(norms)), float(np.dot(norms, np.arange(1, len(norms) + 1)))]
+
+
+def _evaluation(record: Record) -> dict[str, Any]:
+    """Means of the metrics, and a norm over every number in the record."""
+    numbers: list[float] = []
+
+    def gather(value: Any) -> None:
+        if isinstance(value, dict):
+            for each in value.values():
+                gather(each)
+        elif isinstance(value, list):
+            for each in value:
+                gather(each)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            numbers.append(float(value))
+
+    parts = ("metrics", "per_class", "ec57", "without_202", "unadapted", "confusion", "infarction", "twelve_lead")
+    content = record.model_dump(mode="json")
+    gather([content.get(part) or {} for part in parts])
+    means = {name: value.mean for name, value in record.metrics.items()}
+    return {"all": [float(np.linalg.norm(numbers)), len(numbers)], **means}
+
+
+# --- the cases --------------------------------------------------------------------------------------------------------
+
+
+def _pretrained(p: InfarctionParameters) -> None:
+    """The weights file that is transferred: a network of beats as it is drawn."""
+    torch.manual_seed(7)
+    network = registry.build(p.model, 1, 187, len(aami.CLASSES), **p.model_options)
+    save_file(network.state_dict(), paths.root() / p.pretrained)
+
+
+def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
+    for (i, entry), (j, imbalance) in product(enumerate(registry.OF_BEATS.values()), enumerate(IMBALANCES)):
+        forms: dict[str, dict[str, Any]] = {"": {}}
+        if entry.takes == "sequence":
+            forms["-one-beat"] = {"beats_per_sequence": 1}
+        for form, more in forms.items():
+            given = _common(entry.name) | more | {"imbalance": imbalance, "protocol": PROTOCOLS[(i + j) % 2]}
+            given |= {"beats_per_epoch": 200} if entry.classical else {"max_epochs": 1, "batch_size": 64}
+            if entry.reads_features:
+                given["cut"] = "relative"
+            with contextlib.suppress(ValueError):  # these don't go together
+                p = HeartbeatParameters(**given)
+                yield f"heartbeat/{entry.name}{form}-{imbalance}-{p.protocol}", p
+    one = {"max_epochs": 2, "batch_size": 64, "model": "cnet", "model_options": NARROW["cnet"]}
+    rhythm = {**one, "model": "ecgnet", "model_options": {"waveform": False, "feature_noise": 0.05}, "cut": "relative"}
+    early = {"protocol": "adapted", "adaptation_minutes": 0.15, "adaptation_steps": 2}
+    statistics = {"adaptation": "statistics", "protocol": "adapted", "adaptation_minutes": 0.15}
+    experts = {"model": "gated_ecgnet", "cut": "sustained", "sampling": "by-record", "max_beats": 300}
+    for name, given in {
+        "by-record": {**rhythm, "protocol": "inter", "sampling": "by-record", "label_smoothing": 0.05, "ema": None},
+        "cosine": {**one, "schedule": "cosine", "gradient_clip": None, "weight_decay": 0.1, "batch_size": 256},
+        "refit": {**one, "refit": True, "beats_per_epoch": 200},
+        "stopped": {**one, "max_epochs": 8, "patience": 1, "learning_rate": 0.1, "max_beats": 200},
+        "development": {**one, "protocol": "inter", "test": False},
+        "centred": {**one, "cut": "centred", "leads": ["MLII", "V1"]},
+        "adapted-head": {**one, **early, "adaptation": "head"},
+        "adapted-all": {**rhythm, **early, "adaptation": "all", "sampling": "by-record"},
+        "adapted-statistics": {**one, **statistics, "model": "enhanced_cnn", "model_options": {}},
+        "experts": {**one, **experts, "model_options": {"waveform": False}, "protocol": "inter"},
+        "experts-adapted": {**one, **experts, **early, "model_options": {"waveform": False}, "adaptation": "all"},
+    }.items():
+        yield f"heartbeat/{name}", HeartbeatParameters(**{**COMMON, **given})
+
+
+def _infarctions() -> Iterator[tuple[str, InfarctionParameters]]:
+    given: dict[str, Any] = {"folds": 3, "max_epochs": 1, "batch_size": 250, "hidden": 4}
+    answers = ("weighted", "smote", "smote-tomek", "random-over", "random-under")
+    for (i, model), (j, imbalance) in product(enumerate(("cnet", "bilstm", "bigru", "seq2seq")), enumerate(answers)):
+        way = WAYS[(i + j) % len(WAYS)]
+        more = {"pretrained": f"{model}.safetensors"} if way != "scratch" else {}
+        p = InfarctionParameters(**_common(model), **given, imbalance=imbalance, way=way, **more)
+        yield f"infarction/{model}-{imbalance}-{way}", p
+    aligned = _common("strided_cnn") | {"folds": 3, "max_epochs": 1, "batch_size": 250, "networks": 2, "way": "scratch"}
+    for imbalance in answers:
+        yield f"infarction/aligned-{imbalance}", InfarctionParameters(**aligned, imbalance=imbalance)
+    two = _common("cnet") | given | {"way": "finetune", "pretrained": "cnet.safetensors"}
+    for name, more in {
+        "leads": {"leads": ["II", "V2", "AVR"], "ema": 0.9, "label_smoothing": 0.1},
+        "curve": {"curve": [4, 6], "max_records": 14},
+        "by-beat": {"protocol": "by-beat", "noise": 0.0},
+    }.items():
+        yield f"infarction/{name}", InfarctionParameters(**{**two, **more})
+    yield "infarction/aligned-leads", InfarctionParameters(**aligned, leads=["I", "V6"])
+
+
+def _twelve_leads() -> Iterator[tuple[str, TwelveLeadParameters]]:
+    given: dict[str, Any] = {"max_epochs": 2, "min_positives": 3, "fewest_per_epoch": 16, "batch_size": 8}
+    answers = ("none", "weighted", "focal")
+    for (i, model), (j, imbalance) in product(enumerate(("crnn", "xresnet1d")), enumerate(answers)):
+        own = {"imbalance": imbalance, "test_folds": [9 + (i + j) % 2], "crop_seconds": 2.0}
+        p = TwelveLeadParameters(**_common(model), **given, **own)
+        yield f"twelve-lead/{model}-{imbalance}", p
+    challenge = {"database": "challenge-2021", "labels": "scored", "rate": 125.0, "crop_seconds": 0.0}
+    quiet = {"test_folds": [10], "wander": 0.0, "muscle": 0.0, "max_epochs": 1, "min_positives": 1}
+    folds = {"test_folds": [1, 4, 5, 8], "max_epochs": 1}
+    yield "twelve-lead/folds", TwelveLeadParameters(**_common("xresnet1d"), **{**given, **folds})
+    yield "twelve-lead/padded", TwelveLeadParameters(**_common("xresnet1d"), **{**given, **challenge, **quiet})
+
+
+def _cuts() -> Iterator[tuple[str, Any]]:
+    """What is only cut and divided."""
+    seeds = {"seeds": [0, 1]}
+    for cut in ("kachuee", "centred", "relative", "sustained"):
+        leads = {"leads": ["MLII"] if cut == "kachuee" else ["V1", "MLII"]}
+        for protocol in PROTOCOLS:
+            p = HeartbeatParameters(model="baseline_cnn", cut=cut, protocol=protocol, **leads, **seeds)
+            yield f"data/{cut}-{protocol}", p
+    yield "data/few-beats", HeartbeatParameters(max_beats=200, **seeds)
+    for leads in (["II"], ["AVR", "V3"]):
+        yield f"data/infarction-{len(leads)}", InfarctionParameters(way="scratch", folds=4, leads=leads, **seeds)
+        aligned = {"way": "scratch", "model": "strided_cnn", "folds": 4}
+        yield f"data/aligned-{len(leads)}", InfarctionParameters(**aligned, leads=leads, **seeds)
+    yield "data/by-beat", InfarctionParameters(way="scratch", protocol="by-beat", max_records=12)
+    for rate in (100.0, 250.0):
+        yield f"data/twelve-lead-{rate:g}", TwelveLeadParameters(rate=rate, min_positives=3, test_folds=[1, 9, 10])
+    challenge = {"database": "challenge-2021", "labels": "scored", "min_positives": 1, "test_folds": [10]}
+    yield "data/challenge", TwelveLeadParameters(**challenge)
+
+
+def _common(model: str) -> dict[str, Any]:
+    return COMMON | {"model": model, "model_options": NARROW.get(model, {})}
+
+
+KINDS: Final = {HeartbeatParameters: experiment, InfarctionParameters: infarction, TwelveLeadParameters: twelve_lead}
+
+
+@cache
+def parameters() -> dict[str, Any]:
+    """Name of every case -> its parameters."""
+    return dict([*_cuts(), *_heartbeats(), *_infarctions(), *_twelve_leads()])
+
+
+def numbers(name: str) -> Digest:
+    """The numbers that a case gives."""
+    p = parameters()[name]
+    if name.startswith("data/"):
+        return dict(KINDS[type(p)].data_digest(p))
+    if p.database == "ptb-xl" and isinstance(p, InfarctionParameters) and p.way != "scratch":
+        _pretrained(p)
+    run = KINDS[type(p)].run(p)
+    scores = run.predictions() if isinstance(run, experiment.Run) else run.scores()
+    columns = [name for name in scores if str(name).startswith(("logit_", "score", "p:", "t:"))]
+    history = _history(run)
+    return {
+        "train_loss": [epoch["train_loss"] for epoch in history],
+        "val_loss": [epoch["val_loss"] for epoch in history],
+        "weights": _weights(run.folder),
+        "scores": digest.of(scores=scores[columns].to_numpy())["scores"],
+        "evaluation": _evaluation(run.record),
+    }
+
+
+def _history(run: runs.Run) -> list[dict[str, Any]]:
+    """Every epoch of every network of the first seed, as the run noted it."""
+    found: list[dict[str, Any]] = []
+
+    def gather(value: Any) -> None:
+        if isinstance(value, dict):
+            found.extend(value.get("history", []))
+            value = list(value.values())
+        if isinstance(value, list):
+            for each in value:
+                gather(each)
+
+    gather(json.loads((run.folder / "training-seed0.json").read_text(encoding="utf-8")))
+    return found
+
+
+@contextlib.contextmanager
+def place() -> Iterator[None]:
+    """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data."""
+    before = {name: os.environ.get(name) for name in ("ECGLIB_ROOT", "ECGLIB_DATA")}
+    track, threads = runs.track, torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "_quarto.yml").touch()
+        os.environ |= {"ECGLIB_ROOT": folder, "ECGLIB_DATA": str(DATA)}
+        runs.track = lambda record, folder: None
+        infarction._against_yardsticks = twelve_lead._against_yardsticks = lambda *given: {}
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_num_threads(threads)
+            runs.track = track
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
