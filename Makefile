@@ -5,7 +5,7 @@ PROFILE ?= quick
 # Notebooks at once: much of a short one is start-up, and they share the processor.
 J ?= 2
 
-.PHONY: book test lint notebooks lab bench mlflow env
+.PHONY: book test coverage lint notebooks lab bench mlflow env
 .DEFAULT_GOAL := book
 
 env:
@@ -17,6 +17,12 @@ book: env
 
 test: env
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# How much of the code that makes numbers the golden trainings reach, branches too.
+coverage: env
+	@$(BIN)/coverage run -m pytest tests/golden/test_golden.py
+	@$(BIN)/coverage report --fail-under 95 --include "$$(grep -v ^# tests/golden/rooms.txt | paste -sd, -)"
+	@$(BIN)/coverage report --fail-under 85 --include "ecglib/data/records.py,ecglib/data/clinical.py"
 
 lint: env
 	@$(BIN)/ruff check .

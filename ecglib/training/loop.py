@@ -1,8 +1,8 @@
 """The training loop: one network, one training set, the best epoch by a validation metric.
 
-The set lies on the device and is indexed there where it fits; a lazy data set goes through a loader. Nothing inside a
-step waits for the device. After every epoch the whole state is written, so that a kill loses one epoch at most, and a
-resumed training goes the way the uninterrupted one would have gone.
+The set lies on the device and is indexed there where it fits. Nothing inside a step waits for the device. After every
+epoch the whole state is written, so that a kill loses one epoch at most, and a resumed training goes the way the
+uninterrupted one would have gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, Subset
 
 from ecglib.errors import UserError
 from ecglib.models.layers import full_precision
@@ -103,23 +102,6 @@ class InMemory:
             chosen = order[start : start + batch_size]
             features = None if self.features is None else self.features.index_select(0, chosen).to(device)
             yield self.x.index_select(0, chosen).to(device), features, self.y.index_select(0, chosen).to(device)
-
-
-class Lazy:
-    """Examples of a `Dataset` whose items `(x, y)` or `(x, features, y)` are made when asked for, through a loader."""
-
-    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
-        self.dataset, self.workers = dataset, workers
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        subset = Subset(self.dataset, order.tolist())
-        pin = device.type == "cuda"
-        for item in DataLoader(subset, batch_size, num_workers=self.workers, pin_memory=pin):
-            parts = [part.to(device, non_blocking=pin) for part in item]
-            yield parts[0], parts[1] if len(parts) == 3 else None, parts[-1]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ EVALUATION: Final = "evaluation"
 Golden = dict[str, Any]
 
 
+def has_recipe(name: str) -> bool:
+    """Whether a case trains; what is cut, or follows from scores, has no recipe."""
+    return not name.startswith(("data/", "evaluation/"))
+
+
 def known() -> dict[str, Golden]:
     """Case -> its numbers, and `recipe`."""
     found: dict[str, Golden] = json.loads(KNOWN.read_text(encoding="utf-8"))
@@ -41,7 +46,7 @@ def now(name: str) -> Golden:
     with quiet[0], quiet[1]:
         warnings.simplefilter("ignore")
         numbers = trainings.numbers(name)
-    return numbers | {"recipe": {} if name.startswith("data/") else recipes.of(p)}
+    return numbers | {"recipe": recipes.of(p) if has_recipe(name) else {}}
 
 
 def moved(before: Golden, after: Golden) -> list[str]:
@@ -59,7 +64,7 @@ def problems(before: Mapping[str, Golden], after: Mapping[str, Golden]) -> list[
     """Why the numbers of today may not be recorded, a sentence each."""
     found, stages, with_reason = [], set(), set()
     for name, golden in after.items():
-        if name not in before or name.startswith("data/"):
+        if name not in before or not has_recipe(name):
             continue
         parts, reasons = (
             [part for part in moved(before[name], golden) if part != EVALUATION],

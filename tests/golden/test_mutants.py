@@ -34,7 +34,7 @@ def test_a_mutant_is_noticed(name: str) -> None:
 
 def test_what_changes_no_number_is_not_noticed(tmp_path: Path) -> None:
     """The process compares what it should: with an edit that means nothing, its case gives the known numbers."""
-    same = mutants.Mutant(mutants.LOOP, "class Lazy:", "class Lazy:  # the same", "heartbeat/cnet-none-intra")
+    same = mutants.Mutant(mutants.LOOP, "class InMemory:", "class InMemory:  # the same", "heartbeat/cnet-none-intra")
     code = f"import mutants; mutants.MUTANTS['same'] = mutants.{same!r}; raise SystemExit(mutants.main('same'))"
     path = os.pathsep.join([str(HERE), str(mutants.ROOT)])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=False)

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -23,8 +23,10 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import aami, config, experiment, infarction, paths, runs, twelve_lead
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
-from ecglib.data import digest
+from ecglib.data import digest, snomed
+from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
+from ecglib.multilabel import challenge
 from ecglib.results import Record
 
 DATA: Final = Path(__file__).parent / "data"
@@ -82,10 +84,14 @@ def _evaluation(record: Record) -> dict[str, Any]:
 
 
 def _pretrained(p: InfarctionParameters) -> None:
-    """The weights file that is transferred: a network of beats as it is drawn."""
+    """The weights file that is transferred: a network of beats as it is drawn, in either of both forms."""
     torch.manual_seed(7)
-    network = registry.build(p.model, 1, 187, len(aami.CLASSES), **p.model_options)
-    save_file(network.state_dict(), paths.root() / p.pretrained)
+    state = registry.build(p.model, 1, 187, len(aami.CLASSES), **p.model_options).state_dict()
+    path = paths.root() / p.pretrained
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
 
 
 def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
@@ -135,7 +141,7 @@ def _infarctions() -> Iterator[tuple[str, InfarctionParameters]]:
         yield f"infarction/aligned-{imbalance}", InfarctionParameters(**aligned, imbalance=imbalance)
     two = _common("cnet") | given | {"way": "finetune", "pretrained": "cnet.safetensors"}
     for name, more in {
-        "leads": {"leads": ["II", "V2", "AVR"], "ema": 0.9, "label_smoothing": 0.1},
+        "leads": {"leads": ["II", "V2", "AVR"], "ema": 0.9, "label_smoothing": 0.1, "pretrained": "cnet.pt"},
         "curve": {"curve": [4, 6], "max_records": 14},
         "by-beat": {"protocol": "by-beat", "noise": 0.0},
     }.items():
@@ -177,6 +183,42 @@ def _cuts() -> Iterator[tuple[str, Any]]:
     yield "data/challenge", TwelveLeadParameters(**challenge)
 
 
+def _evaluations() -> dict[str, Callable[[], Digest]]:
+    """What a training needs no part of, but pages and users do."""
+    draw = np.random.default_rng(3)
+
+    def comparison_() -> Digest:
+        names = ("heartbeat/nearest_neighbour-smote-inter", "heartbeat/hydra-smote-tomek-inter")
+        two = [experiment.run(parameters()[name]).record for name in names]
+        tested = comparison.mcnemar(*two)
+        gained = comparison.difference(*two, lambda matrices: metrics.summary(matrices, [0, 1, 2])["macro_f1"], 20)
+        return {"mcnemar": vars(tested), "difference": gained.model_dump()}
+
+    def rewards() -> Digest:
+        y, given = draw.random((2, 40, len(snomed.CLASSES))) < 0.2
+        return {"rewards": digest.of(r=challenge.rewards())["r"], "score": challenge.score(y, given)}
+
+    def attention() -> Digest:
+        torch.manual_seed(5)
+        network = registry.build("crnn", 12, 300, 2).eval()
+        x = torch.from_numpy(draw.normal(size=(2, 12, 300)))
+        with torch.no_grad():
+            given = [network.attention(x), network.attention(x, torch.tensor([300, 180]))]
+        return dict(digest.of(whole=given[0].numpy(), padded=given[1].numpy()))
+
+    def loaded() -> Digest:
+        run = experiment.run(parameters()["heartbeat/nearest_neighbour-none-intra"])
+        x = torch.from_numpy(draw.random((30, 1, 187)))
+        return dict(digest.of(logits=run.model(0).predict_logits(x)))
+
+    return {
+        "evaluation/comparison": comparison_,
+        "evaluation/rewards": rewards,
+        "evaluation/attention": attention,
+        "evaluation/loaded": loaded,
+    }
+
+
 def _common(model: str) -> dict[str, Any]:
     return COMMON | {"model": model, "model_options": NARROW.get(model, {})}
 
@@ -186,13 +228,16 @@ KINDS: Final = {HeartbeatParameters: experiment, InfarctionParameters: infarctio
 
 @cache
 def parameters() -> dict[str, Any]:
-    """Name of every case -> its parameters."""
-    return dict([*_cuts(), *_heartbeats(), *_infarctions(), *_twelve_leads()])
+    """Name of every case -> its parameters, or the function that gives its numbers."""
+    return _evaluations() | dict([*_cuts(), *_heartbeats(), *_infarctions(), *_twelve_leads()])
 
 
 def numbers(name: str) -> Digest:
     """The numbers that a case gives."""
     p = parameters()[name]
+    if name.startswith("evaluation/"):
+        found: Digest = p()
+        return found
     if name.startswith("data/"):
         return dict(KINDS[type(p)].data_digest(p))
     if p.database == "ptb-xl" and isinstance(p, InfarctionParameters) and p.way != "scratch":

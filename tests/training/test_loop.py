@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from ecglib import losses
 from ecglib.errors import UserError
@@ -157,12 +156,6 @@ def test_a_refit_keeps_its_last_epoch_and_the_schedule_of_the_whole() -> None:
     assert refitted.run.epochs_run == refitted.run.best_epoch == 2
     rates = [epoch.learning_rate for epoch in fit().run.history]
     assert [epoch.learning_rate for epoch in refitted.run.history] == rates[:2]
-
-
-def test_a_lazy_set_trains_like_one_in_memory() -> None:
-    x, y = waves(256, 1)
-    lazy = loop.Lazy(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)))
-    assert torch.equal(weights(fit(train=lazy)), weights(fit()))
 
 
 def test_a_moving_average_differs_from_the_last_weights_and_is_validated() -> None:
