@@ -117,7 +117,7 @@ def run(
     list_: Annotated[bool, typer.Option("--list", help="Print the experiments and stop.")] = False,
 ) -> None:
     """Run experiments: train, test, record, and make their pages."""
-    if list_:
+    if list_ and not (all_ or experiments):
         print("\n".join(config.experiments()))
         return
     if not experiments and not all_:
@@ -137,7 +137,16 @@ def run(
     if all_:
         chosen = _possible(chosen)
     if missing or stale:
-        chosen = [p for p in chosen if (missing and _is_missing(p)) or (stale and _is_stale(p))]
+        why = {p.experiment: _why_stale(p) if stale else [] for p in chosen}
+        chosen = [p for p in chosen if (missing and _is_missing(p)) or why[p.experiment]]
+        for p in chosen:
+            if why[p.experiment]:
+                print(f"{p.experiment}: {'; '.join(why[p.experiment])}")
+    if list_:
+        if not stale:
+            print("\n".join(p.experiment for p in chosen))
+        return
+    _say_what_is_not_found()
     if not chosen:
         print("nothing to run")
         return
@@ -218,21 +227,35 @@ def _is_missing(parameters: config.SharedParameters) -> bool:
     return not book.has_page(parameters.experiment)
 
 
-def _is_stale(parameters: config.SharedParameters) -> bool:
+def _why_stale(parameters: config.SharedParameters) -> list[str]:
+    """Why a result no longer holds: in full the reference result, else the page."""
+    from ecglib import recipes
     from ecglib.report import book
 
     if parameters.profile == "full" and isinstance(parameters, _TRAINED):
         reference = results.reference(parameters.experiment)
-        return reference is not None and book.is_stale(parameters, reference)
-    return book.has_page(parameters.experiment) and not book.is_current(parameters)
+        return recipes.stale(parameters, reference) if reference is not None else []
+    stale = book.has_page(parameters.experiment) and not book.is_current(parameters)
+    return ["its page was made of other code, data or parameters"] if stale else []
+
+
+def _say_what_is_not_found() -> None:
+    """Say once how many runs an earlier version left that are not found any more."""
+    from ecglib import runs
+
+    told = paths.runs() / "old-layout-told"
+    if not told.is_file() and (n := runs.of_old_layout()):
+        print(f"{n} runs in {paths.runs()} are of an earlier version and are not found any more; delete them freely")
+        told.touch()
 
 
 def _tell(jobs: list[Job]) -> None:
-    """Say on stderr what the runs left out, repaired or assumed; once where several did the same."""
+    """Say on stderr what the runs did not resume, left out, repaired or assumed; once where several did the same."""
     from ecglib import told
 
     said: dict[str, dict[str, None]] = {}
     for job in jobs:
+        said |= {line: {job.name: None} for line in job.said}
         for folder in job.runs:
             for line in told.of_run(results.load(folder / "record.json")):
                 said.setdefault(line, {})[job.name] = None
@@ -244,6 +267,37 @@ def _report(failed: list[Any]) -> None:
     if failed:
         for job in failed:
             print(f"error: {job.error}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+@app.command()
+def verify(
+    experiments: Annotated[list[str] | None, typer.Argument(help="Such as `heartbeat/baseline`.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every reference result.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Where a recipe was raised: train with the old code too, and take it over.")
+    ] = False,
+) -> None:
+    """Cut and train again, two epochs of the first seed, and compare with the reference results.
+
+    What was found is written into the records. With --renew, a record takes over today's recipe where the code of its
+    own recipe and today's train alike.
+    """
+    from ecglib import verify as verifying
+    from ecglib.report import tables
+
+    if bool(experiments) == all_:
+        raise UserError("verify", "both names and --all given" if all_ else "no experiment given", "names, or --all")
+    failed = []
+    for name in experiments or list(results.references()):
+        if renew:
+            print(f"{name}: {'; '.join(verifying.renew(name)) or 'its recipe is that of today'}", flush=True)
+            continue
+        found = verifying.verify(name)
+        print(f"{name}: {tables.verified(found)}", flush=True)
+        failed += [] if found["holds"] else [name]
+    if failed:
+        print(f"error: {', '.join(failed)}: does not come out as recorded", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -1,8 +1,8 @@
 """Parameters in; a trained, tested and recorded run out. What every notebook and command calls.
 
 A run is found again, not repeated: its key is made of the parameters that can change the weights, the fingerprint of
-the data, the syntax trees of the code, the versions of what trains, the kind of device and the precision. Metrics have
-a hash of their own, and are computed anew from the stored predictions when only their code changed.
+the data, the syntax trees of the code, the versions of what trains, the kind of device and the precision (see
+`runs.parts`). Metrics are computed anew from the stored predictions when only their code changed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +24,19 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, config, fingerprint, paths, provenance, runs
+from ecglib import aami, paths, provenance, recipes, runs
 from ecglib.config import HeartbeatParameters
-from ecglib.data import beats as beats_module
 from ecglib.data import digest, simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics, scoring
 from ecglib.models import registry
-from ecglib.results import DataCard, Record, Resampling, SeedRun
+from ecglib.results import DataCard, Epoch, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
 from ecglib.training import device as devices
 
-WEIGHT_CODE = (
-    "aami.py",
-    "data/records.py",
-    "data/beats.py",
-    "data/splits.py",
-    "losses.py",
-    "training/classifier.py",
-    "training/loop.py",
-    "training/checkpoint.py",
-    "training/device.py",
-    "evaluation/metrics.py",
-    "models/layers.py",
-)
-"""The code that can change the weights; what only some experiments use, the model's own file and what it imports of
-`models/` come to it.
-`evaluation/metrics.py` chooses the epoch. How files are found and fetched, and how a run is written down, can't matter:
-the data's fingerprint is in the key."""
-EVALUATION_CODE = ("evaluation", "experiment.py", "results.py")  # a record is put together and shaped by the last two
-NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book")
+NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book", "precision")
 """Parameters that can't change the weights of a beat classifier."""
 FEWEST = 3
 """Beats of a class that can be divided into three sets."""
@@ -124,13 +105,22 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
     plan = _plan(parameters)
     done = runs.do(
         parameters,
-        plan.key,
+        plan.made_of,
         lambda folder: _train_missing(plan, folder, fresh),
         lambda folder: _evaluated(plan, folder),
         lambda record: _part(plan.source, record),
         fresh=fresh,
     )
     return Run(**vars(done))
+
+
+def first_epochs(parameters: HeartbeatParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
+    """The first epochs of the first seed's training; nothing is filed."""
+    source = sources.get(parameters.database)
+    beats, simulated = classifier.load_beats(parameters, source), classifier.load_simulated(parameters, source)
+    return classifier.first_epochs(
+        parameters, beats, parameters.seeds[0], n, device=device, precision=precision, simulated=simulated
+    )
 
 
 @dataclass(frozen=True)
@@ -141,14 +131,17 @@ class _Plan:
     source: sources.Source
     device: torch.device
     precision: str
-    key: str
     data_fingerprint: str
+    made_of: runs.Parts
+
+    @cached_property
+    def key(self) -> str:
+        return runs.key(self.made_of)
 
 
-def key_of(parameters: HeartbeatParameters, like: Record | None = None) -> str:
-    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
-    this machine takes, or those of another run."""
-    return _plan(parameters, like).key
+def key_of(parameters: HeartbeatParameters) -> str:
+    """The key of a run with these parameters, on this data, this code and this machine."""
+    return _plan(parameters).key
 
 
 def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
@@ -165,12 +158,7 @@ def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
     )
 
 
-def evaluation_of(parameters: HeartbeatParameters) -> str:
-    """Hash of what the metrics of such a run follow from beside its predictions."""
-    return fingerprint.of_values(fingerprint.of_code(EVALUATION_CODE), parameters.bootstrap)[:20]
-
-
-def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
+def _plan(parameters: HeartbeatParameters) -> _Plan:
     source = sources.get(parameters.database)
     classical = registry.entry(parameters.model).classical
     make = classifier.model_maker(parameters)
@@ -178,39 +166,13 @@ def _plan(parameters: HeartbeatParameters, like: Record | None = None) -> _Plan:
     if parameters.protocol == "adapted" and parameters.adaptation == "statistics":
         adaptation.refuse_without_statistics(model)
     batch = classifier.batch_of(parameters)
-    device, precision = runs.place(parameters, make, batch, like, probes=not classical)
-    shown = parameters.model_dump(exclude={*NOT_IN_KEY, "precision", *parameters.idle()})
+    device, precision = runs.place(parameters, make, batch, probes=not classical)
     data = source.fingerprint()
-    model_file = Path(sys.modules[type(model).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
-    model_code = [file for file in fingerprint.with_imports(str(model_file), "models") if file not in WEIGHT_CODE]
-    code = fingerprint.of_code([*WEIGHT_CODE, *model_code, *_code_in_use(parameters)])
-    key = fingerprint.of_values(shown, data, code, _versions_in_use(parameters), device.type, precision)
-    return _Plan(parameters, source, device, precision, key[:20], data)
-
-
-def _code_in_use(p: HeartbeatParameters) -> list[str]:
-    """The further modules that can change the weights of this experiment, and not of every one."""
-    used = beats_module.own_code(p.cut)
-    if p.imbalance in config.RESAMPLERS:
-        used.append("data/resampling.py")
-    if classifier.reads_sequences(p):
-        used.append("training/sequences.py")
-    if p.protocol == "adapted":
-        used.append("training/adaptation.py")
-    if p.sampling == "by-record" or p.protocol == "adapted":
-        used.append("training/sampling.py")
-    if registry.entry(p.model).has_experts:
-        used.append("data/simulation.py")
-    return used
-
-
-def _versions_in_use(p: HeartbeatParameters) -> Any:
-    """Versions of the packages that train, split and resample."""
-    used = ["torch", "scikit-learn"]
-    if p.imbalance in config.RESAMPLERS:
-        used.append("imbalanced-learn")
-    versions = provenance.versions()
-    return {name: versions[name] for name in used}
+    idle = {*NOT_IN_KEY, *parameters.idle()}
+    made_of = runs.parts(
+        parameters, idle, data=data, task="experiment.py", model=model, device=device, precision=precision
+    )
+    return _Plan(parameters, source, device, precision, data, made_of)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -288,7 +250,8 @@ def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
 
 def _card(folder: Path, seed: int) -> dict[str, Any] | None:
     """What `_train_seed` noted of a seed when it was done."""
-    return runs.note(folder / f"training-seed{seed}.json")
+    found: dict[str, Any] | None = runs.note(folder / f"training-seed{seed}.json")
+    return found
 
 
 def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.Examples | None, seed: int) -> None:
@@ -378,12 +341,10 @@ def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.f
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its predictions unless it is there and up to date."""
-    p = plan.parameters
-    current = evaluation_of(p)
-    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
+    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
-def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+def _evaluate(plan: _Plan, folder: Path) -> Record:
     p = plan.parameters
     cards = [card for seed in p.seeds if (card := _card(folder, seed)) is not None]
     tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
@@ -420,6 +381,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             n_train=sum(counts["train"].values()),
             n_val=sum(counts["val"].values()),
             n_test=sum(counts["test"].values()),
+            digest=data_digest(p),
             test_indices_sha256=first["test_indices_sha256"],
             left_out=first["left_out"],
             records_left_out=first["records_left_out"],
@@ -441,8 +403,8 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         training=[_training(p, folder, card["run"]) for card in cards],
         n_features=first["n_features"],
         resampled=first["resampled"],
-        refiled=first.get("refiled", ""),
-        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
+        recipe=recipes.of(p),
+        **runs.provenance_of(cards, plan.device, plan.precision),
     )
 
 

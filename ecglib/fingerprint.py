@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecglib.errors import UserError
-
 PACKAGE = Path(__file__).parent
 _AT_START = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 """The code that this process runs. Files may be edited while a notebook's kernel lives on."""
@@ -23,45 +21,48 @@ def of_values(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def of_code(files: Iterable[str]) -> str:
-    """SHA-256 of the syntax trees of modules, so that a comment, a docstring or a line break changes nothing.
+def of_files(names: Iterable[str]) -> dict[str, str]:
+    """Module -> the beginning of a SHA-256 of its syntax tree, so that a comment, a docstring or a line break changes
+    nothing.
 
     Parameters
     ----------
-    files
+    names
         Paths relative to the package, such as `losses.py` or `training`; a folder stands for all modules below it.
-
-    Raises
-    ------
-    UserError
-        When one of them was edited after this process started: what it computes would be filed under other code.
     """
-    modules: list[Path] = []
-    for name in files:
+    found: list[Path] = []
+    for name in names:
         path = PACKAGE / name
-        modules += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return of_values([(str(m.relative_to(PACKAGE)), _tree(m, m.stat().st_mtime_ns)) for m in modules])
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return {path.relative_to(PACKAGE).as_posix(): _digest(path) for path in found}
 
 
-def with_imports(file: str, folder: str) -> list[str]:
-    """A module and the modules of `folder` that it imports, directly or through others; paths as for `of_code`."""
-    found = [file]
-    for name in found:  # grows on the way
-        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        paths = [f"{module.removeprefix('ecglib.').replace('.', '/')}.py" for module in modules]
-        found += [path for path in paths if path.startswith(f"{folder}/") and path not in found]
-    return found
+def of_code(names: Iterable[str]) -> str:
+    """SHA-256 over the syntax trees of modules; names as for `of_files`."""
+    return of_values(of_files(names))
+
+
+def edited() -> list[str]:
+    """Modules whose code was changed since this process started, which may run the old code or the new one."""
+    changed = [path for path, text in _AT_START.items() if _differs(path, text)]
+    return [path.relative_to(PACKAGE).as_posix() for path in changed]
+
+
+def _differs(path: Path, before: str) -> bool:
+    try:
+        now = path.read_text(encoding="utf-8")
+        return now != before and dump(now) != dump(before)
+    except (OSError, SyntaxError):
+        return True
+
+
+def _digest(path: Path) -> str:
+    return _of_tree(_AT_START.get(path) or path.read_text(encoding="utf-8"))
 
 
 @cache
-def _tree(path: Path, _modified: int) -> str:
-    text = path.read_text(encoding="utf-8")
-    tree = dump(text)
-    started_with = _AT_START.get(path, text)
-    if text != started_with and tree != dump(started_with):
-        raise UserError(path, "edited after this process started", do="restart the kernel, or run the command again")
-    return tree
+def _of_tree(source: str) -> str:
+    return hashlib.sha256(dump(source).encode()).hexdigest()[:16]
 
 
 def dump(source: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,36 +20,20 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib import config, experiment, fingerprint, paths, provenance, results, runs
+from ecglib import aami, config, experiment, fingerprint, paths, provenance, recipes, results, runs
 from ecglib.config import InfarctionParameters
 from ecglib.data import aligned_beats, digest, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, comparison, metrics, yardsticks
 from ecglib.models import registry
-from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
+from ecglib.results import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
 from ecglib.training import folds, joint, median_beat, transfer
 from ecglib.training.transfer import State, Transferred
 
 RECIPE = 1
 """1: as published."""
-CODE: Final = (
-    "data/beats.py",
-    "data/records.py",
-    "data/rhythm.py",
-    "data/detection.py",
-    "data/heartbeat_csv.py",
-    "data/infarction.py",
-    "losses.py",
-    "training/loop.py",
-    "training/device.py",
-    "training/transfer.py",
-    "training/folds.py",
-    "models/layers.py",
-)
-"""The code that can change the scores, beside the network's own."""
-EVALUATION_CODE: Final = ("evaluation", "infarction.py", "results.py", "training/median_beat.py")
 NOT_IN_KEY: Final = ("experiment", "title", "profile", "bootstrap", "device", "in_book", "precision", "seeds")
 LIKELY: Final = 50.0
 """Percent of likelihood from which an infarction counts in the second line."""
@@ -63,9 +47,13 @@ class _Plan:
     source: sources.Source
     device: torch.device
     precision: str
-    key: str
     data_fingerprint: str
     synthetic: bool
+    made_of: runs.Parts
+
+    @cached_property
+    def key(self) -> str:
+        return runs.key(self.made_of)
 
 
 class Run(runs.Run):
@@ -92,7 +80,7 @@ def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
     plan = _plan(parameters)
     done = runs.do(
         parameters,
-        plan.key,
+        plan.made_of,
         lambda folder: _train_missing(plan, folder),
         lambda folder: _evaluated(plan, folder),
         _of_other_data,
@@ -108,10 +96,9 @@ def _of_other_data(record: Record) -> str:
     return "" if same else f"that of {record.experiment} rests on other data"
 
 
-def key_of(parameters: InfarctionParameters, like: Record | None = None) -> str:
-    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
-    this machine takes, or those of another run."""
-    return _plan(parameters, like).key
+def key_of(parameters: InfarctionParameters) -> str:
+    """The key of a run with these parameters, on this data, this code and this machine."""
+    return _plan(parameters).key
 
 
 def data_digest(parameters: InfarctionParameters) -> digest.Digest:
@@ -135,33 +122,40 @@ def data_digest(parameters: InfarctionParameters) -> digest.Digest:
     return found
 
 
-def evaluation_of(parameters: InfarctionParameters) -> str:
-    """Hash of what the metrics of such a run follow from beside its scores."""
-    code = fingerprint.of_code(EVALUATION_CODE)
-    return fingerprint.of_values(code, parameters.bootstrap, parameters.seeds)[:20]
+def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
+    """The epochs of the first fold's network under the first seed; nothing is filed. Of a transfer, those of a network
+    that starts from weights as they are drawn, and the first epochs of the pretraining."""
+    p, seed = parameters, parameters.seeds[0]
+    cohort = _beats(p, sources.get(p.database))
+    index = folds.parts(folds.assign(p, cohort, seed), 0)
+    how: dict[str, Any] = {"device": device, "precision": precision, "title": f"{p.experiment} first fold"}
+    if _aligned(p):
+        return joint.train(p, cohort, seed, *index, **how).run.history
+    torch.manual_seed(seed)
+    drawn = registry.build(p.model, 1, infarction.N_SAMPLES, len(aami.CLASSES), **p.model_options).state_dict()
+    found = folds.train(p, cohort, None if p.way == "scratch" else drawn, seed, *index, **how).run.history
+    return found + (experiment.first_epochs(_pretraining(p), n, device, precision) if _learns_beats(p) else [])
 
 
-def _plan(p: InfarctionParameters, like: Record | None = None) -> _Plan:
+def _plan(p: InfarctionParameters) -> _Plan:
     source = sources.get(p.database)
     make = _maker(p)
     n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
-    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0), like)
+    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0))
     model = make()
-    network = model.trunk if isinstance(model, Transferred) else model
-    file = Path(sys.modules[type(network).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
-    code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
-    if p.imbalance != "weighted":
-        code.append("data/resampling.py")
-    if _aligned(p):
-        code += ["data/aligned_beats.py", "training/joint.py"]
     data = source.fingerprint()
-    shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
-    versions = {name: provenance.versions()[name] for name in ("torch", "scikit-learn", "imbalanced-learn", "wfdb")}
-    key = fingerprint.of_values(
-        shown, data, fingerprint.of_code(code), versions, device.type, precision, _pretrained_key(p, like)
+    made_of = runs.parts(
+        p,
+        {*NOT_IN_KEY, *p.idle()},
+        data=data,
+        task="infarction.py",
+        model=model,
+        device=device,
+        precision=precision,
+        pretrained=_pretrained_key(p),
     )
     synthetic = source.synthetic or (_learns_beats(p) and sources.get(_pretraining(p).database).synthetic)
-    return _Plan(p, source, device, precision, key[:20], data, synthetic)
+    return _Plan(p, source, device, precision, data, synthetic, made_of)
 
 
 def _aligned(p: InfarctionParameters) -> bool:
@@ -176,13 +170,13 @@ def _maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
 # --- what is transferred ----------------------------------------------------------------------------------------------
 
 
-def _pretrained_key(p: InfarctionParameters, like: Record | None) -> str:
+def _pretrained_key(p: InfarctionParameters) -> str:
     """What the pretrained weights follow from: the key of their run, or the contents of their file."""
     if p.way == "scratch":
         return ""
     if not _learns_beats(p):
         return hashlib.sha256((paths.root() / p.pretrained).read_bytes()).hexdigest()
-    return experiment.key_of(_pretraining(p), results.reference(p.pretrained) if like is not None else None)
+    return experiment.key_of(_pretraining(p))
 
 
 def _learns_beats(p: InfarctionParameters) -> bool:
@@ -296,7 +290,8 @@ def _fold(
 ) -> dict[str, Any]:
     """Train the networks of one fold, unless they are there; returns how it went."""
     note = folder / f"fold-seed{seed}-{number}.json"
-    if (found := runs.note(note)) is not None:
+    found: dict[str, Any] | None = runs.note(note)
+    if found is not None:
         return found
     p = plan.parameters
     train, test = folds.parts(fold, number)
@@ -351,12 +346,10 @@ def _table(cohort: Cohort, index: folds.Index) -> pd.DataFrame:
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
-    p = plan.parameters
-    current = evaluation_of(p)
-    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
+    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
-def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+def _evaluate(plan: _Plan, folder: Path) -> Record:
     p = plan.parameters
     cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
     beats = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
@@ -394,6 +387,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             n_train=first["n_train"],
             n_val=0,
             n_test=len(recordings[0]),
+            digest=data_digest(p),
             test_indices_sha256=first["folds_sha256"],
             left_out=first["left_out"],
             records_left_out=first["records_left_out"],
@@ -409,7 +403,8 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         confusion=matrices.sum(1).tolist(),
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
         right=[comparison.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
-        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
+        recipe=recipes.of(p),
+        **runs.provenance_of(cards, plan.device, plan.precision),
         infarction=InfarctionCard(
             beat_metrics=_scores(beats, n_resamples),
             likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),

@@ -14,15 +14,19 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ecglib import config
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TrainedParameters, TwelveLeadParameters
+from ecglib.data import digest, sources
 from ecglib.errors import UserError
 from ecglib.models import registry
+from ecglib.results import Record
 
 Recipe = dict[str, int]
 """Stage -> number."""
+Trained = HeartbeatParameters | InfarctionParameters | TwelveLeadParameters
+"""The parameters of what trains."""
 
 STAGES: Final = {
     "heartbeat": "ecglib.training.classifier",
@@ -92,6 +96,44 @@ def _of_infarctions(p: InfarctionParameters) -> list[str]:
         assert isinstance(before, HeartbeatParameters)
         used += [stage for stage in _of_heartbeats(before) if stage not in used]
     return used
+
+
+CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
+"""Parameters that are no part of what is computed, or are compared by themselves."""
+
+
+def stale(p: Trained, record: Record) -> list[str]:
+    """Why a result does not hold any more, a phrase for each reason; none where it holds.
+
+    It holds while its parameters, the digest of its data and its recipe are those of today. Data that are not here are
+    taken to be as they were.
+    """
+    said = [] if record.seeds == p.seeds else [f"seeds {record.seeds} → {p.seeds}"]
+    for name, value in p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()}).items():
+        before = record.parameters.get(name, type(p).model_fields[name].default)
+        if before != value:
+            said.append(f"{name} {before} → {value}")
+    said += why(record.recipe, of(p))
+    found = task(p).data_digest(p) if record.data.digest and _data_here(p) else record.data.digest
+    moved = digest.moved(record.data.digest, found)
+    return said + ([f"data: {', '.join(moved)} moved"] if moved else [])
+
+
+TASKS: Final[dict[type, str]] = {
+    HeartbeatParameters: "ecglib.experiment",
+    InfarctionParameters: "ecglib.infarction",
+    TwelveLeadParameters: "ecglib.twelve_lead",
+}
+
+
+def task(p: TrainedParameters) -> Any:
+    """The module whose `run`, `key_of`, `data_digest` and `first_epochs` are for these parameters."""
+    return import_module(TASKS[type(p)])
+
+
+def _data_here(p: Trained) -> bool:
+    names = {p.database} if not isinstance(p, InfarctionParameters) or p.way == "scratch" else {p.database, "mitdb"}
+    return all(sources.find(name) is not None for name in names)
 
 
 def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

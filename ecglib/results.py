@@ -42,6 +42,8 @@ class DataCard(BaseModel):
     n_val: int
     n_test: int
     test_indices_sha256: str
+    digest: dict[str, str | list[float]] = {}
+    """Digest of what was cut and how it was divided (`ecglib.data.digest`)."""
     left_out: dict[str, int] = {}
     """Beats left out, by reason."""
     records_left_out: dict[str, str] = {}
@@ -169,14 +171,12 @@ class Record(BaseModel):
     commit: str
     created: str
     """`versions`, `commit` and `created` (UTC) are those of the first seed's training."""
-    evaluation: str = ""
-    """Hash of the evaluation code that computed the metrics."""
     evaluated: dict[str, str] = {}
-    """`commit` and `created` of that computation."""
-    refiled: str = ""
-    """Of a run that was trained under the key of earlier code: that key, how it was seen that the code of `key` trains
-    alike, and what was added to its notes. Of one whose metrics are in part older than `evaluation`: what was computed
-    anew, and what was not. Empty of all others."""
+    """`commit` and `created` of the computation of the metrics."""
+    recipe: dict[str, int] = {}
+    """Stage -> number: the recipe that made the weights (`ecglib.recipes`)."""
+    verified: dict[str, Any] = {}
+    """What `ecglib verify` found when it last cut and trained again."""
 
     def save(self, path: Path) -> None:
         """Write as JSON in one step, so that a reader never meets half a file."""

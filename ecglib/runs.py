@@ -10,22 +10,82 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from filelock import FileLock
 from torch import nn
 
-from ecglib import config, paths, provenance, results
+from ecglib import config, fingerprint, paths, provenance, results
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
+from ecglib.models import registry
 from ecglib.results import Record
 from ecglib.training import device as devices
+
+ROOMS: Final = ("aami.py", "data", "losses.py", "multilabel", "training", "evaluation/metrics.py")
+"""The code that can change weights, taken whole; the task's file and those of the network come to it. The last but one
+and the last choose epochs and thresholds."""
+EVALUATION: Final = ("evaluation", "multilabel", "results.py")
+"""The code that metrics follow from, beside the task's file."""
+VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
+"""The packages that read, split, resample and train."""
+MADE_OF = "made-of.json"
+"""The file of a run's folder that tells what its key is made of."""
+
+Parts = dict[str, Any]
+"""What a run's key is made of, by name; of code, file -> hash."""
+
+
+def parts(
+    p: TrainedParameters,
+    not_in_key: Iterable[str],
+    *,
+    data: str,
+    task: str,
+    model: nn.Module,
+    device: torch.device,
+    precision: str,
+    **more: Any,
+) -> Parts:
+    """What the key of a run is made of.
+
+    Parameters
+    ----------
+    p, not_in_key
+        Its parameters, and those that can't change its weights.
+    data
+        Fingerprint of the files.
+    task
+        The task's file, relative to the package.
+    model
+        The network.
+    device, precision
+        Where and how it is trained.
+    more
+        What else it follows from.
+    """
+    versions = provenance.versions()
+    return {
+        "parameters": p.model_dump(exclude={*not_in_key}),
+        "data": data,
+        "code": fingerprint.of_files([*ROOMS, task, *registry.files(model)]),
+        "versions": {name: versions[name] for name in VERSIONS},
+        "device": device.type,
+        "precision": precision,
+        **more,
+    }
+
+
+def key(parts: Parts) -> str:
+    """The key of a run that is made of this."""
+    return fingerprint.of_values(parts)[:20]
 
 
 @dataclass(frozen=True)
@@ -52,8 +112,8 @@ class Run:
 
 
 def do(
-    p: SharedParameters,
-    key: str,
+    p: TrainedParameters,
+    made_of: Parts,
     train: Callable[[Path], bool],
     evaluate: Callable[[Path], Record],
     why_not: Callable[[Record], str],
@@ -66,8 +126,8 @@ def do(
     ----------
     p
         The run's parameters.
-    key
-        Its key; `runs/<key>` is its folder.
+    made_of
+        What its key is made of; `runs/<key>` is its folder.
     train
         Trains in the folder what is missing, and returns whether anything was.
     evaluate
@@ -77,22 +137,79 @@ def do(
     fresh
         Throw away an earlier run (or half a run) with this key first.
     """
-    folder = paths.runs() / key
+    folder = _folder(made_of)
     names = named(p)  # before hours of training: this reads the experiment's file
     with folder_lock(folder):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
+        if not folder.is_dir():
+            _say_what_is_not_resumed(p, made_of)
+            folder.mkdir()
+            write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **made_of})
         trained = train(folder)
         record = evaluate(folder)
     record = record.model_copy(update=names)
+    if folder.parent != paths.runs():
+        return Run(record, folder, trained)
     if is_reference(record):
-        if reason := why_not(record):
+        uncommitted = "the working tree has uncommitted changes" if record.commit.endswith("-dirty") else ""
+        if reason := uncommitted or why_not(record):
             warnings.warn(f"no reference result written: {reason}", stacklevel=3)
         else:
             record.save(paths.reference(record.experiment))
     track(record, folder)
-    _name_to_watcher(folder)
+    _to_watcher("runs", str(folder))
     return Run(record, folder, trained)
+
+
+def _folder(made_of: Parts) -> Path:
+    """The run's own; one that ends with this process where its code was edited meanwhile, as no key tells then what
+    was run."""
+    edited = fingerprint.edited()
+    if not edited:
+        return paths.runs() / key(made_of)
+    warnings.warn(
+        f"{', '.join(edited)}: edited after this process started; the run is not filed; restart the kernel",
+        stacklevel=4,
+    )
+    _UNFILED.append(tempfile.TemporaryDirectory(prefix="ecglib-unfiled-"))
+    return Path(_UNFILED[-1].name) / key(made_of)
+
+
+_UNFILED: Final[list[tempfile.TemporaryDirectory[str]]] = []
+"""Folders of such runs, which are there while the process is."""
+
+
+def _say_what_is_not_resumed(p: TrainedParameters, made_of: Parts) -> None:
+    """Warn of half a run of the same experiment and profile that was made of something else, and say of what."""
+    for path in sorted(paths.runs().glob(f"*/{MADE_OF}")):
+        before = note(path) or {}
+        same = (before.get("experiment"), before.get("profile")) == (p.experiment, p.profile)
+        begun = any(file.name != MADE_OF for file in path.parent.iterdir())
+        if p.experiment and same and begun and not (path.parent / "record.json").is_file():
+            other = "; ".join(differences(before, made_of))
+            said = f"half a run of {p.experiment} in {path.parent} is not resumed: {other}"
+            warnings.warn(said, stacklevel=4)
+            _to_watcher("said", said)
+
+
+def differences(before: Parts, now: Parts) -> list[str]:
+    """In what two runs differ, a phrase for each part."""
+    said = []
+    for name, mine in now.items():
+        theirs = before.get(name)
+        if theirs == mine:
+            continue
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            said.append(f"{name}: {', '.join(n for n in {**theirs, **mine} if theirs.get(n) != mine.get(n))}")
+        else:
+            said.append(str(name))
+    return said
+
+
+def of_old_layout() -> int:
+    """How many runs of before keys had a note of what they are made of lie here; they are not found any more."""
+    return sum(not (path.parent / MADE_OF).is_file() for path in paths.runs().glob("*/record.json"))
 
 
 @contextlib.contextmanager
@@ -114,7 +231,6 @@ def place(
     p: TrainedParameters,
     make: Callable[[], nn.Module],
     batch: devices.Batch,
-    like: Record | None,
     *,
     probes: bool = True,
 ) -> tuple[torch.device, str]:
@@ -126,39 +242,33 @@ def place(
         Its parameters, which may leave both to the machine (`auto`).
     make, batch
         What is probed for the faster precision (see `devices.choose_precision`).
-    like
-        A record whose device and precision are taken where the parameters allow it; None: this machine's.
     probes
         False of what is not trained step by step: it runs on the CPU in single precision.
     """
-    if like is not None and p.device in ("auto", like.device):
-        device = torch.device(like.device)
-    else:
-        device = devices.choose(p.device) if probes else torch.device("cpu")
-    if like is not None and p.precision in ("auto", like.precision):
-        return device, like.precision
+    device = devices.choose(p.device) if probes else torch.device("cpu")
     if p.deterministic or not probes:
         return device, "float32"
     return device, devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
 
 
-def saved(path: Path, evaluation: str, evaluate: Callable[[], Record]) -> Record:
-    """The record at a path, computed and saved there first unless it is there and of this evaluation code."""
-    with contextlib.suppress(UserError):  # not there yet, or damaged: what the run keeps beside it says it all
-        record = results.load(path)
-        if record.evaluation == evaluation:
-            return record
+def saved(folder: Path, p: TrainedParameters, evaluate: Callable[[], Record]) -> Record:
+    """The record in a run's folder, computed and saved there first unless it is there and of this evaluation code."""
+    evaluation = fingerprint.of_values(fingerprint.of_code(EVALUATION), p.bootstrap, p.seeds)
+    path, done = folder / "record.json", folder / "evaluated.json"
+    if note(done) == evaluation:
+        with contextlib.suppress(UserError):  # damaged: what the run keeps beside it says it all
+            return results.load(path)
     evaluate().save(path)
+    write_note(done, evaluation)
     return results.load(path)  # a run just made and one found later are the same
 
 
-def note(path: Path) -> dict[str, Any] | None:
-    """What was noted of a seed or a fold when it was done; None where it isn't, or where the note is damaged."""
+def note(path: Path) -> Any:
+    """What was noted of a seed, a fold or a run; None where nothing was, or where the note is damaged."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found
 
 
 def write_note(path: Path, value: Any) -> None:
@@ -173,7 +283,7 @@ def named(p: SharedParameters) -> dict[str, Any]:
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
 
 
-def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: str, evaluation: str) -> dict[str, Any]:
+def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: str) -> dict[str, Any]:
     """The fields of a record that say where it comes from.
 
     Parameters
@@ -182,8 +292,6 @@ def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: 
         What each seed's training noted when it was done. The first one's speaks for all, but for the time they took.
     device, precision
         What they were trained on and in.
-    evaluation
-        Hash of the evaluation code.
     """
     first = cards[0]
     same = ("n_parameters", "input_shape", "hardware", "versions", "commit", "created")
@@ -191,7 +299,6 @@ def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: 
         "train_seconds": sum(card["seconds"] for card in cards),
         "device": device.type,
         "precision": precision,
-        "evaluation": evaluation,
         "evaluated": {"commit": provenance.commit(), "created": provenance.now()},
     }
 
@@ -204,11 +311,12 @@ def overridden(p: SharedParameters) -> list[str]:
     return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
 
 
-def _name_to_watcher(folder: Path) -> None:
-    """Name a finished run to `ecglib run`, which started this process and tells what the run's record says."""
+def _to_watcher(kind: str, line: str) -> None:
+    """Hand a line to `ecglib run`, which started this process: `runs`, the folder of a finished run, whose record it
+    tells of; `said`, what it says as it is."""
     if watched := os.environ.get("ECGLIB_PROGRESS"):
-        with Path(watched).with_suffix(".runs").open("a", encoding="utf-8") as file:
-            file.write(f"{folder}\n")
+        with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 def is_reference(record: Record) -> bool:

@@ -55,9 +55,9 @@ _ENVIRONMENT: Final = {
 def log(record: Record, folder: Path) -> str:
     """Log a finished run, once.
 
-    A run with the same key, experiment and evaluation that is already there stays as it is, and a run of no experiment
-    is not logged beside one that has a name. One with the same key and another evaluation, one that was left
-    half-logged, or one of no experiment that now got a name is replaced.
+    A run with the same key, experiment and time of evaluation that is already there stays as it is, and a run of no
+    experiment is not logged beside one that has a name. One with the same key that was evaluated at another time, one
+    that was left half-logged, or one of no experiment that now got a name is replaced.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def log(record: Record, folder: Path) -> str:
         with_key = store.runs(record.key)
         for run in with_key:
             named_so = not record.experiment or run.data.tags.get("experiment") == record.experiment
-            if named_so and run.info.status == "FINISHED" and run.data.tags.get("evaluation") == record.evaluation:
+            if named_so and run.info.status == "FINISHED" and run.data.tags.get("evaluated") == _evaluated(record):
                 return str(run.info.run_id)
         replaced = [run for run in with_key if run.data.tags.get("experiment", "") in (record.experiment, "")]
         run_id = _log_new(store.client, experiment, record, folder)
@@ -322,10 +322,14 @@ def _log_new(client: MlflowClient, experiment: str, record: Record, folder: Path
     return run_id
 
 
+def _evaluated(record: Record) -> str:
+    return " ".join(record.evaluated.values())
+
+
 def _tags(record: Record) -> dict[str, str]:
     return {
         "key": record.key,
-        "evaluation": record.evaluation,
+        "evaluated": _evaluated(record),
         "experiment": record.experiment,
         "profile": record.profile,
         "data": record.data.name,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +25,7 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import fingerprint, provenance, results, runs
+from ecglib import fingerprint, provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import digest, record_sources, snomed, sources, twelve_lead
 from ecglib.data.infarction import LEADS
@@ -37,7 +36,7 @@ from ecglib.evaluation import binary
 from ecglib.models import registry
 from ecglib.models.crnn import CRNN
 from ecglib.multilabel import challenge, losses, scores, thresholds, yardsticks
-from ecglib.results import DataCard, Interval, Record, Resampling, SeedRun
+from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
 from ecglib.training import augmentation, loop, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
@@ -45,20 +44,6 @@ from ecglib.training.recordings import Index
 
 RECIPE = 1
 """1: as published."""
-CODE: Final = (
-    "data/clinical.py",
-    "data/record_sources.py",
-    "data/snomed.py",
-    "data/twelve_lead.py",
-    "multilabel/losses.py",
-    "multilabel/thresholds.py",
-    "training/augmentation.py",
-    "training/device.py",
-    "training/loop.py",
-    "training/recordings.py",
-)
-"""The code that can change the scores, beside the network's own."""
-EVALUATION_CODE: Final = ("evaluation", "multilabel", "results.py", "training/median_beat.py", "twelve_lead.py")
 NOT_IN_KEY: Final = (
     "experiment",
     "title",
@@ -157,8 +142,12 @@ class _Plan:
     few: dict[str, int]
     device: torch.device
     precision: str
-    key: str
     synthetic: bool
+    made_of: runs.Parts
+
+    @cached_property
+    def key(self) -> str:
+        return runs.key(self.made_of)
 
     @cached_property
     def data(self) -> TwelveLead:
@@ -203,7 +192,7 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
     plan = _plan(parameters)
     done = runs.do(
         parameters,
-        plan.key,
+        plan.made_of,
         lambda folder: _train_missing(plan, folder),
         lambda folder: _evaluated(plan, folder),
         _of_other_data,
@@ -212,10 +201,9 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
     return Run(**vars(done))
 
 
-def key_of(parameters: TwelveLeadParameters, like: Record | None = None) -> str:
-    """The key of a run with these parameters, on this data and this code; on the device and in the precision that
-    this machine takes, or those of another run."""
-    return _plan(parameters, like).key
+def key_of(parameters: TwelveLeadParameters) -> str:
+    """The key of a run with these parameters, on this data, this code and this machine."""
+    return _plan(parameters).key
 
 
 def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
@@ -226,20 +214,15 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
     usable = [example.index for example in read]
     entries = [source.entries[i] for i in usable]
     divided = parts(source, parameters, np.array(usable))
-    return digest.of(
-        signals=np.concatenate([example.x.numpy().ravel() for example in read]),
+    return digest.of(  # of each recording, as all of a large database would not lie in memory at once
+        norms=np.array([float(example.x.double().norm()) for example in read]),
+        middles=np.array([example.x[:, example.x.shape[1] // 2].tolist() for example in read]),
         labels=record_sources.labels(source)[usable],
         record=np.array([entry.record for entry in entries]),
         patient=np.array([entry.patient for entry in entries]),
         people=np.array([[entry.age, entry.female] for entry in entries]),
         parts=np.concatenate([np.append(index, -1) for part in divided for index in (part.train, part.val, part.test)]),
     )
-
-
-def evaluation_of(parameters: TwelveLeadParameters) -> str:
-    """Hash of what the metrics of such a run follow from beside its scores."""
-    code = fingerprint.of_code(EVALUATION_CODE)
-    return fingerprint.of_values(code, parameters.bootstrap, parameters.seeds)[:20]
 
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
@@ -326,33 +309,50 @@ def _limited(source: Records, most: int | None) -> Records:
     return replace(source, entries=tuple(source.entries[i] for i in kept))
 
 
-def _plan(p: TwelveLeadParameters, like: Record | None = None) -> _Plan:
+def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
+    """The first epochs of the last fold's network under the first seed; nothing is filed."""
+    p, (source, _) = parameters, _source(parameters)
+    data, y = TwelveLead(source, p.rate), record_sources.labels(source)
+    _, refused = twelve_lead.survey(data)
+    usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])
+    part = [one for one in parts(source, p, usable) if one.name.startswith("fold")][-1]
+    trained = recordings.train(
+        maker(p, y.shape[1]),
+        data,
+        (part.train, part.val, part.test),
+        loss_of(p, y[part.train]),
+        augmentation_of(p),
+        noise_of(p),
+        replace(recipe_of(p, len(part.train), precision), stop_after=n),
+        seed=p.seeds[0],
+        device=device,
+        title=f"{p.experiment or p.model} first epochs",
+    )
+    return list(trained.run.history)
+
+
+def _plan(p: TwelveLeadParameters) -> _Plan:
     source, few = _source(p)
     make = maker(p, len(source.classes))
-    device, precision = placed(p, make, like)
-    file = Path(sys.modules[type(make()).__module__].__file__ or "").relative_to(fingerprint.PACKAGE)
-    code = [*CODE, *(name for name in fingerprint.with_imports(str(file), "models") if name not in CODE)]
+    device, precision = placed(p, make)
     noise = sources.find("nstdb") if augmentation_of(p).needs_noise else None
-    shown = p.model_dump(exclude={*NOT_IN_KEY, *p.idle()})
-    versions = {name: provenance.versions()[name] for name in ("torch", "wfdb")}
-    key = fingerprint.of_values(
-        shown,
-        source.fingerprint,
-        "" if noise is None else noise.fingerprint(),
-        fingerprint.of_code(code),
-        versions,
-        device.type,
-        precision,
+    made_of = runs.parts(
+        p,
+        {*NOT_IN_KEY, *p.idle()},
+        data=source.fingerprint,
+        task="twelve_lead.py",
+        model=make(),
+        device=device,
+        precision=precision,
+        noise="" if noise is None else noise.fingerprint(),
     )
-    return _Plan(p, source, few, device, precision, key[:20], synthetic=False)
+    return _Plan(p, source, few, device, precision, synthetic=False, made_of=made_of)
 
 
-def placed(
-    p: TwelveLeadParameters, make: Callable[[], nn.Module], like: Record | None = None
-) -> tuple[torch.device, str]:
+def placed(p: TwelveLeadParameters, make: Callable[[], nn.Module]) -> tuple[torch.device, str]:
     """Device and precision of training such a network (see `runs.place`)."""
     shape = (p.batch_size, len(LEADS), round((p.crop_seconds or 10.0) * p.rate))
-    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0), like)
+    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0))
 
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
@@ -454,7 +454,8 @@ def _train_seed(plan: _Plan, folder: Path, divided: Sequence[Part], surveyed: di
 def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int) -> dict[str, Any]:
     """Train the network of one part, unless it is there; returns how it went."""
     note = folder / f"part-seed{seed}-{part.name}.json"
-    if (found := runs.note(note)) is not None:
+    found: dict[str, Any] | None = runs.note(note)
+    if found is not None:
         return found
     p, y = plan.parameters, record_sources.labels(plan.source)
     trained = recordings.train(
@@ -611,11 +612,10 @@ def measured(
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
-    current = evaluation_of(plan.parameters)
-    return runs.saved(folder / "record.json", current, lambda: _evaluate(plan, folder, current))
+    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
-def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
+def _evaluate(plan: _Plan, folder: Path) -> Record:
     p, classes = plan.parameters, plan.source.classes
     cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
     tables = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
@@ -648,6 +648,7 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
             n_train=n_train,
             n_val=n_val,
             n_test=len(folds.rows),
+            digest=data_digest(p),
             test_indices_sha256=first["tests_sha256"],
             records_left_out=first["records_left_out"],
             class_counts=counts,
@@ -662,8 +663,8 @@ def _evaluate(plan: _Plan, folder: Path, evaluation: str) -> Record:
         intervals=Resampling(unit="patient", n=p.bootstrap),
         confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
         training=[SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
-        refiled=first.get("refiled", ""),
-        **runs.provenance_of(cards, plan.device, plan.precision, evaluation),
+        recipe=recipes.of(p),
+        **runs.provenance_of(cards, plan.device, plan.precision),
         twelve_lead=TwelveLeadCard(
             recordings=len(plan.source.entries),
             patients=len({entry.patient for entry in plan.source.entries}),

@@ -23,7 +23,7 @@ import pytest
 from projects import ROOT, kept, make_project
 from report.example import example_record
 
-from ecglib import aami, cli, config, paths, results, tracking
+from ecglib import aami, cli, config, paths, recipes, results, tracking
 from ecglib.data import sources, synthetic
 from ecglib.report import book as builder
 from ecglib.report import runner
@@ -460,23 +460,29 @@ def test_missing_takes_what_has_no_page_and_in_the_full_profile_no_reference(
 def test_stale_takes_references_that_no_longer_fit_the_code(
     call: Call, project: Path, jobs: list[runner.Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ecglib import experiment
-    from ecglib.training import device as devices
-
-    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
     full = {name: config.load(name, profile="full") for name in TRAINED}
-    smote, baseline, inter = (full[f"heartbeat/{name}"] for name in ("smote", "baseline", "inter-patient"))
-    assert isinstance(smote, config.HeartbeatParameters) and isinstance(inter, config.HeartbeatParameters)
-    for p, key, evaluation in (
-        (smote, experiment.key_of(smote), experiment.evaluation_of(smote)),
-        (baseline, "of old code", experiment.evaluation_of(smote)),
-        (inter, experiment.key_of(inter), "of old code"),
-    ):
-        example_record(p.experiment, key=key, evaluation=evaluation).save(paths.reference(p.experiment))
+    for name, change in (("smote", {}), ("baseline", {"training": 0}), ("inter-patient", {})):
+        p = full[f"heartbeat/{name}"]
+        record = example_record(p.experiment)
+        recipe = recipes.of(p) | change
+        shown = p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
+        shown |= {"learning_rate": 0.5} if name == "inter-patient" else {}
+        record.model_copy(update={"recipe": recipe, "parameters": shown}).save(paths.reference(p.experiment))
+    monkeypatch.setattr(recipes, "history", lambda stage: {1: "as published"})
+    said = call("run", "--all", "--stale", "--list", "--profile", "full").out
+    assert said.splitlines() == [
+        "heartbeat/baseline: training 0 → 1: as published",
+        "heartbeat/inter-patient: learning_rate 0.5 → 0.003",
+    ], "neither the fitting nor the missing"
     call("run", "--all", "--stale", "--profile", "full")
-    assert sorted(names(jobs)) == ["heartbeat/baseline", "heartbeat/inter-patient"], (
-        "neither the fitting nor the missing"
-    )
+    assert sorted(names(jobs)) == ["heartbeat/baseline", "heartbeat/inter-patient"]
+
+
+def test_runs_of_an_earlier_version_are_counted_once(call: Call, project: Path, jobs: list[runner.Job]) -> None:
+    for key in ("a", "b"):
+        example_record().save(paths.runs() / key / "record.json")
+    assert "2 runs in" in call("run", "heartbeat/smote").out
+    assert "earlier version" not in call("run", "heartbeat/smote").out
 
 
 @pytest.fixture(scope="module")

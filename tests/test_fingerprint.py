@@ -1,4 +1,5 @@
 from ecglib import fingerprint
+from ecglib.models import registry
 
 SOURCE = '''
 """A module."""
@@ -32,10 +33,13 @@ def test_order_of_mapping_keys_does_not_matter() -> None:
     assert fingerprint.of_values([1, 2]) != fingerprint.of_values([2, 1])
 
 
-def test_a_model_stands_for_what_it_is_made_of() -> None:
-    code = fingerprint.with_imports("models/bilstm.py", "models")
-    assert code == ["models/bilstm.py", "models/dropout.py", "models/recurrent.py"]
-    assert "models/layers.py" in fingerprint.with_imports("models/dual_path.py", "models")
+def test_a_model_stands_for_its_layers_and_for_what_is_no_network_s_own() -> None:
+    shared = {"models/layers.py", "models/norm.py", "models/dropout.py", "models/masked.py", "models/recurrent.py"}
+    files = registry.files(registry.build("bilstm", 1, 187, 5))
+    assert shared | {"models/bilstm.py"} <= set(files)
+    assert not {"models/cnet.py", "models/bigru.py", "models/registry.py"} & set(files)
+    rhythm = registry.build("gated_ecgnet", 2, 250, 5, n_features=30, second_features=5)
+    assert {"models/gated_ecgnet.py", "models/ecgnet.py"} <= set(registry.files(rhythm))
 
 
 def test_a_folder_stands_for_its_modules() -> None:

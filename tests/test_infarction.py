@@ -16,10 +16,9 @@ from projects import ROOT
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from ecglib import config, experiment, fingerprint, infarction, paths, results, runs, tracking
+from ecglib import config, experiment, infarction, paths, results, runs, tracking
 from ecglib.config import InfarctionParameters
 from ecglib.errors import UserError
-from ecglib.evaluation import yardsticks
 from ecglib.models import registry
 from ecglib.report.check_records import recomputed
 from ecglib.results import infarction as part
@@ -233,19 +232,6 @@ def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytes
     assert kept is not None and kept.data.fingerprint == "other"
 
 
-@pytest.mark.parametrize("changed", [{"evaluation/yardsticks.py", "evaluation"}, {"training/median_beat.py"}])
-def test_yardsticks_follow_their_code(changed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks stay; the yardsticks are scored anew."""
-    p = parameters()
-    first = infarction.run(p)
-    of_code = fingerprint.of_code
-    monkeypatch.setattr(fingerprint, "of_code", lambda files: ("x" if changed & set(files) else "") + of_code(files))
-    monkeypatch.setattr(yardsticks, "scores", lambda rows, *_: {"nothing": np.zeros(len(rows))})
-    again = infarction.run(p)
-    assert not again.trained and again.record.key == first.record.key
-    assert part(again.record).yardsticks["nothing"]["auroc"].mean == 0.5
-
-
 def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
     p = parameters()
     key = infarction.key_of(p)
@@ -253,16 +239,6 @@ def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
     assert infarction.key_of(parameters(seeds=[0, 1])) == key
     for name, value in (("learning_rate", 0.5), ("folds", 3), ("leads", ["V1"]), ("imbalance", "smote")):
         assert infarction.key_of(parameters(**{name: value})) != key, name
-
-
-@pytest.mark.parametrize("changed", ["data/aligned_beats.py", "training/joint.py", "models/strided_cnn.py"])
-def test_the_code_of_aligned_beats_is_in_their_key_alone(changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("infarction/aligned", "infarction/scratch")
-    keys = [infarction.key_of(parameters(name)) for name in names]
-    of_code = fingerprint.of_code
-    monkeypatch.setattr(fingerprint, "of_code", lambda files: ("x" if changed in files else "") + of_code(files))
-    now = [infarction.key_of(parameters(name)) for name in names]
-    assert [a != b for a, b in zip(keys, now, strict=True)] == [True, False]
 
 
 def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:

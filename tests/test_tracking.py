@@ -89,7 +89,7 @@ def test_one_run_whole_once_and_replaced(root: Path) -> None:
 
     client_of(root).create_run(client_of(root).get_run(run_id).info.experiment_id, tags={"key": record.key})
     assert tracking.count() == 2, "a second run, as a killed process would leave it"
-    again = record.model_copy(update={"evaluation": "e1"})
+    again = record.model_copy(update={"evaluated": {"created": "later"}})
     replaced = tracking.log(again, folder)
     assert (tracking.count(), tracking.find(record.key)) == (1, replaced)
     assert replaced != run_id

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecglib import fingerprint, paths
 from ecglib.data import beats, rhythm
-from ecglib.data.infarction import _CODE, AFTER, BEFORE, Cohort
+from ecglib.data.infarction import AFTER, BEFORE, Cohort
 from ecglib.data.records import read_recording
 from ecglib.data.sources import Source
 
@@ -42,7 +42,7 @@ def aligned(cohort: Cohort, source: Source, leads: Sequence[str]) -> Cohort:
     RecordError
         When a recording can't be read any more.
     """
-    code = fingerprint.of_code((*_CODE, "data/aligned_beats.py"))
+    code = fingerprint.of_code(beats.CODE)
     which = [cohort.recordings["record"].tolist(), cohort.sample.tolist()]
     key = fingerprint.of_values(source.fingerprint(), list(leads), code, which)[:16]
     path = paths.cache() / "beats" / f"{source.name}-aligned-{key}.npz"

@@ -51,11 +51,8 @@ RR_NEIGHBOURS = 5
 """Intervals on either side of a beat that its local mean RR is taken over."""
 RR_FEATURES = ("rr_previous", "rr_next", "rr_local", "previous_to_local", "next_to_local", "previous_to_next")
 """Features of a `centred` beat: three intervals in seconds, three ratios. They come from R-peak positions alone."""
-
-
-def own_code(cut: Cut) -> list[str]:
-    """The modules that this cut alone follows from."""
-    return {"relative": ["data/rhythm.py"], "sustained": ["data/rhythm.py", "data/sustained.py"]}.get(cut, [])
+CODE = ("aami.py", "data")
+"""The code that whatever is cut follows from, taken whole: to cut again costs seconds."""
 
 
 def n_samples(cut: Cut) -> int:
@@ -139,8 +136,7 @@ def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
     RecordError
         When no record gives a beat; single broken records are set aside in `records_left_out`.
     """
-    code = fingerprint.of_code(["aami.py", "data/beats.py", "data/records.py", *own_code(cut)])
-    key = fingerprint.of_values(source.fingerprint(), cut, list(leads), code)[:16]
+    key = fingerprint.of_values(source.fingerprint(), cut, list(leads), fingerprint.of_code(CODE))[:16]
     path = paths.cache() / "beats" / f"{source.name}-{cut}-{key}.npz"
     if path.is_file():
         return _read(path)

@@ -43,7 +43,6 @@ OTHER: Final = "another diagnosis"
 """Why a record is left out that is neither of the two."""
 N_SAMPLES: Final = heartbeat_csv.N_SAMPLES
 """Samples of a beat."""
-_CODE: Final = ("data/beats.py", "data/records.py", "data/rhythm.py", "data/detection.py", "data/infarction.py")
 _ARRAYS: Final = ("signals", "labels", "recording", "sample", "median_beats")
 _COLUMNS: Final = {"record": "", "patient": "", "label": 0, "likelihood": np.nan, "age": np.nan, "female": np.nan}
 
@@ -119,7 +118,7 @@ def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
         return _of_csv(source, leads)
     if source.name not in ("ptb-xl", "ptbdb"):
         raise UserError(source.name, "no database of infarctions", "ptb-xl, ptbdb or heartbeat")
-    key = fingerprint.of_values(source.fingerprint(), list(leads), fingerprint.of_code(_CODE))[:16]
+    key = fingerprint.of_values(source.fingerprint(), list(leads), fingerprint.of_code(beats_module.CODE))[:16]
     path = paths.cache() / "beats" / f"{source.name}-infarction-{key}.npz"
     if not path.is_file():
         _write(path, _read_recordings(source, leads))

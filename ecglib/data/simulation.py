@@ -454,8 +454,7 @@ def load(source: Source, leads: Sequence[str]) -> Examples:
     RecordError
         When no record can be read.
     """
-    used = ["aami.py", "data/beats.py", "data/records.py", "data/simulation.py", *beats.own_code("sustained")]
-    code = fingerprint.of_code(used)
+    code = fingerprint.of_code(beats.CODE)
     key = fingerprint.of_values(source.fingerprint(), list(leads), code)[:16]
     path = paths.cache() / "beats" / f"{source.name}-simulated-{key}.npz"
     if path.is_file():

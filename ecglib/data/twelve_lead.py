@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ecglib import fingerprint, paths
-from ecglib.data import clinical
+from ecglib.data import beats, clinical
 from ecglib.data.record_sources import Entry, RecordSource
 from ecglib.errors import RecordError
 
@@ -30,7 +30,6 @@ RATE: Final = 100.0
 """Hz that recordings are brought to where nothing else is asked for."""
 WINDOW: Final = 16
 """Batches' worth of recordings that are sorted by length together."""
-_CODE: Final = ("data/clinical.py", "data/records.py", "data/twelve_lead.py")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +133,7 @@ class TwelveLead(Dataset[Example | Refused]):
     def __init__(self, source: RecordSource, rate: float = RATE, *, cached: bool = True) -> None:
         self.source, self.rate = source, rate
         self.entries, self.classes = source.entries, source.classes
-        key = fingerprint.of_values(rate, type(source).__qualname__, fingerprint.of_code(_CODE))[:16]
+        key = fingerprint.of_values(rate, type(source).__qualname__, fingerprint.of_code(beats.CODE))[:16]
         self._folder: Path | None = paths.cache() / "recordings" / f"{rate:g}-{key}" if cached else None
         self._lengths: NDArray[np.int64] | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -163,3 +164,12 @@ def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: An
 def n_parameters(model: nn.Module) -> int:
     """Number of learned values."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def files(model: nn.Module) -> list[str]:
+    """The modules of `models/` that a network follows from, relative to the package: those of its layers, and all that
+    are no network's own."""
+    own = {type(layer).__module__ for layer in model.modules()}
+    networks = {entry.build.__module__ for entry in ENTRIES.values()} - own
+    found = [f"ecglib.models.{path.stem}" for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return [f"models/{name.rpartition('.')[2]}.py" for name in found if name not in {*networks, __name__}]

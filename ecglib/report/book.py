@@ -23,7 +23,7 @@ import jupytext
 import nbformat
 from filelock import FileLock, Timeout
 
-from ecglib import config, fingerprint, paths, results
+from ecglib import config, fingerprint, paths, recipes, results
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
 from ecglib.report import chapters, preview, tables
@@ -94,7 +94,7 @@ def execute(
     try:
         with _environment(environment):
             if fresh and isinstance(parameters, config.TrainedParameters):
-                _module(parameters).run(parameters, fresh=True)  # the notebook finds it
+                recipes.task(parameters).run(parameters, fresh=True)  # the notebook finds it
             papermill.execute_notebook(
                 notebook,
                 unfinished,
@@ -175,7 +175,7 @@ def inputs_key(parameters: SharedParameters) -> str:
     text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
     shown = parameters.model_dump()
     if isinstance(parameters, config.TrainedParameters):
-        run = key_of(parameters)
+        run = recipes.task(parameters).key_of(parameters)
     elif isinstance(parameters, config.ChapterParameters):
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
         run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
@@ -186,26 +186,6 @@ def inputs_key(parameters: SharedParameters) -> str:
     modules = [f"report/{name}.py" for name in _TABLES]
     code = fingerprint.of_code(["evaluation", "data", *modules])
     return fingerprint.of_values(text, shown, run, code)
-
-
-def _module(parameters: config.TrainedParameters) -> Any:
-    """The module whose `run`, `key_of` and `evaluation_of` are for these parameters."""
-    from ecglib import experiment, infarction, twelve_lead
-
-    if isinstance(parameters, config.TwelveLeadParameters):
-        return twelve_lead
-    return infarction if isinstance(parameters, config.InfarctionParameters) else experiment
-
-
-def key_of(parameters: config.TrainedParameters, like: results.Record | None = None) -> str:
-    """The key of the run that an experiment's page shows; `like` as for `experiment.key_of`."""
-    return str(_module(parameters).key_of(parameters, like))
-
-
-def is_stale(parameters: config.TrainedParameters, reference: results.Record) -> bool:
-    """Whether a reference result no longer fits the data, or the code that trained or evaluated it."""
-    key, evaluation = key_of(parameters, reference), _module(parameters).evaluation_of(parameters)
-    return (reference.key, reference.evaluation) != (key, evaluation)
 
 
 def is_current(parameters: SharedParameters) -> bool:

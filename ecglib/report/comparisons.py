@@ -127,9 +127,6 @@ def circumstances(records: Sequence[Record], *protocols: str) -> str:
     }
     text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
     text = f"Real `{mine[0].data.name}`; {text}.{tables.scorings(mine)}"
-    refiled = sum(bool(r.refiled) for r in mine)
-    if refiled:
-        text += f" Filed again (@sec-design): {count(refiled)} of {count(len(mine))} results, whose pages say how."
     return text + tables.caveats(mine)
 
 

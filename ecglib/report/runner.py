@@ -41,6 +41,8 @@ class Job:
     started: float = 0.0
     runs: tuple[Path, ...] = ()
     """Folders of the runs that its notebook made or found."""
+    said: tuple[str, ...] = ()
+    """What they have to say themselves."""
 
     @property
     def name(self) -> str:
@@ -122,11 +124,17 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
         _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
     else:
         job.state = "done"
-        with contextlib.suppress(FileNotFoundError):  # a notebook that compares has none
-            named = progress.with_suffix(".runs").read_text(encoding="utf-8").splitlines()
-            job.runs = tuple(map(Path, dict.fromkeys(named)))
+        job.runs = tuple(map(Path, _handed(progress, "runs")))
+        job.said = tuple(_handed(progress, "said"))
         _say(live, f"{job.name}: done in {job.seconds:.0f} s")
     job.process = None
+
+
+def _handed(progress: Path, kind: str) -> list[str]:
+    """The lines that a notebook's process handed over (see `runs.do`), each once."""
+    with contextlib.suppress(FileNotFoundError):
+        return list(dict.fromkeys(progress.with_suffix(f".{kind}").read_text(encoding="utf-8").splitlines()))
+    return []
 
 
 def _message(errors: str, code: int) -> str:

@@ -369,9 +369,22 @@ def circumstances(record: Record) -> str:
         until = _computed(record)
         mine = test_reads(model, until=until)
         facts["readings of the test set"] = f"{test_reads(until=until)} until then, of them {mine} by this model"
-    if record.refiled:
-        facts["filed again"] = _escaped(record.refiled)
+    facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
+    if record.verified:
+        facts["verified"] = _escaped(verified(record.verified))
     return table([{"circumstance": what, "value": value} for what, value in facts.items()])
+
+
+def verified(found: dict[str, Any]) -> str:
+    """What `ecglib verify` found, in one line; empty of nothing."""
+    if not found:
+        return ""
+    said = f"data {'as recorded' if not found['moved'] else ', '.join(found['moved']) + ' moved'}"
+    if not found["epochs"]:
+        return f"{said}; no history to train again"
+    losses = (("train_loss", "training"), ("val_loss", "validation"))
+    off = [f"{what} loss {100 * found[name]:.2g} %" for name, what in losses if found[name] is not None]
+    return f"{said}; first {found['epochs']} epochs in {found['precision']} within {', '.join(off)}"
 
 
 def ec57(record: Record) -> str:

@@ -28,7 +28,7 @@ from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
 from ecglib.models.gated_ecgnet import GatedECGNet
-from ecglib.results import SeedRun
+from ecglib.results import Epoch, SeedRun
 from ecglib.training import device as device_module
 from ecglib.training import loop, sequences
 from ecglib.training.sampling import ByRecord
@@ -170,6 +170,25 @@ def train(
     return Trained(fitted.model, run, split, scored, logits, val_logits, resampled, seconds)
 
 
+def first_epochs(
+    p: HeartbeatParameters,
+    beats: Beats,
+    seed: int,
+    n: int,
+    *,
+    device: torch.device,
+    precision: str,
+    simulated: simulation.Examples | None = None,
+) -> list[Epoch]:
+    """The first `n` epochs of `train`, in the course of all of them; none of what is fitted at once."""
+    split = divided(p, beats, seed)
+    fitting = _Fitting(p, beats, seed, device, precision, None, "", simulated)
+    if registry.entry(p.model).classical:
+        return []
+    fitted = fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n)
+    return fitted.run.history
+
+
 def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:
     """A copy of the network for one record, on the CPU; a gate is fixed to what the record's beats make it, all of them
     or those that `max_beats` leaves."""
@@ -241,7 +260,7 @@ class _Fitting:
     seed: int
     device: torch.device
     precision: str
-    folder: Path
+    folder: Path | None
     key: str
     simulated: simulation.Examples | None = None
 
@@ -259,7 +278,7 @@ class _Fitting:
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
         if registry.entry(p.model).has_experts:
-            return self._fit_experts(part, val, name)
+            return self._fit_experts(part, val, name, **changes)
         sampler = ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None
         val_examples = None if val is None else self._examples(val)
         return self._loop(name, self._maker(part), self._training(part), val_examples, part, sampler, **changes)
@@ -299,7 +318,7 @@ class _Fitting:
             recipe,
             seed=self.seed,
             device=self.device,
-            checkpoint_path=self.folder / f"{name}-seed{self.seed}.pt",
+            checkpoint_path=self.folder and self.folder / f"{name}-seed{self.seed}.pt",
             fingerprint=self.key,
             title=f"{p.experiment or p.model} seed {self.seed}{'' if name == 'checkpoint' else f' {name}'}",
         )
@@ -335,7 +354,7 @@ class _Fitting:
             logits[mine] = self._predict(for_record(model, self.beats, name), self._examples(index[mine]))
         return logits
 
-    def _fit_experts(self, part: _Part, val: Index | None, name: str) -> loop.Fitted:
+    def _fit_experts(self, part: _Part, val: Index | None, name: str, **changes: Any) -> loop.Fitted:
         """The ordinary network learns from the records as they are, the second from recordings made of them too."""
         simulated = self.simulated
         assert simulated is not None and val is not None  # `load_simulated` gave them; config refuses a refit
@@ -361,7 +380,7 @@ class _Fitting:
         own = beats.record[part.index]
         sampler = ByRecord(own, part.y)
         make = expert("ordinary", slice(None, -n))
-        first = self._loop(name, make, as_they_are(part.index), as_they_are(val), part, sampler)
+        first = self._loop(name, make, as_they_are(part.index), as_they_are(val), part, sampler, **changes)
         training, made = with_simulated(part.index)
         sampler = ByRecord(
             np.concatenate([own, made.record]),
@@ -370,7 +389,7 @@ class _Fitting:
             at_most_of_kind=simulation.KINDS,
         )
         make = expert("second", slice(-n, None))
-        second = self._loop("second", make, training, with_simulated(val)[0], part, sampler)
+        second = self._loop("second", make, training, with_simulated(val)[0], part, sampler, **changes)
         model = model_maker(self.p)()
         assert isinstance(model, GatedECGNet)
         model.ordinary.load_state_dict(first.model.state_dict())

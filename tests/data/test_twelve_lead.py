@@ -287,7 +287,7 @@ def test_other_code_has_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "of_code", listed)
     source = InMemory((500,))
     example(TwelveLead(source), 0)
-    assert {"data/clinical.py", "data/records.py", "data/twelve_lead.py"} <= set(asked)
+    assert "data" in asked
     monkeypatch.setattr(fingerprint, "of_code", lambda files: "other code")
     example(TwelveLead(source), 0)
     assert source.reads == ["r0", "r0"]

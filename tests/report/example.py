@@ -24,7 +24,6 @@ def example_record(
     synthetic: bool = False,
     epochs: int = 6,
     key: str = "a1b2c3d4e5f6",
-    evaluation: str = "e0",
     draw: int = 0,
 ) -> Record:
     """Build a record of `experiment`; `draw` seeds the random confusion matrices and learning curves."""
@@ -84,7 +83,6 @@ def example_record(
         precision="float32",
         commit="c0ffee" * 6,
         created="2025-01-02T03:04:05+00:00",
-        evaluation=evaluation,
     )
     return Record.model_validate_json(record.model_dump_json())  # as a file gives it
 
