@@ -1,0 +1,192 @@
+"""Whether committed results still come out: cut again, train the first epochs again, compare with the record.
+
+`python -m ecglib.verify losses EXPERIMENT` prints the losses of these epochs; `renew` asks that of the old code and of
+today's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ecglib import config, paths, provenance, recipes, results
+from ecglib.config import TrainedParameters
+from ecglib.data import digest
+from ecglib.errors import UserError
+from ecglib.results import Epoch, Record
+from ecglib.training import device as devices
+
+EPOCHS: Final = 2
+"""Epochs of the first seed that are trained again."""
+TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
+"""Share by which a loss may differ on another machine, by precision."""
+
+
+def parameters_of(experiment: str) -> TrainedParameters:
+    """The parameters of an experiment's reference result.
+
+    Raises
+    ------
+    UserError
+        When it is no experiment that trains.
+    """
+    p = config.load(experiment, profile="full")
+    if not isinstance(p, TrainedParameters):
+        raise UserError(experiment, "it trains nothing", "an experiment with a result")
+    return p
+
+
+def reference_of(experiment: str) -> Record:
+    """Its reference result; UserError where there is none."""
+    record = results.reference(experiment)
+    if record is None:
+        raise UserError(
+            experiment, "no reference result", "one in book/results", f"ecglib run {experiment} --profile full"
+        )
+    return record
+
+
+def verify(experiment: str) -> dict[str, Any]:
+    """Cut and train again, and write what was found into the record.
+
+    Returns
+    -------
+    `moved`: the parts of the data's digest that differ; `train_loss`, `val_loss`: the largest share by which a loss of
+    the first epochs differs, None where the record has no history; `holds`: whether all is within its tolerance; and
+    the circumstances.
+    """
+    p, record = parameters_of(experiment), reference_of(experiment)
+    known = record.training[0].history[:EPOCHS] if record.training else []
+    found: dict[str, Any] = {
+        "moved": digest.moved(record.data.digest, recipes.task(p).data_digest(p)),
+        "train_loss": None,
+        "val_loss": None,
+        "epochs": len(known),
+    }
+    if known:
+        device = devices.choose("auto")
+        again = recipes.task(p).first_epochs(p, EPOCHS, device, record.precision)
+        found |= {name: _largest(known, again, name) for name in ("train_loss", "val_loss")}
+    off = [found[name] for name in ("train_loss", "val_loss") if found[name] is not None]
+    found["holds"] = not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off)
+    found |= {
+        "precision": record.precision,
+        "hardware": devices.hardware(torch.device("cpu")),
+        "torch": provenance.versions()["torch"],
+        "created": provenance.now(),
+    }
+    keep = {"renewed": record.verified["renewed"]} if "renewed" in record.verified else {}
+    record.model_copy(update={"verified": found | keep}).save(paths.reference(experiment))
+    return found
+
+
+def _largest(known: Sequence[Epoch], again: Sequence[Epoch], name: str) -> float | None:
+    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(known, again, strict=False)]
+    shares = [abs(b - a) / abs(a) for a, b in pairs if a and b is not None]
+    return max(shares, default=None)
+
+
+# --- renewal ----------------------------------------------------------------------------------------------------------
+
+
+def renew(experiment: str) -> list[str]:
+    """Write today's recipe into a record, where the old code and today's train the first epochs alike, to the last bit.
+
+    The old code is that of the newest commit whose recipe of the experiment is the record's.
+
+    Returns
+    -------
+    What differed between the recipes; nothing where they are the same.
+
+    Raises
+    ------
+    UserError
+        When no such commit is found, there is nothing to train in epochs, or the epochs differ.
+    """
+    p, record = parameters_of(experiment), reference_of(experiment)
+    said = recipes.why(record.recipe, recipes.of(p))
+    if not said:
+        return []
+    with tempfile.TemporaryDirectory(prefix="ecglib-renew-") as scratch:
+        old, commit = _old_code(experiment, record, Path(scratch))
+        before, after = _losses(experiment, old), _losses(experiment, paths.root())
+    if not before:
+        raise UserError(experiment, "it is fitted at once and has no epochs", "a network", "run it anew, in full")
+    if before != after:
+        first = next(i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+        found = f"epoch {first + 1}: {before[first]} before, {after[first]} today"
+        raise UserError(experiment, found, "equal losses", f"ecglib run {experiment} --profile full --fresh")
+    proof = {"from": record.recipe, "commit": commit, "losses": after, "created": provenance.now()}
+    changed = {"recipe": recipes.of(p), "verified": record.verified | {"renewed": proof}}
+    record.model_copy(update=changed).save(paths.reference(experiment))
+    return said
+
+
+def _old_code(experiment: str, record: Record, scratch: Path) -> tuple[Path, str]:
+    """A folder with the code that the record's recipe is of, and its commit."""
+    for commit in _commits(record.recipe):
+        folder = scratch / commit
+        archived = _git("archive", commit, "ecglib", "params", "_quarto.yml")
+        with tarfile.open(fileobj=io.BytesIO(archived)) as files:
+            files.extractall(folder, filter="data")
+        with contextlib.suppress(UserError):  # it had no such experiment, or no recipes, then
+            if _python(folder, "recipe", experiment) == record.recipe:
+                return folder, commit
+    raise UserError(experiment, "no commit with its recipe", "one in this history", "run it anew, in full")
+
+
+def _commits(recipe: dict[str, int]) -> Iterator[str]:
+    """The commits before each that touched a stage of the recipe, newest first."""
+    modules = recipes.STAGES | recipes.networks()
+    files = [f"{modules[stage].replace('.', '/')}.py" for stage in recipe if stage in modules]
+    for commit in _git("log", "--format=%H", "--", *files).decode().split():
+        yield f"{commit}^"
+
+
+def _losses(experiment: str, root: Path) -> list[Any]:
+    found: list[Any] = _python(root, "losses", experiment)
+    return found
+
+
+def _python(root: Path, what: str, experiment: str) -> Any:
+    """What `main` prints with the code in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "ECGLIB_ROOT": str(root), "ECGLIB_DATA": str(paths.data())}
+    command = [sys.executable, "-m", "ecglib.verify", what, experiment]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(experiment, f"the code in {root.name} ended with: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _git(*arguments: str) -> bytes:
+    try:
+        return subprocess.run(["git", "-C", str(paths.root()), *arguments], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError("git", f"{arguments[0]} failed ({error})", "a clone with its history") from None
+
+
+def main(what: str, experiment: str) -> None:
+    """Print an experiment's recipe, or the losses of its first epochs, as JSON."""
+    p = parameters_of(experiment)
+    if what == "recipe":
+        print(json.dumps(recipes.of(p)))
+        return
+    torch.set_num_threads(1)
+    p = p.model_copy(update={"deterministic": True})
+    epochs = recipes.task(p).first_epochs(p, EPOCHS, torch.device("cpu"), "float32")
+    print(json.dumps([[epoch.train_loss, epoch.val_loss] for epoch in epochs]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

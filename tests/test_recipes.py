@@ -1,0 +1,202 @@
+"""Recipes: what holds a result, and why one does not hold any more."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ecglib import config, experiment, fingerprint, paths, provenance, recipes, results, tracking, verify
+from ecglib.config import HeartbeatParameters
+from ecglib.errors import UserError
+from ecglib.training import device as devices
+from ecglib.training import loop
+
+TINY_FULL = "profile: full\nseeds: [0]\nmax_epochs: 3\nmax_beats: 1500\nmax_records: 20\nbootstrap: 20\n"
+
+
+Reference = tuple[HeartbeatParameters, results.Record]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are not logged, the processor is not probed, and there is no GPU."""
+    monkeypatch.setattr(tracking, "log", lambda record, folder: None)
+    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
+
+
+@pytest.fixture
+def reference(project: Path) -> tuple[HeartbeatParameters, results.Record]:
+    """A tiny reference result and its parameters."""
+    (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL)
+    p = config.load("heartbeat/baseline", profile="full")
+    assert isinstance(p, HeartbeatParameters)
+    experiment.run(p)
+    record = results.reference(p.experiment)
+    assert record is not None
+    return p, record
+
+
+@pytest.mark.parametrize("stage", {**recipes.STAGES, **recipes.networks()})
+def test_every_stage_tells_what_each_number_of_its_recipe_stands_for(stage: str) -> None:
+    assert recipes.history(stage)[1] == "as published"
+
+
+def test_a_number_without_a_sentence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "RECIPE", 2)
+    recipes.history.cache_clear()
+    with pytest.raises(UserError, match=r"loop\.py: RECIPE = 2, told are \[1\]"):
+        recipes.history("training")
+
+
+def test_the_difference_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {1: "as published", 2: "the average ramps up", 3: "the rate is halved"}
+    monkeypatch.setattr(recipes, "history", lambda stage: told)
+    assert recipes.why({"training": 1, "losses": 1}, {"training": 3, "losses": 1}) == [
+        "training 1 → 3: the average ramps up; the rate is halved"
+    ]
+    assert recipes.why({"sampling": 1}, {"losses": 1}) == [
+        "sampling has no part in it now",
+        "losses has a part in it now",
+    ]
+
+
+def test_a_result_holds_until_parameters_recipe_or_data_differ(
+    reference: Reference,
+) -> None:
+    p, record = reference
+    assert set(record.recipe) == {"heartbeat", "training", "losses", "cnet"}
+    assert recipes.stale(p, record) == []
+    assert (
+        recipes.stale(p.model_copy(update={"title": "another", "device": "cpu", "precision": "float32"}), record) == []
+    )
+    assert recipes.stale(p.model_copy(update={"ema": None}), record) == ["ema 0.998 → None"]
+    assert recipes.stale(p.model_copy(update={"seeds": [1]}), record)[0] == "seeds [0] → [1]"
+    older = record.model_copy(update={"recipe": record.recipe | {"losses": 0}})
+    assert recipes.stale(p, older) == ["losses 0 → 1: as published"]
+    digest = {**record.data.digest, "labels": "other"}
+    moved = record.model_copy(update={"data": record.data.model_copy(update={"digest": digest})})
+    assert recipes.stale(p, moved) == ["data: labels moved"]
+
+
+def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL)
+    p = config.load("heartbeat/baseline", profile="full")
+    assert isinstance(p, HeartbeatParameters)
+    monkeypatch.setattr(provenance, "commit", lambda: "c0ffee-dirty")
+    with pytest.warns(UserWarning, match="no reference result written: the working tree has uncommitted changes"):
+        experiment.run(p)
+    assert results.reference(p.experiment) is None
+
+
+def test_a_transfer_follows_its_pretraining_too() -> None:
+    p = config.load("infarction/finetune", profile="full")
+    assert isinstance(p, config.InfarctionParameters)
+    assert {"heartbeat", "transfer", "infarction", "cnet"} <= set(recipes.of(p))
+    assert "heartbeat" not in recipes.of(p.model_copy(update={"way": "scratch"}))
+
+
+EDITS = (
+    ("training/loop.py", r"\border\b", "which"),
+    ("training/device.py", 'threads"', 'cores"'),
+    ("training/checkpoint.py", "os.fsync(file.fileno())", "os.fsync(file.fileno()); os.fsync(file.fileno())"),
+    ("results.py", "    recipe: dict[str, int] = {}", "    more: str = ''\n    recipe: dict[str, int] = {}"),
+    ("data/records.py", '"unsafe path"', '"a path that is unsafe"'),
+    ("evaluation/metrics.py", "def ec57(", "def another(matrices):\n    return matrices.sum()\n\n\ndef ec57("),
+    ("aami.py", '"F": "F"', '"B": "N",\n    "F": "F"'),
+)
+"""Edits that change no number."""
+
+
+def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Reference, tmp_path: Path) -> None:
+    copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "code" / "ecglib")
+    for file, old, new in EDITS:
+        text = (copy / file).read_text(encoding="utf-8")
+        edited, n = re.subn(old if old.startswith("\\") else re.escape(old), lambda _, new=new: new, text)
+        assert n, file
+        (copy / file).write_text(edited, encoding="utf-8")
+    code = (
+        "from ecglib import config, experiment, recipes, results\n"
+        "p = config.load('heartbeat/baseline', profile='full')\n"
+        "print(recipes.__file__, recipes.stale(p, results.reference(p.experiment)), experiment.key_of(p))"
+    )
+    given: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(copy.parent)}, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", code], **given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    file, stale, key = done.stdout.split()
+    assert file == str(copy / "recipes.py") and stale == "[]"
+    assert key != reference[1].key, "a half-finished run of other code is not gone on with"
+
+
+def test_verify_trains_the_first_epochs_again(reference: Reference) -> None:
+    p, record = reference
+    found = verify.verify(p.experiment)
+    assert found["holds"] and found["moved"] == [] and found["epochs"] == 2
+    assert found["train_loss"] < 1e-6 and found["val_loss"] < 1e-6
+    after = results.reference(p.experiment)
+    assert after is not None and after.verified == found and after.metrics == record.metrics
+
+
+@pytest.mark.parametrize("field", ["train_loss", "val_loss"])
+def test_verify_names_what_does_not_come_out(reference: Reference, field: str) -> None:
+    p, record = reference
+    epoch = record.training[0].history[1]
+    setattr(epoch, field, getattr(epoch, field) * 1.01)
+    record.data.digest["sample"] = "other"
+    record.save(paths.reference(p.experiment))
+    found = verify.verify(p.experiment)
+    assert not found["holds"] and found["moved"] == ["sample"]
+    assert found[field] == pytest.approx(0.01 / 1.01, rel=1e-3)
+
+
+def _git(root: Path, *arguments: str) -> None:
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *author, *arguments], cwd=root, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("edit", "equal"), [("nll * 1.0", True), ("nll * 1.5", False)])
+def test_renew_takes_over_a_recipe_where_old_and_new_code_train_alike(
+    reference: Reference, edit: str, equal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe of losses that rose for the focal loss alone, or for all losses."""
+    p, record = reference
+    root = paths.root()
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(fingerprint.PACKAGE, root / "ecglib", ignore=ignored)
+    _git(root, "init", "-q")
+    _git(root, "add", "ecglib", "params", "_quarto.yml")
+    _git(root, "commit", "-qm", "before")
+    path = root / "ecglib" / "losses.py"
+    text = (
+        path.read_text(encoding="utf-8")
+        .replace("RECIPE = 1", "RECIPE = 2")
+        .replace("published.", "published. 2: more.")
+    )
+    if not equal:
+        text = text.replace("label_smoothing=label_smoothing, ignore_index", "label_smoothing=0.1, ignore_index")
+    path.write_text(text.replace("* nll)", f"* {edit})"), encoding="utf-8")
+    _git(root, "commit", "-qam", "after")
+    now = dict(record.recipe, losses=2)
+    monkeypatch.setattr(recipes, "of", lambda p: now)
+    monkeypatch.setattr(recipes, "why", lambda before, after: ["losses 1 → 2: more"] if before != after else [])
+    if not equal:
+        with pytest.raises(UserError, match=r"epoch 1: .* before, .* today; expected equal losses"):
+            verify.renew(p.experiment)
+        return
+    assert verify.renew(p.experiment) == ["losses 1 → 2: more"]
+    after = results.reference(p.experiment)
+    assert after is not None and after.recipe == now
+    proof: dict[str, Any] = after.verified["renewed"]
+    assert proof["from"] == record.recipe and len(proof["losses"]) == verify.EPOCHS
+    assert verify.renew(p.experiment) == []
