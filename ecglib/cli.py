@@ -471,7 +471,8 @@ def results_(as_json: JsonFlag = False) -> None:
     table = Table(
         "experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "AUROC", "seeds", "profile"
     )
-    for name, record in records.items():
+    decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
+    for name, record in decided:
         p, m = record.parameters, record.metrics
         values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
         values.append(_short(m.get("auroc") or m.get("macro_auroc")))

@@ -23,7 +23,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, scikit-learn and torch all take."""
 
 RESAMPLERS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
-"""Answers to imbalance that change the training set; the others change the loss or the decision."""
+"""Answers to imbalance that change the training set; the others change the loss."""
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "validation_fraction": ("protocol", ("intra",)),
     "adaptation": ("protocol", ("adapted",)),
@@ -39,6 +39,10 @@ ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 """Fields that mean something only with these values of another field."""
 OF_NETWORKS = ("batch_size", "learning_rate", "schedule", "weight_decay", "label_smoothing", "gradient_clip", "ema")
 """Fields that mean nothing to what is fitted at once."""
+REMOVED: dict[str, str] = {
+    "imbalance: thresholds": "the record of every run of beats holds the decision with moved thresholds under `moved`",
+}
+"""What parameters no longer take, a `name` or a `name: value` (a model is `model: …`) -> what replaces it."""
 FROM_DATA = ("n_leads", "n_samples", "n_classes", "n_features", "second_features")
 """Arguments of models that follow from the beats."""
 
@@ -172,7 +176,6 @@ class HeartbeatParameters(TrainedParameters):
         "effective-number",
         "focal",
         "logit-adjustment",
-        "thresholds",
         "smote",
         "smote-tomek",
         "borderline-smote",
@@ -180,7 +183,7 @@ class HeartbeatParameters(TrainedParameters):
         "random-over",
         "random-under",
     ] = "none"
-    """The answer to class imbalance, in the loss, in the decision or in the training part."""
+    """The answer to class imbalance, in the loss or in the training part."""
     weight_exponent: float = Field(1.0, ge=0, le=1)
     """`weighted`: weights are class frequencies to the power of minus this."""
     effective_beta: float = Field(0.999, gt=0, lt=1)
@@ -233,12 +236,11 @@ class HeartbeatParameters(TrainedParameters):
             self.imbalance in RESAMPLERS or (entry.takes == "sequence" and not self._one_beat_form())
         ):
             raise ValueError("sampling: by-record draws single beats of records, not resampled ones and no sequences")
-        if entry.votes and self.imbalance in ("thresholds", "random-over"):
-            raise ValueError(f"imbalance: {self.imbalance} changes no vote of {self.model}; take SMOTE or its kin")
+        if entry.votes and self.imbalance == "random-over":
+            raise ValueError(f"imbalance: random-over changes no vote of {self.model}; take SMOTE or its kin")
         if entry.classical:
-            if self.imbalance not in ("none", "thresholds", *RESAMPLERS):
-                more = "" if entry.votes else ", or take thresholds"
-                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample{more}")
+            if self.imbalance not in ("none", *RESAMPLERS):
+                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample")
             for name in (*OF_NETWORKS, "refit", "sampling"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
@@ -263,10 +265,8 @@ class HeartbeatParameters(TrainedParameters):
             raise ValueError(
                 "sampling: by-record is for patients apart; it draws no beat of class Q, which intra scores"
             )
-        if self.sampling == "by-record" and self.imbalance not in ("none", "thresholds", "focal"):
+        if self.sampling == "by-record" and self.imbalance not in ("none", "focal"):
             raise ValueError(f"imbalance: {self.imbalance} counts all beats, and by-record shows others in an epoch")
-        if self.refit and self.imbalance == "thresholds":
-            raise ValueError("refit: it leaves no validation beats to move thresholds on")
         if (
             entry.takes != "sequence"
             and self.beats_per_sequence != type(self).model_fields["beats_per_sequence"].default
@@ -508,9 +508,13 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
     Raises
     ------
     UserError
-        Naming the first field that is unknown, ill-typed or in conflict with another.
+        Naming the first field that was removed, is unknown, ill-typed or in conflict with another.
     """
     model = MODELS[notebook]
+    for name, value in values.items():
+        for what in (name, f"{name}: {value}"):
+            if what in REMOVED:
+                raise UserError(where, f"{what} was removed", do=REMOVED[what])
     unknown = [name for name in values if name not in model.model_fields]
     if unknown:
         near = difflib.get_close_matches(unknown[0], model.model_fields, n=1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +31,7 @@ from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics, scoring
 from ecglib.models import registry
-from ecglib.results import DataCard, Epoch, Record, Resampling, SeedRun
+from ecglib.results import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
 from ecglib.training import device as devices
 
@@ -50,10 +49,22 @@ class Run(runs.Run):
         """Every scored beat of every seed: `seed, index, record, sample, symbol, label, logit_N …`."""
         return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("predictions-seed*.parquet"))])
 
-    def model(self, seed: int) -> nn.Module:
+    def model(self, seed: int, *, moved: bool = False) -> nn.Module:
         """The network of one seed with its trained weights, on the CPU, in eval mode.
 
         Of a patient-adapted run it is the network before it was adapted, once for each record.
+
+        Parameters
+        ----------
+        seed
+            One of the record's seeds.
+        moved
+            Decide with the thresholds moved on validation: the offsets come to the logits.
+
+        Raises
+        ------
+        UserError
+            When `moved` is asked of a run whose thresholds were never moved.
         """
         parameters = self.record.parameters
         shape = self.record.input_shape
@@ -62,8 +73,11 @@ class Run(runs.Run):
             options["n_features"] = self.record.n_features
         model = registry.build(parameters["model"], shape[0], shape[1], len(self.record.classes), **options)
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
-        run = next(run for run in self.record.training if run.seed == seed)
-        return Shifted(model, run.offsets).eval() if run.offsets else model.eval()
+        if not moved:
+            return model.eval()
+        if self.record.moved is None:
+            raise UserError(self.record.experiment or self.record.key, "its thresholds were never moved")
+        return Shifted(model, self.record.moved.offsets[self.record.seeds.index(seed)]).eval()
 
 
 class Shifted(nn.Module):
@@ -106,7 +120,7 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
     done = runs.do(
         parameters,
         plan.made_of,
-        lambda folder: _train_missing(plan, folder, fresh),
+        lambda folder: _train_missing(plan, folder),
         lambda folder: _evaluated(plan, folder),
         lambda record: _part(plan.source, record),
         fresh=fresh,
@@ -178,19 +192,17 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train_missing(plan: _Plan, folder: Path, fresh: bool) -> bool:
+def _train_missing(plan: _Plan, folder: Path) -> bool:
     """Train the seeds that aren't there yet; returns whether there were any."""
     missing = [seed for seed in plan.parameters.seeds if _card(folder, seed) is None]
     if not missing:
         return False
-    missing = [seed for seed in missing if fresh or not _moved_thresholds(plan, folder, seed)]
-    if missing:
-        beats = classifier.load_beats(plan.parameters, plan.source)
-        _refuse_rare(plan.parameters, beats.labels)
-        simulated = classifier.load_simulated(plan.parameters, plan.source)
-        folder.mkdir(parents=True, exist_ok=True)
-        for seed in missing:
-            _train_seed(plan, folder, beats, simulated, seed)
+    beats = classifier.load_beats(plan.parameters, plan.source)
+    _refuse_rare(plan.parameters, beats.labels)
+    simulated = classifier.load_simulated(plan.parameters, plan.source)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in missing:
+        _train_seed(plan, folder, beats, simulated, seed)
     return True
 
 
@@ -217,37 +229,6 @@ def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
         )  # fmt: skip
 
 
-def _moved_thresholds(plan: _Plan, folder: Path, seed: int) -> bool:
-    """Move the thresholds of the network that the run without them trained, if it did: in nothing else they differ.
-
-    Returns
-    -------
-    False where this run moves none, or there is no such network yet.
-    """
-    p = plan.parameters
-    if p.imbalance != "thresholds" or p.protocol == "adapted":
-        return False
-    plain = paths.runs() / key_of(p.model_copy(update={"imbalance": "none"}))
-    with runs.folder_lock(plain):
-        card = _card(plain, seed)
-        if card is None:
-            return False
-        folder.mkdir(parents=True, exist_ok=True)
-        tables = {name: pd.read_parquet(plain / f"{name}-seed{seed}.parquet") for name in ("validation", "predictions")}
-        shutil.copyfile(plain / f"weights-seed{seed}.safetensors", folder / f"weights-seed{seed}.safetensors")
-    columns = [f"logit_{name}" for name in aami.CLASSES]
-    logits = {name: table[columns].to_numpy(np.float32) for name, table in tables.items()}
-    labels = {name: table["label"].to_numpy(np.int64) for name, table in tables.items()}
-    offsets = classifier.class_offsets(logits["validation"], labels["validation"], classifier.macro_classes(p.protocol))
-    for name, table in tables.items():
-        table[columns] = logits[name] + offsets
-        table.to_parquet(folder / f"{name}-seed{seed}.parquet", index=False)
-    _note_test_read(plan, labels["predictions"], logits["predictions"] + offsets, seed)
-    card["run"]["offsets"] = offsets.tolist()
-    runs.write_note(folder / f"training-seed{seed}.json", card)
-    return True
-
-
 def _card(folder: Path, seed: int) -> dict[str, Any] | None:
     """What `_train_seed` noted of a seed when it was done."""
     found: dict[str, Any] | None = runs.note(folder / f"training-seed{seed}.json")
@@ -270,8 +251,12 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
     weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
     save_file(weights, folder / f"weights-seed{seed}.safetensors")
     _note_test_read(plan, beats.labels[done.scored], done.logits, seed)
+    offsets = _moved_thresholds(plan.parameters, beats, done)
+    if offsets is not None:
+        _note_test_read(plan, beats.labels[done.scored], done.logits + offsets, seed, decision="moved")
     card = {
         "run": done.run.model_dump(),
+        "offsets": None if offsets is None else offsets.tolist(),
         "seconds": done.seconds,
         "test_indices_sha256": done.split.test_sha256(),
         "class_counts": {
@@ -294,6 +279,17 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
 
+def _moved_thresholds(p: HeartbeatParameters, beats: Beats, done: classifier.Trained) -> NDArray[np.float32] | None:
+    """Offsets `(classes,)` of a network's second decision, chosen on its validation beats.
+
+    None where there is none to make: a refit has learnt those beats, in development they are what is scored, votes have
+    no thresholds, and adaptation makes a network for each record, of which none is kept.
+    """
+    if p.refit or not p.test or p.protocol == "adapted" or registry.entry(p.model).votes:
+        return None
+    return classifier.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
+
+
 def _named(counts: NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(aami.CLASSES, counts.tolist(), strict=True))
 
@@ -314,8 +310,13 @@ def _save_predictions(path: Path, beats: Beats, index: Index, logits: NDArray[np
     table.to_parquet(path, index=False)
 
 
-def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.float32], seed: int) -> None:
-    """Add a line to the log of DS2 scorings; the book prints their number beside every result on DS2."""
+def _note_test_read(
+    plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.float32], seed: int, decision: str = "plain"
+) -> None:
+    """Add a line to the log of DS2 scorings; the book prints their number beside every result on DS2.
+
+    Each decision is a scoring of its own: two numbers come from it, and either could be picked.
+    """
     p = plan.parameters
     if p.protocol == "intra" or not p.test or plan.source.synthetic:
         return
@@ -328,6 +329,7 @@ def _note_test_read(plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.f
         "profile": p.profile,
         "model": p.model,
         "seed": seed,
+        "decision": decision,
         "metrics": {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()},
     }
     path = paths.test_reads()
@@ -348,26 +350,14 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     p = plan.parameters
     cards = [card for seed in p.seeds if (card := _card(folder, seed)) is not None]
     tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
-    names = sorted(set().union(*(table["record"] for table in tables)))
-    matrices = np.stack([scoring.by_record(table, names) for table in tables])
     classes = classifier.macro_classes(p.protocol)
-    across = p.protocol != "intra"
-
-    def scores(of: list[str]) -> dict[str, Any]:
-        found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
-        ranked = scoring.ranked(tables, of, classes, p.bootstrap)
-        found["metrics"] |= ranked["metrics"]
-        for name, values in ranked["per_class"].items():
-            found["per_class"][name] |= values
-        return found
-
     unadapted = {}
     if p.protocol == "adapted":
         before = [pd.read_parquet(folder / f"unadapted-seed{seed}.parquet") for seed in p.seeds]
+        names = _records(before)
         parts = np.stack([scoring.by_record(table, names) for table in before])
-        unadapted = scoring.scores(parts, classes, p.bootstrap, nsv=across)
+        unadapted = scoring.scores(parts, classes, p.bootstrap, nsv=True)
         unadapted["by_record"] = {name: parts[:, i].tolist() for i, name in enumerate(names)}
-    without = scores([name for name in names if name != "202"]) if across and "202" in names and len(names) > 1 else {}
     first = cards[0]
     counts = first["class_counts"]
     return Record(
@@ -393,13 +383,10 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         macro_classes=[aami.CLASSES[i] for i in classes],
         scored="test" if p.test else "val",
         selection="macro_f1",
-        **scores(names),
-        without_202=without,
+        **_decision(p, tables),
+        moved=_moved(p, folder, cards, tables),
         unadapted=unadapted,
         intervals=Resampling(unit="record", n=p.bootstrap),
-        confusion=matrices.sum(1).tolist(),
-        by_record={name: matrices[:, i].tolist() for i, name in enumerate(names)},
-        right=[comparison.pack(scoring.right(table)) for table in tables],
         training=[_training(p, folder, card["run"]) for card in cards],
         n_features=first["n_features"],
         resampled=first["resampled"],
@@ -408,14 +395,66 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     )
 
 
+def _records(tables: list[pd.DataFrame]) -> list[str]:
+    return sorted(set().union(*(table["record"] for table in tables)))
+
+
+def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, Any]:
+    """The fields of a record that follow from the predictions of every seed."""
+    names = _records(tables)
+    matrices = np.stack([scoring.by_record(table, names) for table in tables])
+    classes = classifier.macro_classes(p.protocol)
+    across = p.protocol != "intra"
+
+    def scores(of: list[str]) -> dict[str, Any]:
+        found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
+        ranked = scoring.ranked(tables, of, classes, p.bootstrap)
+        found["metrics"] |= ranked["metrics"]
+        for name, values in ranked["per_class"].items():
+            found["per_class"][name] |= values
+        return found
+
+    apart = across and "202" in names and len(names) > 1
+    return {
+        **scores(names),
+        "without_202": scores([name for name in names if name != "202"]) if apart else {},
+        "confusion": matrices.sum(1).tolist(),
+        "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(names)},
+        "right": [comparison.pack(scoring.right(table)) for table in tables],
+    }
+
+
+def _moved(
+    p: HeartbeatParameters, folder: Path, cards: list[dict[str, Any]], tables: list[pd.DataFrame]
+) -> Moved | None:
+    """The decision with thresholds moved; None unless every seed's were."""
+    offsets: list[list[float]] = [
+        own for card in cards if (own := card.get("offsets"))
+    ]  # notes of earlier code lack it
+    if len(offsets) < len(cards):
+        return None
+    validation = [pd.read_parquet(folder / f"validation-seed{seed}.parquet") for seed in p.seeds]
+    validated = [_validated(p, _shifted(table, own)) for table, own in zip(validation, offsets, strict=True)]
+    return Moved(
+        offsets=offsets,
+        validation=[f1 for f1, _ in validated],
+        validation_recall=[recall for _, recall in validated],
+        created=provenance.now(),
+        **_decision(p, [_shifted(table, own) for table, own in zip(tables, offsets, strict=True)]),
+    )
+
+
+def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
+    """Predictions with offsets added to their logits."""
+    columns = [f"logit_{name}" for name in aami.CLASSES]
+    return table.assign(**(table[columns] + np.array(offsets, dtype=np.float32)))
+
+
 def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> SeedRun:
     run = SeedRun(**card)
     if not p.refit:  # which has learnt the validation beats
         table = pd.read_parquet(folder / f"validation-seed{run.seed}.parquet")
         run.validation, run.validation_recall = _validated(p, table)
-        if run.offsets:
-            columns = [f"logit_{name}" for name in aami.CLASSES]
-            run.unmoved, _ = _validated(p, table.assign(**(table[columns] - np.array(run.offsets, dtype=np.float32))))
     return run
 
 

@@ -78,19 +78,38 @@ class SeedRun(BaseModel):
     examples_per_epoch: int = 0
     """Beats that an epoch showed; 0 of what has no epochs."""
     validation: float | None = None
-    """Validation macro-F1 of what scores the test set, moved thresholds and adaptation included; None after a refit,
-    which has learnt those beats."""
+    """Validation macro-F1 of what scores the test set, adaptation included; None after a refit, which has learnt those
+    beats."""
     validation_recall: float | None = None
     """Macro recall on the same beats."""
-    unmoved: float | None = None
-    """Validation macro-F1 before thresholds were moved, where they were."""
     strength: float | None = None
     """Strength of the penalty that a classical reference chose on validation."""
-    offsets: list[float] = []
-    """Added to the logits, where thresholds were moved."""
     history: list[Epoch]
     second: SeedRun | None = None
     """The same of the second expert, of a model that has two."""
+
+
+class Moved(BaseModel):
+    """A second decision of the same networks on the same test beats: their thresholds moved on validation.
+
+    What a record says of its own decision is said of this one under the same names.
+    """
+
+    offsets: list[list[float]]
+    """`(seeds, classes)`: added to the logits."""
+    validation: list[float]
+    """`(seeds,)`: validation macro-F1 with thresholds moved, for this very metric on these very beats."""
+    validation_recall: list[float]
+    """`(seeds,)`: macro recall on the same beats."""
+    created: str
+    """When these metrics were computed (UTC)."""
+    metrics: dict[str, Interval]
+    per_class: dict[str, dict[str, Interval]]
+    ec57: dict[str, dict[str, Interval]] = {}
+    without_202: dict[str, dict[str, Any]] = {}
+    confusion: list[list[list[int]]]
+    by_record: dict[str, list[list[list[int]]]] = {}
+    right: list[str] = []
 
 
 class InfarctionCard(BaseModel):
@@ -155,6 +174,8 @@ class Record(BaseModel):
     """Record -> its confusion matrix under each seed; they add up to `confusion`."""
     right: list[str] = []
     """For each seed, which scored beats were classified right, in their order (`comparison.unpack` reads it)."""
+    moved: Moved | None = None
+    """The decision with thresholds moved on validation; None where it was never made."""
     training: list[SeedRun] = []
     n_parameters: int = 0
     input_shape: list[int] = []
@@ -188,6 +209,31 @@ class Record(BaseModel):
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+MOVED = "thresholds"
+"""What stands in the place of `imbalance` where a record is shown with its thresholds moved."""
+
+
+def with_thresholds_moved(record: Record) -> Record | None:
+    """The record as it would be if its networks decided with their thresholds moved; None where they never did.
+
+    Only the decision differs: training and validation values are those of the networks as they were trained, so that
+    no result counts as better validated for having its thresholds moved on those beats.
+    """
+    if record.moved is None:
+        return None
+    decision = {name: value for name, value in record.moved if name in Record.model_fields and name != "created"}
+    name, *rest = record.title.split(",", 1)
+    title = ",".join([f"{name} with moved thresholds", *rest])
+    parameters = record.parameters | {"imbalance": MOVED}
+    return record.model_copy(update={**decision, "title": title, "parameters": parameters, "moved": None})
+
+
+def decisions(record: Record) -> list[Record]:
+    """The record, and the same with thresholds moved where that was all that was done about the imbalance."""
+    moved = with_thresholds_moved(record) if record.parameters.get("imbalance") == "none" else None
+    return [record] if moved is None else [record, moved]
 
 
 def infarction(record: Record) -> InfarctionCard:

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from ecglib import paths
 from ecglib.errors import UserError
-from ecglib.results import Interval, Record
+from ecglib.results import Interval, Moved, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -358,18 +358,26 @@ def _curves(record: Record, start: int) -> list[Metric]:
 
 
 def _final(record: Record, end: int) -> list[Metric]:
-    """The result's metrics: `macro_f1`, `macro_f1_low`, `macro_f1_high`; per class and EC57 under a prefix."""
+    """The result's metrics: `macro_f1`, `macro_f1_low`, `macro_f1_high`; per class and EC57 under a prefix, and all of
+    them again with thresholds moved under `moved/`."""
     from mlflow.entities import Metric
 
     values: dict[str, float | None] = {
         "train_seconds": record.train_seconds,
         "n_parameters": float(record.n_parameters),
-        **_flat("", record.metrics),
+        **_of_decision("", record),
     }
-    for prefix, groups in (("class", record.per_class), ("ec57", record.ec57)):
-        for group, metrics in groups.items():
-            values |= _flat(f"{prefix}/{re.sub(r'[^0-9A-Za-z_. -]', '_', group)}/", metrics)
+    if record.moved is not None:
+        values |= _of_decision("moved/", record.moved)
     return [Metric(name, value, end, 0) for name, value in values.items() if value is not None]
+
+
+def _of_decision(prefix: str, of: Record | Moved) -> dict[str, float | None]:
+    values = _flat(prefix, of.metrics)
+    for kind, groups in (("class", of.per_class), ("ec57", of.ec57)):
+        for group, metrics in groups.items():
+            values |= _flat(f"{prefix}{kind}/{re.sub(r'[^0-9A-Za-z_. -]', '_', group)}/", metrics)
+    return values
 
 
 def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | None]:

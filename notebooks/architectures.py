@@ -21,7 +21,7 @@
 # the exceptions). This chapter trains nothing; it reads the reference results, and a cell without one says "not run".
 # Of a network's answers to the class imbalance the one with the best macro-F1 on validation is shown (of moved
 # thresholds, that of before they were moved for it). The answers are compared on CNet (@sec-imbalance-mitdb); moved
-# thresholds, which need no training of their own, are what every other network is shown with unless it had more.
+# thresholds, a second decision of the same networks, are what every other one is shown with unless it had more.
 # @sec-methods says what each network is.
 
 # %% tags=["parameters"]

@@ -16,9 +16,10 @@
 # %% [markdown]
 # # Imbalance
 #
-# Most beats are normal. What is done about it here changes the loss, the training part or the decision, and one switch
-# in a parameter file does each. This chapter compares the answers on one network under both protocols. It trains
-# nothing; it reads the reference results, and a cell without one says "not run".
+# Most beats are normal. What is done about it here changes the loss or the training part, by one switch in a parameter
+# file, or the decision: moved thresholds are the second one of the network with nothing done. This chapter compares the
+# answers on one network under both protocols. It trains nothing; it reads the reference results, and a cell without one
+# says "not run".
 
 # %% tags=["parameters"]
 experiment = ""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from projects import ROOT
+from pydantic import ValidationError
 
 from ecglib import config
 from ecglib.errors import UserError
@@ -153,12 +154,10 @@ def test_resampling_makes_single_beats(method: str) -> None:
     [
         ({"imbalance": "focal", "label_smoothing": 0.1}, "label_smoothing"),
         ({"model": "seq2seq", "sampling": "by-record"}, "sampling"),
-        ({"imbalance": "thresholds", "refit": True}, "refit"),
         ({"beats_per_sequence": 5}, "beats_per_sequence"),
         ({"model": "crnn"}, "model"),
         ({"model": "strided_cnn"}, "model"),
         ({"model": "ecgnet", "cut": "kachuee"}, "cut"),
-        ({"model": "nearest_neighbour", "imbalance": "thresholds"}, "imbalance"),
         ({"model": "nearest_neighbour", "imbalance": "random-over"}, "imbalance"),
         ({"protocol": "adapted", "adaptation": "statistics", "adaptation_steps": 5}, "adaptation_steps"),
         ({"protocol": "adapted", "adaptation": "statistics", "adaptation_rate": 0.1}, "adaptation_rate"),
@@ -192,6 +191,39 @@ def test_what_does_not_go_together_is_refused_in_one_line(values: dict[str, obje
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("what", config.REMOVED)
+def test_what_was_removed_is_refused_in_one_line_that_says_what_replaces_it(what: str, project: Path) -> None:
+    """In a parameters file, in a notebook and on the command line."""
+    name, _, value = what.partition(": ")
+    values = {name: value}
+    said = f"{what} was removed; {config.REMOVED[what]}"
+    assert "\n" not in said
+    with pytest.raises(UserError, match=f"^-p: {re.escape(said)}$"):
+        config.load("heartbeat/baseline", overrides=values)
+    with pytest.raises(UserError, match=f"^notebooks/heartbeat: {re.escape(said)}$"):
+        config.from_notebook(values, "heartbeat")
+    file = project / "params" / "heartbeat" / "baseline.yaml"
+    file.write_text(f"{file.read_text(encoding='utf-8')}{what}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"^{re.escape(f'{file}: {said}')}$"):
+        config.load("heartbeat/baseline")
+
+
+def test_a_removed_parameter_is_refused_whatever_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(config.REMOVED, "dropped", "seeds does it")
+    with pytest.raises(UserError, match="here: dropped was removed; seeds does it"):
+        check({"dropped": [1, 2]})
+    with pytest.raises(UserError, match="unknown parameter dropped2"):
+        check({"dropped2": 1})
+
+
+def test_nothing_that_was_removed_is_still_taken() -> None:
+    for what in config.REMOVED:
+        name, _, value = what.partition(": ")
+        for model in config.MODELS.values():
+            with pytest.raises((ValidationError, UserError)):
+                model.model_validate({name: value})
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -219,7 +251,6 @@ def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object],
         {"model": "seq2seq", "beats_per_sequence": 25},
         {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "protocol": "inter"},
         {"model": "ecgnet", "cut": "centred"},
-        {"model": "hydra", "imbalance": "thresholds"},
         GATED,
         {**GATED, "protocol": "adapted", "adaptation": "all"},
     ],

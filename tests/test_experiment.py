@@ -23,6 +23,7 @@ from ecglib.data import beats as beats_module
 from ecglib.data import sources, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
+from ecglib.evaluation import comparison, metrics
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
 from ecglib.training import device as devices
@@ -400,14 +401,10 @@ def test_the_chosen_epoch_is_the_best_on_validation(project: Path) -> None:
 
 
 def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path) -> None:
-    """Of moved thresholds with them, of adapted networks after adaptation, of classical references at all."""
-    plain, moved = (
-        experiment.run(parameters(max_epochs=2, imbalance=imbalance)).record.training[0]
-        for imbalance in ("none", "thresholds")
-    )
-    assert plain.validation is not None and moved.validation is not None
+    """Of adapted networks after adaptation, of classical references at all."""
+    plain = experiment.run(parameters(max_epochs=2)).record.training[0]
+    assert plain.validation is not None and 0 < plain.validation <= 1
     assert plain.validation_recall is not None and 0 < plain.validation_recall <= 1
-    assert moved.validation >= plain.validation
     classical = experiment.run(parameters(model="logistic_regression")).record.training[0]
     assert classical.validation is not None and 0 < classical.validation <= 1
     assert classical.strength is not None
@@ -415,27 +412,89 @@ def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path
     assert refitted.validation is None, "it has learnt the validation beats"
 
 
-@pytest.mark.parametrize("model", ["cnet", "logistic_regression"])
-def test_thresholds_are_moved_on_a_trained_network_as_on_one_trained_for_it(
-    model: str, project: Path, monkeypatch: pytest.MonkeyPatch
+LOGITS = [f"logit_{name}" for name in aami.CLASSES]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seeds": [0, 1]},
+        {"imbalance": "weighted"},
+        {"model": "seq2seq"},
+        {"model": "logistic_regression"},
+        {"protocol": "inter"},
+    ],
+)
+def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
+    values: dict[str, Any], project: Path
 ) -> None:
-    deterministic = {} if model == "logistic_regression" else {"max_epochs": 2, "deterministic": True}
-    plain, moved = (
-        parameters(model=model, imbalance=imbalance, **deterministic) for imbalance in ("none", "thresholds")
-    )
-    alone = experiment.run(moved)
-    alone_predictions, alone_model = alone.predictions(), alone.model(0)
-    experiment.run(plain)
-    monkeypatch.setattr(classifier, "train", lambda *_, **__: pytest.fail("trained again"))
-    shutil.rmtree(alone.folder)
-    with_it = experiment.run(moved)
-    assert with_it.trained and with_it.record.key == alone.record.key
-    pd.testing.assert_frame_equal(with_it.predictions(), alone_predictions)
-    assert with_it.record.metrics == alone.record.metrics
-    assert with_it.record.training[0].offsets == alone.record.training[0].offsets != []
-    if model == "cnet":
-        x = torch.from_numpy(all_beats(moved).signals[:5])
-        torch.testing.assert_close(with_it.model(0)(x), alone_model(x))
+    run = experiment.run(parameters(**values))
+    record, moved = run.record, run.record.moved
+    assert moved is not None
+    classes = [record.classes.index(name) for name in record.macro_classes]
+    for k, seed in enumerate(record.seeds):
+        val, scored = (
+            pd.read_parquet(run.folder / f"{name}-seed{seed}.parquet") for name in ("validation", "predictions")
+        )
+        logits, labels = val[LOGITS].to_numpy(), val["label"].to_numpy()
+        offsets = classifier.class_offsets(logits, labels, classes)
+        assert moved.offsets[k] == offsets.tolist()
+        of_val = metrics.summary(metrics.confusion(labels, (logits + offsets).argmax(1), 5), classes)
+        assert (moved.validation[k], moved.validation_recall[k]) == (of_val["macro_f1"], of_val["macro_recall"])
+        assert moved.validation[k] >= (record.training[k].validation or 1), "for which they are moved"
+        predicted = (scored[LOGITS].to_numpy() + offsets).argmax(1)
+        matrix = metrics.confusion(scored["label"].to_numpy(), predicted, 5)
+        assert moved.confusion[k] == matrix.tolist()
+        assert moved.metrics["macro_f1"].per_seed[k] == metrics.summary(matrix, classes)["macro_f1"]
+        right = comparison.unpack(moved.right[k], record.data.n_test)
+        np.testing.assert_array_equal(right, predicted == scored["label"])
+    for decided in results.decisions(record) if record.parameters["imbalance"] == "none" else [record]:
+        assert np.sum(list(decided.by_record.values()), axis=0).tolist() == decided.confusion
+    assert moved.metrics.keys() == record.metrics.keys()
+    assert {name: one.keys() for name, one in moved.per_class.items()} == {
+        name: one.keys() for name, one in record.per_class.items()
+    }
+    assert moved.without_202.keys() == record.without_202.keys()
+    assert moved.ec57.keys() == {"VEB", "SVEB"}
+
+
+def test_a_network_is_given_plain_or_with_its_thresholds_moved(project: Path) -> None:
+    run = experiment.run(parameters(max_epochs=2))
+    assert run.record.moved is not None
+    offsets = torch.tensor(run.record.moved.offsets[0])
+    assert offsets.any()
+    x = torch.from_numpy(all_beats(parameters()).signals[:5])
+    torch.testing.assert_close(run.model(0, moved=True)(x), run.model(0)(x) + offsets)
+    assert not run.model(0, moved=True).training
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"refit": True},
+        {"test": False},
+        {"model": "nearest_neighbour"},
+        {"protocol": "adapted", "adaptation_minutes": 0.5, "adaptation_steps": 1},
+    ],
+)
+def test_where_there_are_no_thresholds_to_move_none_are(values: dict[str, Any], project: Path) -> None:
+    run = experiment.run(parameters(**values))
+    assert run.record.moved is None
+    assert results.decisions(run.record) == [run.record]
+    with pytest.raises(UserError, match=r"^heartbeat/baseline: its thresholds were never moved$"):
+        run.model(0, moved=True)
+
+
+def test_a_run_of_earlier_code_is_found_without_a_second_decision(project: Path) -> None:
+    run = experiment.run(parameters())
+    note = run.folder / "training-seed0.json"
+    card = json.loads(note.read_text(encoding="utf-8"))
+    del card["offsets"]
+    note.write_text(json.dumps(card), encoding="utf-8")
+    (run.folder / "record.json").unlink()
+    found = experiment.run(parameters())
+    assert not found.trained and found.record.moved is None
+    assert found.record.metrics == run.record.metrics
 
 
 def test_two_experts_are_trained_found_and_made_again(project: Path) -> None:
@@ -489,16 +548,16 @@ def test_every_scoring_of_ds2_is_noted(project: Path) -> None:
     p = parameters("heartbeat/inter-patient", seeds=[0, 1])
     record = experiment.run(p).record
     lines = [json.loads(line) for line in paths.test_reads().read_text(encoding="utf-8").splitlines()]
-    assert [(line["seed"], line["key"], line["model"]) for line in lines] == [
-        (0, record.key, "cnet"),
-        (1, record.key, "cnet"),
+    assert [(line["seed"], line["decision"], line["key"], line["model"]) for line in lines] == [
+        (seed, decision, record.key, "cnet") for seed in (0, 1) for decision in ("plain", "moved")
     ]
-    for k, line in enumerate(lines):
-        assert line["metrics"]["accuracy"] == pytest.approx(record.metrics["accuracy"].per_seed[k], abs=1e-6)
+    for decided, mine in zip(results.decisions(record), (lines[::2], lines[1::2]), strict=True):
+        for k, line in enumerate(mine):
+            assert line["metrics"]["accuracy"] == pytest.approx(decided.metrics["accuracy"].per_seed[k], abs=1e-6)
     experiment.run(p)
     experiment.run(parameters("heartbeat/inter-patient", seeds=[0, 1], bootstrap=5))
     experiment.run(parameters())
-    assert len(paths.test_reads().read_text(encoding="utf-8").splitlines()) == 2
+    assert len(paths.test_reads().read_text(encoding="utf-8").splitlines()) == 4
 
 
 def test_an_inter_patient_record_is_over_four_classes_with_and_without_202(project: Path) -> None:

@@ -54,4 +54,3 @@ def test_both_protocols_have_every_model_and_every_answer() -> None:
         those = {name for name, entry in registry.OF_BEATS.items() if protocol == "inter" or not entry.has_experts}
         assert {p.model for p in mine if p.imbalance == "none"} == those
         assert {p.imbalance for p in mine if p.model == "cnet"} == set(answers)
-        assert {p.model for p in mine if p.imbalance != "none"} == those, "an answer of every model"

@@ -16,7 +16,7 @@ import pytest
 from ecglib import results, tracking
 from ecglib.errors import UserError
 from ecglib.results import Record
-from tests.report.example import example_record
+from tests.report.example import example_record, with_moved
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_ONE = """
@@ -79,7 +79,7 @@ def test_one_run_whole_once_and_replaced(root: Path) -> None:
     assert (tracking.count(), tracking.find("a1b2c3d4e5f6")) == (0, None)
     assert not (root / "mlflow.db").exists(), "asking makes no store"
 
-    record = example_record(epochs=400, protocol="inter")
+    record = with_moved(example_record(epochs=400, protocol="inter"), example_record(protocol="inter", draw=1))
     folder = finished(root, record)
     run_id = tracking.log(record, folder)
     _is_whole(root, record, run_id)
@@ -135,6 +135,9 @@ def _is_whole(root: Path, record: Record, run_id: str) -> None:
     assert run.data.metrics["macro_f1_low"] == record.metrics["macro_f1"].low
     assert run.data.metrics["class/S/ppv"] == record.per_class["S"]["ppv"].mean
     assert run.data.metrics["ec57/VEB/fpr_high"] == record.ec57["VEB"]["fpr"].high
+    assert record.moved is not None
+    assert run.data.metrics["moved/macro_f1"] == record.moved.metrics["macro_f1"].mean
+    assert run.data.metrics["moved/class/S/ppv"] == record.moved.per_class["S"]["ppv"].mean
 
     kept = root / "mlartifacts" / run_id / "artifacts"
     assert sorted(one.name for one in kept.iterdir()) == [

@@ -215,6 +215,7 @@ def placeholder(experiment: str) -> nbformat.NotebookNode:
             "## Reference result",
             f"{tables.beside(reference, None)}\n\n: Metrics of the reference result {{#tbl-{prefix}-result}}",
             f"{tables.per_class(reference)}\n\n: Each class against the rest {{#tbl-{prefix}-classes}}",
+            *_moved(reference, prefix),
             f"{tables.circumstances(reference)}\n\n: What it rests on {{#tbl-{prefix}-circumstances}}",
         ]
     shown = "\n".join(parts)
@@ -223,6 +224,12 @@ def placeholder(experiment: str) -> nbformat.NotebookNode:
     metadata = {"ecglib": {"experiment": experiment, "placeholder": True}}
     notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     return notebook
+
+
+def _moved(reference: results.Record, prefix: str) -> list[str]:
+    if reference.moved is None:
+        return []
+    return [f"{tables.moved(reference, None)}\n\n: With thresholds moved on validation {{#tbl-{prefix}-moved}}"]
 
 
 def _stubs(experiment: str) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,13 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
         yield f"classes: {', '.join(missing)} missing"
 
 
+def _decisions(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where its fields begin, and the record as it is with that decision: its own, and that of moved thresholds."""
+    yield "", record
+    if record["moved"]:
+        yield "moved.", record | record["moved"] | {"unadapted": {}}
+
+
 def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The scores that are missing or that the confusion matrices contradict."""
     wanted = recomputed(record)
@@ -177,10 +184,10 @@ def check_records(root: Path) -> Iterator[Problem]:
 
     A reference result has the profile `full`, real records, no overridden parameter, and the test set scored, whose
     size every confusion matrix sums to. What `recomputed` gives must be there and agree within `TOLERANCE`; without
-    record 202 the same fields must be there. Each mean is that of its seeds, one value a seed, and lies within its
-    interval, which only a calibration error may undercut. A value whose denominator is 0 is null, and left out of
-    means. Macro means are over the record's `macro_classes` where it names them, else over all its classes. Every seed
-    that was scored on DS2 has its line in the log of scorings.
+    record 202 the same fields must be there. The decision with moved thresholds is held to the same. Each mean is that
+    of its seeds, one value a seed, and lies within its interval, which only a calibration error may undercut. A value
+    whose denominator is 0 is null, and left out of means. Macro means are over the record's `macro_classes` where it
+    names them, else over all its classes. Every seed that was scored on DS2 has its line in the log of scorings.
     """
     logged = _logged(root)
     for file in sorted((root / "book" / "results").glob("*/*.json")):
@@ -189,10 +196,11 @@ def check_records(root: Path) -> Iterator[Problem]:
         except UserError as error:
             yield Problem.of(error, root, file)
             continue
-        intervals = dict(_intervals(record))
-        messages = [*_no_reference(record), *_misshapen(record), *_inconsistent(intervals, len(record["seeds"]))]
-        messages += _unlogged(record, logged)
-        if not any(_misshapen(record)):
-            messages += [*_wrong_scores(record, intervals), *_wrong_parts(record)]
+        messages = [*_no_reference(record), *_unlogged(record, logged)]
+        messages += _inconsistent(dict(_intervals(record)), len(record["seeds"]))
+        for where, decided in _decisions(record):
+            wrong = list(_misshapen(decided))
+            wrong = wrong or [*_wrong_scores(decided, dict(_intervals(decided))), *_wrong_parts(decided)]
+            messages += [f"{where}{message}" for message in wrong]
         for message in messages:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")

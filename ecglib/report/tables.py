@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from ecglib import aami, paths
+from ecglib import aami, paths, results
 from ecglib.errors import UserError
 from ecglib.results import Interval, Record, SeedRun
 
@@ -176,8 +176,9 @@ def per_class(record: Record, reference: Record | None = None, keys: Sequence[st
 def headline(records: Mapping[str, Record]) -> str:
     """The table on the book's first page: one row per model and answer to imbalance, the protocols side by side.
 
-    Each macro-F1 links to its experiment's page. Of several results of a model, the one that is best on validation is
-    shown. Profile and seeds stand above the table.
+    Thresholds moved are an answer, of the record that holds that decision too. Each macro-F1 links to its experiment's
+    page. Of several results of a model, the one that is best on validation is shown. Profile and seeds stand above the
+    table.
 
     Parameters
     ----------
@@ -196,7 +197,8 @@ def headline(records: Mapping[str, Record]) -> str:
         return table([{"model": f"*{NOT_RUN}*"}])
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
-    for name, record in records.items():
+    decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
+    for name, record in decided:
         p = record.parameters
         key = model_name(record), str(p.get("imbalance", UNDEFINED))
         mine = groups.setdefault(key, {})
@@ -266,7 +268,9 @@ def scorings(records: Iterable[Record]) -> str:
 
 
 def _computed(record: Record) -> str:
-    return record.evaluated.get("created") or record.created
+    """When the last of its decisions was."""
+    first = record.evaluated.get("created") or record.created
+    return first if record.moved is None else max(first, record.moved.created)
 
 
 def caveats(records: Iterable[Record]) -> str:
@@ -279,16 +283,13 @@ def caveats(records: Iterable[Record]) -> str:
 
 
 def validated(record: Record) -> float | None:
-    """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats.
-
-    Where thresholds were moved it is that of before: they were moved for this very metric on these very beats.
-    """
-    return _mean(run.unmoved if run.offsets else run.validation for run in record.training)
+    """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
+    return _mean(run.validation for run in record.training)
 
 
 def validated_recall(record: Record) -> float | None:
-    """The same of macro recall; None where thresholds were moved."""
-    return _mean(None if run.offsets else run.validation_recall for run in record.training)
+    """The same of macro recall."""
+    return _mean(run.validation_recall for run in record.training)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -320,6 +321,21 @@ def beside(reference: Record | None, fresh: Record | None) -> str:
         return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
     rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
     return _with_note(present[0], table(rows) + caveats(present))
+
+
+def moved(reference: Record | None, fresh: Record | None) -> str:
+    """The decision with thresholds moved, in short: the reference result's beside the fresh one's."""
+    decided = [None if record is None else results.with_thresholds_moved(record) for record in (reference, fresh)]
+    if decided == [None, None]:
+        return "No thresholds were moved in this experiment."
+    return beside(*(None if record is None else record.model_copy(update=_in_short(record)) for record in decided))
+
+
+def _in_short(record: Record) -> dict[str, Any]:
+    """Three metrics and each class's F1, all in the place of the metrics."""
+    scores = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
+    by_class = {f"{name} F1": record.per_class[name]["f1"] for name in record.macro_classes or record.classes}
+    return {"metrics": scores | by_class, "without_202": {}}
 
 
 def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:

@@ -20,7 +20,6 @@ _ANSWERS = {
     "effective-number": "class weights in the loss by effective number",
     "focal": "focal loss",
     "logit-adjustment": "logits adjusted by class frequency in training",
-    "thresholds": "thresholds moved on validation",
     "smote": "the rare classes filled up by SMOTE",
     "smote-tomek": "the rare classes filled up by SMOTE and Tomek links removed",
     "borderline-smote": "the rare classes filled up by Borderline-SMOTE",

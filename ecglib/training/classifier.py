@@ -162,10 +162,6 @@ def train(
     scored = split.test if p.test else split.val
     val_logits = fitting.predict(fitted.model, split.val)
     logits = fitting.predict(fitted.model, scored) if p.test else val_logits
-    if p.imbalance == "thresholds":
-        offsets = class_offsets(val_logits, beats.labels[split.val], macro_classes(p.protocol))
-        logits, val_logits = logits + offsets, val_logits + offsets
-        run.offsets = offsets.tolist()
     resampled = np.bincount(part.y, minlength=N_CLASSES) if p.imbalance in RESAMPLERS else None
     return Trained(fitted.model, run, split, scored, logits, val_logits, resampled, seconds)
 

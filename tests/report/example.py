@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecglib.aami import CLASSES
 from ecglib.evaluation import metrics
-from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
+from ecglib.results import DataCard, Epoch, Interval, Moved, Record, Resampling, SeedRun
 
 _BEATS = (18_118, 556, 1_447, 161, 1_608)
 
@@ -85,6 +85,18 @@ def example_record(
         created="2025-01-02T03:04:05+00:00",
     )
     return Record.model_validate_json(record.model_dump_json())  # as a file gives it
+
+
+def with_moved(record: Record, other: Record, created: str = "2025-01-02T03:04:05+00:00") -> Record:
+    """The record with the decision of another in the place of that with moved thresholds."""
+    moved = Moved(
+        offsets=[[0.0, 1.0, 0.0, 0.5, 0.0]] * len(record.seeds),
+        validation=[0.999] * len(record.seeds),
+        validation_recall=[0.999] * len(record.seeds),
+        created=created,
+        **{name: value for name, value in other if name in Moved.model_fields and name != "created"},
+    )
+    return record.model_copy(update={"moved": moved})
 
 
 def _matrix(rng: np.random.Generator) -> NDArray[np.int64]:

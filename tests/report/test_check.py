@@ -339,6 +339,38 @@ def test_a_part_that_contradicts_the_whole_is_found(tmp_path: Path) -> None:
     assert problem.message.startswith("right: ")
 
 
+def test_the_decision_with_moved_thresholds_is_checked_like_the_other(tmp_path: Path) -> None:
+    name = "inter-patient"
+    file = tmp_path / "book" / "results" / "heartbeat" / f"{name}.json"
+    file.parent.mkdir(parents=True)
+    shutil.copy(REFERENCES / "test-reads.jsonl", file.parents[1])
+
+    def said(change: Callable[[Any], None]) -> list[str]:
+        record = json.loads((REFERENCES / "heartbeat" / f"{name}.json").read_text(encoding="utf-8"))
+        change(record["moved"])
+        file.write_text(json.dumps(record), encoding="utf-8")
+        return [problem.message.split(";")[0] for problem in check_records(tmp_path)]
+
+    def one_beat_more(moved: Any) -> None:
+        moved["by_record"]["100"][0][0][0] += 1
+
+    def swapped(moved: Any) -> None:
+        moved["right"].reverse()
+
+    assert said(lambda moved: None) == []
+    (text,) = said(lambda moved: moved["per_class"]["S"]["f1"].update(mean=0.5, per_seed=[0.5] * 3, low=0.4, high=0.6))
+    assert text.startswith("moved.per_class.S.f1: 0.5 for seed 0, but the confusion matrix gives")
+    assert said(lambda moved: moved["ec57"].pop("VEB"))[0] == "moved.ec57.VEB.se: missing"
+    assert "moved.without_202.metrics.mcc: missing" in said(lambda moved: moved["without_202"]["metrics"].pop("mcc"))
+    assert said(one_beat_more) == ["moved.by_record: does not add up to confusion"]
+    assert all(text.startswith("moved.right: ") for text in said(swapped)) and said(swapped)
+    (text,) = said(lambda moved: moved["confusion"].pop())
+    assert text.startswith("moved.confusion: 3 seeds and 5 classes ask for")
+    assert said(lambda moved: moved["metrics"]["macro_auroc"].update(mean=2.0))[0].startswith(
+        "moved.metrics.macro_auroc"
+    )
+
+
 FIELDS = [
     "metrics.mcc", "metrics.balanced_accuracy", "metrics.macro_f1_nsv", "ec57.VEB.fpr", "ec57.SVEB.se",
     "per_class.F.ppv",

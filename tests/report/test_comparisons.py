@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example import example_record
+from example import example_record, with_moved
 from test_tables import cells
 
-from ecglib import config, paths
+from ecglib import config, paths, results
 from ecglib.aami import CLASSES
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
@@ -55,7 +55,36 @@ def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
     from typing import get_args
 
     answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
-    assert set(comparisons.ANSWERS) == set(answers)
+    assert set(comparisons.ANSWERS) == {*answers, results.MOVED}
+
+
+def test_moved_thresholds_stand_where_every_answer_does() -> None:
+    """In the tables of a model's answers, with all that a record says; but not of records with another answer."""
+    moved = record("any", "bilstm", "intra", draw=6)
+    every = EVERY | {name: with_moved(EVERY[name], moved) for name in ("heartbeat/bilstm", "heartbeat/weighted")}
+    both = comparisons.beat_results(every)
+    assert [(r.experiment, r.parameters["imbalance"]) for r in both if r not in RECORDS and r.moved is None] == [
+        ("heartbeat/bilstm", results.MOVED)
+    ]
+    shown = [row for row in cells(comparisons.architectures(both, "intra")) if "bilstm" in row[0]]
+    assert [row[:3] for row in shown] == [
+        ["[`bilstm`](../heartbeat/bilstm.ipynb)", answer, tables.interval(of.metrics["macro_f1"])]
+        for answer, of in (("nothing", EVERY["heartbeat/bilstm"]), ("thresholds moved", moved))
+    ]
+    rows = {row[0]: row for row in cells(comparisons.imbalance(both, "bilstm", "intra"))}
+    row = rows["[thresholds moved](../heartbeat/bilstm.ipynb)"]
+    plain = EVERY["heartbeat/bilstm"]
+    assert row[-2] == comparisons.signed(comparison.difference(moved, plain, comparisons.macro_f1(moved)))
+    assert rows["focal loss"][1] == "not run"
+    assert comparisons.plain(both, model="bilstm") is every["heartbeat/bilstm"]
+    assert both[-1].title == "Bilstm with moved thresholds"
+    assert comparisons.best(comparisons.of(both, model="bilstm"), "intra") is every["heartbeat/bilstm"], "a tie"
+
+
+def test_a_result_with_two_decisions_is_filed_again_once() -> None:
+    again = with_moved(EVERY["heartbeat/baseline"].model_copy(update={"refiled": "so"}), EVERY["heartbeat/weighted"])
+    text = comparisons.circumstances(comparisons.beat_results(EVERY | {"heartbeat/baseline": again}), "intra")
+    assert "1 of 4 results" in text
 
 
 def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:

@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecglib import results
 from ecglib.errors import UserError
 from ecglib.report import tables
 from ecglib.results import Interval, Record
-from tests.report.example import example_record
+from tests.report.example import example_record, with_moved
 
 FULL = example_record()
 QUICK = example_record(profile="quick", seeds=[0], draw=1)
 INTER = example_record("heartbeat/inter-patient", protocol="inter")
+OTHER = example_record(draw=2)
+MOVED = with_moved(FULL, OTHER)
 SYNTHETIC = example_record(profile="quick", seeds=[0], synthetic=True)
 
 
@@ -116,13 +119,43 @@ def test_headline_of_two_results_takes_the_better_validated_one_whatever_their_o
 
 def test_moved_thresholds_are_no_better_validated_for_having_been_moved() -> None:
     """They were moved for this metric on these beats, and would win by it over the same network every time."""
-    moved = FULL.model_copy(update={"training": [run.model_copy() for run in FULL.training]})
-    for run in moved.training:
-        run.offsets, run.validation, run.unmoved = [0.0, 1.0, 0.0, 0.0, 0.0], 0.999, run.validation
-    assert tables.validated(moved) == pytest.approx(tables.validated(FULL))
-    for run in moved.training:
-        run.offsets, run.validation, run.unmoved = [], None, None
-    assert tables.validated(moved) is None, "after a refit"
+    plain, moved = results.decisions(MOVED)
+    assert tables.validated(moved) == tables.validated(plain) == tables.validated(FULL)
+    assert MOVED.moved is not None and min(MOVED.moved.validation) > (tables.validated(plain) or 1)
+    refitted = FULL.model_copy(
+        update={"training": [run.model_copy(update={"validation": None}) for run in FULL.training]}
+    )
+    assert tables.validated(refitted) is None
+
+
+def test_headline_has_the_decision_with_moved_thresholds_in_a_row_of_its_own() -> None:
+    _, plain, moved = cells(tables.headline({"heartbeat/baseline": MOVED}))
+    assert [row[:2] for row in (plain, moved)] == [["`cnet`", "none"], ["`cnet`", "thresholds"]]
+    for row, of in ((plain, FULL), (moved, OTHER)):
+        mean, spread = tables.interval(of.metrics["macro_f1"]).split(" ", 1)
+        assert row[2] == f"[{mean}](book/experiments/heartbeat/baseline.ipynb) {spread}"
+
+
+def test_moved_thresholds_are_shown_in_short_beside_the_reference() -> None:
+    head, *rows = cells(tables.moved(MOVED, FULL))
+    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run"]
+    expected = [OTHER.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")]
+    expected += [OTHER.per_class[name]["f1"] for name in OTHER.classes]
+    assert [row[1] for row in rows] == [tables.interval(value) for value in expected]
+    assert [row[0] for row in rows[3:]] == [f"{name} F1" for name in OTHER.classes]
+    assert {row[2] for row in rows} == {"not run yet"}
+    assert tables.moved(FULL, None) == tables.moved(None, None) == "No thresholds were moved in this experiment."
+
+
+def test_a_decision_made_later_tells_the_scorings_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    log = tmp_path / "book" / "results" / "test-reads.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f'{{"time": "{time}"}}\n' for time in ("2020-01-01T00:00:00Z", "2025-06-01T00:00:00Z")))
+    assert "By 2025-01-02 DS2 had been scored 1 times" in tables.scorings([INTER])
+    moved = with_moved(INTER, OTHER, created="2025-07-01T00:00:00Z")
+    assert "By 2025-07-01 DS2 had been scored 2 times" in tables.scorings([moved])
 
 
 def test_what_is_not_blind_says_so_beside_its_results_on_ds2() -> None:

@@ -461,18 +461,6 @@ def test_an_offset_that_is_needed_is_found_and_none_where_none_is() -> None:
     assert offsets.tolist() == [0, 0, 0.75, 0, 0], "the smallest that does"
 
 
-@pytest.mark.parametrize("kind", ["cnet", "seq2seq", "hydra"])
-def test_thresholds_are_moved_on_validation(kind: str, tmp_path: Path) -> None:
-    plain_p, moved_p = parameters(**KINDS[kind]), parameters(imbalance="thresholds", **KINDS[kind])
-    beats = made(plain_p)
-    plain, moved = train(plain_p, beats, tmp_path / "a"), train(moved_p, beats, tmp_path / "b")
-    offsets = np.array(moved.run.offsets, dtype=np.float32)
-    expected = classifier.class_offsets(plain.val_logits, beats.labels[plain.split.val], [0, 1, 2, 3, 4])
-    np.testing.assert_array_equal(offsets, expected)
-    np.testing.assert_array_equal(moved.logits, plain.logits + offsets)
-    assert plain.run.offsets == []
-
-
 # --- what is refused, and what does not count -------------------------------------------------------------------------
 
 
