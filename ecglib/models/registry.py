@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ecglib.errors import UserError
+from ecglib.models.age_and_sex import AgeAndSex
 from ecglib.models.baseline_cnn import BaselineCNN
 from ecglib.models.bigru import BiGRU
 from ecglib.models.bilstm import BiLSTM
@@ -22,13 +23,18 @@ from ecglib.models.ecgnet import ECGNet
 from ecglib.models.enhanced_cnn import EnhancedCNN
 from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
+from ecglib.models.kernel_machine import KernelMachine
 from ecglib.models.logistic_regression import LogisticRegression
+from ecglib.models.median_beat import MedianBeat
 from ecglib.models.nearest_neighbour import NearestNeighbour
 from ecglib.models.seq2seq import Seq2Seq
 from ecglib.models.strided_cnn import StridedCNN
 from ecglib.models.xresnet1d import XResNet1d
+from ecglib.models.yardstick import Yardstick
 
-Takes = Literal["beat", "beat+features", "record+features", "sequence", "aligned beat", "recording"]
+Takes = Literal[
+    "beat", "beat+features", "record+features", "sequence", "aligned beat", "recording", "age and sex", "median beat"
+]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Entry:
     `record+features` asks that a batch be all the beats of one record; one that takes an `aligned beat` reads all leads
     of one in mV, the R peak always in the same place; one that takes a `recording` reads recordings of any length
     padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all full), and each logit
-    answers one of several labels.
+    answers one of several labels. One that takes `age and sex` of a recording `(batch, 1, 2)`, or its `median beat` in
+    mV `(batch, leads, samples)`, is a yardstick: NaN is unknown, and each logit answers one of one or more labels.
     """
 
     name: str
@@ -65,7 +72,7 @@ class Entry:
     @property
     def reads_beats(self) -> bool:
         """Whether it is for the classes of heartbeats; the others tell something of the whole recording."""
-        return self.takes not in ("aligned beat", "recording")
+        return not (self.reads_aligned or self.reads_recordings or self.yardstick)
 
     @property
     def reads_aligned(self) -> bool:
@@ -85,7 +92,13 @@ class Entry:
     @property
     def classical(self) -> bool:
         """Whether it is fitted at once instead of trained in epochs."""
-        return isinstance(self.build, type) and issubclass(self.build, Classical)
+        return isinstance(self.build, type) and issubclass(self.build, Classical | Yardstick)
+
+    @property
+    def yardstick(self) -> bool:
+        """Whether it is what a network of infarctions or of whole recordings must beat, and reads what is made of one
+        recording alone: age and sex, or the median beat."""
+        return self.takes in ("age and sex", "median beat")
 
 
 _ENTRIES = [
@@ -118,6 +131,9 @@ _ENTRIES = [
     Entry("strided_cnn", StridedCNN, "aligned beat", "springenberg2015", min_samples=StridedCNN.MIN_SAMPLES),
     Entry("crnn", CRNN, "recording", "zihlmann2017", min_samples=CRNN.MIN_SAMPLES),
     Entry("xresnet1d", XResNet1d, "recording", "he2019bag", min_samples=XResNet1d.MIN_SAMPLES),
+    Entry("age_and_sex", AgeAndSex, "age and sex", "cox1958", min_samples=AgeAndSex.MIN_SAMPLES),
+    Entry("median_beat", MedianBeat, "median beat", "cox1958", min_samples=MedianBeat.MIN_SAMPLES),
+    Entry("kernel_machine", KernelMachine, "median beat", "cortes1995", min_samples=KernelMachine.MIN_SAMPLES),
 ]
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if entry.reads_beats}
@@ -148,7 +164,7 @@ def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: An
         When the model is unknown, can't take that shape, or has no such option.
     """
     found = entry(name)
-    for what, value, least in (("n_leads", n_leads, 1), ("n_classes", n_classes, 2)):
+    for what, value, least in (("n_leads", n_leads, 1), ("n_classes", n_classes, 1 if found.yardstick else 2)):
         if value < least:
             raise UserError(f"model {name}", f"{what} = {value}", f"{least} or more")
     if n_samples < found.min_samples:
