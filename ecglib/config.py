@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -110,6 +110,24 @@ class TrainedParameters(SharedParameters):
     """`auto` probes whether bfloat16 (or float16 on a GPU without it) is faster here, and uses it if so."""
     deterministic: bool = False
     """Same machine, same versions, same seed, same bits; float32 only."""
+
+    READ: ClassVar[tuple[str, ...]] = ()
+    """Of experiments on recordings: the fields that say which are read, as what, and how they are divided."""
+    OF_SIGNALS: ClassVar[tuple[str, ...]] = ("leads", "rate")
+    """Those of them that mean nothing where no signal is read."""
+
+    @classmethod
+    def read_by(cls, model: str) -> set[str]:
+        """Those of `READ` that mean something to a model: what its result must share with another to be paired."""
+        from ecglib.models import registry
+
+        return set(cls.READ) - (set(cls.OF_SIGNALS) if registry.entry(model).takes == "age and sex" else set())
+
+    @classmethod
+    def _idle_of_yardstick(cls, model: str) -> set[str]:
+        """The fields that mean nothing to a yardstick: how a network is made and trained, and what it does not read."""
+        used = {"experiment", "title", "profile", "seeds", "bootstrap", "in_book", "model"}
+        return set(cls.model_fields) - used - {"device", "precision", "deterministic"} - cls.read_by(model)
 
     @model_validator(mode="after")
     def _precision_is_deterministic(self) -> Self:
@@ -303,6 +321,8 @@ class HeartbeatParameters(TrainedParameters):
 class InfarctionParameters(TrainedParameters):
     """`notebooks/infarction.py`: infarction or not, from a network of beats, pretrained or not, out of fold."""
 
+    READ = ("database", "max_records", "leads", "protocol", "folds")
+
     # data
     database: Literal["ptb-xl", "ptbdb", "heartbeat"] = "ptb-xl"
     """Where the recordings come from; `heartbeat` is the Kaggle set, which has beats alone."""
@@ -317,7 +337,8 @@ class InfarctionParameters(TrainedParameters):
 
     # model
     model: str = "cnet"
-    """Name in the registry of models; it must take single beats, or have a form that does, or take aligned beats."""
+    """Name in the registry of models; it must take single beats, or have a form that does, or take aligned beats, or be
+    a yardstick."""
     model_options: dict[str, int | float | bool | str] = {}
     """Keyword arguments of the model's own, such as its width."""
     way: Literal["scratch", "frozen", "finetune", "gradual"] = "finetune"
@@ -368,10 +389,14 @@ class InfarctionParameters(TrainedParameters):
         from ecglib.models import registry
 
         entry = registry.entry(self.model)
-        if entry.classical or entry.reads_features or entry.reads_recordings:
+        if (entry.classical and not entry.yardstick) or entry.reads_features or entry.reads_recordings:
             raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
+        if entry.yardstick and (self.way != "scratch" or self.protocol != "by-patient"):
+            raise ValueError(f"model: {self.model} is fitted at once; take way: scratch and protocol: by-patient")
         if entry.reads_aligned and (self.way != "scratch" or self.protocol != "by-patient"):
             raise ValueError(f"model: {self.model} takes aligned beats; take way: scratch and protocol: by-patient")
+        if entry.yardstick and self.database == "heartbeat":
+            raise ValueError(f"database: heartbeat has beats alone, and {self.model} reads a recording's {entry.takes}")
         if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
             raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
         if self.protocol == "by-beat" and self.curve:
@@ -385,8 +410,10 @@ class InfarctionParameters(TrainedParameters):
         """The fields that mean nothing with the others as they are."""
         from ecglib.models import registry
 
-        idle = {"patience", "max_beats", "beats_per_epoch"}
-        if registry.entry(self.model).reads_aligned:
+        entry, idle = registry.entry(self.model), {"patience", "max_beats", "beats_per_epoch"}
+        if entry.yardstick:
+            return self._idle_of_yardstick(self.model) - {"way"}
+        if entry.reads_aligned:
             idle |= {"hidden", "dropout", "noise", "head_decay"}
         else:
             idle.add("networks")
@@ -401,6 +428,8 @@ class InfarctionParameters(TrainedParameters):
 
 class TwelveLeadParameters(TrainedParameters):
     """`notebooks/twelve-lead.py`: several labels of whole 12-lead recordings, scored fold by fold."""
+
+    READ = ("database", "max_records", "labels", "min_positives", "rate", "protocol", "test_folds")
 
     # data
     database: Literal["ptb-xl", "challenge-2021"] = "ptb-xl"
@@ -420,7 +449,7 @@ class TwelveLeadParameters(TrainedParameters):
 
     # model
     model: str = "crnn"
-    """Name in the registry of models; it must read recordings."""
+    """Name in the registry of models; it must read recordings, or be a yardstick."""
     model_options: dict[str, int | float | bool | str] = {}
     """Keyword arguments of the model's own, such as its width."""
 
@@ -466,8 +495,10 @@ class TwelveLeadParameters(TrainedParameters):
     def _consistent(self) -> Self:
         from ecglib.models import registry
 
-        if not registry.entry(self.model).reads_recordings:
-            known = ", ".join(entry.name for entry in registry.ENTRIES.values() if entry.reads_recordings)
+        fitting = [name for name, entry in registry.ENTRIES.items() if entry.reads_recordings or entry.yardstick]
+        if self.model not in fitting:
+            registry.entry(self.model)
+            known = ", ".join(fitting)
             raise ValueError(f"model: {self.model} reads beats, not recordings; take one of {known}")
         if len(set(self.test_folds)) != len(self.test_folds):
             raise ValueError(f"test_folds: {self.test_folds} names a fold twice")
@@ -477,11 +508,15 @@ class TwelveLeadParameters(TrainedParameters):
             raise ValueError("leave_source_out: ptb-xl is one source")
         for name in sorted(self.idle() - set(SharedParameters.model_fields)):
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: means nothing with imbalance: {self.imbalance}")
+                raise ValueError(f"{name}: means nothing with the other parameters as they are")
         return self
 
     def idle(self) -> set[str]:
         """The fields that mean nothing with the others as they are."""
+        from ecglib.models import registry
+
+        if registry.entry(self.model).yardstick:
+            return self._idle_of_yardstick(self.model)
         idle = {"max_beats", "beats_per_epoch"}
         if self.imbalance != "focal":
             idle.add("focal_gamma")

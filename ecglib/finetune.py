@@ -27,6 +27,7 @@ from ecglib.data import twelve_lead as data_sets
 from ecglib.data.record_sources import Records
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
+from ecglib.models import registry
 from ecglib.multilabel import thresholds
 from ecglib.results import Interval, SeedRun
 from ecglib.training import recordings
@@ -114,6 +115,8 @@ def find(run: str) -> Run:
     record = results.load(folder / "record.json")
     if record.task != "multilabel":
         raise UserError(run, f"a run of {record.experiment or record.task}", "one of 12-lead recordings")
+    if registry.entry(record.parameters["model"]).yardstick:
+        raise UserError(run, f"a run of {record.parameters['model']}, which is fitted at once", "a network's run")
     return Run(record, folder, trained=False)
 
 

@@ -1,4 +1,4 @@
-"""Parameters in; a network, transferred or not, scored out of fold, compared with yardsticks and recorded, out.
+"""Parameters in; a network, transferred or not, or a yardstick, scored out of fold and recorded, out.
 
 What `ecglib.experiment` is to beats this is to infarctions: a run is found again by its key, a half-finished one goes
 on at the first fold that is missing, and metrics are computed anew when only their code changed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,16 +21,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib import aami, config, experiment, fingerprint, paths, provenance, recipes, results, runs
+from ecglib import aami, config, experiment, paths, provenance, recipes, results, runs
 from ecglib.config import InfarctionParameters
 from ecglib.data import aligned_beats, digest, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
-from ecglib.evaluation import binary, comparison, metrics, yardsticks
+from ecglib.evaluation import binary, comparison, metrics
 from ecglib.models import registry
+from ecglib.models.yardstick import Yardstick
 from ecglib.results import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
-from ecglib.training import folds, joint, median_beat, transfer
+from ecglib.training import folds, joint, out_of_fold, transfer
 from ecglib.training.transfer import State, Transferred
 
 RECIPE = 1
@@ -58,11 +60,11 @@ class _Plan:
 
 class Run(runs.Run):
     """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-foldn.safetensors` of
-    every fold's network."""
+    every fold's network; a yardstick is fitted in seconds, and its weights are not kept."""
 
     def scores(self) -> pd.DataFrame:
         """Every beat under every seed: `seed, beat, record, patient, likelihood, sample, label, fold, score,
-        log_odds`, and `score_n` after learning from n patients."""
+        log_odds`, and `score_n` after learning from n patients. Of a yardstick a row is a recording."""
         paths_ = {seed: self.folder / f"scores-seed{seed}.parquet" for seed in self.record.seeds}
         return pd.concat([pd.read_parquet(path).assign(seed=seed) for seed, path in paths_.items()])
 
@@ -141,7 +143,8 @@ def _plan(p: InfarctionParameters) -> _Plan:
     source = sources.get(p.database)
     make = _maker(p)
     n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
-    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0))
+    yardstick = registry.entry(p.model).yardstick
+    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0), probes=not yardstick)
     model = make()
     data = source.fingerprint()
     made_of = runs.parts(
@@ -164,7 +167,16 @@ def _aligned(p: InfarctionParameters) -> bool:
 
 
 def _maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
+    if registry.entry(p.model).yardstick:
+        return lambda: _yardstick(p)
     return joint.maker(p) if _aligned(p) else folds.maker(p, infarction.N_SAMPLES)
+
+
+def _yardstick(p: InfarctionParameters) -> Yardstick:
+    shape = (len(p.leads), infarction.BEFORE + infarction.AFTER)
+    made = registry.build(p.model, *(shape if registry.entry(p.model).takes == "median beat" else (1, 2)), 1)
+    assert isinstance(made, Yardstick)
+    return made
 
 
 # --- what is transferred ----------------------------------------------------------------------------------------------
@@ -242,9 +254,10 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
     p, commit = plan.parameters, provenance.commit()
     state = _weights(p, seed)
     fold = folds.assign(p, cohort, seed)
-    made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
-    tables = [pd.read_parquet(folder / f"scores-seed{seed}-fold{number}.parquet") for number in range(len(made))]
-    pd.concat(tables).sort_values("beat").to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    if registry.entry(p.model).yardstick:
+        made = _fitted(plan, folder, cohort, seed, fold)
+    else:
+        made = _trained(plan, folder, cohort, state, seed, fold)
     model = joint.Vote([_maker(p)() for _ in range(p.networks)]) if _aligned(p) else _maker(p)()
     loaded, skipped, frozen = _transferred(model, p, state)
     y = cohort.recordings["label"].to_numpy()
@@ -262,7 +275,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
         "transfer": {"loaded": loaded, "skipped": skipped, "frozen": frozen},
         "n_parameters": sum(t.numel() for t in model.parameters()),
         "n_learning": sum(t.numel() for t in model.parameters() if t.requires_grad),
-        "input_shape": list(cohort.signals.shape[1:]),
+        "input_shape": list(_read(p, cohort).shape[1:]),
         "hardware": devices.hardware(plan.device),
         "versions": provenance.versions(),
         "commit": commit,
@@ -273,6 +286,51 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
         table.unlink()
     for note in folder.glob(f"fold-seed{seed}-*.json"):
         note.unlink()
+
+
+def _trained(
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index
+) -> list[dict[str, Any]]:
+    """Score every beat by a network of its fold; returns how each fold went."""
+    made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
+    tables = [pd.read_parquet(folder / f"scores-seed{seed}-fold{number}.parquet") for number in range(len(made))]
+    pd.concat(tables).sort_values("beat").to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    return made
+
+
+def _fitted(plan: _Plan, folder: Path, cohort: Cohort, seed: int, fold: folds.Index) -> list[dict[str, Any]]:
+    """Score every recording by a yardstick fitted to the other folds; returns how it went."""
+    p, rows, started = plan.parameters, cohort.recordings, time.perf_counter()
+    _, first = np.unique(cohort.recording, return_index=True)
+    sick, patients = (rows["label"] == 1).to_numpy(), rows["patient"].to_numpy(dtype=np.str_)
+    parts = [folds.parts(fold[first], number) for number in range(int(fold.max()) + 1)]
+    table = _table(cohort, first)
+    found = out_of_fold.logits(lambda: _yardstick(p), _read(p, cohort), sick[:, None], patients, parts, seed)
+    table["fold"], table["score"] = fold[first], found[:, 0]
+    for train, test in parts:
+        table.loc[test, "log_odds"] = np.log(sick[train].sum() / (~sick[train]).sum())
+    table.to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    seconds = (time.perf_counter() - started) / len(parts)
+    return [
+        {"fold": number, "n_train": len(train), "epochs": 0, "history": [], "seconds": seconds}
+        for number, (train, _) in enumerate(parts)
+    ]
+
+
+def _read(p: InfarctionParameters, cohort: Cohort) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex.
+
+    Raises
+    ------
+    UserError
+        When age or sex is wanted and nobody's is known.
+    """
+    takes = registry.entry(p.model).takes
+    if takes == "median beat":
+        return cohort.median_beats
+    if takes == "age and sex":
+        return out_of_fold.people(cohort.recordings[["age", "female"]].to_numpy(np.float64), p.model)
+    return cohort.signals
 
 
 def _transferred(
@@ -370,7 +428,10 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     likelihood = beats[0].groupby("record", sort=True)["likelihood"].first().to_numpy()
     likely = (recordings[0]["label"] == 0).to_numpy() | (likelihood >= LIKELY)
     one = metrics.per_class(matrices.sum(1))
+    yardstick = registry.entry(p.model).yardstick
     record_scores = binary.intervals(found)
+    if yardstick:
+        del record_scores["ece"]  # no probability follows from its scores
     names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
     per_class = {
         CLASSES[0]: {key: Interval(mean=_mean(v[:, 0]), per_seed=_listed(v[:, 0])) for key, v in one.items()},
@@ -394,7 +455,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
             class_counts={"recordings": first["recordings"], "patients": first["patients"], "beats": first["beats"]},
         ),
         parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
-        | {"test": True, "cut": "aligned" if _aligned(p) else "kachuee", "refit": False},
+        | {"test": True, "cut": _cut(p), "refit": False},
         seeds=p.seeds,
         classes=list(CLASSES),
         metrics=record_scores,
@@ -406,9 +467,8 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         recipe=recipes.of(p),
         **runs.provenance_of(cards, plan.device, plan.precision),
         infarction=InfarctionCard(
-            beat_metrics=_scores(beats, n_resamples),
+            beat_metrics={} if yardstick else _scores(beats, n_resamples),
             likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),
-            yardsticks=_against_yardsticks(plan, folder, recordings, found) if known else {},
             curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
             transfer=first["transfer"] | {"n_learning": first["n_learning"]},
             scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
@@ -417,6 +477,11 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
             epochs=first["folds"][0]["epochs"],
         ),
     )
+
+
+def _cut(p: InfarctionParameters) -> str:
+    entry = registry.entry(p.model)
+    return entry.takes if entry.yardstick else "aligned" if entry.reads_aligned else "kachuee"
 
 
 def _matrices(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -429,44 +494,6 @@ def _matrices(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _scores(tables: list[pd.DataFrame], n_resamples: int) -> dict[str, Interval]:
     codes, drawn = binary.weights(tables[0]["patient"], n_resamples)
     return binary.intervals([binary.values(table, codes, drawn) for table in tables])
-
-
-def _against_yardsticks(
-    plan: _Plan, folder: Path, recordings: list[pd.DataFrame], found: list[dict[str, binary.Array]]
-) -> dict[str, dict[str, Interval]]:
-    """AUROC of each yardstick on the same folds, and the paired difference of the network's to it; of beats that were
-    divided without regard to patients there is none."""
-    p = plan.parameters
-    if p.protocol != "by-patient":
-        return {}
-    tables = [_yardsticks(plan, folder, seed) for seed in p.seeds]
-    codes, drawn = binary.weights(recordings[0]["patient"], p.bootstrap)
-    shown = {}
-    for name in tables[0].columns:
-        theirs = []
-        for rows, table in zip(recordings, tables, strict=True):
-            score = table[name].loc[rows["record"]].to_numpy()
-            theirs.append(binary.values(rows.assign(score=score), codes, drawn)["auroc"])
-        mine = np.stack([one["auroc"] for one in found])
-        shown[name] = {
-            "auroc": binary.interval(np.stack(theirs)),
-            "difference": binary.interval(mine - np.stack(theirs)),
-        }
-    return shown
-
-
-def _yardsticks(plan: _Plan, folder: Path, seed: int) -> pd.DataFrame:
-    """Scores of the yardsticks, one row a recording; kept as long as their code stays."""
-    code = fingerprint.of_code(["evaluation/yardsticks.py", "training/median_beat.py"])[:12]
-    path = folder / f"yardsticks-seed{seed}-{code}.parquet"
-    if not path.is_file():
-        cohort = _cohort(plan.parameters, plan.source)
-        by_recording = np.zeros(len(cohort.recordings), dtype=np.int64)
-        by_recording[cohort.recording] = folds.assign(plan.parameters, cohort, seed)
-        given = (cohort.recordings, cohort.median_beats, by_recording)
-        scores = {**yardsticks.scores(*given, seed), **median_beat.scores(*given)}
-        pd.DataFrame({"record": cohort.recordings["record"], **scores}).to_parquet(path, index=False)
-    return pd.read_parquet(path).set_index("record")
 
 
 def _by_recording(recordings: list[pd.DataFrame]) -> dict[str, list[float]]:

@@ -113,14 +113,12 @@ class Moved(BaseModel):
 
 
 class InfarctionCard(BaseModel):
-    """A transfer to infarction, scored out of fold."""
+    """A transfer to infarction, or a yardstick of it, scored out of fold."""
 
     beat_metrics: dict[str, Interval]
-    """The record's `metrics` again, of single beats."""
+    """The record's `metrics` again, of single beats; empty of a yardstick, which reads none."""
     likely: dict[str, Interval]
     """The same without those infarctions whose likelihood is below 50 %; empty where no likelihood is known."""
-    yardsticks: dict[str, dict[str, Interval]]
-    """Name -> its `auroc`, and the paired `difference` of the network's to it."""
     curve: dict[str, Interval]
     """Number of labelled patients -> AUROC after learning from them."""
     transfer: dict[str, Any]
@@ -131,7 +129,7 @@ class InfarctionCard(BaseModel):
     patients: dict[str, str]
     """Recording -> patient, likewise."""
     epochs: int
-    """Epochs of every fold's network, fixed beforehand."""
+    """Epochs of every fold's network, fixed beforehand; 0 of a yardstick."""
     folds: int
     """Parts that were scored in turn."""
 

@@ -1,4 +1,4 @@
-"""Parameters in; several labels of 12-lead recordings, scored fold by fold, compared with yardsticks and recorded, out.
+"""Parameters in; several labels of 12-lead recordings, scored fold by fold and recorded, out.
 
 What `ecglib.experiment` is to beats this is to whole recordings: a run is found again by its key, a half-finished one
 goes on at the part that is missing, and metrics are computed anew when only their code changed.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,19 +26,20 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import fingerprint, provenance, recipes, results, runs
+from ecglib import provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import digest, record_sources, snomed, sources, twelve_lead
-from ecglib.data.infarction import LEADS
+from ecglib.data import digest, median_beats, record_sources, snomed, sources, twelve_lead
+from ecglib.data.infarction import AFTER, BEFORE, LEADS
 from ecglib.data.record_sources import FOLDS, Records
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.evaluation import binary
 from ecglib.models import registry
 from ecglib.models.crnn import CRNN
-from ecglib.multilabel import challenge, losses, scores, thresholds, yardsticks
+from ecglib.models.yardstick import Yardstick
+from ecglib.multilabel import challenge, losses, scores, thresholds
 from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
-from ecglib.training import augmentation, loop, recordings
+from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
 from ecglib.training.recordings import Index
@@ -57,6 +59,8 @@ NOT_IN_KEY: Final = (
 )
 OFFICIAL: Final = 10
 """PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
+HALF: Final = 0.5
+"""Threshold of yardsticks, which weigh recordings with a label as much as those without."""
 FEWEST_OF_SOURCE: Final = 5
 """Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
@@ -91,16 +95,17 @@ class TwelveLeadCard(BaseModel):
     """Source -> metrics of its recordings, from networks that learnt from the other sources alone."""
     known_source: dict[str, dict[str, Interval]]
     """Source -> the same, out of fold: from networks that learnt from other recordings of that source too."""
-    yardsticks: dict[str, dict[str, Interval]]
-    """Name -> its `macro_auroc`, the paired `difference` of the network's to it, and the AUROC of every label."""
     thresholds: dict[str, list[list[float]]]
-    """Label -> threshold of each seed and fold."""
+    """Label -> threshold of each seed and fold; empty where none was chosen."""
     reliability: dict[str, dict[str, list[float | None]]]
-    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds."""
+    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds; empty of a yardstick, from
+    whose scores no probability follows."""
     probabilities: dict[str, list[list[float]]]
-    """Recording -> probability of every label under each seed."""
+    """Recording -> probability of every label under each seed; of a yardstick, its scores brought to 0..1."""
     truth: dict[str, list[int]]
     """Recording -> 1 for every label that it has, else 0."""
+    patient_of: dict[str, str] = {}
+    """Recording -> its patient; empty of results that are older than this field."""
 
 
 class TwelveLeadRecord(Record):
@@ -156,7 +161,7 @@ class _Plan:
 
 class Run(runs.Run):
     """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-<part>.safetensors` of
-    every part's network."""
+    every part's network; a yardstick is fitted in seconds, and its weights are not kept."""
 
     def scores(self) -> pd.DataFrame:
         """Every scored recording under every seed and part: `seed, part, set, record, source, patient, fold`, and
@@ -227,8 +232,25 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
-    samples = round((p.crop_seconds or 10.0) * p.rate)
-    return lambda: registry.build(p.model, len(LEADS), samples, n_classes, **p.model_options)
+    if registry.entry(p.model).yardstick:
+        return lambda: _yardstick(p, n_classes)
+    leads, samples = _shape(p)
+    return lambda: registry.build(p.model, leads, samples, n_classes, **p.model_options)
+
+
+def _shape(p: TwelveLeadParameters) -> tuple[int, int]:
+    """Leads and samples of what the model reads."""
+    takes = registry.entry(p.model).takes
+    if takes == "age and sex":
+        return 1, 2
+    samples = BEFORE + AFTER if takes == "median beat" else round((p.crop_seconds or 10.0) * p.rate)
+    return len(LEADS), samples
+
+
+def _yardstick(p: TwelveLeadParameters, n_classes: int) -> Yardstick:
+    made = registry.build(p.model, *_shape(p), n_classes)
+    assert isinstance(made, Yardstick)
+    return made
 
 
 def _of_other_data(record: Record) -> str:
@@ -258,7 +280,7 @@ class Example:
 
 
 def example(run: Run) -> Example:
-    """The recording that the last fold's network is surest of in any label but the first, which it has."""
+    """The recording that the last fold's model is surest of in any label but the first, which it has."""
     classes, part = run.record.classes, [name for name in run.parts() if name.startswith("fold")][-1]
     rows = run.scores().query("seed == @run.record.seeds[0] and part == @part")
     p, y = (rows[[f"{kind}:{name}" for name in classes[1:]]].to_numpy(dtype=np.float64) for kind in ("p", "y"))
@@ -268,8 +290,10 @@ def example(run: Run) -> Example:
     found = data[index]
     if isinstance(found, twelve_lead.Refused):
         raise UserError(found.record, f"can't be read any more ({found.reason})")
-    network, weights = run.network(part), None
-    if isinstance(network, CRNN):
+    weights = None
+    if registry.entry(run.record.parameters["model"]).build is CRNN:
+        network = run.network(part)
+        assert isinstance(network, CRNN)
         with torch.inference_mode():
             weights = network.attention(found.x[None])[0].numpy()
     has = ", ".join(name for name in classes if row[f"y:{name}"]) or "no label"
@@ -351,12 +375,15 @@ def _plan(p: TwelveLeadParameters) -> _Plan:
 
 def placed(p: TwelveLeadParameters, make: Callable[[], nn.Module]) -> tuple[torch.device, str]:
     """Device and precision of training such a network (see `runs.place`)."""
-    shape = (p.batch_size, len(LEADS), round((p.crop_seconds or 10.0) * p.rate))
-    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0))
+    shape = (p.batch_size, *_shape(p))
+    probes = not registry.entry(p.model).yardstick
+    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0), probes=probes)
 
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
-    """What is done to recordings that are learnt from."""
+    """What is done to recordings that are learnt from; nothing for a yardstick."""
+    if registry.entry(p.model).yardstick:
+        return Augmentation()
     return Augmentation(
         crop=round(p.crop_seconds * p.rate),
         scaling=p.scaling,
@@ -385,11 +412,12 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
     usable
         Places of the recordings that can be read.
     """
+    chooses = not registry.entry(p.model).yardstick  # its epoch and thresholds, on a fold of their own
     fold = np.array([source.entries[i].fold for i in usable])
     origin = np.array([source.entries[i].source for i in usable])
     made = []
     for number in sorted(p.test_folds):
-        test, val = fold == number, fold == (number - 2) % FOLDS + 1
+        test, val = fold == number, chooses & (fold == (number - 2) % FOLDS + 1)
         made.append(Part(f"fold{number}", usable[~test & ~val], usable[val], usable[test]))
     names = sorted({str(name) for name in origin}) if p.leave_source_out else []
     for name in names:
@@ -398,7 +426,7 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
         if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
             made.append(Part(f"source-{name}", usable[~test & ~val], usable[val], usable[test]))
     for part in made:
-        if min(len(part.train), len(part.val), len(part.test)) == 0:
+        if min(len(part.train), len(part.val) if chooses else 1, len(part.test)) == 0:
             raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
     return made
 
@@ -419,16 +447,47 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
         runs.write_note(folder / "survey.json", surveyed)
     usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])
     divided = parts(plan.source, p, usable)
+    yardstick = _fitted(plan, divided) if registry.entry(p.model).yardstick else None
     for seed in missing:
-        _train_seed(plan, folder, divided, surveyed, seed)
+        _train_seed(plan, folder, divided, surveyed, seed, yardstick)
     return True
 
 
-def _train_seed(plan: _Plan, folder: Path, divided: Sequence[Part], surveyed: dict[str, Any], seed: int) -> None:
+def _fitted(plan: _Plan, divided: Sequence[Part]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Scores of a yardstick, each fold's from all others, and how it went; the same under every seed, as the folds are
+    the database's own."""
+    p, source, started = plan.parameters, plan.source, time.perf_counter()
+    y, entries = record_sources.labels(source), source.entries
+    patients = np.array([entry.patient for entry in entries])
+    if registry.entry(p.model).takes == "median beat":
+        x = median_beats.of_recordings(plan.data)
+    else:
+        x = out_of_fold.people(np.array([[entry.age, entry.female] for entry in entries]), p.model)
+    sets = [(part.train, part.test) for part in divided]
+    found = out_of_fold.logits(lambda: _yardstick(p, y.shape[1]), x, y, patients, sets, seed=0)
+    squashed = recordings.sigmoid(np.nan_to_num(found))
+    half = np.full(y.shape[1], HALF)
+    tables = [score_table(source, part.name, part.test, squashed[part.test], half) for part in divided]
+    seconds = (time.perf_counter() - started) / (len(divided) * len(p.seeds))
+    return pd.concat(tables), [{"seconds": seconds} for _ in divided]
+
+
+def _train_seed(
+    plan: _Plan,
+    folder: Path,
+    divided: Sequence[Part],
+    surveyed: dict[str, Any],
+    seed: int,
+    yardstick: tuple[pd.DataFrame, list[dict[str, Any]]] | None,
+) -> None:
     p, commit, noise = plan.parameters, provenance.commit(), noise_of(plan.parameters)
-    made = [_part(plan, folder, part, noise, seed) for part in divided]
     files = [folder / f"scores-seed{seed}-{part.name}.parquet" for part in divided]
-    pd.concat([pd.read_parquet(file) for file in files]).to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
+    if yardstick is None:
+        made = [_part(plan, folder, part, noise, seed) for part in divided]
+        table = pd.concat([pd.read_parquet(file) for file in files])
+    else:
+        table, made = yardstick
+    table.to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
     network = maker(p, len(plan.source.classes))()
     card = {
         "seed": seed,
@@ -440,7 +499,7 @@ def _train_seed(plan: _Plan, folder: Path, divided: Sequence[Part], surveyed: di
         "records_left_out": plan.source.refused | surveyed["refused"],
         "noise": "" if noise is None else "synthetic" if noise.synthetic else "nstdb",
         "n_parameters": registry.n_parameters(network),
-        "input_shape": [len(LEADS), round(p.crop_seconds * p.rate)],
+        "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
         "hardware": devices.hardware(plan.device),
         "versions": provenance.versions(),
         "commit": commit,
@@ -586,7 +645,7 @@ class Scored:
 
 
 def measured(
-    found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int
+    found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int, *, calibrated: bool = True
 ) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[scores.Values]]:
     """Macro metrics, those of every class, and the values of every seed on the set and its resamples.
 
@@ -600,9 +659,14 @@ def measured(
         Their SNOMED codes, for the Challenge's score; none gives no such score.
     n_resamples
         Of patients.
+    calibrated
+        Whether `p` are probabilities, so that their calibration error means something.
     """
     weights = scores.patient_weights(found.rows["patient"], n_resamples)
     seeds = [scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
+    if not calibrated:
+        for one in seeds:
+            del one["ece"]
     whole, per_class = scores.intervals(seeds, classes)
     if codes:
         earned = [challenge.scores(found.y, given, weights, codes) for given in found.decided]
@@ -621,7 +685,8 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     tables = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
     codes = _codes(classes) if p.labels == "scored" and "NSR" in classes else []
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
-    whole, per_class, values = measured(folds, classes, codes, p.bootstrap)
+    yardstick = registry.entry(p.model).yardstick
+    whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
     matrices = np.stack([scores.matrices(folds.y, given) for given in folds.decided])
     first, names = cards[0], list(cards[0]["parts"])
     of_folds = [name for name in names if name.startswith("fold")]
@@ -630,7 +695,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     official: dict[str, Interval] = {}
     if OFFICIAL in p.test_folds:
         own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
-        official = measured(own, classes, codes, p.bootstrap)[0]
+        official = measured(own, classes, codes, p.bootstrap, calibrated=not yardstick)[0]
     counts = {
         "recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)),
         "patients": {
@@ -654,15 +719,15 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
             class_counts=counts,
         ),
         parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
-        | {"test": True, "cut": "whole recordings", "refit": False},
+        | {"test": True, "cut": registry.entry(p.model).takes if yardstick else "whole recordings", "refit": False},
         seeds=p.seeds,
         classes=list(classes),
         metrics=whole,
         per_class=per_class,
-        selection="macro_auroc",
+        selection="" if yardstick else "macro_auroc",
         intervals=Resampling(unit="patient", n=p.bootstrap),
         confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
-        training=[SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
+        training=[] if yardstick else [SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
         recipe=recipes.of(p),
         **runs.provenance_of(cards, plan.device, plan.precision),
         twelve_lead=TwelveLeadCard(
@@ -678,14 +743,16 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
             official=official,
             folds=_by_fold(folds, classes, codes),
             **_by_source(tables, folds, classes, codes, p.bootstrap),
-            yardsticks=_against_yardsticks(plan, folder, folds, values),
-            thresholds={
+            thresholds={}
+            if yardstick
+            else {
                 name: [[one["parts"][part]["thresholds"][c] for part in of_folds] for one in cards]
                 for c, name in enumerate(classes)
             },
-            reliability=_reliability(folds, classes),
+            reliability={} if yardstick else _reliability(folds, classes),
             probabilities=_by_recording(folds),
             truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
+            patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
         ),
     )
 
@@ -722,46 +789,6 @@ def _by_source(
         if same.sum() == len(mine.rows):
             known[source] = measured(folds.some(same), classes, codes, n_resamples)[0]
     return {"left_out_source": unknown, "known_source": known}
-
-
-def _against_yardsticks(
-    plan: _Plan, folder: Path, folds: Scored, values: Sequence[scores.Values]
-) -> dict[str, dict[str, Interval]]:
-    """AUROC of each yardstick on the same folds, and the paired difference of the network's to it."""
-    p, classes = plan.parameters, plan.source.classes
-    weights = scores.patient_weights(folds.rows["patient"], p.bootstrap)
-    shown = {}
-    for name, logits in _yardsticks(plan, folder).items():
-        one, _ = scores.areas(
-            folds.y, recordings.sigmoid(logits.loc[folds.rows["record"], list(classes)].fillna(0.0).to_numpy()), weights
-        )
-        theirs = np.stack([one] * len(values))  # the same whatever the seed
-        mine = np.stack([scores.macro(of_seed["auroc"]) for of_seed in values])
-        shown[name] = {
-            "macro_auroc": binary.interval(scores.macro(theirs)),
-            "difference": binary.interval(mine - scores.macro(theirs)),
-            **{label: binary.interval(theirs[:, :, c]) for c, label in enumerate(classes)},
-        }
-    return shown
-
-
-def _yardsticks(plan: _Plan, folder: Path) -> dict[str, pd.DataFrame]:
-    """Scores of the yardsticks, one row a recording; kept as long as their code stays."""
-    code = fingerprint.of_code(["evaluation/yardsticks.py", "multilabel/yardsticks.py", "training/median_beat.py"])[:12]
-    found = {}
-    paths_ = {name: folder / f"yardstick-{name.replace(' ', '-')}-{code}.parquet" for name in yardsticks.NAMES}
-    if not any(path.is_file() for path in paths_.values()):
-        y = record_sources.labels(plan.source)
-        fold = np.array([entry.fold for entry in plan.source.entries])
-        made = yardsticks.scores(plan.data, y, fold, plan.parameters.test_folds)
-        for name, logits in made.items():
-            table = pd.DataFrame(logits, columns=list(plan.source.classes))
-            table["record"] = [entry.record for entry in plan.source.entries]
-            table.to_parquet(paths_[name], index=False)
-    for name, path in paths_.items():
-        if path.is_file():
-            found[name] = pd.read_parquet(path).set_index("record")
-    return found
 
 
 def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:

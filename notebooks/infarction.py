@@ -17,8 +17,9 @@
 # # One infarction experiment
 #
 # A network that learnt arrhythmia beats, or a new one, learns to tell recordings with a myocardial infarction from
-# healthy ones. Patients are divided into folds; each fold is scored by a network that never saw its patients, and a
-# recording by the mean of its beats. @sec-methods tells the rest.
+# healthy ones; or a yardstick does, a classical model that needs no network. Patients are divided into folds; each fold
+# is scored by a model that never saw its patients, and a recording by the mean of its beats. @sec-methods tells the
+# rest.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -72,6 +73,7 @@ from IPython.display import Markdown
 from ecglib import config
 from ecglib import infarction as experiments
 from ecglib.report import figures, infarctions, tables
+from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "infarction")
 
@@ -112,12 +114,13 @@ Markdown(infarctions.levels(run.record))
 #
 # Who the patient is, and two classical models of the median beat, on the same folds: a logistic regression on its
 # samples, all brought to one scale, and the *kernel machine*, a support vector machine on it as it stands, in mV. The
-# difference is paired: a resample draws the same patients for both.
+# difference is paired: a resample draws the same patients for both. Yardsticks are experiments of their own; their
+# reference results stand here, beside that of the network where there is one.
 
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of recordings, of this network and of what needs none
-Markdown(infarctions.yardsticks(run.record))
+Markdown(infarctions.yardsticks(run.reference() or run.record, yardstick_results("infarction")))
 
 # %% [markdown]
 # ## Few patients

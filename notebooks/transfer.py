@@ -39,9 +39,11 @@ from IPython.display import Markdown
 
 from ecglib import config
 from ecglib.report import comparisons, figures, infarctions
+from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "transfer")
 _records = infarctions.infarction_results()
+_yardsticks = yardstick_results("infarction")
 _mine = comparisons.of(_records, model=parameters.model)
 
 # %% [markdown]
@@ -147,15 +149,15 @@ Markdown(infarctions.verdict_of_few(_records, parameters.model))
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of the yardsticks
-Markdown(infarctions.yardstick_scores(_records))
+Markdown(infarctions.yardstick_scores(_records, _yardsticks))
 
 # %%
 #| label: tbl-against
 #| tbl-cap: AUROC of the networks, and the paired difference to each yardstick
-Markdown(infarctions.against_yardsticks(_records))
+Markdown(infarctions.against_yardsticks(_records, _yardsticks))
 
 # %%
-Markdown(infarctions.verdict_of_yardsticks(_records))
+Markdown(infarctions.verdict_of_yardsticks(_records, _yardsticks))
 
 # %% [markdown]
 # ## Other networks

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # One 12-lead experiment
 #
-# A network reads whole 12-lead recordings of any length and says which of several labels each has. Folds are scored in
-# turn: each by a network that learnt from the others, but for the fold before it, on which its epoch and its thresholds
-# were chosen. @sec-methods tells the rest.
+# A network reads whole 12-lead recordings of any length and says which of several labels each has; or a yardstick does,
+# a classical model that needs no network. Folds are scored in turn: each by a network that learnt from the others, but
+# for the fold before it, on which its epoch and its thresholds were chosen. @sec-methods tells the rest.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -73,6 +73,7 @@ from IPython.display import Markdown
 from ecglib import config
 from ecglib import twelve_lead as experiments
 from ecglib.report import ecg_figures, figures, recordings, tables
+from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "twelve-lead")
 
@@ -128,12 +129,13 @@ Markdown(recordings.folds(_shown))
 # Who the patient is, and two classical models of the median beat of twelve leads, on the same folds: a logistic
 # regression on its samples, all brought to one scale, and the *kernel machine*, a support vector machine on it as it
 # stands, in mV. They learn from nine folds, a network from eight, as the ninth chooses its epoch. The difference is
-# paired: a resample draws the same patients for both.
+# paired: a resample draws the same patients for both. Yardsticks are experiments of their own, and their reference
+# results stand here.
 
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of this network and of what needs none
-Markdown(recordings.yardsticks(_shown))
+Markdown(recordings.yardsticks(_shown, yardstick_results("twelve-lead")))
 
 # %% [markdown]
 # ## Thresholds and calibration
@@ -169,7 +171,7 @@ Markdown(recordings.tried(_shown))
 # %% [markdown]
 # ## One recording
 #
-# The scored recording that the network is surest of in any label but the first, and where a network with attention
+# The scored recording that the model is surest of in any label but the first, and where a network with attention
 # looked.
 
 # %%

@@ -36,20 +36,11 @@ def auroc_auprc(
     auroc, auprc = np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     if not len(scores):
         return auroc, auprc
-    level = np.unique(-scores, return_inverse=True)[1]  # 0 is the highest score
-    shape = weights.shape[1], int(level.max()) + 1
     drawn = weights.astype(np.float64)
-
-    def counts(which: NDArray[np.bool_]) -> Array:
-        cell = groups[which] * shape[1] + level[which]
-        return np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-
-    of_class, others = counts(positive), counts(~positive)
+    of_class, others = _counts(scores, positive, groups, weights.shape[1])
+    auroc = _auroc(of_class, others, drawn)
     tp = of_class.cumsum(1)
-    p, n = drawn @ tp[:, -1], drawn @ others.sum(1)
-    defined = (p > 0) & (n > 0)
-    in_order = (tp - of_class / 2) @ others.T  # pairs of a beat of the class and another, by their records; ties half
-    auroc[defined] = ((drawn @ in_order) * drawn).sum(1)[defined] / (p * n)[defined]
+    p, defined = drawn @ tp[:, -1], ~np.isnan(auroc)
     here = of_class.any(0)  # elsewhere precision has no weight
     tp, shown = tp[:, here], (tp + others.cumsum(1))[:, here]
     for start in range(0, len(drawn), _AT_ONCE):
@@ -58,3 +49,36 @@ def auroc_auprc(
         precision = np.divide(found, of, out=np.zeros_like(found), where=of > 0)
         auprc[some] = (np.diff(found, axis=1, prepend=0.0) * precision).sum(1)
     return auroc, np.where(defined, np.divide(auprc, p, out=np.full(len(p), np.nan), where=p > 0), np.nan)
+
+
+def auroc(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], groups: NDArray[np.int64], weights: NDArray[np.int64]
+) -> Array:
+    """The first of `auroc_auprc` alone, in a fraction of the time."""
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    return _auroc(*_counts(scores, positive, groups, weights.shape[1]), weights.astype(np.float64))
+
+
+def _counts(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
+) -> tuple[Array, Array]:
+    """Beats of the class and of the rest, `(records, levels)`, the highest score first."""
+    level = np.unique(-scores, return_inverse=True)[1]
+    shape = n_groups, int(level.max()) + 1
+
+    def counts(which: NDArray[np.bool_]) -> Array:
+        cell = groups[which] * shape[1] + level[which]
+        return np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+
+    return counts(positive), counts(~positive)
+
+
+def _auroc(of_class: Array, others: Array, drawn: Array) -> Array:
+    p, n = drawn @ of_class.sum(1), drawn @ others.sum(1)
+    defined = (p > 0) & (n > 0)
+    # pairs of a beat of the class and another, by their records; ties half
+    in_order = (of_class.cumsum(1) - of_class / 2) @ others.T
+    found = np.full(len(drawn), np.nan)
+    found[defined] = ((drawn @ in_order) * drawn).sum(1)[defined] / (p * n)[defined]
+    return found

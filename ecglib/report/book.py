@@ -26,13 +26,23 @@ from filelock import FileLock, Timeout
 from ecglib import config, fingerprint, paths, recipes, results
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
-from ecglib.report import chapters, preview, tables
+from ecglib.report import chapters, preview, tables, yardsticks
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
-_TABLES = ("comparisons", "ecg_figures", "figures", "infarctions", "published", "recordings", "tables", "words")
+_TABLES = (
+    "comparisons",
+    "ecg_figures",
+    "figures",
+    "infarctions",
+    "published",
+    "recordings",
+    "tables",
+    "words",
+    "yardsticks",
+)
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _HIDDEN = ("parameters", "injected-parameters")
 
@@ -175,7 +185,10 @@ def inputs_key(parameters: SharedParameters) -> str:
     text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
     shown = parameters.model_dump()
     if isinstance(parameters, config.TrainedParameters):
-        run = recipes.task(parameters).key_of(parameters)
+        notebook = parameters.experiment.split("/")[0]
+        paired = [] if notebook == "heartbeat" else yardsticks.yardstick_results(notebook)
+        key = recipes.task(parameters).key_of(parameters)
+        run = fingerprint.of_values(key, [record.model_dump(mode="json") for record in paired])
     elif isinstance(parameters, config.ChapterParameters):
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
         run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])

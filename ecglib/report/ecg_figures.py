@@ -150,10 +150,12 @@ def one_vs_rest(record: Record) -> Figure:
 def label_reliability(record: Record) -> Figure:
     """Share of recordings that have a label against the probability given, by bins, over all seeds."""
     found = card(record).reliability
-    columns = min(4, len(found))
+    columns = min(4, len(found)) or 1
     with style():
-        rows = -(-len(found) // columns)
+        rows = -(-len(found) // columns) or 1
         figure, axes = _subplots(rows, columns, height=1.75 * rows + 0.2, sharex=True, sharey=True)
+        if not found:
+            axes[0, 0].text(0.5, 0.5, "no probabilities, so no calibration", ha="center", va="center")
         for ax in axes.ravel()[len(found) :]:
             ax.set_axis_off()
         for ax, (name, bins) in zip(axes.ravel(), found.items(), strict=False):

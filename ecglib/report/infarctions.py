@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed, told_apart
 from ecglib.report.published import entries, listed, span
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
+from ecglib.report.yardsticks import beside, is_yardstick
 from ecglib.results import Interval, Record, infarction
 
 WAYS: Final = {
@@ -26,10 +28,11 @@ _SHOWN: Final = ("auroc", "auprc", "se", "sp", "ppv", "f1", "ece")
 
 
 def infarction_results(every: Mapping[str, Record] | None = None, database: str = "ptb-xl") -> list[Record]:
-    """The reference results of infarction experiments, or those of `every`, on one database, in order of model, leads
+    """The reference results of networks of infarction, or those of `every`, on one database, in order of model, leads
     and way."""
     every = results.references() if every is None else every
     found = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
+    found = [r for r in found if not is_yardstick(r)]
     refuse_mixture(found)
     ways = list(WAYS)
     return sorted(
@@ -52,15 +55,19 @@ def provenance(record: Record) -> str:
     p, counts = record.parameters, record.data.class_counts
     people, recordings = counts["patients"], counts["recordings"]
     leads = f"lead {p['leads'][0]}" if len(p["leads"]) == 1 else f"{count(len(p['leads']))} leads"
-    read = f"aligned beats of {leads}" if p["cut"] == "aligned" else leads
+    read = {"aligned": f"aligned beats of {leads}", "median beat": f"the median beat of {leads}"}.get(p["cut"], leads)
     source = "" if p["way"] == "scratch" else f", from `{p['pretrained']}`"
     who = f"{count(recordings['infarction'])} recordings with an infarction and {count(recordings['healthy'])} without"
     if any(people.values()):
         who += f", of {count(people['infarction'])} and {count(people['healthy'])} patients"
+    if is_yardstick(record):
+        how = f"`{p['model']}` on {p['cut'] if p['cut'] == 'age and sex' else read}, fitted at once"
+    else:
+        learn = f"{count(infarction(record).transfer['n_learning'])} of {count(record.n_parameters)} parameters learn"
+        how = f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {learn}"
     return (
-        f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {count(infarction(record).transfer['n_learning'])} of "
-        f"{count(record.n_parameters)} parameters learn. {who}, from `{record.data.name}`; "
-        f"{count(sum(counts['beats'].values()))} beats. Profile *{record.profile}*, key `{record.key}`."
+        f"{how}. {who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats. "
+        f"Profile *{record.profile}*, key `{record.key}`."
     )
 
 
@@ -82,22 +89,32 @@ def levels(record: Record) -> str:
     shown = [
         {"what": name, **{metric_name(key): interval(values.get(key)) for key in _SHOWN}}
         for name, values in rows.items()
+        if values
     ]
     return with_mark(record, table(shown))
 
 
-def yardsticks(record: Record) -> str:
-    """AUROC of what needs no network, on the same folds, and what the network has more."""
+def yardsticks(record: Record, others: Sequence[Record]) -> str:
+    """AUROC of what needs no network, on the same folds, and what the network has more.
+
+    Parameters
+    ----------
+    record
+        The network's.
+    others
+        Results of yardsticks, of which those that belong to it are taken.
+    """
+    if is_yardstick(record):
+        return "This is a yardstick itself."
     rows = [{"model": "this network", "AUROC": interval(record.metrics["auroc"])}]
-    rows += [
-        {
+    for name, one in beside(record, others).items():
+        gained = gain(record, one)
+        rows.append({
             "model": name,
-            "AUROC": interval(one["auroc"]),
-            "network's gain": signed(one["difference"]),
-            "this network is": told_apart(one["difference"]),
-        }
-        for name, one in infarction(record).yardsticks.items()
-    ]
+            "AUROC": interval(one.metrics["auroc"]),
+            "network's gain": signed(gained),
+            "this network is": told_apart(gained),
+        })  # fmt: skip
     return with_mark(record, table(rows))
 
 
@@ -155,31 +172,31 @@ def models(records: Sequence[Record], names: Sequence[str]) -> str:
     return table(rows)
 
 
-def yardstick_scores(records: Sequence[Record]) -> str:
-    """AUROC of each yardstick, which is the same for all results on the same leads, folds and seeds."""
+def yardstick_scores(records: Sequence[Record], others: Sequence[Record]) -> str:
+    """AUROC of each yardstick of `others`, which is the same for all results on the same leads, folds and seeds."""
     rows = {}
     for record in of(records, protocol="by-patient"):
         leads = len(record.parameters["leads"])
-        found = {name: interval(one["auroc"]) for name, one in infarction(record).yardsticks.items()}
+        found = {name: interval(one.metrics["auroc"]) for name, one in beside(record, others).items()}
         if found:
             rows[leads, record.data.test_indices_sha256, *record.seeds] = {"leads": count(leads), **found}
     return table([rows[key] for key in sorted(rows)]) if rows else f"{NOT_RUN.capitalize()}."
 
 
-def against_yardsticks(records: Sequence[Record]) -> str:
-    """Each result's AUROC, and its paired differences to the yardsticks on the same folds."""
+def against_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
+    """Each result's AUROC, and its paired differences to the yardsticks of `others` on the same folds."""
     rows = []
     for record in of(records, protocol="by-patient"):
         p = record.parameters
         row = {"model": f"`{p['model']}`", "what": link(record, ", ".join(record.title.split(", ")[-2:]))}
         row |= {"leads": count(len(p["leads"])), "AUROC": interval(record.metrics["auroc"])}
-        for name, one in infarction(record).yardsticks.items():
-            row[f"gain over {name}"] = signed(one["difference"])
+        for name, one in beside(record, others).items():
+            row[f"gain over {name}"] = signed(gain(record, one))
         rows.append(row)
     return table(rows) if rows else f"{NOT_RUN.capitalize()}."
 
 
-def verdict_of_yardsticks(records: Sequence[Record]) -> str:
+def verdict_of_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
     """How many results are told apart from each yardstick, a sentence for each number of leads."""
     sentences = []
     shown = of(records, protocol="by-patient")
@@ -187,8 +204,8 @@ def verdict_of_yardsticks(records: Sequence[Record]) -> str:
         said: dict[str, list[str]] = {}
         for record in shown:
             if len(record.parameters["leads"]) == leads:
-                for name, one in infarction(record).yardsticks.items():
-                    said.setdefault(name, []).append(told_apart(one["difference"]))
+                for name, one in beside(record, others).items():
+                    said.setdefault(name, []).append(told_apart(gain(record, one)))
         if said:
             most = count(max(map(len, said.values())))
             parts = [f"{each.count('better')} and {each.count('worse')} than *{name}*" for name, each in said.items()]
@@ -369,9 +386,18 @@ def _scored(record: Record, learnt: str) -> pd.DataFrame:
 def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Array:
     """AUROC of every column on the recordings and on resamples of their patients, `(columns, 1 + resamples)`."""
     label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in record.by_record.items()}
-    codes, drawn = binary.weights(pd.Series([infarction(record).patients[name] for name in scores.index]), n_resamples)
-    positive = np.array([label[name] == 1 for name in scores.index])
-    return np.stack([ranking.auroc_auprc(scores[seed].to_numpy(), positive, codes, drawn)[0] for seed in scores])
+    patients = tuple(infarction(record).patients[name] for name in scores.index)
+    positive = tuple(label[name] == 1 for name in scores.index)
+    return np.stack([_area(tuple(scores[seed]), positive, patients, n_resamples) for seed in scores])
+
+
+@lru_cache(maxsize=4096)
+def _area(
+    scores: tuple[float, ...], positive: tuple[bool, ...], patients: tuple[str, ...], n_resamples: int
+) -> binary.Array:
+    """Kept, as a chapter pairs each result with many others."""
+    codes, drawn = binary.weights(pd.Series(patients), n_resamples)
+    return ranking.auroc(np.array(scores), np.array(positive), codes, drawn)
 
 
 def circumstances(records: Sequence[Record]) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
+from ecglib.evaluation import binary
+from ecglib.multilabel import scores
 from ecglib.report.comparisons import NOT_RUN, signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
+from ecglib.report.yardsticks import beside, is_yardstick
 from ecglib.results import Interval, Record
 from ecglib.twelve_lead import card
 
@@ -21,11 +25,13 @@ def provenance(record: Record) -> str:
     p, found = record.parameters, card(record)
     origins = ", ".join(f"{count(n)} of {name}" for name, n in found.by_source.items())
     noise = {"nstdb": "recorded noise of `nstdb`", "synthetic": "synthetic noise", "": "no noise"}[found.noise]
+    yardstick = is_yardstick(record)
+    how = f"fitted at once to the {p['cut']}" if yardstick else f"{count(record.n_parameters)} parameters"
     return (
-        f"`{p['model']}`, {count(record.n_parameters)} parameters, on {count(found.recordings)} recordings of "
+        f"`{p['model']}`, {how}, on {count(found.recordings)} recordings of "
         f"{count(found.patients)} patients ({origins}); {count(len(record.classes))} labels at once; "
-        f"folds scored in turn: {count(len(found.folds))}. Augmented with {noise}. Profile *{record.profile}*, key "
-        f"`{record.key}`."
+        f"folds scored in turn: {count(len(found.folds))}. {'' if yardstick else f'Augmented with {noise}. '}Profile "
+        f"*{record.profile}*, key `{record.key}`."
     )
 
 
@@ -55,19 +61,46 @@ def per_label(record: Record) -> str:
     return with_mark(record, table([*rows, {"class": "mean", "recordings": UNDEFINED, **whole}]))
 
 
-def yardsticks(record: Record) -> str:
-    """Macro AUROC, and that of every label, of what needs no network, on the same folds."""
+def yardsticks(record: Record, others: Sequence[Record]) -> str:
+    """Macro AUROC, and that of every label, of what needs no network, on the same folds.
+
+    Parameters
+    ----------
+    record
+        The network's.
+    others
+        Results of yardsticks, of which those that belong to it are taken.
+    """
+    if is_yardstick(record):
+        return "This is a yardstick itself."
     mine = {name: interval(record.per_class[name].get("auroc")) for name in record.classes}
     whole = {"macro AUROC": interval(record.metrics.get("macro_auroc"))}
     rows = [{"model": "this network", **whole, "network's gain": UNDEFINED, "this network is": UNDEFINED, **mine}]
-    for name, found in card(record).yardsticks.items():
+    for name, one in beside(record, others).items():
+        gained = gain(record, one)
         whole = {
-            "macro AUROC": interval(found["macro_auroc"]),
-            "network's gain": signed(found["difference"]),
-            "this network is": told_apart(found["difference"]),
+            "macro AUROC": interval(one.metrics["macro_auroc"]),
+            "network's gain": signed(gained),
+            "this network is": told_apart(gained),
         }
-        rows.append({"model": name, **whole, **{label: number(found[label].mean) for label in record.classes}})
+        by_label = {label: number(one.per_class[label]["auroc"].mean) for label in record.classes}
+        rows.append({"model": name, **whole, **by_label})
     return with_mark(record, table(rows))
+
+
+def gain(record: Record, yardstick: Record, n_resamples: int = 1000) -> Interval:
+    """Macro AUROC of a network less that of a yardstick on the same recordings, mean over the seeds; the interval draws
+    the same patients for both."""
+    theirs, patient = card(yardstick), card(yardstick).patient_of
+    names = list(theirs.truth)
+    y = np.array([theirs.truth[name] for name in names], dtype=np.bool_)
+    weights = scores.patient_weights(pd.Series([patient[name] for name in names]), n_resamples)
+
+    def areas(one: Record) -> binary.Array:
+        p = np.array([card(one).probabilities[name] for name in names]).swapaxes(0, 1)
+        return np.stack([scores.macro(scores.areas(y, of_seed, weights)[0]) for of_seed in p])
+
+    return binary.interval(areas(record) - areas(yardstick))
 
 
 def folds(record: Record) -> str:
@@ -105,7 +138,7 @@ def thresholds(record: Record) -> str:
         chosen = np.array(per_seed).ravel()
         spread = f"{number(chosen.min())} to {number(chosen.max())}"
         rows.append({"class": name, "median threshold": number(float(np.median(chosen))), "range": spread})
-    return with_mark(record, table(rows))
+    return with_mark(record, table(rows)) if rows else "None was chosen."
 
 
 def repairs(record: Record) -> str:

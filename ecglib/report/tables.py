@@ -537,7 +537,7 @@ def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
 
 
 def _chosen_epochs(record: Record) -> str:
-    if record.infarction is not None:
+    if record.infarction is not None and record.infarction.epochs:
         return f"{count(record.infarction.epochs)} in every fold, fixed beforehand"
     runs = [f"seed {run.seed}: {_epoch(run)}" for run in record.training]
     if not any(run.history for run in record.training):
