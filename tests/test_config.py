@@ -41,6 +41,38 @@ def test_every_parameters_file_is_valid_and_says_its_own_name(experiment: str) -
     assert parameters.profile == "full"
 
 
+@pytest.mark.parametrize(
+    ("notebook", "values", "said"),
+    [
+        ("heartbeat", {"model": "kernel_machine"}, "takes median beats and is not for the classes of heartbeats"),
+        ("heartbeat", {"model": "age_and_sex"}, "is not for the classes of heartbeats"),
+        ("infarction", {"model": "kernel_machine"}, "fitted at once; take way: scratch and protocol: by-patient"),
+        ("infarction", {"model": "median_beat", "way": "frozen"}, "take way: scratch"),
+        ("infarction", {"model": "median_beat", "way": "scratch", "protocol": "by-beat"}, "protocol: by-patient"),
+        ("infarction", {"model": "median_beat", "way": "scratch", "epochs": 3}, "epochs: means nothing"),
+        ("infarction", {"model": "median_beat", "way": "scratch", "curve": [5]}, "curve: means nothing"),
+        ("infarction", {"model": "kernel_machine", "way": "scratch", "imbalance": "smote"}, "imbalance: means nothing"),
+        ("infarction", {"model": "age_and_sex", "way": "scratch", "leads": ["V1"]}, "leads: means nothing"),
+        ("infarction", {"model": "age_and_sex", "way": "scratch", "database": "heartbeat"}, "has beats alone"),
+    ],
+)
+def test_what_makes_no_sense_with_a_yardstick_is_refused_in_a_line(
+    notebook: str, values: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        config.check(notebook, values, "here")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_yardstick_shares_with_networks_what_is_read_and_nothing_of_training() -> None:
+    p = config.check("infarction", {"model": "age_and_sex", "way": "scratch", "seeds": [4]}, "here")
+    assert isinstance(p, config.InfarctionParameters)
+    assert p.read_by("age_and_sex") == {"database", "max_records", "protocol", "folds"}
+    assert p.read_by("kernel_machine") == p.read_by("age_and_sex") | {"leads"}
+    assert {"leads", "learning_rate", "epochs", "pretrained", "max_epochs"} <= p.idle()
+    assert not {"database", "folds", "seeds", "model", "way", "bootstrap"} & p.idle()
+
+
 def test_a_quick_infarction_has_no_learning_curve_and_a_full_one_has() -> None:
     assert config.load("infarction/scratch", profile="quick").model_dump()["curve"] == []
     assert config.load("infarction/scratch", profile="full").model_dump()["curve"]

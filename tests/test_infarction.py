@@ -80,7 +80,6 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
         assert given["per_seed"][0] == pytest.approx(float(values[0])), field
     likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
     assert part(record).likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
-    assert set(part(record).yardsticks) == {"age and sex", "median beat", "kernel machine"}
 
 
 def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +168,54 @@ def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> N
     assert record.n_parameters == registry.n_parameters(vote)
 
 
-def test_by_beat_has_no_yardsticks(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "leads", "shape"),
+    [("age_and_sex", ["II"], [1, 2]), ("median_beat", ["II"], [1, 101]), ("kernel_machine", ["I", "II"], [2, 101])],
+)
+def test_a_yardstick_is_scored_on_the_folds_of_the_networks(model: str, leads: list[str], shape: list[int]) -> None:
+    run = infarction.run(parameters(model=model, leads=leads, bootstrap=100))
+    record, network = run.record, infarction.run(parameters()).record
+    assert record.data.test_indices_sha256 == network.data.test_indices_sha256
+    assert record.data.class_counts == network.data.class_counts
+    assert (record.input_shape, record.device, record.precision) == (shape, "cpu", "float32")
+    table = run.scores()
+    assert len(table) == record.data.n_test == 24, "a row is a recording"
+    assert record.metrics["auroc"].mean == pytest.approx(roc_auc_score(table["label"], table["score"]))
+    assert record.metrics["auroc"].low is not None and "ece" not in record.metrics
+    assert (part(record).beat_metrics, part(record).epochs, part(record).folds) == ({}, 0, 4)
+    assert part(record).patients == part(network).patients
+    assert table.groupby("patient")["fold"].nunique().max() == 1
+    fold = table.set_index("record")["fold"]
+    others = infarction.run(parameters()).scores().groupby("record")["fold"].first()
+    assert fold.loc[others.index].equals(others)
+    assert not list(run.folder.glob("weights*"))
+    assert not infarction.run(parameters(model=model, leads=leads, bootstrap=100)).trained
+
+
+def test_a_yardstick_is_not_run_where_nobody_s_age_is_known(ptb_xl: Path) -> None:
+    table = pd.read_csv(ptb_xl / "ptbxl_database.csv")
+    table.assign(age=np.nan).to_csv(ptb_xl / "ptbxl_database.csv", index=False)
+    with pytest.raises(UserError, match="nobody's age and sex are known"):
+        infarction.run(parameters(model="age_and_sex"))
+
+
+def test_its_own_code_is_in_the_key_of_a_yardstick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ("age_and_sex", "median_beat", "cnet")
+    keys = [infarction.key_of(parameters(model=model)) for model in models]
+    of_code = fingerprint.of_code
+    for changed, said in (
+        ("training/out_of_fold.py", [True, True, False]),
+        ("models/median_beat.py", [False, True, False]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(fingerprint, "of_code", lambda files, c=changed: ("x" if c in files else "") + of_code(files))
+            now = [infarction.key_of(parameters(model=model)) for model in models]
+        assert [a != b for a, b in zip(keys, now, strict=True)] == said, changed
+
+
+def test_by_beat_is_of_the_same_recordings(project: Path) -> None:
     record = infarction.run(parameters("infarction/by-beat", pretrained=weights(project / "old.pt").name)).record
-    assert record.parameters["protocol"] == "by-beat"
-    assert part(record).yardsticks == {}
+    assert record.parameters["protocol"] == "by-beat" and record.data.n_test == 24
 
 
 def test_a_few_recordings_of_both_classes() -> None:
@@ -190,7 +233,6 @@ def test_ptb_from_headers_to_record(name: str, ptb_xl: Path) -> None:
     assert record.data.class_counts["patients"] == {"healthy": 4, "infarction": 4}
     assert len(record.by_record) == 16 and len(set(part(record).patients.values())) == 8
     assert part(record).likely == {}, "PTB says nothing of likelihood"
-    assert set(part(record).yardsticks) == {"age and sex", "median beat", "kernel machine"}
     scores = run.scores()
     assert scores.groupby("patient")["fold"].nunique().max() == 1
 
@@ -200,12 +242,7 @@ def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> N
     record = infarction.run(parameters(database="heartbeat", protocol="by-beat", bootstrap=50)).record
     assert record.data.n_test == 50
     assert record.metrics["auroc"].mean is not None and record.metrics["auroc"].low is None
-    assert (
-        record.intervals.n,
-        part(record).yardsticks,
-        part(record).scores,
-        part(record).patients,
-    ) == (0, {}, {}, {})
+    assert (record.intervals.n, part(record).scores, part(record).patients) == (0, {}, {})
 
 
 def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> None:

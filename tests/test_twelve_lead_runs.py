@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecglib import config, results, twelve_lead
+from ecglib import config, finetune, results, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources, sources
 from ecglib.errors import UserError
@@ -54,8 +54,8 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     index = next(i for i, entry in enumerate(run.data().entries) if entry.record == table["record"].iloc[0])
     probability = network(run.data()[index].x[None]).sigmoid()[0, 0].item()
     assert probability == pytest.approx(table["p:NORM"].iloc[0], abs=1e-5)
-    assert set(found.yardsticks) == {"age and sex", "median beat", "kernel machine"}
-    for text in (recordings.per_label(record), recordings.yardsticks(record), recordings.folds(record)):
+    assert found.patient_of == table.groupby("record")["patient"].first().to_dict()
+    for text in (recordings.per_label(record), recordings.yardsticks(record, []), recordings.folds(record)):
         assert text.count("|") > 10
     assert "36 recordings" in recordings.provenance(record)
     assert tables.support(record) == {
@@ -111,10 +111,38 @@ def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> 
         assert twelve_lead.key_of(small(**change)) != key, change
 
 
+@pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])
+def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, project: Path, quiet: None) -> None:
+    own = {"model": model} if model == "age_and_sex" else {"model": model, "rate": 125.0}
+    run = twelve_lead.run(small(**own))
+    record, table = run.record, run.scores()
+    assert record.data.n_val == 0 and record.data.n_train + table["fold"].eq(6).sum() / 2 == 36, "all nine other folds"
+    assert len(set(record.metrics["macro_auroc"].per_seed)) == 1
+    assert table["part"].unique().tolist() == ["fold4", "fold6"] and len(table) == 2 * record.data.n_test
+    found = twelve_lead.card(record)
+    assert (found.thresholds, found.reliability, found.noise, record.training) == ({}, {}, "", [])
+    assert "macro_ece" not in record.metrics and "macro_f1" in record.metrics
+    assert record.input_shape == ([1, 2] if model == "age_and_sex" else [12, 101])
+    gain = recordings.gain(record, record, 20)
+    assert (gain.mean, gain.low, gain.high) == (0, 0, 0)
+    example = twelve_lead.example(run)
+    assert example.attention is None and example.signals.shape[0] == 12
+    for text in (recordings.provenance(record), recordings.thresholds(record), recordings.yardsticks(record, [record])):
+        assert text
+    assert "fitted at once" in recordings.provenance(record) and "Augmented" not in recordings.provenance(record)
+    ecg_figures.label_reliability(record)
+    assert "fitted at once" in tables.circumstances(record)
+    with pytest.raises(UserError, match="fitted at once; expected a network's run"):
+        finetune.find(record.key)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"model": "cnet"}, "reads beats"),
+        ({"model": "kernel_machine", "crop_seconds": 2.5}, "crop_seconds: means nothing"),
+        ({"model": "age_and_sex", "rate": 250.0}, "rate: means nothing"),
+        ({"model": "median_beat", "model_options": {"width": 3}}, "model_options: means nothing"),
         ({"test_folds": [1, 1]}, "twice"),
         ({"test_folds": [11]}, "less than or equal to 10"),
         ({"database": "challenge-2021"}, "take scored"),

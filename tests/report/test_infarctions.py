@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecglib import results
 from ecglib.data.infarction import CLASSES
-from ecglib.report import figures, infarctions, published
+from ecglib.report import comparisons, figures, infarctions, published, yardsticks
 from ecglib.report.comparisons import NOT_RUN
 from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 
@@ -54,7 +54,6 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
         infarction=InfarctionCard(
             beat_metrics=dict.fromkeys(names, value),
             likely=dict.fromkeys(names, value),
-            yardsticks={"age and sex": {"auroc": value, "difference": Interval(mean=0.05, low=-0.01, high=0.1)}},
             curve={"5": Interval(mean=0.6, low=0.5, high=0.7), "20": Interval(mean=0.7, low=0.6, high=0.8)},
             transfer={"loaded": ["c1.weight"], "skipped": ["fc2.weight"], "frozen": [], "n_learning": 1234},
             scores=scores, patients={name: f"p{name}" for name in scores["all"]}, folds=10, epochs=5,
@@ -70,6 +69,14 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
         commit="",
         created="2025-01-02T03:04:05Z",
     )  # fmt: skip
+
+
+def yardstick(model: str = "age_and_sex", *, shift: float = 0.0, cut: str = "age and sex", **given: Any) -> Record:
+    """A yardstick's result on the same recordings; the seed of its scores is another one."""
+    made = example("scratch", shift=shift, model=model, cut=cut, **given)
+    own = f"infarction/{model.replace('_', '-')}"
+    card = results.infarction(made).model_copy(update={"beat_metrics": {}, "curve": {}, "epochs": 0})
+    return made.model_copy(update={"experiment": own, "title": "A yardstick", "infarction": card})
 
 
 def test_a_way_without_a_result_says_so() -> None:
@@ -140,29 +147,38 @@ def test_a_results_own_tables() -> None:
     record = example("finetune")
     assert "1 234 of" in infarctions.provenance(record).replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert infarctions.levels(record).count("0.800 [0.700,") == 21
-    assert "+0.050" in infarctions.yardsticks(record)
     assert "`c1.weight`" in infarctions.transferred(record)
     assert "from `heartbeat/baseline`" not in infarctions.provenance(example("scratch"))
 
 
 def test_a_yardstick_is_named_once_for_all_results_on_its_leads() -> None:
-    records = [example("scratch"), example("finetune"), example("finetune", protocol="by-beat")]
-    assert infarctions.yardstick_scores(records).count("0.800") == 1
-    assert infarctions.yardstick_scores([]) == "Not run."
-    rows = infarctions.against_yardsticks(records).splitlines()[2:]
-    assert len(rows) == 2 and all("+0.050" in row for row in rows)
+    records, others = [example("scratch"), example("finetune"), example("finetune", protocol="by-beat")], [yardstick()]
+    assert infarctions.yardstick_scores(records, others).count("0.800") == 1
+    assert infarctions.yardstick_scores([], others) == infarctions.yardstick_scores(records, []) == "Not run."
+    rows = infarctions.against_yardsticks(records, others).splitlines()[2:]
+    gained = comparisons.signed(infarctions.gain(records[0], others[0]))
+    assert len(rows) == 2 and all(gained in row for row in rows)
+
+
+def test_a_yardstick_is_no_network_of_the_chapter() -> None:
+    every = {r.experiment: r for r in (example("scratch"), yardstick())}
+    assert infarctions.infarction_results(every) == [every["infarction/scratch"]]
+    assert yardsticks.yardstick_results("infarction", every) == [every["infarction/age-and-sex"]]
+    assert yardsticks.yardstick_results("twelve-lead", every) == []
+    assert "fitted at once" in infarctions.provenance(yardstick()) and "scratch" not in infarctions.provenance(
+        yardstick()
+    )
+    assert infarctions.levels(yardstick()).count("| beats") == 0
+    assert infarctions.yardsticks(yardstick(), [yardstick()]) == "This is a yardstick itself."
 
 
 def test_yardsticks_are_counted_by_their_intervals() -> None:
-    records = [example("scratch"), example("finetune"), example("frozen")]
-    cases = (((0.01, 0.1), "better"), ((-0.1, -0.01), "worse"), ((-0.1, 0.1), "not told apart from it"))
-    for record, ((low, high), said) in zip(records, cases, strict=True):
-        yardsticks = infarctions.infarction(record).yardsticks
-        yardsticks["age and sex"]["difference"] = Interval(mean=0.0, low=low, high=high)
-        assert f"| {said} " in infarctions.yardsticks(record)
-    found = infarctions.verdict_of_yardsticks(records)
+    records, other = [example("scratch", shift=by) for by in (9.0, -9.0, 1.0)], yardstick(shift=1.0)
+    for record, said in zip(records, ("better", "worse", "not told apart from it"), strict=True):
+        assert f"| {said} " in infarctions.yardsticks(record, [other])
+    found = infarctions.verdict_of_yardsticks(records, [other])
     assert found == "Of 3 results on 1 lead, so many are told better and worse: 1 and 1 than *age and sex*."
-    assert infarctions.verdict_of_yardsticks([]) == ""
+    assert infarctions.verdict_of_yardsticks([], [other]) == infarctions.verdict_of_yardsticks(records, []) == ""
 
 
 def test_published_results_of_infarction_stand_apart() -> None:

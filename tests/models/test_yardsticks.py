@@ -1,0 +1,123 @@
+"""Yardsticks of recordings: as good as what they read, and what scikit-learn makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
+
+from ecglib.models import registry
+from ecglib.models.median_beat import MedianBeat
+from ecglib.models.yardstick import Yardstick
+
+NAMES = ("age_and_sex", "median_beat", "kernel_machine")
+
+
+def build(name: str, x: NDArray[np.float64], n_labels: int = 1) -> Yardstick:
+    made = registry.build(name, x.shape[1], x.shape[2], n_labels)
+    assert isinstance(made, Yardstick)
+    return made
+
+
+def people(n: int = 80) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
+    """Beats of two leads, of which the second tells the label; labels; a patient each."""
+    draw = np.random.default_rng(0)
+    y = np.arange(n) % 4 == 0
+    x = draw.normal(size=(n, 2, 20))
+    x[:, 1, 7] += 2.5 * y
+    return x, y[:, None], np.array([f"p{i}" for i in range(n)])
+
+
+def of_two_waves(n: int = 120) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
+    """A wave of either sign in both leads; those are ill whose signs differ."""
+    draw = np.random.default_rng(0)
+    first, second = draw.integers(0, 2, n), draw.integers(0, 2, n)
+    x = 0.1 * draw.normal(size=(n, 2, 20))
+    x[:, 0, 5:12] += 2.0 * first[:, None] - 1
+    x[:, 1, 5:12] += 2.0 * second[:, None] - 1
+    return x, (first != second)[:, None], np.array([f"p{i}" for i in range(n)])
+
+
+def halves(name: str, data: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]) -> float:
+    """AUROC on the second half of what the first was learnt from."""
+    x, y, patients = data
+    n = len(x) // 2
+    model = build(name, x)
+    model.fit(x[:n], y[:n], patients[:n], seed=0)
+    return float(roc_auc_score(y[n:, 0], model.predict_logits(x[n:])[:, 0]))
+
+
+def test_age_and_sex_is_scikit_learn_s_regression_with_the_median_for_what_is_unknown() -> None:
+    draw = np.random.default_rng(1)
+    known = np.stack([draw.normal(50, 10, 60), draw.integers(0, 2, 60)], 1)
+    y = known[:, 0] + draw.normal(0, 5, 60) > 55
+    known[::7, 0] = np.nan
+    model = build("age_and_sex", known[:, None])
+    model.fit(known[:, None], y[:, None], np.arange(60).astype(np.str_), seed=0)
+    filled = np.where(np.isnan(known), np.nanmedian(known, 0), known)
+    z = (filled - filled.mean(0)) / filled.std(0)
+    expected = LogisticRegression(C=1.0, class_weight="balanced").fit(z, y).decision_function(z)
+    np.testing.assert_allclose(model.predict_logits(known[:, None])[:, 0], expected, rtol=1e-6)
+
+
+def test_the_kernel_machine_is_scikit_learn_s_on_the_beat_as_it_is() -> None:
+    x, y, patients = people()
+    model = build("kernel_machine", x)
+    model.fit(x, y, patients, seed=0)
+    flat = x.reshape(len(x), -1)
+    expected = SVC(gamma=1 / (flat.shape[1] * flat.var()), class_weight="balanced").fit(flat, y[:, 0])
+    np.testing.assert_allclose(model.predict_logits(x)[:, 0], expected.decision_function(flat), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["median_beat", "kernel_machine"])
+def test_a_median_beat_is_ranked_by_what_it_tells(name: str) -> None:
+    assert halves(name, people(160)) > 0.8
+
+
+def test_the_kernel_machine_reads_two_leads_together_which_no_linear_model_does() -> None:
+    data = of_two_waves()
+    assert halves("median_beat", data) < 0.7
+    assert halves("kernel_machine", data) > 0.99
+
+
+def test_to_the_kernel_machine_a_lead_counts_as_much_as_its_voltage() -> None:
+    x, y, patients = of_two_waves()
+    assert halves("kernel_machine", (x * np.array([1.0, 1e-3])[:, None], y, patients)) < 0.7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_are_learnt_one_by_one_and_one_that_nobody_has_is_not(name: str) -> None:
+    x, y, patients = people()
+    both, alone = build(name, x, 3), build(name, x)
+    both.fit(x, np.concatenate([y, np.zeros_like(y), ~y], 1), patients, seed=0)
+    alone.fit(x, y, patients, seed=0)
+    logits = both.predict_logits(x)
+    np.testing.assert_array_equal(logits[:, 0], alone.predict_logits(x)[:, 0])
+    assert np.isnan(logits[:, 1]).all() and np.isfinite(logits[:, 2]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_told_before_it_is_fitted(name: str) -> None:
+    x, *_ = people()
+    with pytest.raises(ValueError, match="nothing fitted yet"):
+        build(name, x).predict_logits(x)
+
+
+def test_the_penalty_is_chosen_where_there_are_patients_enough() -> None:
+    x, y, patients = people(12)
+    few = build("median_beat", x)
+    few.fit(x, y, patients, seed=0)
+    (one,) = few.fitted
+    assert one is not None and one["logisticregression"].C == MedianBeat.FEW_STRENGTH
+    x, y, patients = people()
+    many = build("median_beat", x)
+    many.fit(x, y, patients, seed=0)
+    (one,) = many.fitted
+    assert one is not None and one.best_params_["logisticregression__C"] in MedianBeat.STRENGTHS
+    twice = patients.copy()
+    twice[1::2] = twice[::2]  # a patient's recordings stay together
+    inner = one.cv.split(x.reshape(len(x), -1), y[:, 0], twice)
+    assert all(not set(twice[train]) & set(twice[test]) for train, test in inner)
