@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -91,16 +92,28 @@ def yardsticks(record: Record, others: Sequence[Record]) -> str:
 def gain(record: Record, yardstick: Record, n_resamples: int = 1000) -> Interval:
     """Macro AUROC of a network less that of a yardstick on the same recordings, mean over the seeds; the interval draws
     the same patients for both."""
-    theirs, patient = card(yardstick), card(yardstick).patient_of
+    theirs = card(yardstick)
     names = list(theirs.truth)
     y = np.array([theirs.truth[name] for name in names], dtype=np.bool_)
-    weights = scores.patient_weights(pd.Series([patient[name] for name in names]), n_resamples)
+    patients = tuple(theirs.patient_of[name] for name in names)
 
     def areas(one: Record) -> binary.Array:
         p = np.array([card(one).probabilities[name] for name in names]).swapaxes(0, 1)
-        return np.stack([scores.macro(scores.areas(y, of_seed, weights)[0]) for of_seed in p])
+        return np.stack([_macro_auroc(of_seed.tobytes(), y.tobytes(), y.shape, patients, n_resamples) for of_seed in p])
 
     return binary.interval(areas(record) - areas(yardstick))
+
+
+@lru_cache(maxsize=64)
+def _macro_auroc(
+    p: bytes, y: bytes, shape: tuple[int, ...], patients: tuple[str, ...], n_resamples: int
+) -> binary.Array:
+    """Macro AUROC of probabilities (float64) of labels (bool), both `(n, labels)`, on the recordings and on resamples
+    of their patients, `(1 + resamples,)`. Kept, as a page pairs a network with several yardsticks, and these are the
+    same under every seed."""
+    weights = scores.patient_weights(pd.Series(patients), n_resamples)
+    labels, given = np.frombuffer(y, np.bool_).reshape(shape), np.frombuffer(p, np.float64).reshape(shape)
+    return scores.macro(scores.areas(labels, given, weights)[0])
 
 
 def folds(record: Record) -> str:
