@@ -128,6 +128,8 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
     """The epochs of the first fold's network under the first seed; nothing is filed. Of a transfer, those of a network
     that starts from weights as they are drawn, and the first epochs of the pretraining."""
     p, seed = parameters, parameters.seeds[0]
+    if registry.entry(p.model).yardstick:
+        return []
     cohort = _beats(p, sources.get(p.database))
     index = folds.parts(folds.assign(p, cohort, seed), 0)
     how: dict[str, Any] = {"device": device, "precision": precision, "title": f"{p.experiment} first fold"}

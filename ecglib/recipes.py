@@ -64,7 +64,8 @@ def _used(p: TrainedParameters) -> list[str]:
     if isinstance(p, InfarctionParameters):
         return _of_infarctions(p)
     assert isinstance(p, TwelveLeadParameters)
-    return ["twelve-lead", "training", "multilabel-losses", "augmentation", p.model]
+    of_network = [] if registry.entry(p.model).yardstick else ["training", "multilabel-losses", "augmentation"]
+    return ["twelve-lead", *of_network, p.model]
 
 
 def _of_heartbeats(p: HeartbeatParameters) -> list[str]:
@@ -86,7 +87,10 @@ def _of_heartbeats(p: HeartbeatParameters) -> list[str]:
 
 
 def _of_infarctions(p: InfarctionParameters) -> list[str]:
-    used = ["infarction", "training", "losses", p.model]
+    used = ["infarction", p.model]
+    if registry.entry(p.model).yardstick:
+        return used
+    used += ["training", "losses"]
     if not registry.entry(p.model).reads_aligned:
         used.append("transfer")
     if p.imbalance != "weighted":

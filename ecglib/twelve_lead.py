@@ -334,8 +334,10 @@ def _limited(source: Records, most: int | None) -> Records:
 
 
 def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
-    """The first epochs of the last fold's network under the first seed; nothing is filed."""
+    """The first epochs of the last fold's network under the first seed, none of a yardstick's; nothing is filed."""
     p, (source, _) = parameters, _source(parameters)
+    if registry.entry(p.model).yardstick:
+        return []
     data, y = TwelveLead(source, p.rate), record_sources.labels(source)
     _, refused = twelve_lead.survey(data)
     usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])

@@ -199,20 +199,6 @@ def test_a_yardstick_is_not_run_where_nobody_s_age_is_known(ptb_xl: Path) -> Non
         infarction.run(parameters(model="age_and_sex"))
 
 
-def test_its_own_code_is_in_the_key_of_a_yardstick_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = ("age_and_sex", "median_beat", "cnet")
-    keys = [infarction.key_of(parameters(model=model)) for model in models]
-    of_code = fingerprint.of_code
-    for changed, said in (
-        ("training/out_of_fold.py", [True, True, False]),
-        ("models/median_beat.py", [False, True, False]),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(fingerprint, "of_code", lambda files, c=changed: ("x" if c in files else "") + of_code(files))
-            now = [infarction.key_of(parameters(model=model)) for model in models]
-        assert [a != b for a, b in zip(keys, now, strict=True)] == said, changed
-
-
 def test_by_beat_is_of_the_same_recordings(project: Path) -> None:
     record = infarction.run(parameters("infarction/by-beat", pretrained=weights(project / "old.pt").name)).record
     assert record.parameters["protocol"] == "by-beat" and record.data.n_test == 24

@@ -6,6 +6,9 @@ from sklearn.pipeline import Pipeline
 
 from ecglib.models.yardstick import Yardstick, linear
 
+RECIPE = 1
+"""1: as published."""
+
 
 class AgeAndSex(Yardstick):
     """Logistic regression on age in years and sex, 0 or 1 (Cox 1958).

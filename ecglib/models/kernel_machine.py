@@ -8,6 +8,9 @@ from sklearn.svm import SVC
 
 from ecglib.models.yardstick import Yardstick
 
+RECIPE = 1
+"""1: as published."""
+
 
 class KernelMachine(Yardstick):
     """A support vector machine with a Gaussian kernel on the median beat of every lead in mV (Cortes & Vapnik 1995).

@@ -8,6 +8,9 @@ from sklearn.pipeline import Pipeline
 
 from ecglib.models.yardstick import Yardstick, linear
 
+RECIPE = 1
+"""1: as published."""
+
 
 class MedianBeat(Yardstick):
     """Logistic regression on every sample of the median beat of every lead, all brought to one scale (Cox 1958).

@@ -44,6 +44,7 @@ PROTOCOLS: Final = ("intra", "inter")
 IMBALANCES: Final = (
     "none", "weighted", "effective-number", "focal", "logit-adjustment", *config.RESAMPLERS,
 )  # fmt: skip
+YARDSTICKS: Final = ("age_and_sex", "median_beat", "kernel_machine")
 WAYS: Final = ("scratch", "frozen", "finetune", "gradual")
 
 Digest = dict[str, Any]
@@ -146,6 +147,8 @@ def _infarctions() -> Iterator[tuple[str, InfarctionParameters]]:
         "by-beat": {"protocol": "by-beat", "noise": 0.0},
     }.items():
         yield f"infarction/{name}", InfarctionParameters(**{**two, **more})
+    for model in YARDSTICKS:
+        yield f"infarction/{model}", InfarctionParameters(**_common(model), folds=3, way="scratch")
     yield "infarction/aligned-leads", InfarctionParameters(**aligned, leads=["I", "V6"])
 
 
@@ -160,6 +163,8 @@ def _twelve_leads() -> Iterator[tuple[str, TwelveLeadParameters]]:
     quiet = {"test_folds": [10], "wander": 0.0, "muscle": 0.0, "max_epochs": 1, "min_positives": 1}
     folds = {"test_folds": [1, 4, 5, 8], "max_epochs": 1}
     yield "twelve-lead/folds", TwelveLeadParameters(**_common("xresnet1d"), **{**given, **folds})
+    for model in YARDSTICKS:
+        yield f"twelve-lead/{model}", TwelveLeadParameters(**_common(model), min_positives=3, test_folds=[1, 5])
     yield "twelve-lead/padded", TwelveLeadParameters(**_common("xresnet1d"), **{**given, **challenge, **quiet})
 
 
@@ -280,7 +285,6 @@ def place() -> Iterator[None]:
         (Path(folder) / "_quarto.yml").touch()
         os.environ |= {"ECGLIB_ROOT": folder, "ECGLIB_DATA": str(DATA)}
         runs.track = lambda record, folder: None
-        infarction._against_yardsticks = twelve_lead._against_yardsticks = lambda *given: {}
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         try:
