@@ -432,8 +432,10 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     one = metrics.per_class(matrices.sum(1))
     yardstick = registry.entry(p.model).yardstick
     record_scores = binary.intervals(found)
+    of_likely = {} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples)
     if yardstick:
-        del record_scores["ece"]  # no probability follows from its scores
+        for values in (record_scores, of_likely):
+            values.pop("ece", None)  # no probability follows from its scores
     names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
     per_class = {
         CLASSES[0]: {key: Interval(mean=_mean(v[:, 0]), per_seed=_listed(v[:, 0])) for key, v in one.items()},
@@ -470,7 +472,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         **runs.provenance_of(cards, plan.device, plan.precision),
         infarction=InfarctionCard(
             beat_metrics={} if yardstick else _scores(beats, n_resamples),
-            likely={} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples),
+            likely=of_likely,
             curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
             transfer=first["transfer"] | {"n_learning": first["n_learning"]},
             scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
