@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, paths, provenance, recipes, runs
+from ecglib import aami, paths, provenance, raw, recipes, runs
 from ecglib.config import HeartbeatParameters
 from ecglib.data import digest, simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
-from ecglib.evaluation import comparison, metrics, scoring
+from ecglib.evaluation import metrics, scoring
 from ecglib.models import registry
 from ecglib.results import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
@@ -385,6 +385,10 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         selection="macro_f1",
         **_decision(p, tables),
         moved=_moved(p, folder, cards, tables),
+        predicted=raw.pack(scoring.predicted(tables[0])),
+        class_scores={
+            name: raw.pack(of_class) for name, of_class in zip(aami.CLASSES, scoring.levels(tables[0]).T, strict=True)
+        },
         unadapted=unadapted,
         intervals=Resampling(unit="record", n=p.bootstrap),
         training=[_training(p, folder, card["run"]) for card in cards],
@@ -420,7 +424,7 @@ def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, A
         "without_202": scores([name for name in names if name != "202"]) if apart else {},
         "confusion": matrices.sum(1).tolist(),
         "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(names)},
-        "right": [comparison.pack(scoring.right(table)) for table in tables],
+        "right": [raw.pack(scoring.right(table)) for table in tables],
     }
 
 

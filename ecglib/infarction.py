@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib import aami, config, experiment, paths, provenance, recipes, results, runs
+from ecglib import aami, config, experiment, paths, provenance, raw, recipes, results, runs
 from ecglib.config import InfarctionParameters
 from ecglib.data import aligned_beats, digest, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
-from ecglib.evaluation import binary, comparison, metrics
+from ecglib.evaluation import binary, metrics
 from ecglib.models import registry
 from ecglib.models.yardstick import Yardstick
 from ecglib.results import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
@@ -467,7 +467,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         intervals=Resampling(unit="patient", n=n_resamples),
         confusion=matrices.sum(1).tolist(),
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
-        right=[comparison.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
+        right=[raw.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
         recipe=recipes.of(p),
         **runs.provenance_of(cards, plan.device, plan.precision),
         infarction=InfarctionCard(

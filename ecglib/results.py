@@ -1,21 +1,27 @@
-"""The result record: everything about a run that a page of the book shows, as one JSON file.
+"""The result record: everything about a run that a page of the book shows, as a JSON and a Parquet file.
 
-The reference results lie in `book/results/<notebook>/<experiment>.json`; a fresh run keeps its own as
-`runs/<key>/record.json`. Both have the same shape, and pages, tables, MLflow and `ecglib book --check` read nothing
-else.
+The reference results lie in `book/results/<notebook>/<experiment>.json`, their raw material beside them (`ecglib.raw`
+says what it is); a fresh run keeps its own as `runs/<key>/record.json` and `record.parquet`. Both have the same shape,
+and pages, tables, MLflow and `ecglib book --check` read nothing else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecglib import paths
+from ecglib import paths, raw
 from ecglib.errors import UserError
+
+WIDTH: Final = 160
+"""Characters of a line of the JSON file; only a longer text makes a longer line."""
+RAW: Final = "raw_sha256"
+"""The JSON file's key for the hash of the Parquet file that belongs to it."""
 
 
 class Interval(BaseModel):
@@ -171,7 +177,11 @@ class Record(BaseModel):
     by_record: dict[str, list[list[list[int]]]] = {}
     """Record -> its confusion matrix under each seed; they add up to `confusion`."""
     right: list[str] = []
-    """For each seed, which scored beats were classified right, in their order (`comparison.unpack` reads it)."""
+    """For each seed, which scored beats were classified right, in their order (`raw.unpack` reads it)."""
+    predicted: str = ""
+    """For the first seed, the place among `classes` of the class that each scored beat was given (`raw.unpack`)."""
+    class_scores: dict[str, str] = {}
+    """Class -> its probability for each of these beats, in 255ths (`raw.unpack`)."""
     moved: Moved | None = None
     """The decision with thresholds moved on validation; None where it was never made."""
     training: list[SeedRun] = []
@@ -198,15 +208,55 @@ class Record(BaseModel):
     """What `ecglib verify` found when it last cut and trained again."""
 
     def save(self, path: Path) -> None:
-        """Write as JSON in one step, so that a reader never meets half a file."""
+        """Write the JSON file and the Parquet file beside it, each whole or not at all, the JSON file last."""
+        content = self.model_dump(mode="json")
+        file = raw.take(content)
+        if file:
+            content[RAW] = hashlib.sha256(file).hexdigest()
+        text = json.dumps(content, allow_nan=False)  # refuses what is no JSON before anything is written
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
-        try:
-            temporary.write_text(_short_lists(text) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if file:
+            _write(path.with_suffix(".parquet"), file)
+        _write(path, ("\n".join(_lines(json.loads(text))) + "\n").encode())
+        if not file:
+            path.with_suffix(".parquet").unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
+    """JSON with one metric, class or seed a line.
+
+    What fits stands on one line. Of what doesn't, each mapping or list begins a line of its own, and plain values share
+    lines, as rows of numbers in a list do.
+    """
+    whole = " " * depth + start + json.dumps(value, ensure_ascii=False)
+    room = WIDTH - 8  # for a comma and the brackets that close
+    if len(whole) <= room or not isinstance(value, dict | list):
+        return [whole]
+    named = isinstance(value, dict)
+    opening, closing = "{}" if named else "[]"
+    lines, goes_on = [" " * depth + start + opening], True
+    for key in value if named else range(len(value)):
+        entry = value[key]
+        added = _lines(entry, f"{json.dumps(key, ensure_ascii=False)}: " if named else "", depth + 1)
+        row = not named and isinstance(entry, list) and not any(isinstance(one, dict | list) for one in entry)
+        shares = row or not entry or not isinstance(entry, dict | list)
+        joined = f"{lines[-1]}{'' if lines[-1].endswith(opening) else ' '}{added[0].strip()}"
+        if shares and goes_on and len(added) == 1 and len(joined) <= room:
+            lines[-1] = f"{joined},"
+        else:
+            lines += [*added[:-1], f"{added[-1]},"]
+        goes_on = shares
+    lines[-1] = lines[-1].removesuffix(",") + closing
+    return lines
 
 
 MOVED = "thresholds"
@@ -247,33 +297,43 @@ def infarction(record: Record) -> InfarctionCard:
     return record.infarction
 
 
-def _short_lists(text: str) -> str:
-    """Put lists of plain numbers on one line: a confusion matrix then reads as a matrix, and diffs stay small."""
-    import re
-
-    return re.sub(
-        r"\[\s*(-?[\d.eE+-]+|null)((?:,\s*(?:-?[\d.eE+-]+|null))*)\s*\]",
-        lambda m: "[" + re.sub(r"\s+", " ", m.group(1) + m.group(2)) + "]",
-        text,
-    )
-
-
 def load(path: Path) -> Record:
-    """Read a record.
+    """Read a record, and the raw material beside it; a JSON file from before there was any has everything in itself.
 
     Raises
     ------
     UserError
-        When the file is missing, no JSON, or lacks a field.
+        When the file is missing, no JSON, or lacks a field, or when its Parquet file is missing or another one.
     """
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        if isinstance(content, dict) and (digest := content.pop(RAW, None)) is not None:
+            _put_raw(content, path.with_suffix(".parquet"), str(digest))
+        return Record.model_validate(content)
     except FileNotFoundError:
         raise UserError(path, "no such result record", do="run the experiment: ecglib run …") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(path, f"{field}: {first['msg']}", "a result record") from None
+    except ValueError as error:
+        raise UserError(path, f"the file: Invalid JSON: {error}", "a result record") from None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _put_raw(content: dict[str, Any], path: Path, digest: str) -> None:
+    """Put a Parquet file's content into that of its JSON file."""
+    do = "take both files of the result, or make it anew: ecglib run --fresh"
+    try:
+        file = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(path, "missing", f"the raw material of {path.stem}.json beside it", do) from None
+    if hashlib.sha256(file).hexdigest() != digest:
+        raise UserError(path, "damaged, or of another run", f"the file that {path.stem}.json was written with", do)
+    raw.put(content, file)
 
 
 def reference(experiment: str) -> Record | None:

@@ -17,13 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib import aami, config, experiment, fingerprint, paths, provenance, results, runs, tracking
+from ecglib import aami, config, experiment, fingerprint, paths, provenance, raw, results, runs, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import sources, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
-from ecglib.evaluation import comparison, metrics
+from ecglib.evaluation import metrics
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
 from ecglib.training import device as devices
@@ -98,7 +98,8 @@ def test_a_run_is_trained_once_and_then_found(
     assert first.folder == project / "runs" / experiment.key_of(p)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert sorted(path.name for path in files) == [
-        "evaluated.json", "made-of.json", "predictions-seed0.parquet", "record.json", "training-seed0.json",
+        "evaluated.json", "made-of.json", "predictions-seed0.parquet", "record.json", "record.parquet",
+        "training-seed0.json",
         "validation-seed0.parquet", "weights-seed0.safetensors",
     ]  # fmt: skip
     monkeypatch.setattr(loop, "fit", no_training)
@@ -446,7 +447,7 @@ def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
         matrix = metrics.confusion(scored["label"].to_numpy(), predicted, 5)
         assert moved.confusion[k] == matrix.tolist()
         assert moved.metrics["macro_f1"].per_seed[k] == metrics.summary(matrix, classes)["macro_f1"]
-        right = comparison.unpack(moved.right[k], record.data.n_test)
+        right = raw.unpack(moved.right[k], record.data.n_test)
         np.testing.assert_array_equal(right, predicted == scored["label"])
     for decided in results.decisions(record) if record.parameters["imbalance"] == "none" else [record]:
         assert np.sum(list(decided.by_record.values()), axis=0).tolist() == decided.confusion
@@ -571,6 +572,23 @@ def test_an_inter_patient_record_is_over_four_classes_with_and_without_202(proje
     assert record.without_202["metrics"]["accuracy"]["mean"] == pytest.approx(right.mean())
     f1 = [record.per_class[name]["f1"].mean for name in "NSV"]
     assert record.metrics["macro_f1_nsv"].mean == pytest.approx(np.mean([value for value in f1 if value is not None]))
+
+
+def test_a_record_holds_what_every_beat_of_the_first_seed_was_given(project: Path) -> None:
+    run = experiment.run(parameters(seeds=[1, 0]))
+    record, predictions = results.load(run.folder / "record.json"), run.predictions()
+    logits = predictions[predictions["seed"] == 1][[f"logit_{name}" for name in aami.CLASSES]].to_numpy(np.float64)
+    predicted = raw.unpack(record.predicted)
+    assert predicted.tolist() == logits.argmax(1).tolist()
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    stored = np.stack([raw.unpack(record.class_scores[name]) for name in aami.CLASSES], axis=1)
+    assert stored.shape == scores.shape
+    assert np.abs(stored / 255 - scores).max() <= 0.5 / 255 + 1e-12
+    assert (stored[np.arange(len(stored)), predicted] == stored.max(1)).all()
+    table = pd.read_parquet(run.folder / "record.parquet")
+    assert table[table["table"] == "predicted"]["level"].tolist() == predicted.tolist()
+    of_v = table[(table["table"] == "class_scores") & (table["class"] == "V")]
+    assert of_v["level"].tolist() == stored[:, aami.CLASSES.index("V")].tolist()
 
 
 @pytest.mark.parametrize(("name", "refit"), [("smote", False), ("smote-tomek", False), ("smote", True)])

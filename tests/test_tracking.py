@@ -145,6 +145,7 @@ def _is_whole(root: Path, record: Record, run_id: str) -> None:
         "confusion.png",
         "learning-curves.png",
         "record.json",
+        "record.parquet",
         "report.md",
         "weights",
     ]
@@ -208,8 +209,11 @@ def test_the_pages_open_on_loopback_and_the_server_takes_runs(root: Path, monkey
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root) as server:
         try:
             _wait_for(f"{address}/health", server)
-            with urllib.request.urlopen(f"{address}/get-artifact?run_id={run_id}&path=record.json", timeout=20) as page:
-                assert Record.model_validate_json(page.read()) == record
+            for name in ("record.json", "record.parquet"):
+                where = f"{address}/get-artifact?run_id={run_id}&path={name}"
+                with urllib.request.urlopen(where, timeout=20) as page:
+                    (root / name).write_bytes(page.read())
+            assert results.load(root / "record.json") == record
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
             other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
             assert tracking.log(other, finished(root, other)) == tracking.find("otherkey")

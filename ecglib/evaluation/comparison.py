@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,32 +11,11 @@ from scipy.stats import binomtest
 
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap
+from ecglib.raw import unpack
 from ecglib.results import Interval, Record
 
 Metric = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """Confusion matrices `(..., classes, classes)` to values `(...)`."""
-
-
-def pack(right: NDArray[np.bool_]) -> str:
-    """Which beats are classified right, `(n,)`, as text: bits, compressed, base64."""
-    return base64.b64encode(zlib.compress(np.packbits(right).tobytes(), 9)).decode("ascii")
-
-
-def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """The inverse of `pack` for `n` beats.
-
-    Raises
-    ------
-    UserError
-        When the text was not made by `pack` from `n` beats.
-    """
-    try:
-        bits = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
-    except (binascii.Error, zlib.error) as error:
-        raise UserError("right", f"unreadable ({error})", "what a run wrote") from None
-    if len(bits) != (n + 7) // 8:
-        raise UserError("right", f"{8 * len(bits)} bits", f"those of {n} beats")
-    return np.unpackbits(bits, count=n).astype(bool)
 
 
 def comparable(a: Record, b: Record) -> bool:

@@ -25,10 +25,22 @@ def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
     return result
 
 
+def levels(predictions: pd.DataFrame) -> NDArray[np.uint8]:
+    """`probabilities` in 255ths, `(beats, classes)`."""
+    return np.rint(255 * probabilities(predictions)).astype(np.uint8)
+
+
+def predicted(predictions: pd.DataFrame) -> NDArray[np.uint8]:
+    """Number of the class that each beat is given, `(beats,)`."""
+    found: NDArray[np.uint8] = (
+        predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy().argmax(1).astype(np.uint8)
+    )
+    return found
+
+
 def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each beat is classified as annotated, `(beats,)`."""
-    logits = predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy()
-    found: NDArray[np.bool_] = logits.argmax(1) == predictions["label"].to_numpy()
+    found: NDArray[np.bool_] = predicted(predictions) == predictions["label"].to_numpy()
     return found
 
 
@@ -42,10 +54,9 @@ def by_record(predictions: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
     names
         The records, in the order wanted.
     """
-    logits = predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy()
     groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
     labels = predictions["label"].to_numpy()
-    return metrics.confusion_by(groups, len(names), labels, logits.argmax(1), len(aami.CLASSES))
+    return metrics.confusion_by(groups, len(names), labels, predicted(predictions).astype(np.int64), len(aami.CLASSES))
 
 
 def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *, nsv: bool) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib import aami, results
+from ecglib import aami, raw, results
 from ecglib.errors import UserError
-from ecglib.evaluation import comparison, metrics
+from ecglib.evaluation import metrics
 from ecglib.report.problem import Problem, relative
 
 TOLERANCE: Final = 1e-9
@@ -136,7 +136,7 @@ def _wrong_parts(record: dict[str, Any]) -> Iterator[str]:
             yield "by_record: does not add up to confusion"
     for seed, matrix, packed in zip(record["seeds"], whole, record["right"], strict=False):
         try:
-            n = int(comparison.unpack(packed, int(matrix.sum())).sum())
+            n = int(raw.unpack(packed, int(matrix.sum())).sum())
         except UserError as error:
             yield str(error)
             continue

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from ecglib import results
+from ecglib import raw, results
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
 from ecglib.results import Record
@@ -33,7 +33,7 @@ def made(seed: int, skill: float) -> Record:
             "data": base.data.model_copy(update={"n_test": N_BEATS}),
             "confusion": [matrices.sum(0).tolist()],
             "by_record": {str(100 + i): [m.tolist()] for i, m in enumerate(matrices)},
-            "right": [comparison.pack(predicted == labels)],
+            "right": [raw.pack(predicted == labels)],
         }
     )
 
@@ -44,18 +44,18 @@ def accuracy(matrices: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @given(st.lists(st.booleans(), max_size=100))
 def test_packed_beats_come_back(right: list[bool]) -> None:
-    assert comparison.unpack(comparison.pack(np.array(right, dtype=bool)), len(right)).tolist() == right
+    assert raw.unpack(raw.pack(np.array(right, dtype=bool)), len(right)).tolist() == right
 
 
-@pytest.mark.parametrize("text", ["?", "AAAA", comparison.pack(np.ones(99, dtype=bool))])
+@pytest.mark.parametrize("text", ["?", "AAAA", raw.pack(np.ones(99, dtype=bool))])
 def test_other_text_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError, match="right"):
-        comparison.unpack(text, 8)
+        raw.unpack(text, 8)
 
 
 def test_mcnemar_counts_the_beats_that_one_model_alone_gets_right() -> None:
     a, b = made(1, 0.9), made(2, 0.7)
-    x, y = (comparison.unpack(one.right[0], N_BEATS) for one in (a, b))
+    x, y = (raw.unpack(one.right[0], N_BEATS) for one in (a, b))
     found = comparison.mcnemar(a, b)
     only_a, only_b = int((x & ~y).sum()), int((y & ~x).sum())
     assert (found.only_a, found.only_b) == ([only_a], [only_b])

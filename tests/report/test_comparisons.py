@@ -7,7 +7,7 @@ import pytest
 from example import example_record, with_moved
 from test_tables import cells
 
-from ecglib import config, paths, results
+from ecglib import config, paths, raw, results
 from ecglib.aami import CLASSES
 from ecglib.evaluation import comparison, metrics
 from ecglib.models import registry
@@ -28,7 +28,7 @@ def _parts(made: Record) -> dict[str, object]:
     right = [np.arange(m.sum()) < np.trace(m) for m in whole]
     return {
         "by_record": {"100": half.tolist(), "232": (whole - half).tolist()},
-        "right": [comparison.pack(one) for one in right],
+        "right": [raw.pack(one) for one in right],
     }
 
 
