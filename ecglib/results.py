@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecglib import paths, raw
@@ -347,3 +349,69 @@ def references(folder: Path | None = None) -> dict[str, Record]:
     folder = folder or paths.results()
     files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.glob("*/*.json")}
     return {name: load(files[name]) for name in sorted(files)}
+
+
+_VARIANTS: Final = ("", "moved", "without_202", "unadapted")
+"""The record's own scores, and where others of the same shape lie in it."""
+
+
+def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
+    """Results as one tidy table, to be filtered, pivoted and drawn.
+
+    Parameters
+    ----------
+    records
+        By experiment name; all reference results, if None.
+
+    Returns
+    -------
+    One row per experiment, variant, class, metric and seed:
+
+    - `experiment`, `task` (`multiclass`, `binary` or `multilabel`), `model`, `protocol`, `imbalance`, `profile`;
+    - `variant`: empty for the result itself; `moved` with thresholds moved on validation, `without_202` without that
+      record, `unadapted` before the network was adapted to each record;
+    - `class`: empty for a metric of all classes; `VEB` and `SVEB` for EC57's detections;
+    - `metric`, such as `macro_f1`, `auroc` or `se`;
+    - `seed` and `value`, the metric's under that seed, NaN where undefined;
+    - `mean` over the seeds, and `low` and `high`, the 95 % interval of that mean.
+
+    `frame().pivot_table("value", "model", "metric")` is then the mean of every metric for every network.
+    """
+    rows = [
+        {
+            "experiment": name,
+            "task": record.task,
+            **{key: str(record.parameters.get(key) or "") for key in ("model", "protocol", "imbalance")},
+            "profile": record.profile,
+            "variant": variant,
+            "class": of_class,
+            "metric": metric,
+            "seed": seed,
+            "value": value,
+            **{key: interval[key] for key in _SUMMARY},
+        }
+        for name, record in (references() if records is None else records).items()
+        for variant, of_class, metric, interval in _scores(record)
+        for seed, value in zip(record.seeds, interval["per_seed"], strict=False)
+    ]
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    return table.astype(dict.fromkeys(("value", *_SUMMARY), "float64"))
+
+
+_SUMMARY: Final = ("mean", "low", "high")
+_COLUMNS: Final = [
+    "experiment", "task", "model", "protocol", "imbalance", "profile", "variant", "class", "metric", "seed", "value",
+    *_SUMMARY,
+]  # fmt: skip
+
+
+def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Variant, class and name of every metric of a record, with its interval."""
+    content = record.model_dump(include={"metrics", "per_class", "ec57", *_VARIANTS})
+    for variant in _VARIANTS:
+        part = (content.get(variant) or {}) if variant else content
+        groups = [("", part.get("metrics") or {}), *(part.get("per_class") or {}).items()]
+        groups += (part.get("ec57") or {}).items()
+        for of_class, metrics in groups:
+            for metric, interval in metrics.items():
+                yield variant, of_class, metric, interval

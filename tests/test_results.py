@@ -211,6 +211,44 @@ def test_every_column_is_explained_and_every_field_has_a_table_of_its_own() -> N
     assert explained >= {"table", *raw._AXES, *raw._VALUES}
 
 
+# --- the frame ----------------------------------------------------------------------------------------------------
+
+
+def test_the_frame_has_a_row_for_every_seed_of_every_metric() -> None:
+    record = with_everything()
+    moved = {"metrics": {"macro_f1": Interval(mean=0.5, low=0.4, high=0.6, per_seed=[0.4, 0.5, None]).model_dump()},
+             "per_class": {}, "confusion": []}  # fmt: skip
+    table = results.frame({"heartbeat/x": record.model_copy(update={"moved": moved})})
+    n = len(record.metrics) + sum(map(len, record.per_class.values())) + sum(map(len, record.ec57.values()))
+    assert table.groupby("variant", sort=False).size().to_dict() == {
+        "": 3 * n, "moved": 3, "without_202": 3 * n, "unadapted": 3 * n,
+    }  # fmt: skip
+    assert not table.duplicated(["experiment", "variant", "class", "metric", "seed"]).any()
+    own = table[table["variant"] == ""].set_index(["class", "metric", "seed"])
+    assert own.loc[("S", "ppv", 2), "value"] == record.per_class["S"]["ppv"].per_seed[2]
+    assert own.loc[("VEB", "fpr", 0), "high"] == record.ec57["VEB"]["fpr"].high
+    assert own.loc[("", "mcc", 1), "mean"] == record.metrics["mcc"].mean
+    assert set(table["model"]) == {"cnet"}
+    assert set(table["protocol"]) == {"inter"}
+    after = table[table["variant"] == "moved"]
+    assert after["value"].tolist()[:2] == [0.4, 0.5]
+    assert np.isnan(after["value"].iloc[2])
+
+
+def test_the_frame_of_no_records_has_its_columns() -> None:
+    assert results.frame({}).columns.tolist() == results._COLUMNS
+
+
+def test_the_frame_of_the_references_gives_their_means() -> None:
+    records = {str(path.relative_to(REFERENCES).with_suffix("")): results.load(path) for path in FILES[::9]}
+    table = results.frame(records)
+    own = table[(table["variant"] == "") & (table["class"] == "")]
+    means = own.groupby(["experiment", "metric"])["value"].mean()
+    for name, record in records.items():
+        for metric, interval in record.metrics.items():
+            assert means[name, metric] == pytest.approx(np.nan if interval.mean is None else interval.mean, nan_ok=True)
+
+
 # --- what a beat was given ----------------------------------------------------------------------------------------
 
 
