@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -360,7 +360,7 @@ def book(
     """Build the book: get the data, run every notebook that isn't up to date, render.
 
     With --check, print every fault (dangling references, typed numbers, failed notebooks, records that contradict their
-    confusion matrix, dead links …) and exit with 2 if there is one.
+    raw material, dead links …) and exit with 2 if there is one. Metrics whose raw material is not recorded are named.
     """
     if check:
         _check()
@@ -429,8 +429,12 @@ def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
 
 def _check() -> None:
     from ecglib.report import check as checker
+    from ecglib.report.check_records import not_recomputed
 
     output = paths.root() / "_book"
+    with suppress(UserError):  # an unreadable record is a fault, and told as one
+        for line in not_recomputed(results.references().values()):
+            print(line)
     problems = checker.check(paths.root(), output if output.is_dir() else None)
     for problem in problems:
         print(problem)

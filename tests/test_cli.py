@@ -636,6 +636,17 @@ def test_results_as_table_and_json(call: Call, project: Path) -> None:
     is_one_line(call("results"), "baseline.json", "a result record")
 
 
+def test_a_check_names_what_it_can_not_compute_again(call: Call, project: Path) -> None:
+    record = example_record("heartbeat/baseline")
+    record.metrics["macro_auroc"] = record.metrics["macro_f1"]
+    record.save(paths.reference("heartbeat/baseline"))
+    lines = call("book", "--check").out.splitlines()
+    assert "multiclass: not computed again, for want of raw material: metrics.macro_auroc (1)" in lines
+    assert [line for line in lines if line.startswith("multiclass, low and high: ") and "metrics.mcc (1)" in line]
+    paths.reference("heartbeat/baseline").write_text("{}")
+    assert "not computed again" not in call("book", "--check").out
+
+
 def test_data_status_as_table_and_json(call: Call, project: Path, small_mitdb: Path) -> None:
     rows = {row["name"]: row for row in json.loads(call("data", "status", "--json").out)}
     mitdb = rows["mitdb"]

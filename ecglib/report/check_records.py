@@ -1,9 +1,10 @@
-"""Whether a result record's metrics follow from its confusion matrices, and whether it may be a reference result."""
+"""Whether a result record's metrics follow from its raw material, and whether it may be a reference result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from ecglib import aami, raw, results
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
+from ecglib.report import recompute
 from ecglib.report.problem import Problem, relative
+from ecglib.results import Record
 
 TOLERANCE: Final = 1e-9
 Values = dict[str, NDArray[np.float64]]
@@ -102,16 +105,23 @@ def _decisions(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where its fields begin, and the record as it is with that decision: its own, and that of moved thresholds."""
     yield "", record
     if record["moved"]:
-        yield "moved.", record | record["moved"] | {"unadapted": {}}
+        yield "moved.", record | record["moved"] | {"unadapted": {}, "predicted": ""}
+
+
+def _contradictions(loaded: Record, record: dict[str, Any]) -> list[str]:
+    """What confusion matrices and raw material contradict, each field once."""
+    found = []
+    for where, decided in _decisions(record):
+        wrong = [*_wrong_scores(decided, dict(_intervals(decided))), *_wrong_parts(decided)]
+        found += [f"{where}{message}" for message in wrong]
+    said = {message.split(":")[0] for message in found}
+    again = _wrong_again(loaded, dict(_intervals(record)))
+    return found + [message for message in again if message.split(":")[0] not in said]
 
 
 def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The scores that are missing or that the confusion matrices contradict."""
-    wanted = recomputed(record)
-    if parts := record["unadapted"].get("by_record"):
-        before = recomputed(record | {"confusion": np.sum(list(parts.values()), axis=0)})
-        wanted |= {f"unadapted.{field}": values for field, values in before.items()}
-    for field, values in wanted.items():
+    for field, values in recomputed(record).items():
         if field not in intervals:
             yield f"{field}: missing"
             continue
@@ -125,6 +135,30 @@ def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) 
         for field in intervals:
             if field.startswith(("metrics.", "per_class.", "ec57.")) and f"without_202.{field}" not in intervals:
                 yield f"without_202.{field}: missing"
+
+
+def _wrong_again(record: Record, intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The metrics that are missing or that the raw material contradicts, with their intervals."""
+    for field, again in recompute.again(record).items():
+        if field not in intervals:
+            yield f"{field}: missing"
+            continue
+        least, most = again.least.model_dump(), again.most.model_dump()
+        for key in ("per_seed", "mean", "low", "high") if again.bounds else ("per_seed", "mean"):
+            limits = intervals[field][key], least[key], most[key]
+            values, lowest, highest = (one if key == "per_seed" else [one] for one in limits)
+            outside = [_outside(*one) for one in zip(values, lowest, highest, strict=False)]
+            if any(outside):
+                i = outside.index(True)
+                wanted = lowest[i] if lowest[i] == highest[i] else f"{lowest[i]} to {highest[i]}"
+                yield f"{field}: {key} {values[i]}, but the raw material gives {wanted}"
+                break
+
+
+def _outside(given: float | None, least: float | None, most: float | None) -> bool:
+    if given is None or least is None or most is None:
+        return not given is least is most
+    return not least - TOLERANCE <= given <= most + TOLERANCE
 
 
 def _wrong_parts(record: dict[str, Any]) -> Iterator[str]:
@@ -142,6 +176,35 @@ def _wrong_parts(record: dict[str, Any]) -> Iterator[str]:
             continue
         if n != np.trace(matrix):
             yield f"right: {n} beats for seed {seed}, but the confusion matrix gives {np.trace(matrix)}"
+    yield from _wrong_beats(record, whole)
+    yield from _wrong_recordings(record)
+
+
+def _wrong_beats(record: dict[str, Any], whole: NDArray[np.int64]) -> Iterator[str]:
+    """Where classes or class scores of the first seed's beats contradict its confusion matrix, or each other."""
+    if not record["predicted"]:
+        return
+    predicted = raw.unpack(record["predicted"])
+    if (np.bincount(predicted, minlength=len(record["classes"])) != whole[0].sum(0)).any():
+        yield "predicted: other numbers of beats than the columns of the confusion matrix"
+        return
+    levels = np.stack([raw.unpack(record["class_scores"][name]) for name in record["classes"]])
+    if (levels[predicted, np.arange(len(predicted))] != levels.max(0)).any():
+        yield "class_scores: a beat's class is not that of its highest score"
+
+
+def _wrong_recordings(record: dict[str, Any]) -> Iterator[str]:
+    """Where the scores of recordings contradict the decisions on them, or the labels the confusion matrices."""
+    if (card := record.get("infarction")) and "all" in card["scores"]:
+        for name, matrices in record["by_record"].items():
+            for seed, matrix, score in zip(record["seeds"], matrices, card["scores"]["all"][name], strict=False):
+                if score and (score > 0) != bool(np.sum(matrix, axis=0)[1]):
+                    yield f"infarction.scores: {score} of {name} for seed {seed}, but it was decided otherwise"
+    if card := record.get("twelve_lead"):
+        positives = np.sum(list(card["truth"].values()), axis=0).tolist()
+        for seed, cells in zip(record["seeds"], np.array(record["confusion"]), strict=False):
+            if positives != cells.reshape(len(positives), 4)[:, 2:].sum(1).tolist():
+                yield f"twelve_lead.truth: other numbers of labels than the confusion matrices of seed {seed}"
 
 
 def _no_reference(record: dict[str, Any]) -> Iterator[str]:
@@ -186,21 +249,60 @@ def check_records(root: Path) -> Iterator[Problem]:
     size every confusion matrix sums to. What `recomputed` gives must be there and agree within `TOLERANCE`; without
     record 202 the same fields must be there. The decision with moved thresholds is held to the same. Each mean is that
     of its seeds, one value a seed, and lies within its interval, which only a calibration error may undercut. A value
-    whose denominator is 0 is null, and left out of means. Macro means are over the record's `macro_classes` where it
-    names them, else over all its classes. Every seed that was scored on DS2 has its line in the log of scorings.
+    whose denominator is 0 is null, and left out of means. What `recompute.again` gives must agree too, low and high
+    among it. Macro means are over the record's `macro_classes` where it names them, else over all its classes. Every
+    seed that was scored on DS2 has its line in the log of scorings.
     """
     logged = _logged(root)
     for file in sorted((root / "book" / "results").glob("*/*.json")):
         try:
-            record = results.load(file).model_dump(mode="json")
+            loaded = results.load(file)
         except UserError as error:
             yield Problem.of(error, root, file)
             continue
+        record = loaded.model_dump(mode="json")
         messages = [*_no_reference(record), *_unlogged(record, logged)]
         messages += _inconsistent(dict(_intervals(record)), len(record["seeds"]))
-        for where, decided in _decisions(record):
-            wrong = list(_misshapen(decided))
-            wrong = wrong or [*_wrong_scores(decided, dict(_intervals(decided))), *_wrong_parts(decided)]
-            messages += [f"{where}{message}" for message in wrong]
+        misshapen = [f"{where}{said}" for where, decided in _decisions(record) for said in _misshapen(decided)]
+        try:
+            messages += misshapen or _contradictions(loaded, record)
+        except (LookupError, ValueError) as error:
+            messages.append(f"raw material: its parts don't fit each other ({type(error).__name__}: {error})")
         for message in messages:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")
+
+
+def not_recomputed(records: Iterable[Record]) -> list[str]:
+    """The metrics that nothing in their records can be computed again from, one line a task, and those of which only
+    low and high can't."""
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        content = record.model_dump(mode="json")
+        if any(_misshapen(content)):
+            continue  # a fault, and told as one
+        try:
+            again, of_matrices = recompute.again(record, 0), recomputed(content)
+        except (LookupError, ValueError):
+            continue
+        values, bounds = set(), set()
+        for field, interval in _intervals(content):
+            if field not in again and field not in of_matrices:
+                values.add(_kind(field))
+            elif interval["low"] is not None and not (field in again and again[field].bounds):
+                bounds.add(_kind(field))
+        kinds[record.task].update(values)
+        kinds[f"{record.task}, low and high"].update(bounds)
+    return [
+        f"{task}: not computed again, for want of raw material: "
+        + ", ".join(f"{kind} ({n})" for kind, n in sorted(counts.items()))
+        for task, counts in kinds.items()
+        if counts
+    ]
+
+
+def _kind(field: str) -> str:
+    """A field without the name of its class; of a card's, only which part of the card."""
+    *groups, name = field.split(".")
+    if groups[0] in ("infarction", "twelve_lead"):
+        return ".".join([*groups, name][:2])
+    return ".".join(["*" if groups[i - 1] in ("per_class", "ec57") else one for i, one in enumerate(groups)] + [name])

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from projects import ROOT
 
+from ecglib import raw, results
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats
 from ecglib.data.records import RATE
-from ecglib.report import check_text
+from ecglib.evaluation import ranking
+from ecglib.report import check_text, recompute
 from ecglib.report.check import check
-from ecglib.report.check_records import check_records, recomputed
+from ecglib.report.check_records import check_records, not_recomputed, recomputed
+from ecglib.results import Record
 
 METHODS, NOTEBOOK, RECORD = (
     "book/methods.qmd", "book/experiments/heartbeat/baseline.ipynb", "book/results/heartbeat/baseline.json",
@@ -310,12 +315,18 @@ def test_the_committed_references_are_sound() -> None:
     assert [str(problem) for problem in check_records(ROOT)] == []
 
 
+def reference(name: str) -> Any:
+    """A committed result as one mapping, raw material and all."""
+    return results.load(REFERENCES / f"{name}.json").model_dump(mode="json")
+
+
 def test_a_scoring_of_ds2_without_its_line_in_the_log_is_found(tmp_path: Path) -> None:
     file = tmp_path / "book" / "results" / "heartbeat" / "inter-patient.json"
     file.parent.mkdir(parents=True)
-    shutil.copy(REFERENCES / "heartbeat" / "inter-patient.json", file)
+    record = reference("heartbeat/inter-patient")
+    file.write_text(json.dumps(record), encoding="utf-8")
     lines = (REFERENCES / "test-reads.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    key = json.loads(file.read_text(encoding="utf-8"))["key"]
+    key = record["key"]
     log = file.parents[1] / "test-reads.jsonl"
     log.write_text("".join(line for line in lines if not (key in line and '"seed": 1' in line)), encoding="utf-8")
     (problem,) = check_records(tmp_path)
@@ -327,11 +338,13 @@ def test_a_scoring_of_ds2_without_its_line_in_the_log_is_found(tmp_path: Path) -
 def test_a_part_that_contradicts_the_whole_is_found(tmp_path: Path) -> None:
     file = tmp_path / "book" / "results" / "heartbeat" / "baseline.json"
     file.parent.mkdir(parents=True)
-    record = json.loads((REFERENCES / "heartbeat" / "baseline.json").read_text(encoding="utf-8"))
+    record = reference("heartbeat/baseline")
     name = next(iter(record["by_record"]))
     record["by_record"][name][0][0][0] += 1
     file.write_text(json.dumps(record), encoding="utf-8")
-    assert [p.message.split(";")[0] for p in check_records(tmp_path)] == ["by_record: does not add up to confusion"]
+    messages = [problem.message.split(";")[0] for problem in check_records(tmp_path)]
+    assert messages[0] == "by_record: does not add up to confusion"
+    assert all("but the raw material gives" in message for message in messages[1:])
     record["by_record"][name][0][0][0] -= 1
     record["right"][0] = record["right"][1]
     file.write_text(json.dumps(record), encoding="utf-8")
@@ -382,7 +395,7 @@ def test_an_edited_or_deleted_score_of_an_inter_patient_reference_is_found(field
     file = tmp_path / "book" / "results" / "heartbeat" / "inter-patient.json"
     file.parent.mkdir(parents=True)
     shutil.copy(REFERENCES / "test-reads.jsonl", file.parents[1])
-    record = json.loads((REFERENCES / "heartbeat" / "inter-patient.json").read_text(encoding="utf-8"))
+    record = reference("heartbeat/inter-patient")
     *path, name = field.split(".")
     scores = record
     for key in path:
@@ -409,3 +422,173 @@ def test_a_multi_label_record_is_checked_for_its_intervals_alone(book: Path) -> 
     assert check(book) == []
     metric("accuracy", mean=0.5, low=0.4, high=0.6)(book)
     assert [problem.file for problem in check(book)] == [RECORD]
+
+
+# --- what the raw material gives --------------------------------------------------------------------------------------
+
+INTER, ADAPTED, BINARY, LABELS = (
+    "heartbeat/inter-patient", "heartbeat/gated-ecgnet-adapted", "infarction/gradual-12-lead", "twelve-lead/crnn",
+)  # fmt: skip
+
+
+def nudge(*path: Any, by: float = 1e-6) -> Callable[[Any], None]:
+    """Add to one number of a record; `*` in its path stands for the first key."""
+
+    def change(record: Any) -> None:
+        node = record
+        for key in path[:-1]:
+            node = node[next(iter(node)) if key == "*" else key]
+        node[path[-1]] += by
+
+    return change
+
+
+def nudged_seed(*path: str) -> Callable[[Any], None]:
+    """Change a metric under one seed, and its mean with it."""
+
+    def change(record: Any) -> None:
+        node = record
+        for key in path:
+            node = node[key]
+        node["per_seed"][1] += 3e-6
+        node["mean"] += 1e-6
+
+    return change
+
+
+def swapped(record: Any) -> None:
+    """Change the scores of the first two recordings of different classes for one another."""
+    scores = record["infarction"]["scores"]["all"]
+    names = [
+        next(name for name, one in record["by_record"].items() if one[0][1][1] == ill and one[0][0][0] != ill)
+        for ill in (0, 1)
+    ]
+    scores[names[0]][0], scores[names[1]][0] = scores[names[1]][0], scores[names[0]][0]
+
+
+def moved(record: Any) -> None:
+    """Add the scores of moved thresholds, one of them wrong: here of thresholds that did not move."""
+    record["moved"] = json.loads(json.dumps({key: record[key] for key in ("metrics", "per_class", "confusion")}))
+    nudged_seed("moved", "per_class", "V", "se")(record)
+
+
+EDITS = [
+    ("low", INTER, nudge("metrics", "mcc", "low"), "metrics.mcc: low"),
+    ("high of a class", INTER, nudge("per_class", "S", "f1", "high"), "per_class.S.f1: high"),
+    ("high of a detection", INTER, nudge("ec57", "VEB", "fpr", "high", by=1e-8), "ec57.VEB.fpr: high"),
+    ("seed", INTER, nudged_seed("metrics", "accuracy"), "metrics.accuracy"),
+    ("mean", INTER, nudge("metrics", "macro_f1", "mean"), "metrics.macro_f1: mean"),
+    ("seed of a class", INTER, nudged_seed("per_class", "V", "ppv"), "per_class.V.ppv"),
+    ("without 202", INTER, nudged_seed("without_202", "metrics", "mcc"), "without_202.metrics.mcc"),
+    ("bound without 202", INTER, nudge("without_202", "ec57", "SVEB", "se", "low"), "without_202.ec57.SVEB.se: low"),
+    ("before adaptation", ADAPTED, nudged_seed("unadapted", "per_class", "S", "se"), "unadapted.per_class.S.se"),
+    ("bound before adaptation", ADAPTED, nudge("unadapted", "metrics", "mcc", "low"), "unadapted.metrics.mcc: low"),
+    ("confusion before adaptation", ADAPTED, nudge("unadapted", "by_record", "*", 0, 0, 1, by=1), "unadapted."),
+    ("confusion", INTER, nudge("confusion", 2, 0, 0, by=-1), "metrics.macro_f1"),
+    ("confusion of a record", INTER, nudge("by_record", "*", 1, 0, 0, by=1), "by_record: does not add up"),
+    ("beats of two records", INTER,
+     lambda r: (nudge("by_record", "100", 0, 0, 0, by=-9)(r), nudge("by_record", "103", 0, 0, 0, by=9)(r)), "low"),
+    ("resamples", INTER, nudge("intervals", "n", by=1), "metrics.macro_f1: low"),
+    ("moved thresholds", INTER, moved, "moved.per_class.V.se: per_seed"),
+    ("decision", BINARY, nudged_seed("metrics", "sp"), "metrics.sp"),
+    ("bound of a decision", BINARY, nudge("metrics", "accuracy", "high"), "metrics.accuracy: high"),
+    ("bound of the ill", BINARY, nudge("per_class", "infarction", "f1", "low"), "per_class.infarction.f1: low"),
+    ("the healthy", BINARY, nudged_seed("per_class", "healthy", "se"), "per_class.healthy.se"),
+    ("area", BINARY, nudge("metrics", "auroc", "high", by=1e-3), "metrics.auroc: high"),
+    ("area under the other curve", BINARY, nudge("metrics", "auprc", "low", by=1e-3), "metrics.auprc: low"),
+    ("few patients", "infarction/scratch", nudge("infarction", "curve", "5", "low", by=1e-3), "curve.5: low"),
+    ("scores of two recordings", BINARY, swapped, "infarction.scores"),
+    ("patient", BINARY, lambda r: r["infarction"]["patients"].update(
+        dict.fromkeys(list(r["infarction"]["patients"])[:9], "one")), "metrics.se: low"),
+    ("decision on a recording", BINARY, lambda r: r["by_record"].update(
+        {"*": r["by_record"].pop(next(iter(r["by_record"])))}), "raw material: its parts don't fit"),
+    ("label", LABELS, nudged_seed("per_class", "NORM", "f1"), "per_class.NORM.f1: per_seed"),
+    ("mean of labels", LABELS, nudged_seed("metrics", "macro_se"), "metrics.macro_se: per_seed"),
+    ("area of labels", LABELS, lambda r: r["metrics"]["macro_auroc"].update(
+        per_seed=[0.5] * 3, mean=0.5, low=0.4), "metrics.macro_auroc: per_seed"),
+    ("cell of a label", LABELS, nudge("confusion", 0, 0, 0, by=1), "per_class."),
+    ("truth", LABELS, lambda r: nudge("twelve_lead", "truth", "*", 0, by=1)(r), "twelve_lead.truth"),
+    ("probability", LABELS, lambda r: r["twelve_lead"]["probabilities"].update(
+        {name: [[1.0] * 5] * 3 for name in list(r["twelve_lead"]["probabilities"])[:30]}), "macro_au"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "message"), [one[1:] for one in EDITS], ids=[one[0] for one in EDITS])
+def test_a_changed_number_of_a_reference_is_found(
+    name: str, change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "book" / "results" / f"{name}.json"
+    file.parent.mkdir(parents=True)
+    shutil.copy(REFERENCES / "test-reads.jsonl", file.parents[1])
+    record = reference(name)
+    change(record)
+    Record.model_validate(record).save(file)
+    found = [problem.message for problem in check_records(tmp_path)]
+    assert [one for one in found if message in one], found
+
+
+def test_a_parquet_file_changed_by_itself_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "book" / "results" / f"{BINARY}.json"
+    results.load(REFERENCES / f"{BINARY}.json").save(file)
+    assert list(check_records(tmp_path)) == []
+    table = pd.read_parquet(file.with_suffix(".parquet"))
+    table.loc[table["table"] == "infarction.scores", "score"] += 0.001
+    table.to_parquet(file.with_suffix(".parquet"))
+    (problem,) = check_records(tmp_path)
+    assert problem.message.startswith("damaged, or of another run")
+
+
+def test_classes_and_scores_of_beats_must_fit_the_confusion_matrix(tmp_path: Path) -> None:
+    file = tmp_path / "book" / "results" / "heartbeat" / "baseline.json"
+    file.parent.mkdir(parents=True)
+    record = reference("heartbeat/baseline")
+    predicted = np.repeat(np.arange(5), np.sum(record["confusion"][0], axis=0)).astype(np.uint8)
+    levels = np.full((5, len(predicted)), 10, dtype=np.uint8)
+    levels[predicted, np.arange(len(predicted))] = 215
+
+    def messages(predicted: NDArray[np.uint8], levels: NDArray[np.uint8]) -> list[str]:
+        scores = {name: raw.pack(one) for name, one in zip("NSVFQ", levels, strict=True)}
+        Record.model_validate(record | {"predicted": raw.pack(predicted), "class_scores": scores}).save(file)
+        return [problem.message.split(":")[0] for problem in check_records(tmp_path)]
+
+    assert messages(predicted, levels) == []
+    assert messages(np.roll(predicted, 1), levels) == ["class_scores"]
+    assert messages(np.append(predicted[1:], np.uint8(4)), levels) == ["predicted"]
+
+
+def test_rounded_scores_bound_an_area_closely() -> None:
+    for field, one in recompute.again(results.load(REFERENCES / f"{BINARY}.json")).items():
+        for least, most in ((one.least.mean, one.most.mean), (one.least.low, one.most.low)):
+            assert least is most is None or (least is not None and most is not None and 0 <= most - least < 1e-3), field
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 3)), min_size=2, max_size=9))
+def test_an_area_lies_between_those_of_the_worst_and_the_best_order(rows: list[tuple[bool, int, int]]) -> None:
+    positive = np.array([one[0] for one in rows])
+    fine = np.array([one[1] + one[2] / 8 for one in rows])  # the scores, of which only the first part was recorded
+    drawn = np.random.default_rng(0).integers(0, 4, (20, len(rows)))
+    limits = recompute._areas(positive, np.floor(fine)[None] / 10_000, drawn)
+    values_of = ranking.auroc_auprc(fine, positive, np.arange(len(rows)), drawn)
+    for name, values in zip(("auroc", "auprc"), values_of, strict=True):
+        least, most = limits[name]
+        undefined = np.isnan(values)
+        assert (np.isnan(least[0]) == undefined).all()
+        assert (np.isnan(most[0]) == undefined).all()
+        assert (least[0][~undefined] <= values[~undefined] + 1e-12).all()
+        assert (values[~undefined] <= most[0][~undefined] + 1e-12).all()
+
+
+def test_what_can_not_be_computed_again_is_named_by_kind() -> None:
+    records = [results.load(REFERENCES / f"{name}.json") for name in (INTER, ADAPTED, BINARY, LABELS)]
+    beats, binary, labels, bounds = not_recomputed(records)
+    assert beats.startswith("multiclass: not computed again, for want of raw material: metrics.macro_auprc (2), ")
+    assert "per_class.*.auroc (2)" in beats
+    assert "f1" not in beats
+    assert "infarction.beat_metrics (1)" in binary
+    assert "metrics.ece (1)" in binary
+    assert "metrics.auroc" not in binary
+    assert "per_class.*.ece (1)" in labels
+    assert "macro_f1" not in labels
+    assert bounds.startswith("multilabel, low and high: ")
+    assert "metrics.macro_f1 (1)" in bounds
+    assert not_recomputed([]) == []
