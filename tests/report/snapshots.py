@@ -1,0 +1,373 @@
+"""What the book's pages show, made from the committed reference results alone, as text that git compares.
+
+A snapshot is made by the page's own notebook: its cells run in their order, and what each shows is written down, a
+table or sentence as it is, a figure as a line for each of its artists. So a page can't move unseen, and code may:
+nothing here names a function that makes a table. Where a notebook looks up its `run`, the reference result stands in
+under the profile `quick`; which of the two a cell read is noted at its head.
+
+`python tests/report/snapshots.py` compares, and with `--write` renews the files in `tests/report/snapshots/`.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import jupytext
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import Collection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+from ecglib import config, results
+from ecglib.evaluation import bootstrap, ranking
+from ecglib.report import book, tables
+from ecglib.results import Record
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FOLDER: Final = Path(__file__).with_suffix("")
+RENEW: Final = "python tests/report/snapshots.py --write"
+NO_RECORD_HOLDS: Final = {
+    "explore/mitdb": "the whole page is drawn from the ECG records",
+    "twelve-lead, fig-example": "draws a recording of the data, and needs the run's weights",
+}
+"""Pages and cells without a snapshot: what they show is in no reference result."""
+IN_FULL: Final = 6
+"""So many numbers of an artist are written out; of more, a summary."""
+MOST_LINES: Final = 150
+"""Of the differences that are told at once."""
+_ASKED_AGAIN: Final = ((bootstrap, "record_weights"), (ranking, "auroc_auprc"))
+"""Functions of numbers alone that a page asks for the same numbers several times; remembered, they take a third."""
+_known: dict[Any, Any] = {}
+
+
+@contextmanager
+def at_home() -> Iterator[None]:
+    """Paths point to this repository, wherever the process stands, and there are no data, nor can any be put there."""
+    names = ("ECGLIB_ROOT", "ECGLIB_DATA")
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ |= dict(zip(names, (str(ROOT), os.devnull), strict=True))
+    functions = [(module, name, getattr(module, name)) for module, name in _ASKED_AGAIN]
+    for module, name, function in functions:
+        setattr(module, name, _remembering(function))
+    try:
+        yield
+    finally:
+        for module, name, function in functions:
+            setattr(module, name, function)
+        for name in names:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in before.items() if value is not None}
+
+
+def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+    def asked(*given: Any) -> Any:
+        key = function.__name__, *((np.shape(one), hash(np.asarray(one).tobytes())) for one in given)
+        if key not in _known:
+            _known[key] = function(*given)
+        return _known[key]
+
+    return asked
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def kinds() -> list[str]:
+    """The first page, and the kinds of experiments: the names of their notebooks."""
+    return ["headline", *sorted(config.MODELS)]
+
+
+def pages(kind: str) -> list[str]:
+    """Names of a kind's snapshots: each experiment whose page shows a result, and of what is trained one page that was
+    not run."""
+    if kind == "headline":
+        return [kind]
+    with at_home():
+        mine = [name for name in config.experiments() if name.startswith(f"{kind}/") and name not in NO_RECORD_HOLDS]
+        if not _is_trained(kind):
+            return mine
+        mine = [name for name in mine if _reference(name)]
+        return [*mine, f"{kind}/not-run"] if mine else []
+
+
+def _is_trained(kind: str) -> bool:
+    return issubclass(config.MODELS[kind], config.TrainedParameters)
+
+
+@cache
+def _reference(experiment: str) -> Record | None:
+    return results.reference(experiment)
+
+
+def snapshot(name: str) -> str:
+    """What a page shows, as one text."""
+    kind, _, own = name.partition("/")
+    first = pages(kind)[0]
+    with at_home():
+        if name == "headline":
+            return _compact(tables.headline(results.references()))
+        if own == "not-run":
+            return _compact("\n\n".join(cell.source for cell in book.placeholder(first).cells))
+        return "\n\n".join(f"## {head}\n\n{text}" for head, text in _shown(name) if text)
+
+
+class _Watched:
+    """A record that notes when it is read."""
+
+    def __init__(self, record: Record, name: str, read: set[str]) -> None:
+        self._record, self._name, self._read = record, name, read
+
+    def __getattr__(self, name: str) -> Any:
+        self._read.add(self._name)
+        return getattr(self._record, name)
+
+
+def _shown(experiment: str) -> Iterator[tuple[str, str]]:
+    """Of every cell of a page that shows something: its label and which records it read, and what it shows."""
+    kind = experiment.split("/")[0]
+    record = _reference(experiment)
+    values = config.load(experiment, profile=record.profile if record else None).model_dump()
+    namespace: dict[str, Any] = {}
+    read: set[str] = set()
+    if record is not None:
+        reference = _Watched(record, "the reference", read)
+        fresh = _Watched(record.model_copy(update={"profile": "quick"}), "this run", read)
+        namespace["run"] = SimpleNamespace(record=fresh, reference=lambda: reference)
+    for has_parameters, label, body, last in _cells(kind):
+        if f"{kind}, {label}" in NO_RECORD_HOLDS:
+            continue
+        read.clear()
+        exec(body, namespace)
+        if has_parameters:
+            namespace |= values  # as papermill does
+        if last is not None:
+            text = _text(eval(last, namespace))
+            yield (label or "text") + f", of {' and '.join(sorted(read))}" * bool(read), text
+
+
+@cache
+def _cells(kind: str) -> list[tuple[bool, str, Any, Any]]:
+    """Of a notebook's cells of code: whether it is the one with the parameters, its label, what it does without looking
+    up a run, and the expression at its end, which is what it shows.
+
+    Raises
+    ------
+    AssertionError
+        When it trains, and what it finds is not called `run`.
+    """
+    found, runs = [], 0
+    for cell in jupytext.read(ROOT / "notebooks" / f"{kind}.py").cells:
+        if cell.cell_type != "code":
+            continue
+        label = re.search(r"^#\| label: (\S+)", cell.source, re.MULTILINE)
+        every = ast.parse(cell.source).body
+        body = [one for one in every if not (isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "run")]
+        runs += len(every) - len(body)
+        last = ast.Expression(body.pop().value) if body and isinstance(body[-1], ast.Expr) else None
+        found.append((
+            "parameters" in cell.metadata.get("tags", []),
+            label[1] if label else "",
+            compile(ast.Module(body, []), kind, "exec"),
+            None if last is None else compile(last, kind, "eval"),
+        ))  # fmt: skip
+    assert runs == _is_trained(kind), f"notebooks/{kind}.py: {runs} lines `run = …`, or it would train here"
+    return found
+
+
+def _text(shown: Any) -> str:
+    return "\n".join(figure_lines(shown)) if isinstance(shown, Figure) else _compact(shown._repr_markdown_())
+
+
+def _compact(markdown: str) -> str:
+    """Pipe tables without the spaces that align them in the source, so that one cell's width moves no other line."""
+    lines = markdown.strip().splitlines()
+    return "\n".join(re.sub("-{2,}", "--", re.sub(" +", " ", line)) if line.startswith("|") else line for line in lines)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def figure_lines(figure: Figure) -> list[str]:
+    """What a figure shows, as drawn: its size, its panels with their axes, and a line for each artist.
+
+    Raises
+    ------
+    TypeError
+        When it holds an artist of a kind that is not known here.
+    """
+    lines = [f"figure {_listed(figure.get_size_inches())} in"]
+    for child in figure.get_children():
+        if isinstance(child, Axes):
+            lines += _panel(child)
+        elif child is not figure.patch:
+            lines += _artists([child])
+    return lines
+
+
+def _panel(panel: Axes) -> list[str]:
+    titles = [_quoted(panel.get_title(place)) for place in ("left", "center", "right") if panel.get_title(place)]
+    lines = [" ".join(["panel", *titles, *([] if panel.axison else ["without axes"])])]
+    if panel.axison:
+        for name, axis, limits in (("x", panel.xaxis, panel.get_xlim()), ("y", panel.yaxis, panel.get_ylim())):
+            scale = f"{axis.get_scale()} {_listed(limits)}"
+            lines.append(f"  {name} {_quoted(axis.get_label_text())} {scale}{_ticks(axis)}")
+    legend = panel.get_legend()
+    inside = [*panel.lines, *panel.collections, *panel.patches, *panel.images, *panel.texts, *panel.artists,
+              *panel.tables, *panel.child_axes, *([legend] if legend else [])]  # fmt: skip
+    return lines + [f"  {line}" for line in _artists(inside)]
+
+
+def _ticks(axis: Axis) -> str:
+    """Labels that were set; numbers that follow from the limits are left out."""
+    if isinstance(axis.get_major_formatter(), (ScalarFormatter, LogFormatter)):
+        return ""
+    shown = " | ".join(label.get_text() for label in axis.get_ticklabels())
+    return f", ticks {shown or 'none'}"
+
+
+def _artists(artists: Sequence[Artist]) -> Iterator[str]:
+    """A line for each, texts of one height together, as of a heat map's row."""
+    for height, group in groupby(artists, lambda a: a.get_position()[1] if isinstance(a, Text) else None):
+        if height is None:
+            yield from map(_artist, group)
+        elif texts := [one for one in group if isinstance(one, Text) and one.get_text()]:
+            said = " | ".join(_quoted(one.get_text()) for one in texts)
+            yield f"text y {_number(height)}, x {_listed(one.get_position()[0] for one in texts)}: {said}"
+
+
+def _artist(artist: Artist) -> str:
+    if isinstance(artist, Legend):
+        return f"legend {' | '.join(text.get_text() for text in artist.get_texts())}"
+    kind, look, numbers = _drawn(artist)
+    label = str(artist.get_label())
+    name = [] if label.startswith("_") else [_quoted(label)]
+    said = "; ".join(f"{which} {_summary(values)}" for which, values in numbers.items())
+    return f"{' '.join([kind, *name, *filter(None, look)])}: {said}"
+
+
+def _drawn(artist: Artist) -> tuple[str, list[str], dict[str, Any]]:
+    """An artist's kind, its look, and the numbers that it draws."""
+    if isinstance(artist, Line2D):
+        marks = [str(mark) for mark in (artist.get_linestyle(), artist.get_marker()) if mark not in (None, "None", "")]
+        numbers = {"x": artist.get_xdata(orig=False), "y": artist.get_ydata(orig=False)}
+        return "line", [to_hex(artist.get_color()), *marks], numbers
+    if isinstance(artist, AxesImage):
+        return "image", [], {"values": artist.get_array(), "extent": artist.get_extent()}
+    if isinstance(artist, Rectangle):
+        numbers = {"x, y, width, height": [*artist.get_xy(), artist.get_width(), artist.get_height()]}
+        return "bar", [to_hex(artist.get_facecolor())], numbers
+    if isinstance(artist, Patch):
+        outline = artist.get_patch_transform().transform(artist.get_path().vertices)
+        return "patch", [to_hex(artist.get_facecolor())], {"outline": outline}
+    if isinstance(artist, Collection):
+        look = [to_hex(colour) for colour in artist.get_facecolor()[:1]]
+        if isinstance(artist, PathCollection):
+            return "points", look, {"at": artist.get_offsets(), "size": artist.get_sizes()}
+        if artist.get_array() is not None:
+            return "cells", [], {"values": artist.get_array()}
+        return "area", look, {"outline": np.concatenate([path.vertices for path in artist.get_paths()])}
+    raise TypeError(f"{type(artist).__name__}: say in {Path(__file__).name} what numbers such an artist draws")
+
+
+def _summary(values: Any) -> str:
+    """The numbers; of many their shape, first and last, smallest and largest, sum, and a digest of all."""
+    array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+    if array.size <= IN_FULL:
+        return _listed(array.ravel()) or "none"
+    digest = hashlib.sha256(_listed(array.ravel()).encode()).hexdigest()[:8]
+    shape, known = "×".join(map(str, array.shape)), array[np.isfinite(array)]
+    said = [f"{shape} values {_number(array.flat[0])} … {_number(array.flat[-1])}"]
+    if known.size:
+        said += [f"{_number(known.min())} to {_number(known.max())}", f"sum {_number(math.fsum(known))}"]
+    return ", ".join([*said, digest])
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(map(_number, values))
+
+
+def _number(value: float) -> str:
+    """Six digits, on which processors agree; no negative zero."""
+    return f"{float(value) + 0.0:.6g}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\n", "⏎") + '"'
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def path_of(name: str) -> Path:
+    return FOLDER / f"{name}.md"
+
+
+def difference(name: str) -> list[str]:
+    """What a page shows against its file, as lines of a unified diff; none where they are equal."""
+    path = path_of(name)
+    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return list(difflib.unified_diff(before, snapshot(name).splitlines(), f"{name}, snapshot", f"{name}, now", n=1,
+                                     lineterm=""))  # fmt: skip
+
+
+def strays() -> list[Path]:
+    """Files of pages that are no more."""
+    wanted = {path_of(name) for kind in kinds() for name in pages(kind)}
+    return sorted({path for path in FOLDER.rglob("*") if path.is_file()} - wanted)
+
+
+def differences(kind: str) -> str:
+    """Which of a kind's pages moved, how, and what renews their files; empty where none did."""
+    moved = {name: lines for name in pages(kind) if (lines := difference(name))}
+    if not moved:
+        return ""
+    lines = [line for some in moved.values() for line in some]
+    more = [f"… {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
+    head = f"{len(moved)} of {len(pages(kind))} pages of {kind} moved: {', '.join(moved)}"
+    return "\n".join([head, *lines[:MOST_LINES], *more, f"if they are meant to: {RENEW}, and look at git diff"])
+
+
+def write() -> list[Path]:
+    """Renew all snapshots; the files that changed or went."""
+    changed = strays()
+    for path in changed:
+        path.unlink()
+    for name in (name for kind in kinds() for name in pages(kind)):
+        path, text = path_of(name), snapshot(name) + "\n"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        print(*write(), sep="\n")
+    elif sys.argv[1:]:
+        sys.exit(f"usage: {RENEW}; without --write it compares")
+    else:
+        found = [*(f"{path}: no such page" for path in strays()), *filter(None, map(differences, kinds()))]
+        sys.exit("\n\n".join(found) or 0)
