@@ -303,6 +303,17 @@ def test_numbers_that_no_record_has(tmp_path: Path, read: Read, what: str) -> No
         assert reason(read, tmp_path)
 
 
+@READERS
+@pytest.mark.parametrize(
+    ("first", "skew"), [("r 12 500 1000", 1001), ("r 12 500 1000", 10**9), ("r 12 500", 2**16 + 1)]
+)
+def test_a_skew_beyond_the_record_takes_no_memory(tmp_path: Path, read: Read, first: str, skew: int) -> None:
+    """wfdb makes room for as many samples of every lead."""
+    header = clinics.dat(tmp_path, "r", first=first)
+    header.write_text(header.read_text().replace(" 16 1000", f" 16:{skew} 1000"))
+    assert reason(read, tmp_path) == "unreadable header"
+
+
 def test_a_survey_sets_them_aside_and_goes_on(tmp_path: Path) -> None:
     for n, (old, new) in enumerate(HOSTILE.values()):
         spoilt(tmp_path, f"h{n:02d}", old, new)

@@ -596,6 +596,8 @@ def test_a_broken_dat_is_refused(folder: Path, content: bytes | None, reason: st
         ("r 12 500 1000", "r 11 500 1000", "unreadable header"),
         ("r 12 500 1000", "r 13 500 1000", "unreadable header"),
         ("r 12 500 1000", "r 0 500 1000", "unreadable header"),
+        ("r 12 500 1000", "r 12 500 -1000", "unreadable header"),
+        ("r 12 500 1000", f"r 12 500 {2**41}", "unreadable header"),
         ("r 12 500 1000", "r/2 12 500 1000", "unsupported record"),
         ("r 12 500 1000", "r 12 nan 1000", "unsupported rate"),
         ("r 12 500 1000", "r 12 -500 1000", "unsupported rate"),

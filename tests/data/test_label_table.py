@@ -241,6 +241,10 @@ def test_separators_marks_and_line_ends(tmp_path: Path, sep: str, encoding: str,
     is_plain(read(tmp_path, frame(patient=PATIENTS), encoding, sep=sep, lineterminator=end), PATIENTS)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
+    is_plain(read(tmp_path, frame()[["AF", "record"]], "utf-8-sig"))
+
+
 @pytest.mark.parametrize(
     ("yes", "no"),
     [("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE"), ("True", "False"), ("true", "false"), (" 1", "0 "), ("1,0", "0,0"),
