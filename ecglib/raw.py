@@ -13,7 +13,7 @@ that field it belongs. A file has only the columns that it fills.
 `true`, `predicted`      the classes of a cell of a confusion matrix
 `metric`                 a metric, or a column of the learning curve (`train_loss` …)
 `statistic`              `mean`, `low` or `high` of a metric that the JSON leaves out
-`name`                   source, yardstick, fold, or number of patients that were learnt from
+`name`                   source, fold, or number of patients that were learnt from
 `epoch`                  from 1
 `position`               of a beat or recording in the order of the scored set, or of an entry in a list; from 0
 `count`                  beats or recordings; of `twelve_lead.truth` 1 where a recording has the label, else 0
@@ -55,21 +55,21 @@ Content = dict[str, Any]
 Step = tuple[str, str]
 """A field's name (`key`), any key of a mapping (`{`) or any place in a list (`[`), and what it is called."""
 
-_OTHERS: Final = ("without_202", "unadapted")
+_OTHERS: Final = ("without_202", "unadapted", "moved.without_202")
 """The same scores of fewer beats, or of another network; of these only `metrics` stand in the JSON."""
 _WHOLE: Final = (
+    "moved.ec57.{class}.{metric}",
     *(f"{name}.{group}.{{class}}.{{metric}}" for name in _OTHERS for group in ("per_class", "ec57")),
     "twelve_lead.official.{metric}",
-    *(f"twelve_lead.{name}.{{name}}.{{metric}}" for name in ("left_out_source", "known_source", "yardsticks")),
+    *(f"twelve_lead.{name}.{{name}}.{{metric}}" for name in ("left_out_source", "known_source")),
 )
 """Intervals (`results.Interval`) that lie in the Parquet file alone."""
 _BY_SEED: Final = (
     "per_class.{class}.{metric}",
     "ec57.{class}.{metric}",
     *(f"{name}.metrics.{{metric}}" for name in (*_OTHERS, "moved")),
-    *(f"moved.{group}.{{class}}.{{metric}}" for group in ("per_class", "ec57")),
+    "moved.per_class.{class}.{metric}",
     *(f"infarction.{name}.{{metric}}" for name in ("beat_metrics", "likely")),
-    "infarction.yardsticks.{name}.{metric}",
     "infarction.curve.{name}",
 )
 """Intervals whose mean and bounds stand in the JSON, and whose values by seed lie here. Those of the record's own
@@ -80,17 +80,18 @@ FIELDS: Final[dict[str, str]] = {
     "unadapted.by_record.{record}[seed][true][predicted]": "count",
     "moved.by_record.{record}[seed][true][predicted]": "count",
     "right[seed]": "right",
+    "moved.right[seed]": "right",
     "predicted": "level",
     "class_scores.{class}": "level",
     "training[seed].history[epoch].{metric}": "value",
     "training[seed].second.history[epoch].{metric}": "value",
     "data.records_left_out.{record}": "text",
-    "refiled": "text",
     "infarction.scores.{name}.{record}[seed]": "score",
     "infarction.patients.{record}": "text",
     **{f"infarction.transfer.{name}[position]": "text" for name in ("loaded", "skipped", "frozen")},
     "twelve_lead.probabilities.{record}[seed][class]": "score",
     "twelve_lead.truth.{record}[class]": "count",
+    "twelve_lead.patient_of.{record}": "text",
     "twelve_lead.thresholds.{class}[seed][position]": "value",
     "twelve_lead.reliability.{class}.{metric}[position]": "value",
     "twelve_lead.folds.{name}.{metric}[seed]": "value",

@@ -18,7 +18,7 @@ from report.example import example_record
 from ecglib import raw, results
 from ecglib.errors import UserError
 from ecglib.evaluation import scoring
-from ecglib.results import InfarctionCard, Interval, Record
+from ecglib.results import InfarctionCard, Interval, Moved, Record
 
 REFERENCES = ROOT / "book" / "results"
 FILES = sorted(REFERENCES.glob("*/*.json"))
@@ -40,7 +40,6 @@ def with_everything(**more: Any) -> Record:
             "class_scores": {name: raw.pack(rng.integers(0, 256, len(right[0])).astype(np.uint8)) for name in "NSVFQ"},
             "unadapted": record.without_202 | {"by_record": dict(zip(names, parts[1], strict=True))},
             "training": [first, *record.training[1:]],
-            "refiled": "trained under another key",
             "data": record.data.model_copy(update={"records_left_out": {"102": "paced", "104": "paced"}}),
             **more,
         }
@@ -50,12 +49,24 @@ def with_everything(**more: Any) -> Record:
 def binary(scores: dict[str, dict[str, list[float]]]) -> Record:
     interval = {"auroc": Interval(mean=0.5, per_seed=[0.5, None, 0.5])}
     card = InfarctionCard(
-        beat_metrics=interval, likely={}, yardsticks={"age and sex": interval}, curve={"5": interval["auroc"]},
+        beat_metrics=interval, likely={}, curve={"5": interval["auroc"]},
         transfer={"loaded": ["c1.weight", "c1.bias"], "skipped": [], "frozen": ["c1.weight"], "n_learning": 7},
         scores=scores, patients={"a": "1", "b": "2"}, epochs=5, folds=10,
     )  # fmt: skip
     return example_record("infarction/finetune").model_copy(update={"infarction": card})
 
+
+_OTHER = example_record(protocol="inter", draw=1)
+MOVED = Moved(
+    offsets=[[0.0, 0.5, -0.25, 0.0, 0.0]] * 3,
+    validation=[0.9, 0.8, 0.85],
+    validation_recall=[0.9, 0.7, 0.75],
+    created="2026-11-25T02:31:43Z",
+    **{name: getattr(_OTHER, name) for name in ("metrics", "per_class", "ec57", "without_202", "confusion")},
+    by_record={"100": _OTHER.confusion},
+    right=[raw.pack(np.arange(np.sum(matrix)) % 7 > 0) for matrix in _OTHER.confusion],
+)
+"""Another decision of the same kind."""
 
 MADE = {
     "beats": with_everything(),
@@ -63,10 +74,7 @@ MADE = {
     "infarction": binary({"all": {"a": [0.1234, -1.5, 7.0], "b": [0.0, -0.0001, 2.5]}}),
     "finer scores": binary({"all": {"a": [0.123456789, -1.5, 7.0]}, "5": {"a": [123456.7891, 0.1, 0.2]}}),
     "extra fields": example_record().model_copy(update={"moved": None, "recipe": {"training": 1}, "verified": {}}),
-    "moved": example_record().model_copy(
-        update={"moved": {"metrics": {"mcc": {"mean": 0.5, "low": None, "high": None, "per_seed": [0.4, 0.5, 0.6]}},
-                          "per_class": {}, "confusion": [[[1]]]}}
-    ),
+    "moved": example_record(protocol="inter").model_copy(update={"moved": MOVED}),
 }  # fmt: skip
 
 
