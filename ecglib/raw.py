@@ -55,11 +55,14 @@ Content = dict[str, Any]
 Step = tuple[str, str]
 """A field's name (`key`), any key of a mapping (`{`) or any place in a list (`[`), and what it is called."""
 
-_OTHERS: Final = ("without_202", "unadapted", "moved.without_202")
-"""The same scores of fewer beats, or of another network; of these only `metrics` stand in the JSON."""
 _WHOLE: Final = (
+    *(
+        f"{name}.{group}.{{class}}.{{metric}}"
+        for name in ("without_202", "unadapted", "moved.without_202")
+        for group in ("per_class", "ec57")
+    ),
     "moved.ec57.{class}.{metric}",
-    *(f"{name}.{group}.{{class}}.{{metric}}" for name in _OTHERS for group in ("per_class", "ec57")),
+    "moved.without_202.metrics.{metric}",
     "twelve_lead.official.{metric}",
     *(f"twelve_lead.{name}.{{name}}.{{metric}}" for name in ("left_out_source", "known_source")),
 )
@@ -67,8 +70,8 @@ _WHOLE: Final = (
 _BY_SEED: Final = (
     "per_class.{class}.{metric}",
     "ec57.{class}.{metric}",
-    *(f"{name}.metrics.{{metric}}" for name in (*_OTHERS, "moved")),
     "moved.per_class.{class}.{metric}",
+    *(f"{name}.metrics.{{metric}}" for name in ("without_202", "unadapted", "moved")),
     *(f"infarction.{name}.{{metric}}" for name in ("beat_metrics", "likely")),
     "infarction.curve.{name}",
 )

@@ -351,7 +351,7 @@ def references(folder: Path | None = None) -> dict[str, Record]:
     return {name: load(files[name]) for name in sorted(files)}
 
 
-_VARIANTS: Final = ("", "moved", "without_202", "unadapted")
+_VARIANTS: Final = ("", "without_202", "unadapted", "moved", "moved.without_202")
 """The record's own scores, and where others of the same shape lie in it."""
 
 
@@ -368,8 +368,8 @@ def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
     One row per experiment, variant, class, metric and seed:
 
     - `experiment`, `task` (`multiclass`, `binary` or `multilabel`), `model`, `protocol`, `imbalance`, `profile`;
-    - `variant`: empty for the result itself; `moved` with thresholds moved on validation, `without_202` without that
-      record, `unadapted` before the network was adapted to each record;
+    - `variant`: empty for the result itself; `without_202` without that record, `unadapted` before the network was
+      adapted to each record, `moved` with thresholds moved on validation, `moved.without_202` both;
     - `class`: empty for a metric of all classes; `VEB` and `SVEB` for EC57's detections;
     - `metric`, such as `macro_f1`, `auroc` or `se`;
     - `seed` and `value`, the metric's under that seed, NaN where undefined;
@@ -407,9 +407,11 @@ _COLUMNS: Final = [
 
 def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """Variant, class and name of every metric of a record, with its interval."""
-    content = record.model_dump(include={"metrics", "per_class", "ec57", *_VARIANTS})
+    content = record.model_dump(include={"metrics", "per_class", "ec57", "without_202", "unadapted", "moved"})
     for variant in _VARIANTS:
-        part = (content.get(variant) or {}) if variant else content
+        part = content
+        for name in filter(None, variant.split(".")):
+            part = part.get(name) or {}
         groups = [("", part.get("metrics") or {}), *(part.get("per_class") or {}).items()]
         groups += (part.get("ec57") or {}).items()
         for of_class, metrics in groups:

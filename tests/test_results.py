@@ -225,11 +225,11 @@ def test_every_column_is_explained_and_every_field_has_a_table_of_its_own() -> N
 def test_the_frame_has_a_row_for_every_seed_of_every_metric() -> None:
     record = with_everything()
     moved = {"metrics": {"macro_f1": Interval(mean=0.5, low=0.4, high=0.6, per_seed=[0.4, 0.5, None]).model_dump()},
-             "per_class": {}, "confusion": []}  # fmt: skip
+             "per_class": {}, "confusion": [], "without_202": record.without_202}  # fmt: skip
     table = results.frame({"heartbeat/x": record.model_copy(update={"moved": moved})})
     n = len(record.metrics) + sum(map(len, record.per_class.values())) + sum(map(len, record.ec57.values()))
     assert table.groupby("variant", sort=False).size().to_dict() == {
-        "": 3 * n, "moved": 3, "without_202": 3 * n, "unadapted": 3 * n,
+        "": 3 * n, "without_202": 3 * n, "unadapted": 3 * n, "moved": 3, "moved.without_202": 3 * n,
     }  # fmt: skip
     assert not table.duplicated(["experiment", "variant", "class", "metric", "seed"]).any()
     own = table[table["variant"] == ""].set_index(["class", "metric", "seed"])

@@ -70,31 +70,27 @@ def _exact(prefix: str, found: Mapping[str, Any], *, bounds: bool = True) -> Ite
 def _multiclass(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     if record["classes"] != list(aami.CLASSES):
         return
+    yield from _decision("", record, n)
+    if moved := record.get("moved"):
+        yield from _decision("moved.", record | {"by_record": {}, "unadapted": {}} | moved, n)
+
+
+def _decision(prefix: str, record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
+    """What follows from the confusion matrices of one decision: that of the networks, or that of moved thresholds."""
     averaged = [aami.CLASSES.index(name) for name in record["macro_classes"] or aami.CLASSES]
     across = record["parameters"].get("protocol") in ("inter", "adapted")
-    moved = record.get("moved") or {}
-
-    def found(matrices: NDArray[np.int64], n: int) -> dict[str, Any]:
-        return scoring.scores(matrices, averaged, n, nsv=across)
-
-    def by_record(parts: Matrices) -> NDArray[np.int64]:
-        return np.array(list(parts.values()), dtype=np.int64).swapaxes(0, 1)
-
-    parts: dict[str, Matrices] = {
-        "": record["by_record"],
-        "unadapted.": record["unadapted"].get("by_record") or {},
-        "moved.": moved.get("by_record") or {},
-    }
-    for prefix in ("", "moved."):
-        if across and "202" in parts[prefix] and len(parts[prefix]) > 1:
-            without = {name: one for name, one in parts[prefix].items() if name != "202"}
-            parts[f"{prefix}without_202."] = without
-    for prefix, matrices in parts.items():
+    by_record = record["by_record"]
+    if not by_record:
+        whole = scoring.scores(np.array(record["confusion"], dtype=np.int64)[:, None], averaged, 0, nsv=across)
+        yield from _exact(prefix, {group: found for group, found in whole.items() if record.get(group)}, bounds=False)
+        return
+    parts: dict[str, Matrices] = {prefix: by_record, "unadapted.": record["unadapted"].get("by_record") or {}}
+    if across and "202" in by_record and len(by_record) > 1:
+        parts[f"{prefix}without_202."] = {name: one for name, one in by_record.items() if name != "202"}
+    for where, matrices in parts.items():
         if matrices:
-            yield from _exact(prefix, found(by_record(matrices), n))
-    if moved.get("confusion") and not parts["moved."]:
-        whole = found(np.array(moved["confusion"], dtype=np.int64)[:, None], 0)
-        yield from _exact("moved.", {name: whole[name] for name in whole if name in moved}, bounds=False)
+            each = np.array(list(matrices.values()), dtype=np.int64).swapaxes(0, 1)
+            yield from _exact(where, scoring.scores(each, averaged, n, nsv=across))
 
 
 # --- two classes ------------------------------------------------------------------------------------------------------

@@ -430,6 +430,8 @@ INTER, ADAPTED, BINARY, LABELS = (
     "heartbeat/inter-patient", "heartbeat/gated-ecgnet-adapted", "infarction/gradual-12-lead", "twelve-lead/crnn",
 )  # fmt: skip
 
+DECISION = ("ec57", "without_202", "by_record", "confusion", "right")
+
 
 def nudge(*path: Any, by: float = 1e-6) -> Callable[[Any], None]:
     """Add to one number of a record; `*` in its path stands for the first key."""
@@ -466,10 +468,14 @@ def swapped(record: Any) -> None:
     scores[names[0]][0], scores[names[1]][0] = scores[names[1]][0], scores[names[0]][0]
 
 
-def moved(record: Any) -> None:
+def moved(*kept: str, wrong: Callable[[Any], None]) -> Callable[[Any], None]:
     """Add the scores of moved thresholds, one of them wrong: here of thresholds that did not move."""
-    record["moved"] = json.loads(json.dumps({key: record[key] for key in ("metrics", "per_class", "confusion")}))
-    nudged_seed("moved", "per_class", "V", "se")(record)
+
+    def change(record: Any) -> None:
+        record["moved"] = json.loads(json.dumps({key: record[key] for key in ("metrics", "per_class", *kept)}))
+        wrong(record["moved"])
+
+    return change
 
 
 EDITS = [
@@ -489,7 +495,14 @@ EDITS = [
     ("beats of two records", INTER,
      lambda r: (nudge("by_record", "100", 0, 0, 0, by=-9)(r), nudge("by_record", "103", 0, 0, 0, by=9)(r)), "low"),
     ("resamples", INTER, nudge("intervals", "n", by=1), "metrics.macro_f1: low"),
-    ("moved thresholds", INTER, moved, "moved.per_class.V.se: per_seed"),
+    ("moved thresholds, no records", INTER,
+     moved("confusion", wrong=nudged_seed("per_class", "V", "se")), "moved.per_class.V.se: per_seed"),
+    ("moved thresholds", INTER,
+     moved(*DECISION, wrong=nudge("ec57", "SVEB", "f1", "high")), "moved.ec57.SVEB.f1: high"),
+    ("moved thresholds without 202", INTER,
+     moved(*DECISION, wrong=nudge("without_202", "per_class", "F", "se", "low")), "moved.without_202.per_class.F"),
+    ("confusion with moved thresholds", INTER,
+     moved(*DECISION, wrong=nudge("by_record", "100", 0, 0, 0, by=1)), "moved."),
     ("decision", BINARY, nudged_seed("metrics", "sp"), "metrics.sp"),
     ("bound of a decision", BINARY, nudge("metrics", "accuracy", "high"), "metrics.accuracy: high"),
     ("bound of the ill", BINARY, nudge("per_class", "infarction", "f1", "low"), "per_class.infarction.f1: low"),
