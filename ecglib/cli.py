@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -277,6 +277,10 @@ def verify(
     renew: Annotated[
         bool, typer.Option("--renew", help="Where a recipe was raised: train with the old code too, and take it over.")
     ] = False,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="To train in instead of the record's; processors without bfloat16 are slow in it."),
+    ] = None,
 ) -> None:
     """Cut and train again, two epochs of the first seed, and compare with the reference results.
 
@@ -293,7 +297,7 @@ def verify(
         if renew:
             print(f"{name}: {'; '.join(verifying.renew(name)) or 'its recipe is that of today'}", flush=True)
             continue
-        found = verifying.verify(name)
+        found = verifying.verify(name, precision)
         print(f"{name}: {tables.verified(found)}", flush=True)
         failed += [] if found["holds"] else [name]
     if failed:

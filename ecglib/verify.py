@@ -30,7 +30,7 @@ from ecglib.training import device as devices
 EPOCHS: Final = 2
 """Epochs of the first seed that are trained again."""
 TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
-"""Share by which a loss may differ on another machine, by precision."""
+"""Share by which a loss may differ on another machine, by the precision of the record."""
 
 
 def parameters_of(experiment: str) -> TrainedParameters:
@@ -57,8 +57,15 @@ def reference_of(experiment: str) -> Record:
     return record
 
 
-def verify(experiment: str) -> dict[str, Any]:
+def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     """Cut and train again, and write what was found into the record.
+
+    Parameters
+    ----------
+    experiment
+        `<notebook>/<experiment>`.
+    precision
+        To train in; None: that of the record. Processors without bfloat16 are many times slower in it than in float32.
 
     Returns
     -------
@@ -76,12 +83,12 @@ def verify(experiment: str) -> dict[str, Any]:
     }
     if known:
         device = devices.choose("auto")
-        again = recipes.task(p).first_epochs(p, EPOCHS, device, record.precision)
+        again = recipes.task(p).first_epochs(p, EPOCHS, device, precision or record.precision)
         found |= {name: _largest(known, again, name) for name in ("train_loss", "val_loss")}
     off = [found[name] for name in ("train_loss", "val_loss") if found[name] is not None]
     found["holds"] = not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off)
     found |= {
-        "precision": record.precision,
+        "precision": precision or record.precision,
         "hardware": devices.hardware(torch.device("cpu")),
         "torch": provenance.versions()["torch"],
         "created": provenance.now(),
