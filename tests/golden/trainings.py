@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import readers
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -188,8 +189,8 @@ def _cuts() -> Iterator[tuple[str, Any]]:
     yield "data/challenge", TwelveLeadParameters(**challenge)
 
 
-def _evaluations() -> dict[str, Callable[[], Digest]]:
-    """What a training needs no part of, but pages and users do."""
+def _functions() -> dict[str, Callable[[], Digest]]:
+    """What no training needs, but pages and users do; and readers of files as they are in the wild."""
     draw = np.random.default_rng(3)
 
     def comparison_() -> Digest:
@@ -221,6 +222,7 @@ def _evaluations() -> dict[str, Callable[[], Digest]]:
         "evaluation/rewards": rewards,
         "evaluation/attention": attention,
         "evaluation/loaded": loaded,
+        "data/readers": readers.numbers,
     }
 
 
@@ -234,13 +236,13 @@ KINDS: Final = {HeartbeatParameters: experiment, InfarctionParameters: infarctio
 @cache
 def parameters() -> dict[str, Any]:
     """Name of every case -> its parameters, or the function that gives its numbers."""
-    return _evaluations() | dict([*_cuts(), *_heartbeats(), *_infarctions(), *_twelve_leads()])
+    return _functions() | dict([*_cuts(), *_heartbeats(), *_infarctions(), *_twelve_leads()])
 
 
 def numbers(name: str) -> Digest:
     """The numbers that a case gives."""
     p = parameters()[name]
-    if name.startswith("evaluation/"):
+    if callable(p):
         found: Digest = p()
         return found
     if name.startswith("data/"):
