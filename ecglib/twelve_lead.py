@@ -61,6 +61,8 @@ OFFICIAL: Final = 10
 """PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
 HALF: Final = 0.5
 """Threshold of yardsticks, which weigh recordings with a label as much as those without."""
+OF_NETWORKS, OF_YARDSTICKS = 4, 9
+"""Digits to which a record keeps probabilities; scores of a regression on a rare label lie all but at 0 and at 1."""
 FEWEST_OF_SOURCE: Final = 5
 """Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
@@ -752,7 +754,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
                 for c, name in enumerate(classes)
             },
             reliability={} if yardstick else _reliability(folds, classes),
-            probabilities=_by_recording(folds),
+            probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
             truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
             patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
         ),
@@ -810,7 +812,7 @@ def _listed(values: Array) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _by_recording(folds: Scored) -> dict[str, list[list[float]]]:
+def _by_recording(folds: Scored, digits: int) -> dict[str, list[list[float]]]:
     """What a paired comparison with another model needs."""
-    rounded = folds.p.round(4)
+    rounded = folds.p.round(digits)
     return {record: rounded[:, i].tolist() for i, record in enumerate(folds.rows["record"])}
