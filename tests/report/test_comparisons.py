@@ -81,12 +81,6 @@ def test_moved_thresholds_stand_where_every_answer_does() -> None:
     assert comparisons.best(comparisons.of(both, model="bilstm"), "intra") is every["heartbeat/bilstm"], "a tie"
 
 
-def test_a_result_with_two_decisions_is_filed_again_once() -> None:
-    again = with_moved(EVERY["heartbeat/baseline"].model_copy(update={"refiled": "so"}), EVERY["heartbeat/weighted"])
-    text = comparisons.circumstances(comparisons.beat_results(EVERY | {"heartbeat/baseline": again}), "intra")
-    assert "1 of 4 results" in text
-
-
 def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
     head, *rows = cells(comparisons.architectures(RECORDS, "intra"))
     assert head[:4] == ["model", "imbalance", "macro-F1", "macro recall"]
