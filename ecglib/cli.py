@@ -137,7 +137,7 @@ def run(
     if all_:
         chosen = _possible(chosen)
     if missing or stale:
-        why = {p.experiment: _why_stale(p) if stale else [] for p in chosen}
+        why = {p.experiment: _why_stale(p, list_) if stale else [] for p in chosen}
         chosen = [p for p in chosen if (missing and _is_missing(p)) or why[p.experiment]]
         for p in chosen:
             if why[p.experiment]:
@@ -227,14 +227,17 @@ def _is_missing(parameters: config.SharedParameters) -> bool:
     return not book.has_page(parameters.experiment)
 
 
-def _why_stale(parameters: config.SharedParameters) -> list[str]:
-    """Why a result no longer holds: in full the reference result, else the page."""
+def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
+    """Why a result no longer holds: in full, or where it is only told, the reference result; else the page."""
     from ecglib import recipes
     from ecglib.report import book
 
-    if parameters.profile == "full" and isinstance(parameters, _TRAINED):
-        reference = results.reference(parameters.experiment)
-        return recipes.stale(parameters, reference) if reference is not None else []
+    if isinstance(parameters, _TRAINED) and (told or parameters.profile == "full"):
+        full, reference = config.load(parameters.experiment, profile="full"), results.reference(parameters.experiment)
+        assert isinstance(full, _TRAINED)
+        said = recipes.stale(full, reference) if reference is not None else []
+        if said or parameters.profile == "full":
+            return said
     stale = book.has_page(parameters.experiment) and not book.is_current(parameters)
     return ["its page was made of other code, data or parameters"] if stale else []
 

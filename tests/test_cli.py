@@ -469,11 +469,12 @@ def test_stale_takes_references_that_no_longer_fit_the_code(
         shown |= {"learning_rate": 0.5} if name == "inter-patient" else {}
         record.model_copy(update={"recipe": recipe, "parameters": shown}).save(paths.reference(p.experiment))
     monkeypatch.setattr(recipes, "history", lambda stage: {1: "as published"})
-    said = call("run", "--all", "--stale", "--list", "--profile", "full").out
-    assert said.splitlines() == [
-        "heartbeat/baseline: training 0 → 1: as published",
-        "heartbeat/inter-patient: learning_rate 0.5 → 0.003",
-    ], "neither the fitting nor the missing"
+    for profile in ("quick", "full"):
+        said = call("run", "--all", "--stale", "--list", "--profile", profile).out
+        assert said.splitlines() == [
+            "heartbeat/baseline: training 0 → 1: as published",
+            "heartbeat/inter-patient: learning_rate 0.5 → 0.003",
+        ], "neither the fitting nor the missing"
     call("run", "--all", "--stale", "--profile", "full")
     assert sorted(names(jobs)) == ["heartbeat/baseline", "heartbeat/inter-patient"]
 
