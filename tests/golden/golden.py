@@ -110,7 +110,10 @@ def main(wish: str) -> int:
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     if wish == "--write" and not wrong:
-        write(after)
+        same = {name for name in after if name in before and not moved(before[name], after[name])}
+        write(
+            {name: before[name] | {"recipe": now_["recipe"]} if name in same else now_ for name, now_ in after.items()}
+        )
     return len(wrong) > 0
 
 
