@@ -606,7 +606,6 @@ def test_the_book_of_them_runs_no_notebook_and_is_sound(
     monkeypatch.setattr(builder, "find_quarto", lambda: None)
     pages = {name: paths.executed(name).stat().st_mtime_ns for name in EXPERIMENTS}
     for _ in range(2):
-        start = time.monotonic()
         done = call("book", "--profile", "smoke", "--no-fetch")
         assert (done.code, done.err) == (0, "")
         n = len(EXPERIMENTS)
@@ -615,7 +614,6 @@ def test_the_book_of_them_runs_no_notebook_and_is_sound(
             "rendered with Pandoc as a plain preview, because Quarto is not here",
             f"the book is ready: open {here / '_book' / 'index.html'}",
         ]
-        assert time.monotonic() - start < 60
     assert {name: paths.executed(name).stat().st_mtime_ns for name in EXPERIMENTS} == pages
     assert call("book", "--check") == Done(0, "the book is sound\n", "")
 

@@ -121,7 +121,7 @@ def start(project: Path) -> subprocess.Popen[str]:
 
 def set_up(project: Path) -> subprocess.CompletedProcess[str]:
     process = start(project)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -137,10 +137,10 @@ def test_the_project_is_installed_in_place_and_a_second_call_costs_nothing(ready
     python = ready / ".venv" / "bin" / "python"
     found = subprocess.run([python, "-c", "import backend; print(backend.__file__)"], cwd="/", capture_output=True)
     assert Path(found.stdout.decode().strip()) == ready / "backend.py"
-    begin = time.perf_counter()
+    before = {path: path.stat().st_mtime_ns for path in (ready / ".venv").rglob("*")}
     done = set_up(ready)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.perf_counter() - begin < 2
+    assert {path: path.stat().st_mtime_ns for path in (ready / ".venv").rglob("*")} == before
 
 
 def test_a_changed_lock_is_installed_without_making_the_environment_anew(ready: Path) -> None:

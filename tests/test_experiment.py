@@ -126,7 +126,7 @@ def test_two_that_want_the_same_run_train_it_once(project: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join()
     assert sorted(run.trained for run in found) == [False, True]
     assert found[0].record == found[1].record
 

@@ -23,6 +23,10 @@ from ecglib.errors import UserError
 CONTENT = bytes(range(256)) * 2000  # 512 kB
 
 
+HANGS = 60
+"""Seconds for which a server says nothing, more than a busy machine takes for a test of a second."""
+
+
 class Server(ThreadingHTTPServer):
     """Serves `contents` and misbehaves as `behaviour` says, by path."""
 
@@ -60,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         if behaviour == "errors" and self.server.hits[name] <= 3:
             return self.send_error(503)
         if behaviour == "hangs":
-            time.sleep(3)
+            time.sleep(HANGS)
         if behaviour == "wrong bytes":
             content = content[:-1] + b"!"
         start = 0
@@ -202,7 +206,7 @@ def test_the_deadline_holds_and_the_next_call_goes_on(server: Server, tmp_path: 
     start = time.monotonic()
     with pytest.raises(UserError, match="time given for the download is over"):
         download.files([file], deadline=0.5)
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < HANGS
     assert not file.path.exists()
     server.behaviour["a.dat"] = ""
     download.files([file], deadline=20)
@@ -256,7 +260,7 @@ def test_the_probe(server: Server) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=r"no answer|can't be reached"):
         download.text(f"{server.address}/slow", seconds=0.3)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < HANGS
 
 
 def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +269,8 @@ def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/x"
-        start = time.monotonic()
         with pytest.raises(UserError, match="can't be reached"):
             download.text(url)
         with pytest.raises(UserError, match="failed 5 times"):
             download.files([download.File(url, tmp_path / "x")])
-        assert time.monotonic() - start < 5
     assert list(tmp_path.iterdir()) == []

@@ -134,10 +134,10 @@ def test_the_training_file_in_seconds(tmp_path: Path) -> None:
     rows = block.splitlines(keepends=True)
     path = tmp_path / "mitbih_train.csv"
     path.write_bytes(block * 43 + b"".join(rows[: 87_554 - 86_000]))
-    start = time.perf_counter()
+    start = time.process_time()
     read, read_labels = heartbeat_csv.read(path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert read.shape == (87_554, 187) and read_labels.shape == (87_554,)
     np.testing.assert_array_equal(read[86_000], signals[0].astype(np.float32))
-    # Some 1 s on one core of an AMD EPYC with pyarrow 25; the bound leaves room for a busy machine.
-    assert seconds < 6
+    # Some 1 s of one core of an AMD EPYC with pyarrow 25; a parser in Python takes a minute.
+    assert seconds < 15

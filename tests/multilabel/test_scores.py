@@ -198,16 +198,16 @@ def test_intervals_are_of_the_mean_over_seeds_and_macro_over_classes() -> None:
 def test_a_thousand_resamples_cost_less_than_half_of_as_many_one_by_one() -> None:
     y, p, _ = example(500, 4, classes=5)
     weights = bootstrap.record_weights(500, 1000)
-    start = time.perf_counter()
+    start = time.process_time()
     scores.areas(y, p, weights)
-    together = time.perf_counter() - start
-    start = time.perf_counter()
+    together = time.process_time() - start
+    start = time.process_time()
     for row in weights[:20]:
         again = np.repeat(np.arange(500), row)
         for c in range(5):
             reference.roc_auc_score(y[again, c], p[again, c])
             reference.average_precision_score(y[again, c], p[again, c])
-    assert together < 0.5 * 50 * (time.perf_counter() - start)
+    assert together < 0.5 * 50 * (time.process_time() - start)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------

@@ -231,13 +231,13 @@ def test_killing_a_run_ends_its_notebook(project: Path) -> None:
     )
     run = subprocess.Popen([sys.executable, "-m", "ecglib", "run", "explore/mitdb"], stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2, 60)
+        wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
         kernel, job = map(psutil.Process, map(int, pids.read_text().split()))
         assert job.ppid() == run.pid
     finally:
         run.kill()
         run.wait()
-    wait_for(lambda: not alive(job) and not alive(kernel), 15)
+    wait_for(lambda: not alive(job) and not alive(kernel))
 
 
 def alive(process: psutil.Process) -> bool:
@@ -247,10 +247,11 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait, on a busy machine for long; what never happens ends after ten minutes."""
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < seconds
+        assert time.monotonic() - start < 600
         time.sleep(0.1)
 
 

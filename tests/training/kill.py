@@ -45,7 +45,7 @@ def start(root: Path, progress: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, torch.Tensor]:
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate()
     assert process.returncode == 0, errors
     return load_file(Path(out.split("run ")[-1].strip()) / "weights-seed0.safetensors")
 
