@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's sources in a folder of its own, with the small `mitdb`; paths point into it."""
     return make_project(tmp_path / "project", small_mitdb, monkeypatch)
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that keys and caches are made from, to be edited."""
+    from ecglib import fingerprint
+
+    ignored = shutil.ignore_patterns("__pycache__")
+    copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "code" / "ecglib", ignore=ignored)
+    monkeypatch.setattr(fingerprint, "PACKAGE", copy)
+    return copy
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

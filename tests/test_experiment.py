@@ -50,14 +50,6 @@ def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch)
     return folder / "mitdb"
 
 
-@pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package that keys are made from, to be edited."""
-    copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "ecglib", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(fingerprint, "PACKAGE", copy)
-    return copy
-
-
 def parameters(name: str = "heartbeat/baseline", *, profile: str = "smoke", **overrides: Any) -> HeartbeatParameters:
     found = config.load(name, profile=profile, overrides=overrides)
     assert isinstance(found, HeartbeatParameters)

@@ -92,6 +92,12 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
         assert row["y:sick"] == example.y.item()
         assert row["t:sick"] == note.thresholds[0]
 
+    older = json.loads((out / "finetuned.json").read_text())
+    del older["assumed"]
+    older["training"] |= {"offsets": [], "unmoved": None}
+    (out / "finetuned.json").write_text(json.dumps(older))
+    assert finetune.load(out).note.thresholds == note.thresholds, "a folder of an earlier version"
+
 
 @pytest.mark.slow
 def test_it_starts_from_the_recorded_weights(run: Run, clinic: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecglib import aami, fingerprint
+from ecglib import aami
 from ecglib.data import beats, counts, records, rhythm, sources
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError
@@ -207,13 +206,12 @@ def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats.
     assert sum(left_out.values()) == min(n, 2)
 
 
-def test_cuts_follow_from_the_code_of_data(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuts_follow_from_the_code_of_data(project: Path, code: Path) -> None:
     source = sources.get("mitdb")
     few = replace(source, records=source.records[:2])
-    monkeypatch.setattr(fingerprint, "PACKAGE", shutil.copytree(fingerprint.PACKAGE, tmp_path / "code"))
     beats.load(few, "kachuee")
     for name, made in (("losses.py", 1), ("data/rhythm.py", 2)):
-        with (tmp_path / "code" / name).open("a", encoding="utf-8") as module:
+        with (code / name).open("a", encoding="utf-8") as module:
             module.write("\nCHANGED = True\n")
         beats.load(few, "kachuee")
         assert len(list((project / "cache" / "beats").iterdir())) == made

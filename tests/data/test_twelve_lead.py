@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from ecglib import fingerprint, paths
+from ecglib import paths
 from ecglib.data import clinical, record_sources, records, sources, twelve_lead
 from ecglib.data.clinical import Signal
 from ecglib.data.record_sources import Entry, RecordSource
@@ -275,22 +275,15 @@ def test_a_write_that_breaks_off_leaves_nothing(folder: Path, monkeypatch: pytes
     assert example(TwelveLead(counting(folder)), 0).x.shape == (12, 1000)
 
 
-def test_other_code_has_another_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_has_another_cache(code: Path) -> None:
     """All code that decides what is read, or an error put right there would live on in the cache."""
-    asked: list[str] = []
-    of_code = fingerprint.of_code
-
-    def listed(files: Sequence[str]) -> str:
-        asked.extend(files)
-        return of_code(files)
-
-    monkeypatch.setattr(fingerprint, "of_code", listed)
     source = InMemory((500,))
-    example(TwelveLead(source), 0)
-    assert "data" in asked
-    monkeypatch.setattr(fingerprint, "of_code", lambda files: "other code")
-    example(TwelveLead(source), 0)
-    assert source.reads == ["r0", "r0"]
+    for name, reads in (("losses.py", 1), ("data/records.py", 2), ("data/clinical.py", 3)):
+        example(TwelveLead(source), 0)
+        with (code / name).open("a", encoding="utf-8") as module:
+            module.write("\nCHANGED = True\n")
+        example(TwelveLead(source), 0)
+        assert len(source.reads) == reads
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
