@@ -143,8 +143,7 @@ def run(
             if why[p.experiment]:
                 print(f"{p.experiment}: {'; '.join(why[p.experiment])}")
     if list_:
-        if not stale:
-            print("\n".join(p.experiment for p in chosen))
+        print("".join(f"{p.experiment}\n" for p in chosen if not (stale and why[p.experiment])), end="")
         return
     _say_what_is_not_found()
     if not chosen:
@@ -297,14 +296,20 @@ def verify(
         raise UserError("verify", "both names and --all given" if all_ else "no experiment given", "names, or --all")
     failed = []
     for name in experiments or list(results.references()):
-        if renew:
-            print(f"{name}: {'; '.join(verifying.renew(name)) or 'its recipe is that of today'}", flush=True)
+        try:
+            if renew:
+                print(f"{name}: {'; '.join(verifying.renew(name)) or 'its recipe is that of today'}", flush=True)
+                continue
+            found = verifying.verify(name, precision)
+        except UserError as error:  # the others may do
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            failed.append(name)
             continue
-        found = verifying.verify(name, precision)
         print(f"{name}: {tables.verified(found)}", flush=True)
-        failed += [] if found["holds"] else [name]
+        if not found["holds"]:
+            print(f"error: {name}: does not come out as recorded", file=sys.stderr, flush=True)
+            failed.append(name)
     if failed:
-        print(f"error: {', '.join(failed)}: does not come out as recorded", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -128,6 +128,11 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
     return Run(**vars(done))
 
 
+def data_fingerprint(parameters: HeartbeatParameters) -> str:
+    """The fingerprint of the files that such a run rests on here."""
+    return sources.get(parameters.database).fingerprint()
+
+
 def first_epochs(parameters: HeartbeatParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed's training; nothing is filed."""
     source = sources.get(parameters.database)

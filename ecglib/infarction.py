@@ -104,8 +104,7 @@ def key_of(parameters: InfarctionParameters) -> str:
 
 
 def data_digest(parameters: InfarctionParameters) -> digest.Digest:
-    """The digest of the beats of such a run and of their folds under each of its seeds; of a transfer also that of the
-    beats that it was pretrained on."""
+    """The digest of the beats of such a run and of their folds under each of its seeds."""
     cohort = _beats(parameters, sources.get(parameters.database))
     people = cohort.recordings
     found = digest.of(
@@ -118,10 +117,17 @@ def data_digest(parameters: InfarctionParameters) -> digest.Digest:
         people=people[["age", "female", "likelihood"]].to_numpy(dtype=np.float64),
         folds=np.stack([folds.assign(parameters, cohort, seed) for seed in parameters.seeds]),
     )
-    if _learns_beats(parameters):
-        before = experiment.data_digest(_pretraining(parameters))
-        found |= {f"pretraining {name}": value for name, value in before.items()}
     return found
+
+
+def data_fingerprint(parameters: InfarctionParameters) -> str:
+    """The fingerprint of the files that such a run rests on here, those of its pretraining aside."""
+    return sources.get(parameters.database).fingerprint()
+
+
+def pretraining(parameters: InfarctionParameters) -> config.HeartbeatParameters | None:
+    """The beat experiment that is transferred; None where nothing is, or a file."""
+    return _pretraining(parameters) if _learns_beats(parameters) else None
 
 
 def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:

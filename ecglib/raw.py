@@ -209,6 +209,8 @@ def _taken(node: Any, steps: Sequence[Step], labels: tuple[Any, ...], top: Conte
             del node[name]
         yield from found
         return
+    if kind == "[" and len(node) > len(names := _places(name, top)):
+        raise UserError("record", f"{len(node)} values of {len(names)} {name}s", "one each")
     places = node.items() if kind == "{" else zip(_places(name, top), node, strict=False)
     for label, value in places:
         yield from _taken(value, rest, (*labels, label), top)

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from ecglib import config
+from ecglib import config, results
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TrainedParameters, TwelveLeadParameters
 from ecglib.data import digest, sources
 from ecglib.errors import UserError
@@ -109,8 +109,8 @@ CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "pr
 def stale(p: Trained, record: Record) -> list[str]:
     """Why a result does not hold any more, a phrase for each reason; none where it holds.
 
-    It holds while its parameters, the digest of its data and its recipe are those of today. Data that are not here are
-    taken to be as they were.
+    It holds while its parameters, the digest of its data and its recipe are those of today, and so are those of the
+    pretraining that it starts from. Where its data are not here, or others of that name are, nothing is said of them.
     """
     said = [] if record.seeds == p.seeds else [f"seeds {record.seeds} → {p.seeds}"]
     for name, value in p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()}).items():
@@ -118,9 +118,14 @@ def stale(p: Trained, record: Record) -> list[str]:
         if before != value:
             said.append(f"{name} {before} → {value}")
     said += why(record.recipe, of(p))
-    found = task(p).data_digest(p) if record.data.digest and _data_here(p) else record.data.digest
-    moved = digest.moved(record.data.digest, found)
-    return said + ([f"data: {', '.join(moved)} moved"] if moved else [])
+    if record.data.digest and _data_here(p) and task(p).data_fingerprint(p) == record.data.fingerprint:
+        moved = digest.moved(record.data.digest, task(p).data_digest(p))
+        said += [f"data: {', '.join(moved)} moved"] if moved else []
+    before = task(p).pretraining(p) if isinstance(p, InfarctionParameters) else None
+    reference = None if before is None else results.reference(before.experiment)
+    if before is not None and reference is not None:
+        said += [f"{before.experiment}: {reason}" for reason in stale(before, reference) if reason not in said]
+    return said
 
 
 TASKS: Final[dict[type, str]] = {
@@ -136,8 +141,7 @@ def task(p: TrainedParameters) -> Any:
 
 
 def _data_here(p: Trained) -> bool:
-    names = {p.database} if not isinstance(p, InfarctionParameters) or p.way == "scratch" else {p.database, "mitdb"}
-    return all(sources.find(name) is not None for name in names)
+    return sources.find(p.database) is not None
 
 
 def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -1,7 +1,7 @@
 """What the runs of every task share: found again by their key, never done twice at once, filed and tracked.
 
-`ecglib.experiment` (beats) and `ecglib.infarction` say what a run's key is made of, how it is trained and how it is
-evaluated; the rest is here.
+`ecglib.experiment` (beats), `ecglib.infarction` and `ecglib.twelve_lead` say what a run is made of, how
+it is trained and how it is evaluated; the rest is here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +31,8 @@ from ecglib.results import Record
 from ecglib.training import device as devices
 
 ROOMS: Final = ("aami.py", "data", "losses.py", "multilabel", "training", "evaluation/metrics.py")
-"""The code that can change weights, taken whole; the task's file and those of the network come to it. The last but one
-and the last choose epochs and thresholds."""
+"""The code that can change weights, taken whole; the task's file and those of the network come to it. `multilabel`
+and the metrics choose epochs and thresholds."""
 EVALUATION: Final = ("evaluation", "multilabel", "results.py")
 """The code that metrics follow from, beside the task's file."""
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
@@ -152,14 +153,22 @@ def do(
     if folder.parent != paths.runs():
         return Run(record, folder, trained)
     if is_reference(record):
-        uncommitted = "the working tree has uncommitted changes" if record.commit.endswith("-dirty") else ""
+        commits = (record.commit, record.evaluated.get("commit", ""))
+        uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
         if reason := uncommitted or why_not(record):
             warnings.warn(f"no reference result written: {reason}", stacklevel=3)
         else:
-            record.save(paths.reference(record.experiment))
+            _with_verification(record).save(paths.reference(record.experiment))
     track(record, folder)
     _to_watcher("runs", str(folder))
     return Run(record, folder, trained)
+
+
+def _with_verification(record: Record) -> Record:
+    """The record with what `ecglib verify` found of the same run, if it did."""
+    there = results.reference(record.experiment)
+    same = there is not None and (there.key, there.recipe) == (record.key, record.recipe)
+    return record.model_copy(update={"verified": there.verified}) if same and there is not None else record
 
 
 def _folder(made_of: Parts) -> Path:
@@ -172,12 +181,13 @@ def _folder(made_of: Parts) -> Path:
         f"{', '.join(edited)}: edited after this process started; the run is not filed; restart the kernel",
         stacklevel=4,
     )
-    _UNFILED.append(tempfile.TemporaryDirectory(prefix="ecglib-unfiled-"))
-    return Path(_UNFILED[-1].name) / key(made_of)
+    return Path(_unfiled().name) / key(made_of)
 
 
-_UNFILED: Final[list[tempfile.TemporaryDirectory[str]]] = []
-"""Folders of such runs, which are there while the process is."""
+@cache
+def _unfiled() -> tempfile.TemporaryDirectory[str]:
+    """Where such runs lie while the process lives."""
+    return tempfile.TemporaryDirectory(prefix="ecglib-unfiled-")
 
 
 def _say_what_is_not_resumed(p: TrainedParameters, made_of: Parts) -> None:
@@ -196,9 +206,9 @@ def _say_what_is_not_resumed(p: TrainedParameters, made_of: Parts) -> None:
 def differences(before: Parts, now: Parts) -> list[str]:
     """In what two runs differ, a phrase for each part."""
     said = []
-    for name, mine in now.items():
-        theirs = before.get(name)
-        if theirs == mine:
+    for name in {**now, **before}:
+        mine, theirs = now.get(name), before.get(name)
+        if theirs == mine or name in ("experiment", "profile"):
             continue
         if isinstance(mine, dict) and isinstance(theirs, dict):
             said.append(f"{name}: {', '.join(n for n in {**theirs, **mine} if theirs.get(n) != mine.get(n))}")

@@ -223,13 +223,25 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
     divided = parts(source, parameters, np.array(usable))
     return digest.of(  # of each recording, as all of a large database would not lie in memory at once
         norms=np.array([float(example.x.double().norm()) for example in read]),
-        middles=np.array([example.x[:, example.x.shape[1] // 2].tolist() for example in read]),
+        waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
         labels=record_sources.labels(source)[usable],
         record=np.array([entry.record for entry in entries]),
         patient=np.array([entry.patient for entry in entries]),
         people=np.array([[entry.age, entry.female] for entry in entries]),
         parts=np.concatenate([np.append(index, -1) for part in divided for index in (part.train, part.val, part.test)]),
+        noise=_noise_values(parameters),
     )
+
+
+def data_fingerprint(parameters: TwelveLeadParameters) -> str:
+    """The fingerprint of the files that such a run rests on here."""
+    return _source(parameters)[0].fingerprint
+
+
+def _noise_values(p: TwelveLeadParameters) -> Array:
+    """The noise that training draws from, one value after the other; none where it needs none."""
+    noise = None if registry.entry(p.model).yardstick else noise_of(p)
+    return np.zeros(0) if noise is None else torch.cat([noise.wander.ravel(), noise.muscle.ravel()]).double().numpy()
 
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:

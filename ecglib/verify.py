@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from typing import Any, Final
 import torch
 
 from ecglib import config, paths, provenance, recipes, results
-from ecglib.config import TrainedParameters
 from ecglib.data import digest
 from ecglib.errors import UserError
 from ecglib.results import Epoch, Record
@@ -29,11 +29,13 @@ from ecglib.training import device as devices
 
 EPOCHS: Final = 2
 """Epochs of the first seed that are trained again."""
+NOT_REACHED: Final = ("adaptation",)
+"""Stages that come after the epochs, so that these prove nothing of them."""
 TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
 """Share by which a loss may differ on another machine, by the precision of the record."""
 
 
-def parameters_of(experiment: str) -> TrainedParameters:
+def parameters_of(experiment: str) -> recipes.Trained:
     """The parameters of an experiment's reference result.
 
     Raises
@@ -42,7 +44,7 @@ def parameters_of(experiment: str) -> TrainedParameters:
         When it is no experiment that trains.
     """
     p = config.load(experiment, profile="full")
-    if not isinstance(p, TrainedParameters):
+    if not isinstance(p, recipes.Trained):
         raise UserError(experiment, "it trains nothing", "an experiment with a result")
     return p
 
@@ -84,13 +86,15 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     if known:
         device = devices.choose("auto")
         again = recipes.task(p).first_epochs(p, EPOCHS, device, precision or record.precision)
-        found |= {name: _largest(known, again, name) for name in ("train_loss", "val_loss")}
-    off = [found[name] for name in ("train_loss", "val_loss") if found[name] is not None]
+        found |= {name: _largest(known, again[: len(known)], name) for name in ("train_loss", "val_loss")}
+        found["hardware"] = devices.hardware(device)
+    off = [found[name] for name in ("train_loss", "val_loss")] if known else []
     found["holds"] = not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off)
     found |= {
+        "stale": recipes.stale(p, record),
         "precision": precision or record.precision,
-        "hardware": devices.hardware(torch.device("cpu")),
         "torch": provenance.versions()["torch"],
+        "commit": provenance.commit(),
         "created": provenance.now(),
     }
     keep = {"renewed": record.verified["renewed"]} if "renewed" in record.verified else {}
@@ -98,10 +102,12 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     return found
 
 
-def _largest(known: Sequence[Epoch], again: Sequence[Epoch], name: str) -> float | None:
+def _largest(known: Sequence[Epoch], again: Sequence[Epoch], name: str) -> float:
+    """The largest share by which a loss differs; infinite where an epoch is missing or a loss is no number."""
     pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(known, again, strict=False)]
-    shares = [abs(b - a) / abs(a) for a, b in pairs if a and b is not None]
-    return max(shares, default=None)
+    if len(again) < len(known) or any(a is None or b is None or not math.isfinite(b) for a, b in pairs):
+        return math.inf
+    return float(max(abs(b - a) / max(abs(a), 1e-12) for a, b in pairs))
 
 
 # --- renewal ----------------------------------------------------------------------------------------------------------
@@ -122,9 +128,12 @@ def renew(experiment: str) -> list[str]:
         When no such commit is found, there is nothing to train in epochs, or the epochs differ.
     """
     p, record = parameters_of(experiment), reference_of(experiment)
-    said = recipes.why(record.recipe, recipes.of(p))
+    today = recipes.of(p)
+    said = recipes.why(record.recipe, today)
     if not said:
         return []
+    if unreached := [stage for stage in NOT_REACHED if record.recipe.get(stage) != today.get(stage)]:
+        raise UserError(experiment, f"the first epochs do not reach {', '.join(unreached)}", do="run it anew, in full")
     with tempfile.TemporaryDirectory(prefix="ecglib-renew-") as scratch:
         old, commit = _old_code(experiment, record, Path(scratch))
         before, after = _losses(experiment, old), _losses(experiment, paths.root())
@@ -135,7 +144,7 @@ def renew(experiment: str) -> list[str]:
         found = f"epoch {first + 1}: {before[first]} before, {after[first]} today"
         raise UserError(experiment, found, "equal losses", f"ecglib run {experiment} --profile full --fresh")
     proof = {"from": record.recipe, "commit": commit, "losses": after, "created": provenance.now()}
-    changed = {"recipe": recipes.of(p), "verified": record.verified | {"renewed": proof}}
+    changed = {"recipe": today, "verified": record.verified | {"renewed": proof}}
     record.model_copy(update=changed).save(paths.reference(experiment))
     return said
 
@@ -144,10 +153,10 @@ def _old_code(experiment: str, record: Record, scratch: Path) -> tuple[Path, str
     """A folder with the code that the record's recipe is of, and its commit."""
     for commit in _commits(record.recipe):
         folder = scratch / commit
-        archived = _git("archive", commit, "ecglib", "params", "_quarto.yml")
-        with tarfile.open(fileobj=io.BytesIO(archived)) as files:
-            files.extractall(folder, filter="data")
-        with contextlib.suppress(UserError):  # it had no such experiment, or no recipes, then
+        with contextlib.suppress(UserError):  # it is not in this clone, or had no such experiment, or no recipes, then
+            archived = _git("archive", commit, "ecglib", "params", "_quarto.yml")
+            with tarfile.open(fileobj=io.BytesIO(archived)) as files:
+                files.extractall(folder, filter="data")
             if _python(folder, "recipe", experiment) == record.recipe:
                 return folder, commit
     raise UserError(experiment, "no commit with its recipe", "one in this history", "run it anew, in full")

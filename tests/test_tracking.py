@@ -197,7 +197,9 @@ def test_a_record_without_a_key_is_refused(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pages_open_on_loopback_and_the_server_takes_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_open_on_loopback_and_the_server_takes_runs(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = example_record(epochs=2)
     run_id = tracking.log(record, finished(root, record))
     with socket.socket() as free:
@@ -212,8 +214,8 @@ def test_the_pages_open_on_loopback_and_the_server_takes_runs(root: Path, monkey
             for name in ("record.json", "record.parquet"):
                 where = f"{address}/get-artifact?run_id={run_id}&path={name}"
                 with urllib.request.urlopen(where, timeout=20) as page:
-                    (root / name).write_bytes(page.read())
-            assert results.load(root / "record.json") == record
+                    (tmp_path_factory.getbasetemp() / name).write_bytes(page.read())
+            assert results.load(tmp_path_factory.getbasetemp() / "record.json") == record
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
             other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
             assert tracking.log(other, finished(root, other)) == tracking.find("otherkey")

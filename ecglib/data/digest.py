@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 SAMPLED: Final = 6
 """Values of an array that are kept beside its norm."""
+PERIOD: Final = 1_000_003
+"""Values after which the wave of the projection begins anew; no multiple of a beat's or a recording's length."""
 TOLERANCE: Final = 1e-9
 """Share by which numbers may differ."""
 
@@ -26,8 +28,9 @@ def of(**arrays: NDArray[Any]) -> Digest:
 
     Returns
     -------
-    Of floats, the Euclidean norm and `SAMPLED` values, the first, the last and those evenly between; NaN counts as 0
-    there, and how many there are comes last. Of any other array, the first 16 hexadecimal digits of a SHA-256 over
+    Of floats, the Euclidean norm, the sum of all values times a fixed wave of their place, by which signs and order are
+    told, and `SAMPLED` values, the first, the last and those evenly between; NaN counts as 0 there, and how many there
+    are comes last. Of any other array, the first 16 hexadecimal digits of a SHA-256 over
     shape and values.
     """
     return {name: _numbers(array) if array.dtype.kind == "f" else _hash(array) for name, array in arrays.items()}
@@ -44,7 +47,16 @@ def _numbers(array: NDArray[Any]) -> list[float]:
     flat = np.where(missing, 0, flat)
     places = np.linspace(0, len(flat) - 1, SAMPLED if len(flat) else 0).round().astype(np.int64)
     norm = float(np.sqrt(np.sum(np.square(flat, dtype=np.float64))))
-    return [norm, *flat[places].astype(np.float64).tolist(), float(missing.sum())]
+    return [norm, projected(flat), *flat[places].astype(np.float64).tolist(), float(missing.sum())]
+
+
+def projected(flat: NDArray[Any]) -> float:
+    """Sum of values `(n,)` times `cos(k²)`, where k is their place, counted anew after `PERIOD`."""
+    total = 0.0
+    for start in range(0, len(flat), PERIOD):
+        part = flat[start : start + PERIOD]
+        total += float(np.dot(part.astype(np.float64), np.cos(np.arange(len(part), dtype=np.float64) ** 2)))
+    return total
 
 
 def _hash(array: NDArray[Any]) -> str:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from ecglib import aami
 from ecglib.evaluation import binary, metrics, scoring
+from ecglib.models import registry
 from ecglib.multilabel.scores import macro
 from ecglib.results import Interval, Record
 
 Values = NDArray[np.float64]
 Matrices = Mapping[str, Any]
 """Record -> its confusion matrix under each seed, `(seeds, classes, classes)`."""
-_SCALE: Final = 10_000
-"""Scores are recorded to four decimals."""
 _OF_DECISIONS: Final = ("se", "sp", "ppv", "f1", "accuracy")
 
 
@@ -116,7 +115,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     yield from _exact(f"per_class.{ill}.", {name: whole[{"specificity": "sp"}.get(name, name)] for name in one})
     for learnt, by_recording in card["scores"].items():
         score = np.array([by_recording[name] for name in parts]).T
-        areas = _areas(label == 1, score, drawn[:, codes])
+        areas = _areas(label == 1, score, drawn[:, codes], digits=4)
         fields = {"auroc": "metrics.auroc", "auprc": "metrics.auprc"}
         if learnt != "all":
             fields = {"auroc": f"infarction.curve.{learnt}"}
@@ -125,15 +124,15 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
 
 
 def _areas(
-    positive: NDArray[np.bool_], rounded: NDArray[np.float64], weights: NDArray[np.integer]
+    positive: NDArray[np.bool_], rounded: NDArray[np.float64], weights: NDArray[np.integer], digits: int
 ) -> dict[str, tuple[Values, Values]]:
     """Least and most that AUROC and AUPRC `(seeds, resamples)` can be, of rounded scores `(seeds, recordings)`.
 
-    Of equal scores, negatives may stand before positives or behind them, and positives apart or together. `weights` is
-    `(resamples, recordings)`, as of `scores.patient_weights`.
+    Scores are rounded to `digits` decimals. Of equal ones, negatives may stand before positives or behind them, and
+    positives apart or together. `weights` is `(resamples, recordings)`, as of `scores.patient_weights`.
     """
     found: dict[str, list[Values]] = {"auroc least": [], "auroc most": [], "auprc least": [], "auprc most": []}
-    for scores in np.rint(rounded * _SCALE):
+    for scores in np.rint(rounded * 10.0**digits):
         order = np.argsort(-scores)
         own, is_positive = weights[:, order].astype(np.float64), positive[order]
         tp, fp = (np.pad((own * which).cumsum(1), ((0, 0), (1, 0))) for which in (is_positive, ~is_positive))
@@ -168,7 +167,9 @@ def _multilabel(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     values = {name: (np.where(defined, one[kind][..., 1], np.nan),) * 2 for name, kind in names.items()}
     y = np.array(list(card["truth"].values()), dtype=np.bool_)
     p = np.array([card["probabilities"][name] for name in card["truth"]])  # (recordings, seeds, labels)
-    areas = [_areas(y[:, c], p[:, :, c].T, np.ones((1, len(y)), dtype=np.int64)) for c in range(y.shape[1])]
+    digits = 9 if registry.entry(record["parameters"]["model"]).yardstick else 4  # as `ecglib.twelve_lead` keeps them
+    one_weight = np.ones((1, len(y)), dtype=np.int64)
+    areas = [_areas(y[:, c], p[:, :, c].T, one_weight, digits) for c in range(y.shape[1])]
     for name in areas[0]:
         least, most = (np.concatenate([one[name][i] for one in areas], axis=1) for i in range(2))
         values[name] = least, most

@@ -176,13 +176,14 @@ def first_epochs(
     precision: str,
     simulated: simulation.Examples | None = None,
 ) -> list[Epoch]:
-    """The first `n` epochs of `train`, in the course of all of them; none of what is fitted at once."""
+    """The first `n` epochs of `train`, in the course of all of them, and those of the second expert of a model that has
+    two; none of what is fitted at once."""
     split = divided(p, beats, seed)
     fitting = _Fitting(p, beats, seed, device, precision, None, "", simulated)
     if registry.entry(p.model).classical:
         return []
-    fitted = fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n)
-    return fitted.run.history
+    run = fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n).run
+    return run.history + (run.second.history if run.second else [])
 
 
 def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:

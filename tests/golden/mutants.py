@@ -83,7 +83,7 @@ MUTANTS: Final = {
         "ecglib/data/infarction.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
     ),
     "trained on the fold that is scored": Mutant(
-        "ecglib/infarction.py", "train, test = folds.parts(fold, number)", "test, train = folds.parts(fold, number)",
+        "ecglib/infarction.py", "whole = learnt(train, title)", "whole = learnt(test, title)",
         "infarction/aligned-weighted",
     ),
     "no weight decay": Mutant(
@@ -104,6 +104,14 @@ MUTANTS: Final = {
     ),
     "four neighbours for SMOTE": Mutant(
         CONFIG, NEIGHBOURS, NEIGHBOURS.replace("5", "4"), "heartbeat/cnet-smote-inter"
+    ),
+    "thresholds moved over a coarser grid": Mutant(
+        "ecglib/training/classifier.py", "np.linspace(-4, 4, 33)", "np.linspace(-4, 4, 9)",
+        "heartbeat/baseline_cnn-none-inter",
+    ),
+    "a lead upside down": Mutant(
+        "ecglib/data/clinical.py", "arranged[row], known[row] = lead, True", "arranged[row], known[row] = -lead, True",
+        "data/twelve-lead-100",
     ),
     "a raised recipe": Mutant(LOOP, "RECIPE = 1", "RECIPE = 2", "heartbeat/cnet-none-intra"),
 }  # fmt: skip

@@ -59,7 +59,25 @@ def test_a_recipe_raised_without_a_number_that_moved_may_not_be_recorded() -> No
     for case in after.values():
         if "losses" in case["recipe"]:
             case["recipe"]["losses"] += 1
-    assert golden.problems(before, after) == ["RECIPE of losses differs, and no number moved"]
+    assert golden.problems(before, after) == ["RECIPE of losses alone moves no number; record raised stages one by one"]
+
+
+def test_a_cut_that_moved_is_recorded_on_purpose_only() -> None:
+    before = golden.known()
+    after = copy.deepcopy(before)
+    after["data/kachuee-intra"]["labels"] = "others"
+    assert golden.problems(before, after) == ["data/kachuee-intra: labels moved"]
+
+
+def test_two_stages_raised_at_once_are_not_told_apart() -> None:
+    before = golden.known()
+    after = copy.deepcopy(before)
+    for case in after.values():
+        for stage in ("losses", "training"):
+            if stage in case["recipe"]:
+                case["recipe"][stage] += 1
+                case["train_loss"] = [0.0]
+    assert len(golden.problems(before, after)) == 2
 
 
 def test_a_metric_needs_no_recipe() -> None:

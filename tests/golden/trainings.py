@@ -22,7 +22,7 @@ import readers
 import torch
 from safetensors.torch import load_file, save_file
 
-from ecglib import aami, config, experiment, infarction, paths, runs, twelve_lead
+from ecglib import aami, config, experiment, paths, recipes, runs
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import digest, snomed
 from ecglib.evaluation import comparison, metrics
@@ -75,7 +75,9 @@ def _evaluation(record: Record) -> dict[str, Any]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             numbers.append(float(value))
 
-    parts = ("metrics", "per_class", "ec57", "without_202", "unadapted", "confusion", "infarction", "twelve_lead")
+    parts = (
+        "metrics", "per_class", "ec57", "without_202", "unadapted", "confusion", "moved", "infarction", "twelve_lead",
+    )  # fmt: skip
     content = record.model_dump(mode="json")
     gather([content.get(part) or {} for part in parts])
     means = {name: value.mean for name, value in record.metrics.items()}
@@ -230,9 +232,6 @@ def _common(model: str) -> dict[str, Any]:
     return COMMON | {"model": model, "model_options": NARROW.get(model, {})}
 
 
-KINDS: Final = {HeartbeatParameters: experiment, InfarctionParameters: infarction, TwelveLeadParameters: twelve_lead}
-
-
 @cache
 def parameters() -> dict[str, Any]:
     """Name of every case -> its parameters, or the function that gives its numbers."""
@@ -246,10 +245,10 @@ def numbers(name: str) -> Digest:
         found: Digest = p()
         return found
     if name.startswith("data/"):
-        return dict(KINDS[type(p)].data_digest(p))
+        return dict(recipes.task(p).data_digest(p))
     if p.database == "ptb-xl" and isinstance(p, InfarctionParameters) and p.way != "scratch":
         _pretrained(p)
-    run = KINDS[type(p)].run(p)
+    run = recipes.task(p).run(p)
     scores = run.predictions() if isinstance(run, experiment.Run) else run.scores()
     columns = [name for name in scores if str(name).startswith(("logit_", "score", "p:", "t:"))]
     history = _history(run)
@@ -258,6 +257,7 @@ def numbers(name: str) -> Digest:
         "val_loss": [epoch["val_loss"] for epoch in history],
         "weights": _weights(run.folder),
         "scores": digest.of(scores=scores[columns].to_numpy())["scores"],
+        "offsets": [] if run.record.moved is None else run.record.moved.offsets,
         "evaluation": _evaluation(run.record),
     }
 

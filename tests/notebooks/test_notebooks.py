@@ -48,7 +48,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Path:
         book.make_notebooks()
     (made / "book" / "results" / "heartbeat").mkdir()
     for name in RESULTS:
-        shutil.copy(ROOT / "book" / "results" / "heartbeat" / f"{name}.json", made / "book" / "results" / "heartbeat")
+        for file in (ROOT / "book" / "results" / "heartbeat").glob(f"{name}.*"):
+            shutil.copy(file, made / "book" / "results" / "heartbeat")
     torch.save(registry.build("cnet", 1, 187, 5).state_dict(), made / "cnet.pt")
     return made
 
