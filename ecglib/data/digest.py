@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -55,8 +56,13 @@ def projected(flat: NDArray[Any]) -> float:
     total = 0.0
     for start in range(0, len(flat), PERIOD):
         part = flat[start : start + PERIOD]
-        total += float(np.dot(part.astype(np.float64), np.cos(np.arange(len(part), dtype=np.float64) ** 2)))
+        total += float(np.dot(part.astype(np.float64), _wave()[: len(part)]))
     return total
+
+
+@cache
+def _wave() -> NDArray[np.float64]:
+    return np.cos(np.arange(PERIOD, dtype=np.float64) ** 2)
 
 
 def _hash(array: NDArray[Any]) -> str:
