@@ -147,7 +147,11 @@ def do(
             _say_what_is_not_resumed(p, made_of)
             folder.mkdir()
             write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **made_of})
-        trained = train(folder)
+        try:
+            trained = train(folder)
+        finally:
+            if [file.name for file in folder.iterdir()] == [MADE_OF]:  # nothing was begun
+                shutil.rmtree(folder)
         record = evaluate(folder)
     record = record.model_copy(update=names)
     if folder.parent != paths.runs():

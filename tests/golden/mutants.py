@@ -78,7 +78,9 @@ MUTANTS: Final = {
         "ecglib/models/norm.py", "        return super()", "        self.eps = 2e-5\n        return super()",
         "heartbeat/enhanced_cnn-none-intra",
     ),
-    "microvolts are a hundredth of a mV": Mutant("ecglib/data/records.py", '"uv": 1e-3', '"uv": 1e-2', "data/infarction-1"),
+    "microvolts are a hundredth of a mV": Mutant(
+        "ecglib/data/records.py", '"u": 1e-3', '"u": 1e-2', "data/infarction-1"
+    ),
     "leads in another order": Mutant(
         "ecglib/data/infarction.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
     ),

@@ -56,7 +56,7 @@ def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
     beats = classifier.load_beats(p, sources.get("mitdb"))
     assert len(done.scored) and not early[done.scored].any()
     assert (np.diff(done.scored) > 0).all()
-    everything = classifier._split(p, beats, 0).test
+    everything = classifier.divided(p, beats, 0).test
     assert set(everything.tolist()) == set(done.scored.tolist()) | set(everything[early[everything]].tolist())
     assert np.array_equal(done.split.test, done.scored)
     seconds = beats.sample[done.scored] / 360
@@ -101,7 +101,7 @@ def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
     p = parameters(adaptation="all", adaptation_rate=0.01)
     first, early = trained(p)
     beats = classifier.load_beats(p, sources.get("mitdb"))
-    test = classifier._split(p, beats, 0).test
+    test = classifier.divided(p, beats, 0).test
     labels = beats.labels.copy()
     shown = test[early[test]]
     labels[shown] = (labels[shown] + 1) % 4
@@ -198,7 +198,7 @@ def test_a_record_that_is_over_before_the_rest_begins_is_left_out(project: Path)
     source = sources.get("mitdb")
     beats = classifier.load_beats(p, source)
     early = adaptation.within(beats, source, p.adaptation_minutes)
-    test = classifier._split(p, beats, 0).test
+    test = classifier.divided(p, beats, 0).test
     name = beats.record[test[0]]
     early = early | (beats.record == name)
     how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}

@@ -124,8 +124,8 @@ def test_labels_of_test_beats_have_no_influence_on_the_weights(
 ) -> None:
     p = parameters(**{**KINDS[kind], "protocol": protocol})
     beats = made(p)
-    split = classifier._split(p, beats, 0)
-    monkeypatch.setattr(classifier, "_split", lambda *_: split)  # stratified by class, it would follow the labels
+    split = classifier.divided(p, beats, 0)
+    monkeypatch.setattr(classifier, "divided", lambda *_: split)  # stratified by class, it would follow the labels
     first = train(p, beats, tmp_path / "a")
     second = train(p, permuted(beats, split.test), tmp_path / "b")
     assert same(state(first), state(second))
@@ -140,8 +140,8 @@ def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
 ) -> None:
     p = parameters(**KINDS[kind])
     beats = made(p)
-    split = classifier._split(p, beats, 0)
-    monkeypatch.setattr(classifier, "_split", lambda *_: split)
+    split = classifier.divided(p, beats, 0)
+    monkeypatch.setattr(classifier, "divided", lambda *_: split)
     first = train(p, beats, tmp_path / "a")
     second = train(p, permuted(beats, split.val), tmp_path / "b")
     assert same(state(first), state(second)), "with one epoch there is nothing to choose"
@@ -227,7 +227,7 @@ def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str, tmp_pat
     beats = made(p)
     beats.signals[:, 0, 0] = np.arange(len(beats))
     fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-    for index in vars(classifier._split(p, beats, 0)).values():
+    for index in vars(classifier.divided(p, beats, 0)).values():
         logits = fitting.predict(SaysThePosition(), index)
         np.testing.assert_array_equal(logits, index[:, None].repeat(5, 1))
 
@@ -287,7 +287,7 @@ def test_an_epoch_is_bounded_in_beats(
     beats = made(p)
     with pytest.raises(Enough):
         train(p, beats, tmp_path)
-    train_index = classifier._split(p, beats, 0).train
+    train_index = classifier.divided(p, beats, 0).train
     windows = sequences.windows(beats.record, p.beats_per_sequence)
     told = np.isin(windows.position, train_index) & windows.first
     sizes = {"all": len(train_index), "windows": int(told.any(1).sum())}
@@ -320,7 +320,7 @@ def test_losses_get_their_parameters_and_the_counts_of_the_training_part(
     p = parameters(**values, **KINDS["cnet"])
     beats = made(p)
     fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-    split = classifier._split(p, beats, 0)
+    split = classifier.divided(p, beats, 0)
     loss = fitting._loss(fitting.part(split.train).counts)
     assert isinstance(loss, kind)
     if isinstance(loss, Focal):
@@ -340,7 +340,7 @@ def test_answers_balance_the_scored_classes_alone(protocol: str, tmp_path: Path)
         beats = made(p)
         beats.labels[np.flatnonzero(beats.labels == 4)[::2]] = 0
         found = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-        return found, classifier._split(p, beats, 0).train
+        return found, classifier.divided(p, beats, 0).train
 
     for values in ({"imbalance": "weighted"}, {"imbalance": "effective-number"}):
         found, train_index = fitting(**values)
