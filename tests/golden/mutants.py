@@ -109,7 +109,7 @@ MUTANTS: Final = {
     ),
     "thresholds moved over a coarser grid": Mutant(
         "ecglib/training/classifier.py", "np.linspace(-4, 4, 33)", "np.linspace(-4, 4, 9)",
-        "heartbeat/baseline_cnn-none-inter",
+        "heartbeat/cnet-effective-number-intra",
     ),
     "a lead upside down": Mutant(
         "ecglib/data/clinical.py", "arranged[row], known[row] = lead, True", "arranged[row], known[row] = -lead, True",
