@@ -41,9 +41,14 @@ OF_NETWORKS = ("batch_size", "learning_rate", "schedule", "weight_decay", "label
 """Fields that mean nothing to what is fitted at once."""
 REMOVED: dict[str, str] = {
     "imbalance: thresholds": "the record of every run of beats holds the decision with moved thresholds under `moved`",
+    "model: gated_ecgnet": "take ecgnet",
+    "cut: sustained": "take relative",
+    "heartbeat/gated-ecgnet-inter": "take heartbeat/ecgnet-inter",
+    "heartbeat/gated-ecgnet-adapted": "take heartbeat/ecgnet-adapted",
 }
-"""What parameters no longer take, a `name` or a `name: value` (a model is `model: …`) -> what replaces it."""
-FROM_DATA = ("n_leads", "n_samples", "n_classes", "n_features", "second_features")
+"""What was removed -> what replaces it: a parameter (`name`), a value of one (`name: value`; a model is `model: …`), an
+experiment."""
+FROM_DATA = ("n_leads", "n_samples", "n_classes", "n_features")
 """Arguments of models that follow from the beats."""
 
 
@@ -159,7 +164,7 @@ class HeartbeatParameters(TrainedParameters):
     protocol: Literal["intra", "inter", "adapted"] = "intra"
     """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart; `adapted`: the
     same, and learn on from each test record's first minutes."""
-    cut: Literal["kachuee", "centred", "relative", "sustained"] = "kachuee"
+    cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
     leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
     """Leads by name; where a record lacks one, its first lead not yet taken stands in."""
@@ -262,13 +267,6 @@ class HeartbeatParameters(TrainedParameters):
             for name in (*OF_NETWORKS, "refit", "sampling"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
-        if entry.has_experts:
-            if self.cut != "sustained" or self.sampling != "by-record" or self.refit:
-                raise ValueError(
-                    f"cut, sampling, refit: {self.model} takes cut: sustained, sampling: by-record, no refit"
-                )
-            if self.protocol == "adapted" and self.adaptation != "all":
-                raise ValueError(f"adaptation: of {self.model} all layers learn on; take all")
         if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
             raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
         if self.adaptation == "statistics":
@@ -626,6 +624,8 @@ def load(
     """
     notebook, _, name = experiment.partition("/")
     path = paths.params() / notebook / f"{name}.yaml"
+    if experiment in REMOVED:
+        raise UserError(experiment, "this experiment was removed", do=REMOVED[experiment])
     if notebook not in MODELS or not name or not path.is_file():
         near = difflib.get_close_matches(experiment, experiments(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "see ecglib run --list"

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ecglib import aami, paths, provenance, raw, recipes, runs
 from ecglib.config import HeartbeatParameters
-from ecglib.data import digest, simulation, sources
+from ecglib.data import digest, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -135,11 +135,8 @@ def data_fingerprint(parameters: HeartbeatParameters) -> str:
 
 def first_epochs(parameters: HeartbeatParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed's training; nothing is filed."""
-    source = sources.get(parameters.database)
-    beats, simulated = classifier.load_beats(parameters, source), classifier.load_simulated(parameters, source)
-    return classifier.first_epochs(
-        parameters, beats, parameters.seeds[0], n, device=device, precision=precision, simulated=simulated
-    )
+    beats = classifier.load_beats(parameters, sources.get(parameters.database))
+    return classifier.first_epochs(parameters, beats, parameters.seeds[0], n, device=device, precision=precision)
 
 
 @dataclass(frozen=True)
@@ -204,10 +201,9 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
         return False
     beats = classifier.load_beats(plan.parameters, plan.source)
     _refuse_rare(plan.parameters, beats.labels)
-    simulated = classifier.load_simulated(plan.parameters, plan.source)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
-        _train_seed(plan, folder, beats, simulated, seed)
+        _train_seed(plan, folder, beats, seed)
     return True
 
 
@@ -240,10 +236,9 @@ def _card(folder: Path, seed: int) -> dict[str, Any] | None:
     return found
 
 
-def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.Examples | None, seed: int) -> None:
+def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
     commit = provenance.commit()
     how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "folder": folder, "key": plan.key}
-    how["simulated"] = simulated
     if plan.parameters.protocol == "adapted":
         early = adaptation.within(beats, plan.source, plan.parameters.adaptation_minutes)
         done: classifier.Trained = adaptation.train(plan.parameters, beats, early, seed, **how)
@@ -280,7 +275,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, simulated: simulation.E
         "created": provenance.now(),
     }
     runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
-    for name in ("checkpoint", "second", "refit"):
+    for name in ("checkpoint", "refit"):
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
 

@@ -87,7 +87,6 @@ FIELDS: Final[dict[str, str]] = {
     "predicted": "level",
     "class_scores.{class}": "level",
     "training[seed].history[epoch].{metric}": "value",
-    "training[seed].second.history[epoch].{metric}": "value",
     "data.records_left_out.{record}": "text",
     "infarction.scores.{name}.{record}[seed]": "score",
     "infarction.patients.{record}": "text",

@@ -36,7 +36,6 @@ STAGES: Final = {
     "losses": "ecglib.losses",
     "multilabel-losses": "ecglib.multilabel.losses",
     "resampling": "ecglib.data.resampling",
-    "simulation": "ecglib.data.simulation",
     "sampling": "ecglib.training.sampling",
     "sequences": "ecglib.training.sequences",
     "adaptation": "ecglib.training.adaptation",
@@ -81,8 +80,6 @@ def _of_heartbeats(p: HeartbeatParameters) -> list[str]:
         used.append("sampling")
     if p.protocol == "adapted":
         used.append("adaptation")
-    if entry.has_experts:
-        used.append("simulation")
     return used
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecglib import paths, raw
+from ecglib import config, paths, raw
 from ecglib.errors import UserError
 
 WIDTH: Final = 160
@@ -93,8 +93,6 @@ class SeedRun(BaseModel):
     strength: float | None = None
     """Strength of the penalty that a classical reference chose on validation."""
     history: list[Epoch]
-    second: SeedRun | None = None
-    """The same of the second expert, of a model that has two."""
 
 
 class Moved(BaseModel):
@@ -305,13 +303,14 @@ def load(path: Path) -> Record:
     Raises
     ------
     UserError
-        When the file is missing, no JSON, or lacks a field, or when its Parquet file is missing or another one.
+        When the file is missing, no JSON, or lacks a field, when its Parquet file is missing or another one, or when
+        its model was removed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         if isinstance(content, dict) and (digest := content.pop(RAW, None)) is not None:
             _put_raw(content, path.with_suffix(".parquet"), str(digest))
-        return Record.model_validate(content)
+        record = Record.model_validate(content)
     except FileNotFoundError:
         raise UserError(path, "no such result record", do="run the experiment: ecglib run …") from None
     except ValidationError as error:
@@ -320,6 +319,9 @@ def load(path: Path) -> Record:
         raise UserError(path, f"{field}: {first['msg']}", "a result record") from None
     except ValueError as error:
         raise UserError(path, f"the file: Invalid JSON: {error}", "a result record") from None
+    if (model := f"model: {record.parameters.get('model')}") in config.REMOVED:
+        raise UserError(path, f"a result with {model}, which was removed", do=f"{config.REMOVED[model]}, or delete it")
+    return record
 
 
 def _no_number(text: str) -> float:

@@ -18,8 +18,7 @@
 #
 # What was published, the protocol it was obtained under, what is known to be wrong with it, and what we reach under
 # the same protocol. Ours is the reference result that is best on validation: by macro recall where that was published,
-# else by macro-F1. A result that is not blind to DS2 (@sec-methods) is marked so, and chosen among its like. This
-# chapter trains nothing.
+# else by macro-F1. This chapter trains nothing.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -54,11 +53,10 @@ Markdown(comparisons.circumstances(_records, "intra", "inter", "adapted"))
 # %% [markdown]
 # ## What was aimed at
 #
-# The project set itself these aims before it had results, but for two kinds of rows. Those with two experts came with
-# that model: it answers what is publicly known of one record of DS2 (see @sec-methods), so its results are no blind
-# ones. Those of single beats were split off when a model that reads neighbouring beats had reached the aim. Which
-# result stands for macro recall was settled after there were results: the one with the best macro recall on validation
-# among those with enough macro-F1 there. An aim that is not reached stays open.
+# The project set itself these aims before it had results, but for those of single beats: they were split off when a
+# model that reads neighbouring beats had reached the aim. Which result stands for macro recall was settled after there
+# were results: the one with the best macro recall on validation among those with enough macro-F1 there. An aim that is
+# not reached stays open.
 
 # %%
 #| label: tbl-aims

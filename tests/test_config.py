@@ -166,9 +166,6 @@ def test_a_field_without_its_switch_is_refused_and_idle(field: str) -> None:
         assert field not in on.idle()
 
 
-GATED = {"model": "gated_ecgnet", "protocol": "inter", "cut": "sustained", "sampling": "by-record"}
-
-
 @pytest.mark.parametrize("method", config.RESAMPLERS)
 def test_resampling_makes_single_beats(method: str) -> None:
     with pytest.raises(UserError, match=rf"imbalance: {method}.*seq2seq takes sequence; beats_per_sequence: 1 makes"):
@@ -223,7 +220,11 @@ def test_what_does_not_go_together_is_refused_in_one_line(values: dict[str, obje
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("what", config.REMOVED)
+GONE = [what for what in config.REMOVED if "/" in what]
+"""Experiments that were removed."""
+
+
+@pytest.mark.parametrize("what", [what for what in config.REMOVED if what not in GONE])
 def test_what_was_removed_is_refused_in_one_line_that_says_what_replaces_it(what: str, project: Path) -> None:
     """In a parameters file, in a notebook and on the command line."""
     name, _, value = what.partition(": ")
@@ -240,6 +241,14 @@ def test_what_was_removed_is_refused_in_one_line_that_says_what_replaces_it(what
         config.load("heartbeat/baseline")
 
 
+@pytest.mark.parametrize("experiment", GONE)
+def test_a_removed_experiment_is_refused_in_one_line_and_what_replaces_it_is_there(experiment: str) -> None:
+    said = f"{experiment}: this experiment was removed; {config.REMOVED[experiment]}"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        config.load(experiment)
+    assert config.REMOVED[experiment].removeprefix("take ") in config.experiments()
+
+
 def test_a_removed_parameter_is_refused_whatever_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(config.REMOVED, "dropped", "seeds does it")
     with pytest.raises(UserError, match="here: dropped was removed; seeds does it"):
@@ -249,9 +258,9 @@ def test_a_removed_parameter_is_refused_whatever_its_value(monkeypatch: pytest.M
 
 
 def test_nothing_that_was_removed_is_still_taken() -> None:
-    for what in config.REMOVED:
+    for what in config.REMOVED.keys() - GONE:
         name, _, value = what.partition(": ")
-        for model in config.MODELS.values():
+        for model in (config.HeartbeatParameters, config.InfarctionParameters, config.TwelveLeadParameters):
             with pytest.raises((ValidationError, UserError)):
                 model.model_validate({name: value})
 
@@ -263,11 +272,6 @@ def test_nothing_that_was_removed_is_still_taken() -> None:
         ({"protocol": "inter", "sampling": "by-record", "imbalance": "weighted"}, "by-record shows others"),
         ({"protocol": "adapted", "imbalance": "weighted"}, "undone by the adaptation"),
         ({"refit": True, "test": False}, "scored on the validation beats"),
-        ({**GATED, "cut": "relative"}, "takes cut: sustained"),
-        ({**GATED, "sampling": "all"}, "sampling: by-record"),
-        ({**GATED, "refit": True}, "no refit"),
-        ({**GATED, "protocol": "intra"}, "patients apart"),
-        ({**GATED, "protocol": "adapted", "adaptation": "head"}, "all layers learn on"),
     ],
 )
 def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object], word: str) -> None:
@@ -283,8 +287,6 @@ def test_what_would_score_or_weigh_wrongly_is_refused(values: dict[str, object],
         {"model": "seq2seq", "beats_per_sequence": 25},
         {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "protocol": "inter"},
         {"model": "ecgnet", "cut": "centred"},
-        GATED,
-        {**GATED, "protocol": "adapted", "adaptation": "all"},
     ],
 )
 def test_what_goes_together_is_taken(values: dict[str, object]) -> None:

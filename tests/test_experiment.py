@@ -490,24 +490,6 @@ def test_a_run_of_earlier_code_is_found_without_a_second_decision(project: Path)
     assert found.record.metrics == run.record.metrics
 
 
-def test_two_experts_are_trained_found_and_made_again(project: Path) -> None:
-    options = {"waveform": False, "hidden": 8}
-    p = parameters(model="gated_ecgnet", model_options=options, protocol="inter", cut="sustained", sampling="by-record")
-    run = experiment.run(p)
-    assert not experiment.run(p).trained
-    (training,) = run.record.training
-    assert training.second is not None and training.second.history
-    beats, stored = classifier.load_beats(p, sources.get("mitdb")), run.predictions()
-    model = run.model(0)
-    for name, part in stored.groupby("record"):
-        index = part["index"].to_numpy()
-        assert np.array_equal(index, np.flatnonzero(beats.record == name)), "all beats of a record: they make its gate"
-        with torch.no_grad():
-            x, features = torch.from_numpy(beats.signals[index]), torch.from_numpy(beats.features[index])
-            logits = model(x, features=features).numpy()
-        np.testing.assert_allclose(logits, part[[f"logit_{name}" for name in aami.CLASSES]], atol=1e-4)
-
-
 # --- what may be seen -------------------------------------------------------------------------------------------------
 
 

@@ -38,8 +38,6 @@ def test_a_model_stands_for_its_layers_and_for_what_is_no_network_s_own() -> Non
     files = registry.files(registry.build("bilstm", 1, 187, 5))
     assert shared | {"models/bilstm.py"} <= set(files)
     assert not {"models/cnet.py", "models/bigru.py", "models/registry.py"} & set(files)
-    rhythm = registry.build("gated_ecgnet", 2, 250, 5, n_features=30, second_features=5)
-    assert {"models/gated_ecgnet.py", "models/ecgnet.py"} <= set(registry.files(rhythm))
 
 
 def test_a_folder_stands_for_its_modules() -> None:

@@ -39,7 +39,7 @@ def test_the_quick_book_holds_every_model_once_intra_patient() -> None:
         for p in every
         if isinstance(p, config.HeartbeatParameters) and (p.in_book, p.protocol, p.imbalance) == (True, "intra", "none")
     ]
-    assert sorted(plain) == sorted(name for name, entry in registry.OF_BEATS.items() if not entry.has_experts)
+    assert sorted(plain) == sorted(registry.OF_BEATS)
 
 
 def test_both_protocols_have_every_model_and_every_answer() -> None:
@@ -51,6 +51,5 @@ def test_both_protocols_have_every_model_and_every_answer() -> None:
     answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
     for protocol in ("intra", "inter"):
         mine = [p for p in every if p.protocol == protocol]
-        those = {name for name, entry in registry.OF_BEATS.items() if protocol == "inter" or not entry.has_experts}
-        assert {p.model for p in mine if p.imbalance == "none"} == those
+        assert {p.model for p in mine if p.imbalance == "none"} == set(registry.OF_BEATS)
         assert {p.imbalance for p in mine if p.model == "cnet"} == set(answers)

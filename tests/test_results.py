@@ -31,7 +31,6 @@ def with_everything(**more: Any) -> Record:
     right = [rng.random(int(np.sum(matrix))) < 0.9 for matrix in record.confusion]
     parts = rng.integers(0, 400, (2, 4, 3, 5, 5)).tolist()
     names = ["100", "103", "202", "234"]
-    first = record.training[0].model_copy(update={"second": record.training[1]})
     return record.model_copy(
         update={
             "by_record": dict(zip(names, parts[0], strict=True)),
@@ -39,7 +38,6 @@ def with_everything(**more: Any) -> Record:
             "predicted": raw.pack(rng.integers(0, 5, len(right[0])).astype(np.uint8)),
             "class_scores": {name: raw.pack(rng.integers(0, 256, len(right[0])).astype(np.uint8)) for name in "NSVFQ"},
             "unadapted": record.without_202 | {"by_record": dict(zip(names, parts[1], strict=True))},
-            "training": [first, *record.training[1:]],
             "data": record.data.model_copy(update={"records_left_out": {"102": "paced", "104": "paced"}}),
             **more,
         }
@@ -136,6 +134,14 @@ def test_what_is_no_record_is_told_in_one_line(text: str, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"one\.(json|parquet)") as caught:
         results.load(tmp_path / "one.json")
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_a_model_that_was_removed_is_refused_in_one_line(tmp_path: Path) -> None:
+    record = example_record()
+    file = tmp_path / "one.json"
+    record.model_copy(update={"parameters": record.parameters | {"model": "gated_ecgnet"}}).save(file)
+    with pytest.raises(UserError, match=r"^\S+one\.json: a result with model: gated_ecgnet, which was removed; take"):
+        results.load(file)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json"])

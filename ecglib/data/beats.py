@@ -1,4 +1,4 @@
-"""Beats cut from annotated records, in four ways.
+"""Beats cut from annotated records, in three ways.
 
 `kachuee`: the recipe of the Kaggle set (Kachuee et al. 2018, section III-B): one lead at 125 Hz, from the R peak over
 1.2 times the RR interval to the next beat, at most 187 samples, scaled to 0..1 and padded with zeros. The last beat of
@@ -10,9 +10,6 @@ after it, at 125 Hz and in mV, and with it features of the RR intervals around t
 `relative`: a beat beside its own record: a window from 0.9 s before the R peak to 0.5 s after it, baseline wander
 removed, of each lead as it is and without the record's median beat, and features of rhythm and shape (see
 `ecglib.data.rhythm`). It needs the whole recording, and no symbol of any beat.
-
-`sustained`: the same, and after its features those that hold where ectopic beats are most of a record (see
-`ecglib.data.sustained`).
 """
 
 from __future__ import annotations
@@ -31,12 +28,12 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ecglib import aami, fingerprint, paths
-from ecglib.data import rhythm, sustained
+from ecglib.data import rhythm
 from ecglib.data.records import RATE, Recording, read_annotations, read_recording
 from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
-Cut = Literal["kachuee", "centred", "relative", "sustained"]
+Cut = Literal["kachuee", "centred", "relative"]
 
 KACHUEE_SAMPLES = 187
 KACHUEE_SPAN = 1.2
@@ -61,15 +58,14 @@ def n_samples(cut: Cut) -> int:
 
 
 def n_channels(cut: Cut, n_leads: int) -> int:
-    """Channels of a beat in this cut: one a lead, two in the `relative` and `sustained` cuts."""
-    return 2 * n_leads if cut in ("relative", "sustained") else n_leads
+    """Channels of a beat in this cut: one a lead, two in the `relative` cut."""
+    return 2 * n_leads if cut == "relative" else n_leads
 
 
 def n_features(cut: Cut, n_leads: int) -> int:
     """Features of a beat in this cut."""
-    if cut in ("relative", "sustained"):
-        further = sustained.N_FEATURES if cut == "sustained" else 0
-        return rhythm.N_FEATURES + (n_leads - 1) * len(rhythm.SHAPES) + further
+    if cut == "relative":
+        return rhythm.N_FEATURES + (n_leads - 1) * len(rhythm.SHAPES)
     return len(RR_FEATURES) if cut == "centred" else 0
 
 
@@ -80,12 +76,11 @@ class Beats:
     Attributes
     ----------
     signals
-        float32 `(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative` and
-        `sustained`: in mV the leads, then the same leads without the record's median beat.
+        float32 `(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`:
+        in mV the leads, then the same leads without the record's median beat.
     features
         float32 `(n, n_features)`: `(n, 0)` for `kachuee`, the columns of `RR_FEATURES` for `centred`. `relative`: those
-        of `rhythm.features` of the first lead, heart rate first, then the shapes of every further lead. `sustained`:
-        the same, then those of `sustained.features` of the first lead.
+        of `rhythm.features` of the first lead, heart rate first, then the shapes of every further lead.
     labels
         int64 `(n,)`: index into `aami.CLASSES`.
     record, patient, symbol
@@ -176,9 +171,13 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     RecordError
         When the record or its annotations can't be read.
     """
-    signals, r_peaks, symbols, fs = annotated(folder, name, leads)
-    cutter = {"kachuee": _kachuee, "centred": _centred, "relative": _relative, "sustained": _sustained}[cut]
-    cuts, features, keep, left_out = cutter(signals, r_peaks / fs)
+    recording = _choose_leads(read_recording(folder, name), leads)
+    annotations = read_annotations(folder, name)
+    is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
+    symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
+    r_peaks = annotations.samples[is_beat]
+    cutter = {"kachuee": _kachuee, "centred": _centred, "relative": _relative}[cut]
+    cuts, features, keep, left_out = cutter(_at_rate(recording), r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
     return Beats(
         signals=cuts,
@@ -191,23 +190,6 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
         left_out={reason: count for reason, count in left_out.items() if count},
         records_left_out={},
     )
-
-
-def annotated(
-    folder: Path, name: str, leads: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.str_], float]:
-    """A record as beats are cut from it.
-
-    Returns
-    -------
-    Its signals `(leads, samples)` in mV at `RATE`; the R peaks of its beats `(n,)`, in samples at the record's own
-    rate; their symbols `(n,)`; that rate in Hz. Parameters and errors as for `cut_record`.
-    """
-    recording = _choose_leads(read_recording(folder, name), leads)
-    annotations = read_annotations(folder, name)
-    is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
-    symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
-    return _at_rate(recording), annotations.samples[is_beat], symbols, recording.fs
 
 
 def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
@@ -269,12 +251,6 @@ def _relative(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _
     shapes = [rhythm.shapes(lead, r_peaks_s) for lead in signals[1:]]
     kept = np.concatenate([features, *shapes], 1)[keep]
     return cuts[keep].clip(-RELATIVE_CLIP, RELATIVE_CLIP), kept, keep, left_out
-
-
-def _sustained(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
-    cuts, features, keep, left_out = _relative(signals, r_peaks_s)
-    further, _ = sustained.features(rhythm.without_baseline(signals[0]), r_peaks_s)
-    return cuts, np.concatenate([features, further[keep]], 1), keep, left_out
 
 
 def _between(n: int) -> tuple[NDArray[np.bool_], dict[str, int]]:

@@ -21,7 +21,6 @@ from ecglib.models.crnn import CRNN
 from ecglib.models.dual_path import DualPath
 from ecglib.models.ecgnet import ECGNet
 from ecglib.models.enhanced_cnn import EnhancedCNN
-from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
 from ecglib.models.kernel_machine import KernelMachine
 from ecglib.models.logistic_regression import LogisticRegression
@@ -32,9 +31,7 @@ from ecglib.models.strided_cnn import StridedCNN
 from ecglib.models.xresnet1d import XResNet1d
 from ecglib.models.yardstick import Yardstick
 
-Takes = Literal[
-    "beat", "beat+features", "record+features", "sequence", "aligned beat", "recording", "age and sex", "median beat"
-]
+Takes = Literal["beat", "beat+features", "sequence", "aligned beat", "recording", "age and sex", "median beat"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,12 @@ class Entry:
     `build` is called as `build(n_leads, n_samples, n_classes, **options)` and returns a module whose
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
     One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
-    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes
-    `record+features` asks that a batch be all the beats of one record; one that takes an `aligned beat` reads all leads
-    of one in mV, the R peak always in the same place; one that takes a `recording` reads recordings of any length
-    padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all full), and each logit
-    answers one of several labels. One that takes `age and sex` of a recording `(batch, 1, 2)`, or its `median beat` in
-    mV `(batch, leads, samples)`, is a yardstick: NaN is unknown, and each logit answers one of one or more labels.
+    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes an `aligned
+    beat` reads all leads of one in mV, the R peak always in the same place; one that takes a `recording` reads
+    recordings of any length padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all
+    full), and each logit answers one of several labels. One that takes `age and sex` of a recording `(batch, 1, 2)`,
+    or its `median beat` in mV `(batch, leads, samples)`, is a yardstick: NaN is unknown, and each logit answers one of
+    one or more labels.
     """
 
     name: str
@@ -59,15 +56,13 @@ class Entry:
     """Citation key in `book/references.bib`."""
     min_samples: int
     """Shortest beat or recording, in samples, that the model can read."""
-    caveat: str = ""
-    """What must be said beside every result of it on DS2."""
     votes: bool = False
     """Whether its logits tell the class alone: no threshold can be moved, and copies of beats change nothing."""
 
     @property
     def reads_features(self) -> bool:
         """Whether it needs features beside the beat."""
-        return self.takes.endswith("+features")
+        return self.takes == "beat+features"
 
     @property
     def reads_beats(self) -> bool:
@@ -83,11 +78,6 @@ class Entry:
     def reads_recordings(self) -> bool:
         """Whether it reads whole recordings and answers several labels at once; then it is for no single beat."""
         return self.takes == "recording"
-
-    @property
-    def has_experts(self) -> bool:
-        """Whether it has a second expert, which learns from simulated recordings too; then it is for patients apart."""
-        return self.takes == "record+features"
 
     @property
     def classical(self) -> bool:
@@ -110,14 +100,6 @@ _ENTRIES = [
     Entry("bigru", BiGRU, "beat", "cho2014", min_samples=BiGRU.MIN_SAMPLES),
     Entry("seq2seq", Seq2Seq, "sequence", "mousavi2019", min_samples=Seq2Seq.MIN_SAMPLES),
     Entry("ecgnet", ECGNet, "beat+features", "he2016", min_samples=ECGNet.MIN_SAMPLES),
-    Entry(
-        "gated_ecgnet",
-        GatedECGNet,
-        "record+features",
-        "jacobs1991",
-        min_samples=GatedECGNet.MIN_SAMPLES,
-        caveat="its design answers what is known of record 232, so its results on DS2 are not blind",
-    ),
     Entry("hydra", Hydra, "beat", "dempster2023", min_samples=Hydra.MIN_SAMPLES),
     Entry(
         "nearest_neighbour",

@@ -76,9 +76,7 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
     """Every model under one protocol: its plain results, and of those with an answer to the imbalance the one that is
     best on validation. A model without a plain one, or without any answer, says so."""
     rows = []
-    for model, entry in registry.OF_BEATS.items():
-        if protocol == "intra" and entry.has_experts:
-            continue
+    for model in registry.OF_BEATS:
         mine = of(records, model=model, protocol=protocol)
         unanswered = of(mine, imbalance="none")
         answered = best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
@@ -130,8 +128,7 @@ def circumstances(records: Sequence[Record], *protocols: str) -> str:
         "epochs at most": {str(r.parameters.get("max_epochs")) for r in mine},
     }
     text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
-    text = f"Real `{mine[0].data.name}`; {text}.{tables.scorings(mine)}"
-    return text + tables.caveats(mine)
+    return f"Real `{mine[0].data.name}`; {text}.{tables.scorings(mine)}"
 
 
 def adapted(records: Sequence[Record]) -> str:
@@ -196,7 +193,7 @@ def _size(model: str) -> int:
 
 def _cost(record: Record) -> dict[str, str]:
     """Of a network, an epoch's seconds are the median over its training, so that a pause in one doesn't count."""
-    trained = [one for run in record.training for one in (run, run.second) if one is not None and one.history]
+    trained = [run for run in record.training if run.history]
     seconds = sum(len(one.history) * float(np.median([e.seconds for e in one.history])) for one in trained)
     shown = sum(one.epochs_run * one.examples_per_epoch for one in trained)
     return {
@@ -326,9 +323,9 @@ def gap_by_class(records: Sequence[Record]) -> str:
     """F1 of each class under both protocols, and the difference, of every model whose parameters are the same under
     both."""
     rows = []
-    for model, entry in registry.OF_BEATS.items():
+    for model in registry.OF_BEATS:
         intra, inter = (plain(records, model=model, protocol=p) for p in ("intra", "inter"))
-        if entry.has_experts or (intra is not None and inter is not None and _differ(intra, inter, "protocol")):
+        if intra is not None and inter is not None and _differ(intra, inter, "protocol"):
             continue
         if intra is None or inter is None:
             rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",

@@ -11,7 +11,6 @@ import yaml
 
 from ecglib import paths
 from ecglib.errors import UserError
-from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.comparisons import HOLDS_MOST_S, NOT_RUN, PROTOCOLS, best, link, of, without
 from ecglib.report.tables import UNDEFINED, interval, number
@@ -22,38 +21,24 @@ _SCORES: Final = ("S", "V", "accuracy", "macro-F1")
 
 
 def published(records: Sequence[Record]) -> str:
-    """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`);
-    where any of ours may stand there, one that is not blind to DS2 stands beside the best of those that are."""
-    blind: list[Record] = []
-    rest: list[Record] = []
-    for r in records:
-        (rest if r.parameters["protocol"] != "intra" and _caveat(r) else blind).append(r)
+    """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
     rows = []
     for entry in entries():
         if entry.get("task", "beats") != "beats":
             continue
-        wanted, classes = entry.get("ours", {}), entry.get("classes")
-        mine = {"": blind, ", not blind": [] if wanted else rest}
-        found = {said: best(of(some, **wanted), entry["protocol"], entry["metric"]) for said, some in mine.items()}
-        ours = [
-            f"{interval(_value(record, entry['metric'], classes))} ({link(record)}{said})"
-            for said, record in found.items()
-            if record is not None
-        ]
+        classes = entry.get("classes")
+        ours = best(of(records, **entry.get("ours", {})), entry["protocol"], entry["metric"])
         rows.append({
             "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
             "protocol": PROTOCOLS[entry["protocol"]],
             "metric": _metric_title(entry["metric"], classes),
             "published": number(entry["value"]),
             "known flaw": entry.get("flaw", UNDEFINED),
-            "ours": "; ".join(ours) or NOT_RUN,
+            "ours": NOT_RUN
+            if ours is None
+            else f"{interval(_value(ours, entry['metric'], classes))} ({link(ours)})",
         })  # fmt: skip
     return tables.table(rows)
-
-
-def _caveat(record: Record) -> str:
-    model = record.parameters["model"]
-    return registry.entry(model).caveat if model in registry.ENTRIES else ""
 
 
 def entries() -> list[dict[str, Any]]:

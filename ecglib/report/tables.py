@@ -190,8 +190,6 @@ def headline(records: Mapping[str, Record]) -> str:
     ValueError
         When records of real and of synthetic data are mixed.
     """
-    from ecglib.models import registry
-
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
         return table([{"model": f"*{NOT_RUN}*"}])
@@ -208,11 +206,8 @@ def headline(records: Mapping[str, Record]) -> str:
     rows = []
     for (name, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
         row = {"model": name, "imbalance": imbalance}
-        model = next(iter(found.values()))[1].parameters.get("model", "")
         for protocol in ("intra", "inter"):
-            impossible = protocol == "intra" and model in registry.ENTRIES and registry.entry(model).has_experts
-            cell = _linked(*found[protocol]) if protocol in found else UNDEFINED if impossible else NOT_RUN
-            row[f"{protocol}: macro-F1"] = cell
+            row[f"{protocol}: macro-F1"] = _linked(*found[protocol]) if protocol in found else NOT_RUN
         inter = found["inter"][1] if "inter" in found else None
         for cls in "SV":
             scores = inter.per_class.get(cls, {}) if inter is not None else {}
@@ -220,7 +215,7 @@ def headline(records: Mapping[str, Record]) -> str:
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
-    text = f"All results: {'; or '.join(said)}.{scorings(records.values())}{caveats(records.values())}"
+    text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"
     return _with_note(first, f"{text}\n\n{table(rows)}")
 
 
@@ -230,7 +225,7 @@ def variant(record: Record) -> str:
     What our own models are given belongs to the protocol, and counts as their default.
     """
     p = record.parameters
-    if p.get("model") in ("ecgnet", "gated_ecgnet"):
+    if p.get("model") == "ecgnet":
         return ""
     changed = list((p.get("model_options") or {}).items())
     changed += [("label_smoothing", p["label_smoothing"])] if p.get("label_smoothing") else []
@@ -273,15 +268,6 @@ def _computed(record: Record) -> str:
     return first if record.moved is None else max(first, record.moved.created)
 
 
-def caveats(records: Iterable[Record]) -> str:
-    """What must be said beside results on DS2 of these models, as a paragraph; empty where there is nothing."""
-    from ecglib.models import registry
-
-    models = {r.parameters.get("model") for r in records if r.parameters.get("protocol") in ("inter", "adapted")}
-    said = [f"`{name}`: {entry.caveat}" for name, entry in registry.ENTRIES.items() if name in models and entry.caveat]
-    return f"\n\n**Not blind.** {'; '.join(said)}." if said else ""
-
-
 def validated(record: Record) -> float | None:
     """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
     return _mean(run.validation for run in record.training)
@@ -320,7 +306,7 @@ def beside(reference: Record | None, fresh: Record | None) -> str:
     if reference is not None and fresh is not None and _mixed(present):
         return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
     rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
-    return _with_note(present[0], table(rows) + caveats(present))
+    return _with_note(present[0], table(rows))
 
 
 def moved(reference: Record | None, fresh: Record | None) -> str:
@@ -548,8 +534,7 @@ def _chosen_epochs(record: Record) -> str:
 
 
 def _epoch(run: SeedRun) -> str:
-    text = f"{run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
-    return f"{text}, second expert {_epoch(run.second)}" if run.second else text
+    return f"{run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
 
 
 def test_reads(model: str | None = None, *, until: str) -> str:

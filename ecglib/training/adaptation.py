@@ -20,7 +20,6 @@ from torch import nn
 
 from ecglib import losses
 from ecglib.config import HeartbeatParameters
-from ecglib.data import simulation
 from ecglib.data.beats import Beats
 from ecglib.data.records import sampling_rate
 from ecglib.data.sources import Source
@@ -69,7 +68,6 @@ def train(
     precision: str,
     folder: Path,
     key: str,
-    simulated: simulation.Examples | None = None,
 ) -> Adapted:
     """Train on DS1 as inter-patient, then adapt to each record of DS2 and score the rest of it.
 
@@ -84,7 +82,7 @@ def train(
     Other parameters are those of `classifier.train`. The model that comes back is the one before adaptation.
     """
     how: dict[str, Any] = {"device": device, "precision": precision, "folder": folder, "key": key}
-    base = classifier.train(p, beats, seed, **how, simulated=simulated)
+    base = classifier.train(p, beats, seed, **how)
     start = time.perf_counter()
 
     def adapted(index: Index) -> tuple[Index, NDArray[np.float32], NDArray[np.float32]]:
@@ -95,11 +93,10 @@ def train(
             first, rest = mine[early[mine]], mine[~early[mine]]
             if not len(rest):
                 continue
-            network = classifier.for_record(base.model, beats, name)
             given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
-            before.append(loop.predict(network, _examples(p, beats, rest), **given))
+            before.append(loop.predict(base.model, _examples(p, beats, rest), **given))
             with determinism(p.deterministic):
-                network = _adapted(network, p, beats, first, base.split.train, seed, device)
+                network = _adapted(base.model, p, beats, first, base.split.train, seed, device)
             rests.append(rest)
             after.append(loop.predict(network, _examples(p, beats, rest), **given))
         if not rests:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch import nn
 from ecglib import aami, losses
 from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import simulation, splits, sustained
+from ecglib.data import splits
 from ecglib.data.beats import Beats
 from ecglib.data.resampling import resample
 from ecglib.data.sources import Source
@@ -27,7 +26,6 @@ from ecglib.evaluation import metrics
 from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
-from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.results import Epoch, SeedRun
 from ecglib.training import device as device_module
 from ecglib.training import loop, sequences
@@ -111,15 +109,6 @@ def reads_sequences(p: HeartbeatParameters) -> bool:
     return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
 
 
-def load_simulated(parameters: HeartbeatParameters, source: Source) -> simulation.Examples | None:
-    """Beats of recordings made of those of DS1, for a model whose second expert learns from them; else None."""
-    if not registry.entry(parameters.model).has_experts:
-        return None
-    records = tuple(name for name in source.records if name in aami.DS1)
-    few = records if parameters.max_beats is None else records[:4] + tuple(aami.DS1_VALIDATION[:1])
-    return simulation.load(replace(source, records=few), parameters.leads)
-
-
 def train(
     p: HeartbeatParameters,
     beats: Beats,
@@ -129,7 +118,6 @@ def train(
     precision: str,
     folder: Path,
     key: str,
-    simulated: simulation.Examples | None = None,
 ) -> Trained:
     """Train, choose the epoch on validation, refit if wanted, and score.
 
@@ -145,13 +133,11 @@ def train(
         Where and how it is computed.
     folder, key
         Checkpoints go to this folder and are resumed where they carry this key.
-    simulated
-        From `load_simulated`.
     """
     split = divided(p, beats, seed)
     if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
         _check_classes(split, beats, macro_classes(p.protocol))
-    fitting = _Fitting(p, beats, seed, device, precision, folder, key, simulated)
+    fitting = _Fitting(p, beats, seed, device, precision, folder, key)
     part = fitting.part(split.train)
     fitted = fitting.fit(part, "checkpoint", val=split.val)
     run, seconds = fitted.run, fitted.seconds
@@ -174,25 +160,13 @@ def first_epochs(
     *,
     device: torch.device,
     precision: str,
-    simulated: simulation.Examples | None = None,
 ) -> list[Epoch]:
-    """The first `n` epochs of `train`, in the course of all of them, and those of the second expert of a model that has
-    two; none of what is fitted at once."""
+    """The first `n` epochs of `train`, in the course of all of them; none of what is fitted at once."""
     split = divided(p, beats, seed)
-    fitting = _Fitting(p, beats, seed, device, precision, None, "", simulated)
+    fitting = _Fitting(p, beats, seed, device, precision, None, "")
     if registry.entry(p.model).classical:
         return []
-    run = fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n).run
-    return run.history + (run.second.history if run.second else [])
-
-
-def for_record(model: nn.Module, beats: Beats, name: str) -> nn.Module:
-    """A copy of the network for one record, on the CPU; a gate is fixed to what the record's beats make it, all of them
-    or those that `max_beats` leaves."""
-    model = copy.deepcopy(model).cpu()
-    if isinstance(model, GatedECGNet):
-        model.settle(loop.as_tensor(beats.features[beats.record == name]))
-    return model
+    return fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n).run.history
 
 
 def class_offsets(
@@ -259,7 +233,6 @@ class _Fitting:
     precision: str
     folder: Path | None
     key: str
-    simulated: simulation.Examples | None = None
 
     def part(self, index: Index) -> _Part:
         x, y = self.beats.signals[index], self.beats.labels[index]
@@ -274,23 +247,8 @@ class _Fitting:
         p = self.p
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
-        if registry.entry(p.model).has_experts:
-            return self._fit_experts(part, val, name, **changes)
         sampler = ByRecord(self.beats.record[part.index], part.y) if p.sampling == "by-record" else None
-        val_examples = None if val is None else self._examples(val)
-        return self._loop(name, self._maker(part), self._training(part), val_examples, part, sampler, **changes)
-
-    def _loop(
-        self,
-        name: str,
-        make: Callable[[], nn.Module],
-        training: loop.InMemory,
-        val: loop.InMemory | None,
-        part: _Part,
-        sampler: ByRecord | None,
-        **changes: Any,
-    ) -> loop.Fitted:
-        p = self.p
+        training = self._training(part)
         recipe = loop.Recipe(
             max_epochs=p.max_epochs,
             patience=p.patience,
@@ -307,9 +265,9 @@ class _Fitting:
             **changes,
         )
         fitted = loop.fit(
-            make,
+            self._maker(part),
             training,
-            val,
+            None if val is None else self._examples(val),
             self._loss(part.counts),
             self._macro_f1,
             recipe,
@@ -333,66 +291,11 @@ class _Fitting:
         """Logits `(n, classes)` of the beats at these increasing positions."""
         if isinstance(model, Classical):
             return model.predict_logits(loop.as_tensor(self.beats.signals[index]))
-        if isinstance(model, GatedECGNet):
-            return self._predict_by_record(model, index)
         examples = self._examples(index)
-        logits = self._predict(model, examples)
-        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
-
-    def _predict(self, model: nn.Module, examples: loop.InMemory) -> NDArray[np.float32]:
-        return loop.predict(
+        logits = loop.predict(
             model, examples, device=self.device, precision=self.precision, deterministic=self.p.deterministic
         )
-
-    def _predict_by_record(self, model: GatedECGNet, index: Index) -> NDArray[np.float32]:
-        logits = np.empty((len(index), N_CLASSES), dtype=np.float32)
-        for name in np.unique(self.beats.record[index]):
-            mine = self.beats.record[index] == name
-            logits[mine] = self._predict(for_record(model, self.beats, name), self._examples(index[mine]))
-        return logits
-
-    def _fit_experts(self, part: _Part, val: Index | None, name: str, **changes: Any) -> loop.Fitted:
-        """The ordinary network learns from the records as they are, the second from recordings made of them too."""
-        simulated = self.simulated
-        assert simulated is not None and val is not None  # `load_simulated` gave them; config refuses a refit
-        beats, n = self.beats, sustained.N_FEATURES
-
-        def expert(which: str, columns: slice) -> Callable[[], nn.Module]:
-            def make() -> nn.Module:
-                network: ECGNet = getattr(model_maker(self.p)(), which)
-                network.standardise(loop.as_tensor(beats.features[part.index][:, columns]))
-                return network
-
-            return make
-
-        def as_they_are(index: Index) -> loop.InMemory:
-            return loop.InMemory(beats.signals[index], beats.labels[index], beats.features[index][:, :-n])
-
-        def with_simulated(index: Index) -> tuple[loop.InMemory, simulation.Examples]:
-            made = simulated.of(beats.record[index])
-            y = np.concatenate([beats.labels[index], made.labels])
-            features = np.concatenate([beats.features[index][:, -n:], made.features])
-            return loop.InMemory(np.zeros((len(y), 1, 1), dtype=np.float32), y, features), made
-
-        own = beats.record[part.index]
-        sampler = ByRecord(own, part.y)
-        make = expert("ordinary", slice(None, -n))
-        first = self._loop(name, make, as_they_are(part.index), as_they_are(val), part, sampler, **changes)
-        training, made = with_simulated(part.index)
-        sampler = ByRecord(
-            np.concatenate([own, made.record]),
-            training.y.numpy(),
-            kind=np.concatenate([np.full(len(own), ""), made.kind]),
-            at_most_of_kind=simulation.KINDS,
-        )
-        make = expert("second", slice(-n, None))
-        second = self._loop("second", make, training, with_simulated(val)[0], part, sampler, **changes)
-        model = model_maker(self.p)()
-        assert isinstance(model, GatedECGNet)
-        model.ordinary.load_state_dict(first.model.state_dict())
-        model.second.load_state_dict(second.model.state_dict())
-        run = first.run.model_copy(update={"second": second.run})
-        return loop.Fitted(model.eval(), run, first.seconds + second.seconds)
+        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
 
     def _fit_at_once(self, part: _Part, val: Index | None) -> loop.Fitted:
         start = time.perf_counter()

@@ -28,11 +28,6 @@ class ByRecord:
         `(n,)`: record and class of every training beat.
     at_most
         Class -> beats drawn from one record.
-    kind
-        `(n,)`: the kind of recording that was made of a record (see `ecglib.data.simulation`), empty for the record
-        itself; of each kind `at_most_of_kind` beats are drawn from a record, whatever their class.
-    at_most_of_kind
-        Kind -> beats drawn from one record.
     """
 
     def __init__(
@@ -40,19 +35,12 @@ class ByRecord:
         record: NDArray[np.str_],
         labels: NDArray[np.int64],
         at_most: Mapping[str, int] = AT_MOST,
-        *,
-        kind: NDArray[np.str_] | None = None,
-        at_most_of_kind: Mapping[str, int] | None = None,
     ) -> None:
-        kind = np.full(len(record), "") if kind is None else kind
         self.groups: list[tuple[NDArray[np.int64], int]] = []
         for name in np.unique(record):
-            mine = record == name
-            wanted = [(mine & (kind == "") & (labels == i), at_most[each]) for i, each in enumerate(aami.CLASSES)]
-            wanted += [(mine & (kind == each), most) for each, most in (at_most_of_kind or {}).items()]
-            for chosen, most in wanted:
-                group = np.flatnonzero(chosen)
-                if size := min(len(group), most):
+            for i, each in enumerate(aami.CLASSES):
+                group = np.flatnonzero((record == name) & (labels == i))
+                if size := min(len(group), at_most[each]):
                     self.groups.append((group, size))
 
     def __len__(self) -> int:

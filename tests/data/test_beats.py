@@ -120,7 +120,7 @@ def test_rr_features_follow_from_the_intervals(rr: list[float]) -> None:
 
 
 @pytest.mark.parametrize("leads", [["MLII"], ["MLII", "V1"], ["V1"]])
-@pytest.mark.parametrize("cut", ["centred", "relative", "sustained"])
+@pytest.mark.parametrize("cut", ["centred", "relative"])
 def test_neither_signals_nor_features_depend_on_symbols(
     cut: beats.Cut, leads: list[str], small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +197,7 @@ def test_relative_beats_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-@pytest.mark.parametrize("cut", [beats._centred, beats._relative, beats._sustained])
+@pytest.mark.parametrize("cut", [beats._centred, beats._relative])
 def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats._CutResult], n: int) -> None:
     signal = np.random.default_rng(0).normal(size=(2, 2000)).astype(np.float32)
     cuts, features, keep, left_out = cut(signal, 3.0 + np.arange(n))

@@ -115,7 +115,6 @@ def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
     rhythm = {**one, "model": "ecgnet", "model_options": {"waveform": False, "feature_noise": 0.05}, "cut": "relative"}
     early = {"protocol": "adapted", "adaptation_minutes": 0.15, "adaptation_steps": 2}
     statistics = {"adaptation": "statistics", "protocol": "adapted", "adaptation_minutes": 0.15}
-    experts = {"model": "gated_ecgnet", "cut": "sustained", "sampling": "by-record", "max_beats": 300}
     for name, given in {
         "by-record": {**rhythm, "protocol": "inter", "sampling": "by-record", "label_smoothing": 0.05, "ema": None},
         "cosine": {**one, "schedule": "cosine", "gradient_clip": None, "weight_decay": 0.1, "batch_size": 256},
@@ -126,8 +125,6 @@ def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
         "adapted-head": {**one, **early, "adaptation": "head"},
         "adapted-all": {**rhythm, **early, "adaptation": "all", "sampling": "by-record"},
         "adapted-statistics": {**one, **statistics, "model": "enhanced_cnn", "model_options": {}},
-        "experts": {**one, **experts, "model_options": {"waveform": False}, "protocol": "inter"},
-        "experts-adapted": {**one, **experts, **early, "model_options": {"waveform": False}, "adaptation": "all"},
     }.items():
         yield f"heartbeat/{name}", HeartbeatParameters(**{**COMMON, **given})
 
@@ -174,7 +171,7 @@ def _twelve_leads() -> Iterator[tuple[str, TwelveLeadParameters]]:
 def _cuts() -> Iterator[tuple[str, Any]]:
     """What is only cut and divided."""
     seeds = {"seeds": [0, 1]}
-    for cut in ("kachuee", "centred", "relative", "sustained"):
+    for cut in ("kachuee", "centred", "relative"):
         leads = {"leads": ["MLII"] if cut == "kachuee" else ["V1", "MLII"]}
         for protocol in PROTOCOLS:
             p = HeartbeatParameters(model="baseline_cnn", cut=cut, protocol=protocol, **leads, **seeds)

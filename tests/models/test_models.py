@@ -21,7 +21,6 @@ from ecglib.errors import UserError
 from ecglib.models import recurrent, registry
 from ecglib.models.classical import Classical
 from ecglib.models.crnn import CRNN
-from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
 from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
 from ecglib.models.logistic_regression import LogisticRegression as OurRegression
@@ -48,8 +47,6 @@ def build(name: str, shape: Shape = SHAPES[0], seed: int = 0, **options: Any) ->
     torch.manual_seed(seed)
     if registry.entry(name).reads_features:
         options = {"n_features": N_FEATURES, **options}
-    if name == "gated_ecgnet":
-        options = {"second_features": 5, **options}
     if name == "hydra":
         options = {"groups": 4, **options}
     return registry.build(name, *shape, **options)
@@ -161,8 +158,6 @@ def test_a_seed_fixes_a_training_step(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_beat_gets_the_same_logits_in_any_batch(name: str) -> None:
     model, given = make(name), inputs(name, n=9)
-    if isinstance(model, GatedECGNet):
-        model.settle(given["features"])
     alone = {what: value[4:5] for what, value in given.items()}
     torch.testing.assert_close(model(**given)[4:5], model(**alone), rtol=1e-4, atol=1e-5)
 
@@ -741,49 +736,3 @@ def test_logistic_regression_is_that_of_scikit_learn(classes: list[int], monkeyp
     absent = [label for label in range(5) if label not in classes]
     assert (p[:, absent] == 0).all()
     assert (p.argmax(1) == solver.predict(z)).mean() > 0.98
-
-
-# --- two experts and a gate -------------------------------------------------------------------------------------------
-
-
-def calling(share: float, n: int = 200) -> tuple[GatedECGNet, dict[str, Tensor]]:
-    """A gated network, and a record of whose beats its second network calls this share supraventricular."""
-    model = make("gated_ecgnet")
-    assert isinstance(model, GatedECGNet)
-    given = inputs("gated_ecgnet", n=n)
-    with torch.no_grad():
-        model.second.head[-1].bias[1] = 0.0
-        logits = model._second(given["features"])
-        others = logits[:, [0, 2, 3, 4]].amax(1)
-        margins = (others - logits[:, 1]).sort().values
-        k = round(share * n)
-        edges = torch.cat([margins[:1] - 1, (margins[1:] + margins[:-1]) / 2, margins[-1:] + 1])
-        model.second.head[-1].bias[1] = edges[k]
-    return model, given
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 1.0])
-def test_the_gate_mixes_both_networks_by_the_share_of_supraventricular_beats(share: float) -> None:
-    model, given = calling(share)
-    first = model.ordinary(given["x"], features=given["features"][:, :-5]).softmax(1)
-    second = model._second(given["features"])
-    second[:, 1] += model.GAIN
-    assert float((model._second(given["features"]).argmax(1) == 1).float().mean()) == pytest.approx(share)
-    weight = 1 / (1 + math.exp(-40 * (share - 0.3)))
-    expected = (1 - weight) * first + weight * second.softmax(1)
-    torch.testing.assert_close(model(**given).exp(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_settled_gate_stays_as_the_whole_record_made_it() -> None:
-    model, given = calling(0.4)
-    whole, part = model(**given), {name: value[:3] for name, value in given.items()}
-    assert not torch.allclose(model(**part), whole[:3], atol=1e-3), "three beats open another gate"
-    model.settle(given["features"])
-    torch.testing.assert_close(model(**part), whole[:3], rtol=1e-4, atol=1e-5)
-    assert "share" not in model.state_dict(), "a gate belongs to a record, not to the weights"
-
-
-def test_a_gate_needs_features_for_both_networks() -> None:
-    for n in (0, N_FEATURES):
-        with pytest.raises(UserError, match="second_features"):
-            build("gated_ecgnet", second_features=n)

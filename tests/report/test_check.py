@@ -427,7 +427,7 @@ def test_a_multi_label_record_is_checked_for_its_intervals_alone(book: Path) -> 
 # --- what the raw material gives --------------------------------------------------------------------------------------
 
 INTER, ADAPTED, BINARY, LABELS = (
-    "heartbeat/inter-patient", "heartbeat/gated-ecgnet-adapted", "infarction/gradual-12-lead", "twelve-lead/crnn",
+    "heartbeat/inter-patient", "heartbeat/ecgnet-adapted", "infarction/gradual-12-lead", "twelve-lead/crnn",
 )  # fmt: skip
 
 DECISION = ("ec57", "without_202", "by_record", "confusion", "right")

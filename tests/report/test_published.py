@@ -37,16 +37,6 @@ def test_validation_chooses_our_result_whatever_the_test_set_says(better: str) -
     assert ours(records, "Weighted baseline CNN", "macro recall") == "not run", "not beside one without weights"
 
 
-def test_what_is_not_blind_stands_apart_however_well_validated() -> None:
-    blind = validated(record("blind", "ecgnet", "inter", draw=5), 0.5)
-    seeing = validated(record("seeing", "gated_ecgnet", "inter", draw=6), 0.9)
-    cell = ours([blind, seeing], "Random forest", "S F1")
-    first, second = cell.split("; ")
-    assert "heartbeat/blind.ipynb" in first and "not blind" not in first
-    assert "heartbeat/seeing.ipynb" in second and second.endswith(", not blind)")
-    assert "seeing" not in ours([blind, seeing], "Sequence to sequence [@", "S F1")
-
-
 def test_every_published_result_of_beats_has_its_row_and_a_damaged_file_is_told(project: Path) -> None:
     rows = cells(published.published([]))[1:]
     assert len(rows) == sum(entry.get("task") != "infarction" for entry in published.entries())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ecglib import results
 from ecglib.errors import UserError
 from ecglib.report import tables
-from ecglib.results import Interval, Record
+from ecglib.results import Interval
 from tests.report.example import example_record, with_moved
 
 FULL = example_record()
@@ -158,30 +158,9 @@ def test_a_decision_made_later_tells_the_scorings_until_then(tmp_path: Path, mon
     assert "By 2025-07-01 DS2 had been scored 2 times" in tables.scorings([moved])
 
 
-def test_what_is_not_blind_says_so_beside_its_results_on_ds2() -> None:
-    def of(model: str, protocol: str) -> Record:
-        made = example_record(f"heartbeat/{model}", protocol=protocol)
-        return made.model_copy(update={"parameters": made.parameters | {"model": model}})
-
-    blind, not_blind = of("ecgnet", "inter"), of("gated_ecgnet", "inter")
-    for text in (
-        tables.headline({"a/b": not_blind}),
-        tables.beside(not_blind, None),
-        tables.caveats([blind, not_blind]),
-    ):
-        assert "**Not blind.** `gated_ecgnet`: " in text
-    for text in (tables.headline({"a/b": blind}), tables.beside(blind, None), tables.caveats([of("cnet", "intra")])):
-        assert "Not blind" not in text
-    assert tables.headline({"a/b": not_blind}).splitlines()[-1].startswith("|"), "the caption comes next"
-    (row,) = cells(tables.headline({"a/b": not_blind}))[1:]
-    assert row[2] == tables.UNDEFINED, "it is for patients apart, so there is nothing to run"
-
-
-def test_both_experts_and_what_was_chosen_at_once_are_told() -> None:
+def test_the_epoch_and_what_was_chosen_at_once_are_told() -> None:
     run = FULL.training[0]
-    second = run.model_copy(update={"best_epoch": 3, "epochs_run": 4})
-    pair = FULL.model_copy(update={"training": [run.model_copy(update={"second": second})]})
-    assert f"seed 0: {run.best_epoch} of {run.epochs_run}, second expert 3 of 4" in tables.circumstances(pair)
+    assert f"seed 0: {run.best_epoch} of {run.epochs_run}" in tables.circumstances(FULL)
     ridge = run.model_copy(update={"history": [], "strength": 0.01})
     assert "penalty by validation, seed 0: 0.01" in tables.circumstances(FULL.model_copy(update={"training": [ridge]}))
 

@@ -169,30 +169,6 @@ def test_what_means_nothing_is_refused(changes: dict[str, object], word: str) ->
         config.check("heartbeat", SMALL | changes, "here")
 
 
-def test_a_gate_is_that_of_the_whole_record_before_it_learns(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = parameters(model="gated_ecgnet", cut="sustained", sampling="by-record", adaptation="all")
-    source = sources.get("mitdb")
-    beats = classifier.load_beats(p, source)
-    early = adaptation.within(beats, source, p.adaptation_minutes)
-    seen, adapted = [], adaptation._adapted
-
-    def watched(model: torch.nn.Module, *args: object) -> torch.nn.Module:
-        found = adapted(model, *args)
-        seen.append((model.share, found.share, found))
-        return found
-
-    monkeypatch.setattr(adaptation, "_adapted", watched)
-    how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}
-    done = adaptation.train(p, beats, early, 0, **how, simulated=classifier.load_simulated(p, source))
-    names = [*np.unique(beats.record[done.split.val]), *np.unique(beats.record[done.split.test])]
-    for name, (before, after, network) in zip(names, seen, strict=True):
-        expected = classifier.for_record(done.model, beats, name).share
-        assert before == after == expected
-        assert not expected.isnan()
-        assert not torch.equal(network.ordinary.head[-1].weight, done.model.ordinary.head[-1].weight)
-    assert done.model.share.isnan(), "the model that comes back belongs to no record"
-
-
 def test_a_record_that_is_over_before_the_rest_begins_is_left_out(project: Path) -> None:
     p = parameters()
     source = sources.get("mitdb")

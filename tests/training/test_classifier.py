@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from ecglib import aami, config
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import simulation, sources, splits, sustained
+from ecglib.data import sources, splits
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
 from ecglib.losses import IGNORED, Focal, LogitAdjusted
 from ecglib.models import registry
-from ecglib.models.gated_ecgnet import GatedECGNet
 from ecglib.models.hydra import Hydra
 from ecglib.training import classifier, loop, sequences
 
@@ -35,13 +34,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "single beats of seq2seq": {"model": "seq2seq", "model_options": {"hidden": 8}, "beats_per_sequence": 1},
     "cnet": {"model": "cnet", "model_options": {"width": 4}},
     "ecgnet": {"model": "ecgnet", "cut": "relative", "model_options": {"width": 4, "hidden": 8}},
-    "gated_ecgnet": {
-        "model": "gated_ecgnet",
-        "protocol": "inter",
-        "cut": "sustained",
-        "sampling": "by-record",
-        "model_options": {"width": 4, "hidden": 8},
-    },
     "hydra": {"model": "hydra", "model_options": {"groups": 2}},
     "nearest_neighbour": {"model": "nearest_neighbour"},
 }
@@ -80,16 +72,7 @@ def parameters(**values: Any) -> HeartbeatParameters:
 
 def train(p: HeartbeatParameters, beats: Beats, folder: Path, seed: int = 0) -> classifier.Trained:
     how: dict[str, Any] = {"device": CPU, "precision": "float32", "folder": folder, "key": str(id(beats))}
-    return classifier.train(p, beats, seed, **how, simulated=simulated(beats) if p.model == "gated_ecgnet" else None)
-
-
-def simulated(beats: Beats, seed: int = 0) -> simulation.Examples:
-    """Forty beats of one kind made of every record: noise, a class's beats with a feature of their own raised."""
-    draw, n = np.random.default_rng(seed), 40 * len(RECORDS)
-    labels = draw.integers(0, 4, n)
-    features = draw.normal(0, 1, (n, sustained.N_FEATURES)).astype(np.float32)
-    features[np.arange(n), labels] += 3
-    return simulation.Examples(features, labels, np.repeat(RECORDS, 40), np.full(n, "dropped"), np.arange(n) // 40 % 2)
+    return classifier.train(p, beats, seed, **how)
 
 
 def state(trained: classifier.Trained) -> dict[str, torch.Tensor]:
@@ -110,15 +93,8 @@ def permuted(beats: Beats, index: NDArray[np.int64]) -> Beats:
 # --- what may be seen -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "protocol"),
-    [
-        (kind, protocol)
-        for kind in KINDS
-        for protocol in ("intra", "inter")
-        if (kind, protocol) != ("gated_ecgnet", "intra")
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("protocol", ["intra", "inter"])
 def test_labels_of_test_beats_have_no_influence_on_the_weights(
     kind: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +130,7 @@ def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
         (method, kind)
         for method in config.RESAMPLERS
         for kind in KINDS
-        if kind not in ("seq2seq", "ecgnet", "gated_ecgnet") and (method, kind) != ("random-over", "nearest_neighbour")
+        if kind not in ("seq2seq", "ecgnet") and (method, kind) != ("random-over", "nearest_neighbour")
     ],
 )
 def test_resampling_is_given_training_beats_only(
@@ -184,7 +160,7 @@ def noting(read: Callable[[Path, str], Any], opened: set[str]) -> Callable[[Path
     return noted
 
 
-@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative", "sustained"])
+@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative"])
 def test_development_on_patients_apart_opens_no_record_of_ds2(
     cut: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,13 +170,8 @@ def test_development_on_patients_apart_opens_no_record_of_ds2(
     source = sources.get("mitdb")
     classifier.load_beats(parameters(protocol="inter", cut=cut, test=False), source)
     assert opened == set(aami.DS1)
-    classifier.load_simulated(parameters(**KINDS["gated_ecgnet"], test=False), source)
-    assert opened == set(aami.DS1)
     classifier.load_beats(parameters(protocol="inter", cut=cut), source)
     assert opened == set(aami.DS1 + aami.DS2)
-    opened.clear()
-    classifier.load_simulated(parameters(**KINDS["gated_ecgnet"], max_beats=500), source)
-    assert opened <= set(aami.DS1), "recordings are made of DS1 alone, whatever is scored"
 
 
 def test_a_development_run_scores_validation_in_place_of_the_test_set(tmp_path: Path) -> None:
@@ -376,57 +347,6 @@ def test_a_classical_reference_says_what_it_chose(tmp_path: Path) -> None:
     trained = train(p, made(p), tmp_path)
     assert trained.run.strength in Hydra.STRENGTHS
     assert trained.run.examples_per_epoch == 0
-
-
-# --- two experts ------------------------------------------------------------------------------------------------------
-
-
-def test_the_second_expert_learns_from_recordings_made_of_training_records_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    p = parameters(**KINDS["gated_ecgnet"])
-    beats = made(p)
-    how: dict[str, Any] = {"device": CPU, "precision": "float32", "key": "k"}
-    examples = simulated(beats)
-
-    def trained(of: tuple[str, ...], folder: str) -> dict[str, torch.Tensor]:
-        changed = simulated(beats)
-        changed.features[np.isin(changed.record, of)] += 1
-        return state(classifier.train(p, beats, 0, **how, folder=tmp_path / folder, simulated=changed))
-
-    first = state(classifier.train(p, beats, 0, **how, folder=tmp_path / "a", simulated=examples))
-    assert same(first, trained(RECORDS[4:], "test"))
-    assert same(first, trained(RECORDS[2:4], "val")), "with one epoch there is nothing to choose"
-    other = trained(RECORDS[:2], "train")
-    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], other[name])}
-    assert moved == {"second"}
-
-
-def test_a_record_s_gate_is_asked_of_all_its_beats(tmp_path: Path) -> None:
-    p = parameters(**KINDS["gated_ecgnet"])
-    beats = made(p)
-    trained = train(p, beats, tmp_path)
-    assert isinstance(trained.model, GatedECGNet)
-    model = trained.model.eval()
-    for name in RECORDS[4:]:
-        whole = np.flatnonzero(beats.record == name)
-        with torch.no_grad():  # so that the gate is about half open
-            last = model.second.head[-1]
-            assert isinstance(last, torch.nn.Linear)
-            last.bias[1] = 0
-            logits = model._second(torch.from_numpy(beats.features[whole]))
-            margins = (logits[:, [0, 2, 3, 4]].amax(1) - logits[:, 1]).sort().values
-            last.bias[1] = margins[round(0.3 * len(whole))]
-            settled = classifier.for_record(model, beats, name)
-            assert 0.2 < settled.share < 0.4
-        with torch.no_grad():
-            x, features = torch.from_numpy(beats.signals[whole]), torch.from_numpy(beats.features[whole])
-            expected = model(x, features=features).numpy()
-        fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-        np.testing.assert_allclose(fitting.predict(model, whole), expected, atol=1e-5)
-        np.testing.assert_allclose(fitting.predict(model, whole[:5]), expected[:5], atol=1e-5)
-    assert trained.run.second is not None
-    assert trained.run.second.examples_per_epoch > trained.run.examples_per_epoch, "simulated ones come to it"
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
