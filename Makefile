@@ -9,7 +9,7 @@ J ?= 2
 .DEFAULT_GOAL := book
 
 env:
-	@$(PYTHON) ecglib/environment.py
+	@$(PYTHON) tools/environment.py
 
 # Get or make the data, run every notebook that isn't up to date, render to _book/.
 book: env

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from projects import ROOT
 
-from ecglib import environment
+from tools import environment
 
 WANTED = {
     "jupyter": r"jupyter lab", "jupytext": r"import jupytext", "papermill": r"papermill\.execute_notebook",
@@ -90,8 +90,8 @@ PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-p
 
 def tiny_project(folder: Path) -> Path:
     """A project with the real environment.py, an empty lock and a package that needs nothing to be installed."""
-    (folder / "ecglib").mkdir()
-    shutil.copy(environment.__file__, folder / "ecglib" / "environment.py")
+    (folder / "tools").mkdir()
+    shutil.copy(environment.__file__, folder / "tools" / "environment.py")
     (folder / "requirements.lock").write_text("# nothing\n")
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "backend.py").write_text(BACKEND)
@@ -114,7 +114,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(project: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(project / "ecglib" / "environment.py")]
+    command = [sys.executable, str(project / "tools" / "environment.py")]
     closed = {**os.environ, "PIP_NO_INDEX": "1"}
     return subprocess.Popen(command, env=closed, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -277,7 +277,7 @@ def test_a_file_in_the_place_of_the_environment_is_one_line(fresh: Path) -> None
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_a_python_without_venv_is_refused_in_one_line(fresh: Path, module: str) -> None:
     script = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
-    command = [sys.executable, "-c", script, str(fresh / "ecglib" / "environment.py")]
+    command = [sys.executable, "-c", script, str(fresh / "tools" / "environment.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.fullmatch(r"error: .+ has no venv or no ensurepip; .+ apt install python3\.\d+-venv .+\n", done.stderr)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from projects import ROOT, keep_few
 
-from ecglib import environment
 from ecglib.data import synthetic
+from tools import environment
 
 NOBODY = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
