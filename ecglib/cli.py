@@ -379,6 +379,7 @@ def book(
         return
     from ecglib.report import book as builder
     from ecglib.report import runner
+    from ecglib.report.preview import pages
 
     with builder.build_lock():
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
@@ -390,7 +391,7 @@ def book(
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")
         failed = runner.run([runner.Job(parameters) for parameters in waiting], jobs) if waiting else []
         _report(failed)
-        page, renderer = builder.render()
+        page, renderer = builder.render(pages.render)
     if renderer == "pandoc":
         print("rendered with Pandoc as a plain preview, because Quarto is not here")
     print(f"the book is ready: open {page}")

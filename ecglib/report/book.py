@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from ecglib import config, fingerprint, paths, recipes, results
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
-from ecglib.report import chapters, preview, tables, yardsticks
+from ecglib.report import chapters, tables, yardsticks
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
@@ -285,8 +285,13 @@ def _is_placeholder(page: Path) -> bool:
 # --- rendering --------------------------------------------------------------------------------------------------------
 
 
-def render() -> tuple[Path, str]:
+def render(plainly: Callable[[Path, Path], object]) -> tuple[Path, str]:
     """Render the book to `_book/`, unless it is there and nothing it is made of has changed.
+
+    Parameters
+    ----------
+    plainly
+        Renders the book of a root to a folder where Quarto can't be had (`ecglib.report.preview`).
 
     Returns
     -------
@@ -304,7 +309,7 @@ def render() -> tuple[Path, str]:
         return page, renderer
     noted.unlink(missing_ok=True)
     if quarto is None:
-        preview.render(paths.root(), output)
+        plainly(paths.root(), output)
     else:
         done = subprocess.run(
             [quarto, "render", str(paths.root())],
@@ -323,7 +328,7 @@ def render() -> tuple[Path, str]:
 def _made_of(output: Path, renderer: str) -> str:
     """Hash of what a rendered book follows from, and of the names of its pages, one of which may have been removed."""
     root = paths.root()
-    sources = [root / "_quarto.yml", root / "index.qmd", *(root / "book").rglob("*"), *Path(__file__).parent.iterdir()]
+    sources = [root / "_quarto.yml", root / "index.qmd", *(root / "book").rglob("*"), *Path(__file__).parent.rglob("*")]
     files = sorted(path for path in sources if path.is_file() and path.suffix not in (".json", ".jsonl", ".pyc"))
     contents = [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
     return fingerprint.of_values(renderer, contents, sorted(str(path) for path in output.rglob("*.html")))

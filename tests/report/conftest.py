@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from ecglib.report import preview
+from ecglib.report.preview import pages
 
 SOURCES = Path(__file__).parent / "fixture_book"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAEBgIApD5fRAAAAABJRU5ErkJggg=="
@@ -130,4 +130,4 @@ def fixture_book(tmp_path: Path) -> Path:
 def rendered_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The preview of the fixture book; to read only."""
     root = make_book(tmp_path_factory.mktemp("preview") / "book")
-    return preview.render(root, root / "_book").parent
+    return pages.render(root, root / "_book").parent

@@ -23,7 +23,8 @@ from report.example import example_record, with_moved
 from ecglib import config, experiment, paths
 from ecglib.data import sources
 from ecglib.errors import UserError
-from ecglib.report import book, check, preview, runner, tables
+from ecglib.report import book, check, runner, tables
+from ecglib.report.preview import pages
 
 BASELINE = "heartbeat/baseline"
 
@@ -116,7 +117,7 @@ def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
     book.prepare()
     assert {path: path.stat().st_mtime_ns for path in (project / "book").rglob("*") if path.is_file()} == before
     output = project / "_book"
-    preview.render(project, output)
+    pages.render(project, output)
     assert [str(p) for p in check.check(project, output)] == []
     assert "Not run yet" in (output / "book" / "experiments" / "heartbeat" / "smote.html").read_text(encoding="utf-8")
 
@@ -131,23 +132,25 @@ def test_a_book_is_rendered_again_only_when_something_changed(project: Path, mon
         return output / "index.html"
 
     monkeypatch.setattr(book, "find_quarto", lambda: None)
-    monkeypatch.setattr(preview, "render", render)
     page = project / "_book" / "index.html"
-    assert book.render() == book.render() == (page, "pandoc")
+    assert book.render(render) == book.render(render) == (page, "pandoc")
     assert len(rendered) == 1
     (project / "_book" / "other.html").unlink()
-    book.render()
+    book.render(render)
     with (project / "book" / "methods.qmd").open("a", encoding="utf-8") as chapter:
         chapter.write("\nMore.\n")
-    book.render()
+    book.render(render)
     assert len(rendered) == 3
-    monkeypatch.setattr(preview, "render", lambda root, output: (_ for _ in ()).throw(UserError("pandoc", "no")))
     page.unlink()
+
+    def fail(root: Path, output: Path) -> None:
+        raise UserError("pandoc", "no")
+
     with pytest.raises(UserError):
-        book.render()
+        book.render(fail)
     page.touch()  # what a failed rendering left is no book
     with pytest.raises(UserError):
-        book.render()
+        book.render(fail)
 
 
 def test_an_edited_headline_is_found(project: Path) -> None:

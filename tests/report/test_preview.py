@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ecglib.errors import UserError
-from ecglib.report import chapters, preview
+from ecglib.report import chapters
 from ecglib.report.check import check
+from ecglib.report.preview import pages
 
 PAGES = ("index", "book/data", "book/methods", "book/notes", "book/references",
          "book/experiments/heartbeat/baseline", "book/experiments/heartbeat/weighted")  # fmt: skip
@@ -84,7 +85,7 @@ def test_every_chapter_is_a_page_that_says_it_is_a_preview(rendered_book: Path) 
     found = {str(path.relative_to(rendered_book).with_suffix("")) for path in rendered_book.rglob("*.html")}
     assert found == set(PAGES)
     for page in PAGES:
-        assert preview.NOTE in (rendered_book / f"{page}.html").read_text(encoding="utf-8")
+        assert pages.NOTE in (rendered_book / f"{page}.html").read_text(encoding="utf-8")
 
 
 def test_captions_are_numbered_by_chapter(rendered_book: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_render_replaces_the_folder_as_a_whole(fixture_book: Path) -> None:
     stale = fixture_book / "_book" / "stale.html"
     stale.parent.mkdir()
     stale.touch()
-    assert preview.render(fixture_book, stale.parent).is_file()
+    assert pages.render(fixture_book, stale.parent).is_file()
     assert not stale.exists()
     assert not list(fixture_book.glob("*.tmp"))
 
@@ -167,7 +168,7 @@ def test_a_missing_chapter_leaves_the_old_book(fixture_book: Path) -> None:
     old.touch()
     (fixture_book / "book" / "notes.qmd").unlink()
     with pytest.raises(UserError, match=r"notes\.qmd: no such file"):
-        preview.render(fixture_book, old.parent)
+        pages.render(fixture_book, old.parent)
     assert old.is_file()
 
 
@@ -184,7 +185,7 @@ def test_a_missing_chapter_leaves_the_old_book(fixture_book: Path) -> None:
 def test_a_broken_source_is_named(fixture_book: Path, file: str, content: str, message: str) -> None:
     (fixture_book / file).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        preview.render(fixture_book, fixture_book / "_book")
+        pages.render(fixture_book, fixture_book / "_book")
     assert Path(file).name in str(caught.value)
     assert not (fixture_book / "_book").exists()
 
@@ -207,7 +208,7 @@ def wording(target: str, text: str) -> tuple[str, str]:
 def test_numbers_and_links_are_those_of_quarto(fixture_book: Path) -> None:
     quarto = fixture_book / "_book"
     subprocess.run(["quarto", "render", "--to", "html"], cwd=fixture_book, check=True, capture_output=True, timeout=300)
-    pandoc = preview.render(fixture_book, fixture_book / "_preview").parent
+    pandoc = pages.render(fixture_book, fixture_book / "_preview").parent
     links = 0
     for page in PAGES:
         ours, theirs = seen(pandoc, page), seen(quarto, page)

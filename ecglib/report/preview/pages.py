@@ -21,6 +21,7 @@ from typing import Any, Final
 from ecglib.errors import UserError
 from ecglib.report import chapters
 from ecglib.report.chapters import Chapter
+from ecglib.report.preview import markdown
 
 HERE: Final = Path(__file__).parent
 NOTE: Final = "plain preview, rendered with Pandoc; install Quarto for the full book"
@@ -87,8 +88,8 @@ def _relative(href: str, page: str) -> str:
 def _number(root: Path, output: Path, chapter: Chapter, number: int, variables: dict[str, Any]) -> Page:
     """First pass: a chapter's Markdown, numbered."""
     page = output / chapter.href
-    markdown = chapters.markdown(root / chapter.source, page.with_name(f"{page.stem}_files"), variables)
-    tree = json.loads(_pandoc(root, markdown, "--from=markdown", "--to=json", f"--metadata=chapter:{number}"))
+    text = markdown.of(root / chapter.source, page.with_name(f"{page.stem}_files"), variables)
+    tree = json.loads(_pandoc(root, text, "--from=markdown", "--to=json", f"--metadata=chapter:{number}"))
     return Page(chapter, number, tree)
 
 
@@ -190,7 +191,7 @@ def render(root: Path, output: Path) -> Path:
         When a chapter or an included file is missing or unreadable, or Pandoc fails.
     """
     config, variables = chapters.config(root), chapters.read_yaml(root / "_variables.yml")
-    found = chapters.numbered(root)
+    found = markdown.numbered(root)
     style = {key: config[key] for key in ("bibliography", "csl") if config.get(key)}
     making = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     try:
