@@ -142,6 +142,46 @@ class InfarctionCard(BaseModel):
     """Parts that were scored in turn."""
 
 
+class TwelveLeadCard(BaseModel):
+    """What only a record of 12-lead recordings has: `Record.twelve_lead`."""
+
+    recordings: int
+    patients: int
+    positives: dict[str, int]
+    """Label -> recordings that have it."""
+    by_source: dict[str, int]
+    """Source -> recordings."""
+    repaired: dict[str, list[str]]
+    """Recording -> what was put right in it."""
+    duplicates: dict[str, str]
+    """Recording left out because another one is the same -> that one."""
+    conflicts: dict[str, str]
+    """Recording whose labels contradict others of the same patient -> in what."""
+    few: dict[str, int]
+    """Labels left out because too few recordings have them -> how many."""
+    noise: str
+    """Where the noise of the augmentation comes from: `nstdb`, `synthetic` or empty."""
+    official: dict[str, Interval]
+    """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
+    folds: dict[str, dict[str, list[float | None]]]
+    """Fold -> metric -> value under each seed."""
+    left_out_source: dict[str, dict[str, Interval]]
+    """Source -> metrics of its recordings, from networks that learnt from the other sources alone."""
+    known_source: dict[str, dict[str, Interval]]
+    """Source -> the same, out of fold: from networks that learnt from other recordings of that source too."""
+    thresholds: dict[str, list[list[float]]]
+    """Label -> threshold of each seed and fold; empty where none was chosen."""
+    reliability: dict[str, dict[str, list[float | None]]]
+    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds; empty of a yardstick, from
+    whose scores no probability follows."""
+    probabilities: dict[str, list[list[float]]]
+    """Recording -> probability of every label under each seed; of a yardstick, its scores brought to 0..1."""
+    truth: dict[str, list[int]]
+    """Recording -> 1 for every label that it has, else 0."""
+    patient_of: dict[str, str] = {}
+    """Recording -> its patient; empty of results that are older than this field."""
+
+
 class Record(BaseModel):
     """A run's result. Keys may be added; these stay."""
 
@@ -224,6 +264,12 @@ class Record(BaseModel):
             path.with_suffix(".parquet").unlink(missing_ok=True)
 
 
+class TwelveLeadRecord(Record):
+    """A record with its 12-lead part."""
+
+    twelve_lead: TwelveLeadCard
+
+
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
     try:
@@ -297,6 +343,20 @@ def infarction(record: Record) -> InfarctionCard:
     if record.infarction is None:
         raise ValueError(f"{record.experiment}: no infarction experiment")
     return record.infarction
+
+
+def card(record: Record) -> TwelveLeadCard:
+    """The 12-lead part of a record.
+
+    Raises
+    ------
+    ValueError
+        When it is a record of another task.
+    """
+    found = (record.model_extra or {}).get("twelve_lead")
+    if found is None:
+        raise ValueError(f"{record.experiment}: no 12-lead experiment")
+    return TwelveLeadCard.model_validate(found)
 
 
 def load(path: Path) -> Record:

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from ecglib import config, fingerprint, paths, provenance, results
+from ecglib import config, fingerprint, paths, provenance, results, tracking
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
 from ecglib.models import registry
@@ -341,8 +341,6 @@ def is_reference(record: Record) -> bool:
 
 def track(record: Record, folder: Path) -> None:
     """Log a run to MLflow, with a warning where that fails."""
-    from ecglib import tracking
-
     try:
         tracking.log(record, folder)
     except Exception as error:  # a result must not be lost because its tracking failed

@@ -15,8 +15,7 @@ from ecglib.report.comparisons import NOT_RUN, signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
-from ecglib.results import Interval, Record
-from ecglib.twelve_lead import card
+from ecglib.results import Interval, Record, card
 
 SHOWN: Final = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
 
