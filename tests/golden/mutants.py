@@ -75,7 +75,7 @@ MUTANTS: Final = {
         "twelve-lead/folds",
     ),
     "batch normalisation with another epsilon": Mutant(
-        "ecglib/models/norm.py", "        return super()", "        self.eps = 2e-5\n        return super()",
+        "ecglib/models/layers.py", "        y = super()", "        self.eps = 2e-5\n        y = super()",
         "heartbeat/enhanced_cnn-none-intra",
     ),
     "microvolts are a hundredth of a mV": Mutant(
