@@ -29,7 +29,7 @@ from ecglib.data import digest, simulation, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics, scoring
+from ecglib.evaluation import metrics, scoring, thresholds
 from ecglib.models import registry
 from ecglib.results import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
@@ -292,7 +292,7 @@ def _moved_thresholds(p: HeartbeatParameters, beats: Beats, done: classifier.Tra
     """
     if p.refit or not p.test or p.protocol == "adapted" or registry.entry(p.model).votes:
         return None
-    return classifier.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
+    return thresholds.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
 
 
 def _named(counts: NDArray[np.int64]) -> dict[str, int]:

@@ -30,10 +30,11 @@ from ecglib.models import registry
 from ecglib.results import Record
 from ecglib.training import device as devices
 
-ROOMS: Final = ("aami.py", "data", "losses.py", "multilabel", "training", "evaluation/metrics.py")
-"""The code that can change weights, taken whole; the task's file and those of the network come to it. `multilabel`
-and the metrics choose epochs and thresholds."""
-EVALUATION: Final = ("evaluation", "multilabel", "results.py")
+CHOICES: Final = tuple(f"evaluation/{name}.py" for name in ("metrics", "ranking", "labels", "thresholds"))
+"""Of the evaluation, what chooses epochs and thresholds."""
+ROOMS: Final = ("aami.py", "data", "losses.py", "training", *CHOICES)
+"""The code that can change weights, taken whole; the task's file and those of the network come to it."""
+EVALUATION: Final = ("evaluation", "results.py")
 """The code that metrics follow from, beside the task's file."""
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
 """The packages that read, split, resample and train."""

@@ -25,18 +25,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import provenance, recipes, results, runs
+from ecglib import losses, provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import digest, median_beats, record_sources, snomed, sources, twelve_lead
 from ecglib.data.infarction import AFTER, BEFORE, LEADS
 from ecglib.data.record_sources import FOLDS, Records
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
-from ecglib.evaluation import binary
+from ecglib.evaluation import bootstrap, challenge, thresholds
+from ecglib.evaluation import labels as label_scores
 from ecglib.models import registry
 from ecglib.models.crnn import CRNN
 from ecglib.models.yardstick import Yardstick
-from ecglib.multilabel import challenge, losses, scores, thresholds
 from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun, TwelveLeadCard, TwelveLeadRecord
 from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
@@ -601,7 +601,7 @@ class Scored:
 
 def measured(
     found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int, *, calibrated: bool = True
-) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[scores.Values]]:
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[label_scores.Values]]:
     """Macro metrics, those of every class, and the values of every seed on the set and its resamples.
 
     Parameters
@@ -617,15 +617,15 @@ def measured(
     calibrated
         Whether `p` are probabilities, so that their calibration error means something.
     """
-    weights = scores.patient_weights(found.rows["patient"], n_resamples)
-    seeds = [scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
+    weights = label_scores.recording_weights(found.rows["patient"], n_resamples)
+    seeds = [label_scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
     if not calibrated:
         for one in seeds:
             del one["ece"]
-    whole, per_class = scores.intervals(seeds, classes)
+    whole, per_class = label_scores.intervals(seeds, classes)
     if codes:
         earned = [challenge.scores(found.y, given, weights, codes) for given in found.decided]
-        whole["challenge_score"] = binary.interval(np.stack(earned))
+        whole["challenge_score"] = bootstrap.interval(np.stack(earned))
     return whole, per_class, seeds
 
 
@@ -642,7 +642,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
     yardstick = registry.entry(p.model).yardstick
     whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
-    matrices = np.stack([scores.matrices(folds.y, given) for given in folds.decided])
+    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
     first, names = cards[0], list(cards[0]["parts"])
     of_folds = [name for name in names if name.startswith("fold")]
     last = of_folds[-1]
@@ -748,7 +748,7 @@ def _by_source(
 
 def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
     y, p = np.concatenate([folds.y] * len(folds.p)), np.concatenate(list(folds.p))
-    found = scores.reliability(y, p)
+    found = label_scores.reliability(y, p)
     return {
         name: {
             "n": found.n[c].astype(float).tolist(),

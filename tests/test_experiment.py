@@ -23,7 +23,7 @@ from ecglib.data import beats as beats_module
 from ecglib.data import sources, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics
+from ecglib.evaluation import metrics, thresholds
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
 from ecglib.training import device as devices
@@ -430,7 +430,7 @@ def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
             pd.read_parquet(run.folder / f"{name}-seed{seed}.parquet") for name in ("validation", "predictions")
         )
         logits, labels = val[LOGITS].to_numpy(), val["label"].to_numpy()
-        offsets = classifier.class_offsets(logits, labels, classes)
+        offsets = thresholds.class_offsets(logits, labels, classes)
         assert moved.offsets[k] == offsets.tolist()
         of_val = metrics.summary(metrics.confusion(labels, (logits + offsets).argmax(1), 5), classes)
         assert (moved.validation[k], moved.validation_recall[k]) == (of_val["macro_f1"], of_val["macro_recall"])
