@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, paths, provenance, raw, recipes, runs
+from ecglib import aami, files, paths, provenance, raw, recipes, runs
 from ecglib.config import HeartbeatParameters
 from ecglib.data import digest, simulation, sources
 from ecglib.data.beats import Beats
@@ -339,7 +338,7 @@ def _note_test_read(
     }
     path = paths.test_reads()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+    with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

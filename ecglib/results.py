@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecglib import paths, raw
+from ecglib import files, paths, raw
 from ecglib.errors import UserError
 
 WIDTH: Final = 160
@@ -256,10 +255,9 @@ class Record(BaseModel):
         if file:
             content[RAW] = hashlib.sha256(file).hexdigest()
         text = json.dumps(content, allow_nan=False)  # refuses what is no JSON before anything is written
-        path.parent.mkdir(parents=True, exist_ok=True)
         if file:
-            _write(path.with_suffix(".parquet"), file)
-        _write(path, ("\n".join(_lines(json.loads(text))) + "\n").encode())
+            files.write(path.with_suffix(".parquet"), file)
+        files.write(path, "\n".join(_lines(json.loads(text))) + "\n")
         if not file:
             path.with_suffix(".parquet").unlink(missing_ok=True)
 
@@ -268,15 +266,6 @@ class TwelveLeadRecord(Record):
     """A record with its 12-lead part."""
 
     twelve_lead: TwelveLeadCard
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:

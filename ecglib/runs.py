@@ -11,19 +11,17 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from filelock import FileLock
 from torch import nn
 
-from ecglib import config, fingerprint, paths, provenance, results, tracking
+from ecglib import config, files, fingerprint, paths, provenance, results, tracking
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
 from ecglib.models import registry
@@ -141,7 +139,7 @@ def do(
     """
     folder = _folder(made_of)
     names = named(p)  # before hours of training: this reads the experiment's file
-    with folder_lock(folder):
+    with files.lock(folder.with_suffix(".lock")):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
         if not folder.is_dir():
@@ -227,21 +225,6 @@ def of_old_layout() -> int:
     return sum(not (path.parent / MADE_OF).is_file() for path in paths.runs().glob("*/record.json"))
 
 
-@contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Two processes that want the same run: the second waits, then finds it."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UserError(folder.parent, f"can't be written: {error.strerror}", do="free space or rights") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def place(
     p: TrainedParameters,
     make: Callable[[], nn.Module],
@@ -288,9 +271,7 @@ def note(path: Path) -> Any:
 
 def write_note(path: Path, value: Any) -> None:
     """Write a note whole or not at all."""
-    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
+    files.write(path, json.dumps(value))
 
 
 def named(p: SharedParameters) -> dict[str, Any]:

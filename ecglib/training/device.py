@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import nn
 
-from ecglib import fingerprint
+from ecglib import files, fingerprint
 from ecglib.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -86,14 +85,11 @@ def choose_precision(
     if memory is None:
         return _probe(device, make_model, batch)
     path = memory / f"{key[:16]}.txt"
-    memory.mkdir(parents=True, exist_ok=True)
-    with FileLock(memory / "lock"):
+    with files.lock(memory / "lock"):
         if path.is_file() and (known := path.read_text(encoding="utf-8").strip()) in DTYPES:
             return known
         answer = _probe(device, make_model, batch)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(answer, encoding="utf-8")
-        temporary.replace(path)
+        files.write(path, answer)
     return answer
 
 

@@ -427,9 +427,6 @@ def test_a_record_s_gate_is_asked_of_all_its_beats(tmp_path: Path) -> None:
     assert trained.run.second.examples_per_epoch > trained.run.examples_per_epoch, "simulated ones come to it"
 
 
-# --- thresholds -------------------------------------------------------------------------------------------------------
-
-
 # --- what is refused, and what does not count -------------------------------------------------------------------------
 
 
