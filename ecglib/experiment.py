@@ -202,7 +202,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     beats = classifier.load_beats(plan.parameters, plan.source)
-    _refuse_rare(plan.parameters, beats.labels)
+    refuse_rare(plan.parameters, beats.labels)
     simulated = classifier.load_simulated(plan.parameters, plan.source)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
@@ -210,7 +210,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     return True
 
 
-def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
+def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
     """Refuse beats that can't be divided by class, with the names of the classes.
 
     Raises

@@ -257,7 +257,7 @@ class Record(BaseModel):
         text = json.dumps(content, allow_nan=False)  # refuses what is no JSON before anything is written
         if file:
             files.write(path.with_suffix(".parquet"), file)
-        files.write(path, "\n".join(_lines(json.loads(text))) + "\n")
+        files.write(path, "\n".join(json_lines(json.loads(text))) + "\n")
         if not file:
             path.with_suffix(".parquet").unlink(missing_ok=True)
 
@@ -268,7 +268,7 @@ class TwelveLeadRecord(Record):
     twelve_lead: TwelveLeadCard
 
 
-def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
+def json_lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     """JSON with one metric, class or seed a line.
 
     What fits stands on one line. Of what doesn't, each mapping or list begins a line of its own, and plain values share
@@ -283,7 +283,7 @@ def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     lines, goes_on = [" " * depth + start + opening], True
     for key in value if named else range(len(value)):
         entry = value[key]
-        added = _lines(entry, f"{json.dumps(key, ensure_ascii=False)}: " if named else "", depth + 1)
+        added = json_lines(entry, f"{json.dumps(key, ensure_ascii=False)}: " if named else "", depth + 1)
         row = not named and isinstance(entry, list) and not any(isinstance(one, dict | list) for one in entry)
         shares = row or not entry or not isinstance(entry, dict | list)
         joined = f"{lines[-1]}{'' if lines[-1].endswith(opening) else ' '}{added[0].strip()}"
@@ -443,15 +443,16 @@ def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
         for variant, of_class, metric, interval in _scores(record)
         for seed, value in zip(record.seeds, interval["per_seed"], strict=False)
     ]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype(dict.fromkeys(("value", *_SUMMARY), "float64"))
 
 
 _SUMMARY: Final = ("mean", "low", "high")
-_COLUMNS: Final = [
+COLUMNS: Final = [
     "experiment", "task", "model", "protocol", "imbalance", "profile", "variant", "class", "metric", "seed", "value",
     *_SUMMARY,
 ]  # fmt: skip
+"""Columns of `frame`."""
 
 
 def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:

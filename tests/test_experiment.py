@@ -37,7 +37,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
     """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
     records: list[results.Record] = []
     monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
-    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
     monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
     return records
 
@@ -228,7 +228,7 @@ def test_a_parameter_that_is_in_use_changes_the_key(project: Path, name: str) ->
 def test_a_process_whose_code_was_edited_warns_trains_and_does_not_file(
     project: Path, code: Path, monkeypatch: pytest.MonkeyPatch, logged: list[results.Record]
 ) -> None:
-    monkeypatch.setattr(fingerprint, "_AT_START", {path: path.read_text() for path in code.rglob("*.py")})
+    monkeypatch.setattr(fingerprint, "AT_START", {path: path.read_text() for path in code.rglob("*.py")})
     before = keys()
     replace(code / "losses.py", '"""Losses, and', '"""Other words: losses, and')
     assert fingerprint.edited() == []
@@ -704,8 +704,8 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
 def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: float, message: str) -> None:
     p = HeartbeatParameters(validation_fraction=fraction)
     with pytest.raises(UserError, match=re.escape(message)):
-        experiment._refuse_rare(p, np.repeat(np.arange(5), counts))
-    experiment._refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
+        experiment.refuse_rare(p, np.repeat(np.arange(5), counts))
+    experiment.refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
 
 
 @settings(max_examples=50, deadline=None)
@@ -713,7 +713,7 @@ def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: 
 def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(5), [40 + counts[0], *counts[1:]])
     try:
-        experiment._refuse_rare(HeartbeatParameters(), labels)
+        experiment.refuse_rare(HeartbeatParameters(), labels)
     except UserError:
         return
     assert len(splits.intra(labels, seed).val)

@@ -80,9 +80,9 @@ def every_loss() -> list[torch.nn.Module]:
 def test_the_focal_loss_is_its_formula(seed: int, gamma: float, weighted: bool) -> None:
     logits, labels = beats(seed)
     p = logits.double().softmax(1)[torch.arange(len(labels)), labels]
-    alpha = np.linspace(0.1, 0.9, 5)
+    alpha = torch.linspace(0.1, 0.9, 5)
     expected = ((alpha[labels] if weighted else 1) * (1 - p) ** gamma * -p.log()).mean()
-    assert float(losses.FocalLoss(gamma, alpha if weighted else None)(logits, labels)) == pytest.approx(
+    assert float(losses.FocalLoss(gamma, alpha.numpy() if weighted else None)(logits, labels)) == pytest.approx(
         float(expected), rel=1e-4, abs=1e-7
     )
 

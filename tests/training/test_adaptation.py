@@ -136,7 +136,7 @@ def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
     beats = classifier.load_beats(p, source)
     model = classifier.model_maker(p)().eval()
     own = np.arange(40)
-    adapted = adaptation._adapted(model, p, beats, own, own, 0, torch.device("cpu"))
+    adapted = adaptation.adapted_to(model, p, beats, own, own, 0, torch.device("cpu"))
     moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
     assert moved
     assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
@@ -147,10 +147,10 @@ def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -
     beats = classifier.load_beats(p, sources.get("mitdb"))
     model = classifier.model_maker(p)().eval()
     own = np.arange(30)
-    adapted = adaptation._adapted(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
+    adapted = adaptation.adapted_to(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
     moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
     assert moved == {"head.3.weight", "head.3.bias"}
-    same = adaptation._adapted(model, p, beats, own[:0], own, 0, torch.device("cpu"))
+    same = adaptation.adapted_to(model, p, beats, own[:0], own, 0, torch.device("cpu"))
     assert all(torch.equal(v, model.state_dict()[n]) for n, v in same.state_dict().items())
 
 
@@ -174,14 +174,14 @@ def test_a_gate_is_that_of_the_whole_record_before_it_learns(project: Path, monk
     source = sources.get("mitdb")
     beats = classifier.load_beats(p, source)
     early = adaptation.within(beats, source, p.adaptation_minutes)
-    seen, adapted = [], adaptation._adapted
+    seen, adapted = [], adaptation.adapted_to
 
     def watched(model: torch.nn.Module, *args: object) -> torch.nn.Module:
         found = adapted(model, *args)
         seen.append((model.share, found.share, found))
         return found
 
-    monkeypatch.setattr(adaptation, "_adapted", watched)
+    monkeypatch.setattr(adaptation, "adapted_to", watched)
     how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}
     done = adaptation.train(p, beats, early, 0, **how, simulated=classifier.load_simulated(p, source))
     names = [*np.unique(beats.record[done.split.val]), *np.unique(beats.record[done.split.test])]
