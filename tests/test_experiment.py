@@ -290,6 +290,7 @@ def test_a_comment_or_docstring_changes_no_key(project: Path, code: Path) -> Non
         ("models/layers.py", "import torch", "import torch as torch"),
         ("training/classifier.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
         ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),
+        ("evaluation/thresholds.py", "DEFAULT = 0.5", "DEFAULT = 0.4"),
         ("data/resampling.py", "k=2, workers=-1", "k=3, workers=-1"),
         ("data/sources.py", "import hashlib", "import hashlib; CHANGED = True"),
         ("models/recurrent.py", "import torch", "import torch as torch"),

@@ -6,7 +6,6 @@ itself, and results then have one row a resample: `(resamples, classes)`.
 
 A class without a positive or without a negative is NaN in every metric, whether the metric needs both or not, so that
 all macro means are over the same classes. Precision is NaN too where no record was given the label; F1 is 0 there.
-`left_out` names the classes that a set can't score.
 """
 
 from __future__ import annotations
@@ -172,13 +171,6 @@ def _bins(p: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
 
 
 # --- over classes, seeds and resamples --------------------------------------------------------------------------------
-
-
-def left_out(y: Flags, names: Sequence[str]) -> dict[str, str]:
-    """The classes that no metric scores and no macro mean holds -> why."""
-    positives = y.sum(0)
-    reasons = ("no positive" if k == 0 else "no negative" if k == len(y) else "" for k in positives)
-    return {name: reason for name, reason in zip(names, reasons, strict=True) if reason}
 
 
 def intervals(
