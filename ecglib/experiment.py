@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, paths, provenance, raw, recipes, runs
+from ecglib import aami, files, paths, provenance, raw, recipes, runs
 from ecglib.config import HeartbeatParameters
 from ecglib.data import digest, sources
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics, scoring
+from ecglib.evaluation import metrics, scoring, thresholds
 from ecglib.models import registry
 from ecglib.results import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
@@ -200,14 +199,14 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     beats = classifier.load_beats(plan.parameters, plan.source)
-    _refuse_rare(plan.parameters, beats.labels)
+    refuse_rare(plan.parameters, beats.labels)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in missing:
         _train_seed(plan, folder, beats, seed)
     return True
 
 
-def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
+def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
     """Refuse beats that can't be divided by class, with the names of the classes.
 
     Raises
@@ -287,7 +286,7 @@ def _moved_thresholds(p: HeartbeatParameters, beats: Beats, done: classifier.Tra
     """
     if p.refit or not p.test or p.protocol == "adapted" or registry.entry(p.model).votes:
         return None
-    return classifier.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
+    return thresholds.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
 
 
 def _named(counts: NDArray[np.int64]) -> dict[str, int]:
@@ -334,7 +333,7 @@ def _note_test_read(
     }
     path = paths.test_reads()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+    with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

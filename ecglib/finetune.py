@@ -27,8 +27,8 @@ from ecglib.data import twelve_lead as data_sets
 from ecglib.data.record_sources import Records
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
+from ecglib.evaluation import thresholds
 from ecglib.models import registry
-from ecglib.multilabel import thresholds
 from ecglib.results import Interval, SeedRun
 from ecglib.training import recordings
 from ecglib.training.transfer import State, read_weights

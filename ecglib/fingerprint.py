@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-_AT_START = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+AT_START = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 """The code that this process runs. Files may be edited while a notebook's kernel lives on."""
 
 
@@ -44,7 +44,7 @@ def of_code(names: Iterable[str]) -> str:
 
 def edited() -> list[str]:
     """Modules whose code was changed since this process started, which may run the old code or the new one."""
-    changed = [path for path, text in _AT_START.items() if _differs(path, text)]
+    changed = [path for path, text in AT_START.items() if _differs(path, text)]
     return [path.relative_to(PACKAGE).as_posix() for path in changed]
 
 
@@ -57,7 +57,7 @@ def _differs(path: Path, before: str) -> bool:
 
 
 def _digest(path: Path) -> str:
-    return _of_tree(_AT_START.get(path) or path.read_text(encoding="utf-8"))
+    return _of_tree(AT_START.get(path) or path.read_text(encoding="utf-8"))
 
 
 @cache

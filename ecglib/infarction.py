@@ -26,7 +26,7 @@ from ecglib.config import InfarctionParameters
 from ecglib.data import aligned_beats, digest, infarction, sources
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.errors import UserError
-from ecglib.evaluation import binary, metrics
+from ecglib.evaluation import binary, bootstrap, metrics
 from ecglib.models import registry
 from ecglib.models.yardstick import Yardstick
 from ecglib.results import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
@@ -424,7 +424,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     n_resamples = (
         p.bootstrap if known else 0
     )  # beats of unknown patients can't be resampled as if they were independent
-    codes, drawn = binary.weights(recordings[0]["patient"], n_resamples)
+    codes, drawn = bootstrap.patient_weights(recordings[0]["patient"], n_resamples)
     found = [binary.values(rows, codes, drawn) for rows in recordings]
     matrices = np.stack([_matrices(rows) for rows in recordings])
     first = cards[0]
@@ -444,7 +444,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
             values.pop("ece", None)  # no probability follows from its scores
     names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
     per_class = {
-        CLASSES[0]: {key: Interval(mean=_mean(v[:, 0]), per_seed=_listed(v[:, 0])) for key, v in one.items()},
+        CLASSES[0]: {key: bootstrap.interval(values[:, :1]) for key, values in one.items()},
         CLASSES[1]: {key: record_scores[name] for key, name in names.items()},
     }
     return Record(
@@ -502,7 +502,7 @@ def _matrices(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _scores(tables: list[pd.DataFrame], n_resamples: int) -> dict[str, Interval]:
-    codes, drawn = binary.weights(tables[0]["patient"], n_resamples)
+    codes, drawn = bootstrap.patient_weights(tables[0]["patient"], n_resamples)
     return binary.intervals([binary.values(table, codes, drawn) for table in tables])
 
 
@@ -510,12 +510,3 @@ def _by_recording(recordings: list[pd.DataFrame]) -> dict[str, list[float]]:
     """What a paired comparison with another way needs."""
     columns = np.stack([rows["score"].to_numpy(dtype=np.float64) for rows in recordings], 1).round(4)
     return dict(zip(recordings[0]["record"].tolist(), columns.tolist(), strict=True))
-
-
-def _mean(values: binary.Array) -> float | None:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else None
-
-
-def _listed(values: binary.Array) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

@@ -1,4 +1,10 @@
-"""Losses, and the answers to class imbalance that change the loss."""
+"""Losses, and the answers to class imbalance that change the loss.
+
+Of classes, one of which a beat has, logits are `(batch, classes)` and labels `(batch,)`; of several labels at once,
+each a yes-or-no question of its own, targets are `(batch, classes)` too: 1 (has the label), 0 (has it not) or NaN
+(nobody knows). A label `IGNORED` and what nobody knows have no part in loss or gradient; the loss is the mean over the
+rest of the batch, 0 where there is none.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ecglib.errors import UserError
+from ecglib.models.layers import full_precision
 
 RECIPE = 1
 """1: as published."""
@@ -51,6 +60,45 @@ def _scaled(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[
     return scaled
 
 
+def positive_weights(
+    positives: NDArray[np.int64], negatives: NDArray[np.int64], exponent: float = 1.0, bound: float = 20.0
+) -> NDArray[np.float64]:
+    """Weight of a positive against a negative, `min((negatives / positives) ** exponent, bound)`.
+
+    Parameters
+    ----------
+    positives, negatives
+        `(classes,)`: known targets of the training part by class.
+    exponent
+        0 (all alike) to 1 (a class's positives weigh as much in total as its negatives).
+    bound
+        Above 0: no weight is greater, so that a label seen twice doesn't rule the gradient.
+
+    Returns
+    -------
+    `(classes,)`; 1 for a class without a positive or without a negative.
+
+    Raises
+    ------
+    UserError
+        When `exponent` or `bound` is out of its range.
+    """
+    if not 0 <= exponent <= 1:
+        raise UserError("exponent of the positive weights", f"{exponent}", "0 to 1")
+    if not bound > 0:
+        raise UserError("bound of the positive weights", f"{bound}", "a number above 0")
+    weights = np.ones(len(positives))
+    both = (positives > 0) & (negatives > 0)
+    weights[both] = np.minimum((negatives[both] / positives[both]) ** exponent, bound)
+    return weights
+
+
+def balance(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The α of a focal loss whose positives outweigh its negatives by `weights` `(classes,)`: `w / (1 + w)`."""
+    alpha: NDArray[np.float64] = weights / (1 + weights)
+    return alpha
+
+
 def cross_entropy(weights: NDArray[np.float64] | None = None, label_smoothing: float = 0.0) -> nn.CrossEntropyLoss:
     """Cross-entropy of logits `(batch, classes)` and labels `(batch,)`, the weighted mean over the batch.
 
@@ -61,30 +109,60 @@ def cross_entropy(weights: NDArray[np.float64] | None = None, label_smoothing: f
     label_smoothing
         Share of the target spread evenly over the classes (Szegedy et al. 2016).
     """
-    tensor = None if weights is None else torch.as_tensor(weights, dtype=torch.get_default_dtype())
-    return nn.CrossEntropyLoss(weight=tensor, label_smoothing=label_smoothing, ignore_index=IGNORED)
+    return nn.CrossEntropyLoss(weight=_tensor(weights), label_smoothing=label_smoothing, ignore_index=IGNORED)
 
 
-class Focal(nn.Module):
-    """Focal loss `(1 - p) ** gamma · -log p` of the true class, the mean over the batch (Lin et al. 2017, equation 4).
+class FocalLoss(nn.Module):
+    """Focal loss `-α_t · (1 - p_t) ** γ · log p_t` from Lin et al. (2017), equation 5, of classes or of labels.
 
-    Logits `(batch, classes)`, labels `(batch,)`; with `gamma` 0 it is the cross-entropy.
+    Of classes, `p_t` is the probability of the true one and α_t its α. Of labels it is `sigmoid(logit)` of a positive
+    and `1 - sigmoid(logit)` of a negative, α_t likewise α or 1 - α. With γ 0 and no α it is the cross-entropy.
 
     Parameters
     ----------
     gamma
-        0 or more: how much less a beat counts that is classified well.
+        0 or more: how much less a target counts that is predicted well.
+    alpha
+        `(classes,)`, each between 0 and 1: weight of a class, or of a label's positives; None weighs all 1.
+
+    Raises
+    ------
+    UserError
+        When `gamma` or `alpha` is out of its range.
     """
 
-    def __init__(self, gamma: float) -> None:
-        super().__init__()
-        self.gamma = gamma
+    alpha: Tensor | None
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def __init__(self, gamma: float, alpha: NDArray[np.float64] | None = None) -> None:
+        super().__init__()
+        if not 0 <= gamma < np.inf:
+            raise UserError("gamma of the focal loss", f"{gamma}", "a number of 0 or more")
+        if alpha is not None and not ((np.asarray(alpha) > 0) & (np.asarray(alpha) < 1)).all():
+            raise UserError("alpha of the focal loss", f"{np.asarray(alpha).tolist()}", "numbers between 0 and 1")
+        self.gamma = gamma
+        self.register_buffer("alpha", _tensor(alpha))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self._of_labels(logits, targets) if targets.is_floating_point() else self._of_classes(logits, targets)
+
+    def _of_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
         nll = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
         # 1 - p of a beat that is certain is 0, where a power below 1 has no slope
-        missing = (-torch.expm1(-nll)).clamp_min(1e-12)
-        return (missing**self.gamma * nll).sum() / (labels != IGNORED).sum().clamp_min(1)
+        loss = (-torch.expm1(-nll)).clamp_min(1e-12) ** self.gamma * nll
+        known = labels != IGNORED
+        if self.alpha is not None:
+            loss = loss * self.alpha[labels.where(known, 0)]
+        return _mean(loss, known)
+
+    def _of_labels(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits, positive, known = _prepared(logits, targets, self.alpha)
+        loss = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
+        if self.gamma:
+            # (1 - p_t) ** γ by its logarithm: a power below 1 has no slope where 1 - p_t is rounded to 0
+            loss = loss * (self.gamma * F.logsigmoid(logits * (1 - 2 * positive))).exp()
+        if self.alpha is not None:
+            loss = loss * torch.where(positive > 0, self.alpha, 1 - self.alpha)
+        return _mean(loss, known)
 
 
 class LogitAdjusted(nn.Module):
@@ -114,3 +192,44 @@ class LogitAdjusted(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss: Tensor = self.plain(logits + self.log_prior, labels)
         return loss
+
+
+class WeightedBCE(nn.Module):
+    """Binary cross-entropy whose positives count `weights` times: `-(w · y · log p + (1 - y) · log(1 - p))`.
+
+    Parameters
+    ----------
+    weights
+        `(classes,)`, as from `positive_weights`; None weighs all alike.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: NDArray[np.float64] | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", _tensor(weights))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits, positive, known = _prepared(logits, targets, self.weights)
+        return _mean(
+            F.binary_cross_entropy_with_logits(logits, positive, pos_weight=self.weights, reduction="none"), known
+        )
+
+
+def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.get_default_dtype())
+
+
+def _prepared(logits: Tensor, targets: Tensor, per_class: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits in at least single precision, targets without NaN, and which targets are known."""
+    if logits.shape != targets.shape or logits.ndim != 2:
+        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}: expected (batch, classes)")
+    if per_class is not None and per_class.shape != logits.shape[1:]:
+        raise ValueError(f"{len(per_class)} class weights for {logits.shape[1]} classes")
+    logits = full_precision(logits)  # a mean of thousands of terms needs the digits
+    known = ~targets.isnan()
+    return logits, torch.where(known, targets, 0).to(logits.dtype), known
+
+
+def _mean(loss: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)

@@ -104,14 +104,16 @@ FIELDS: Final[dict[str, str]] = {
     **{f"{interval}.{{statistic}}": "value" for interval in _WHOLE},
 }
 """What the Parquet file holds: field (`{x}` any key of a mapping, `[x]` any place in a list) -> the column for it."""
-_AXES: Final = {
+AXES: Final = {
     **dict.fromkeys(("record", "class", "true", "predicted", "metric", "statistic", "name"), pa.string()),
     **dict.fromkeys(("seed", "epoch", "position"), pa.int32()),
 }
-_VALUES: Final = {
+"""Columns that say of what a row is."""
+VALUES: Final = {
     "count": pa.int32(), "value": pa.float64(), "score": pa.float32(), "right": pa.bool_(), "level": pa.uint8(),
     "text": pa.string(),
 }  # fmt: skip
+"""Columns of what is kept of it."""
 _PACKED: Final = ("right", "level")
 _DECIMALS: Final = 4
 
@@ -151,14 +153,14 @@ def take(content: Content) -> bytes:
     """
     tables = []
     for field, column in FIELDS.items():
-        steps = _steps(field)
+        steps = steps_of(field)
         rows = list(_taken(content, steps, (), content))
         if rows:
             tables.append(_table(steps, column, rows, content))
     if not tables:
         return b""
     whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
-    names = [name for name in ("table", *_AXES, *_VALUES) if name in whole.column_names]
+    names = [name for name in ("table", *AXES, *VALUES) if name in whole.column_names]
     texts = {name for name in names if whole[name].type == pa.string()}
     whole = pa.table({name: whole[name].dictionary_encode() if name in texts else whole[name] for name in names})
     plain = {"position", "value", "right"}
@@ -175,11 +177,12 @@ def take(content: Content) -> bytes:
     return file.getvalue()
 
 
-def _steps(field: str) -> list[Step]:
+def steps_of(field: str) -> list[Step]:
+    """The way to a field: kind of step (`key`, or its opening bracket) and name."""
     return [(mark or "key", name) for mark, name in re.findall(r"([{\[]?)(\w+)", field)]
 
 
-def _name(steps: Sequence[Step]) -> str:
+def table_of(steps: Sequence[Step]) -> str:
     """The field's place in the column `table`."""
     return ".".join(name for kind, name in steps if kind == "key")
 
@@ -230,8 +233,8 @@ def _table(steps: Sequence[Step], column: str, rows: Sequence[tuple[Any, ...]], 
     elif column == "score" and _scores(np.array(values, dtype=np.float32)) != values:
         column = "value"  # more than four decimals, or too large for them
     columns[column] = values
-    made = {name: pa.array(each, (_AXES | _VALUES)[name]) for name, each in columns.items()}
-    return pa.table({"table": pa.array([_name(steps)] * len(values), pa.string())} | made)
+    made = {name: pa.array(each, (AXES | VALUES)[name]) for name, each in columns.items()}
+    return pa.table({"table": pa.array([table_of(steps)] * len(values), pa.string())} | made)
 
 
 def _scores(values: NDArray[np.float32]) -> list[float]:
@@ -249,9 +252,9 @@ def put(content: Content, file: bytes) -> None:
     ends = [0, *runs.run_ends.to_pylist()]
     found = {name: whole.slice(a, b - a) for name, (a, b) in zip(runs.values.to_pylist(), pairwise(ends), strict=True)}
     for field in reversed(FIELDS):  # an interval before its values by seed
-        steps = _steps(field)
-        if _name(steps) in found:
-            _restore(content, steps, FIELDS[field], found[_name(steps)])
+        steps = steps_of(field)
+        if table_of(steps) in found:
+            _restore(content, steps, FIELDS[field], found[table_of(steps)])
 
 
 def _restore(content: Content, steps: Sequence[Step], column: str, table: pa.Table) -> None:

@@ -34,7 +34,7 @@ STAGES: Final = {
     "twelve-lead": "ecglib.twelve_lead",
     "training": "ecglib.training.loop",
     "losses": "ecglib.losses",
-    "multilabel-losses": "ecglib.multilabel.losses",
+    "multilabel-losses": "ecglib.losses",
     "resampling": "ecglib.data.resampling",
     "sampling": "ecglib.training.sampling",
     "sequences": "ecglib.training.sequences",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecglib import config, paths, raw
+from ecglib import config, files, paths, raw
 from ecglib.errors import UserError
 
 WIDTH: Final = 160
@@ -140,6 +139,46 @@ class InfarctionCard(BaseModel):
     """Parts that were scored in turn."""
 
 
+class TwelveLeadCard(BaseModel):
+    """What only a record of 12-lead recordings has: `Record.twelve_lead`."""
+
+    recordings: int
+    patients: int
+    positives: dict[str, int]
+    """Label -> recordings that have it."""
+    by_source: dict[str, int]
+    """Source -> recordings."""
+    repaired: dict[str, list[str]]
+    """Recording -> what was put right in it."""
+    duplicates: dict[str, str]
+    """Recording left out because another one is the same -> that one."""
+    conflicts: dict[str, str]
+    """Recording whose labels contradict others of the same patient -> in what."""
+    few: dict[str, int]
+    """Labels left out because too few recordings have them -> how many."""
+    noise: str
+    """Where the noise of the augmentation comes from: `nstdb`, `synthetic` or empty."""
+    official: dict[str, Interval]
+    """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
+    folds: dict[str, dict[str, list[float | None]]]
+    """Fold -> metric -> value under each seed."""
+    left_out_source: dict[str, dict[str, Interval]]
+    """Source -> metrics of its recordings, from networks that learnt from the other sources alone."""
+    known_source: dict[str, dict[str, Interval]]
+    """Source -> the same, out of fold: from networks that learnt from other recordings of that source too."""
+    thresholds: dict[str, list[list[float]]]
+    """Label -> threshold of each seed and fold; empty where none was chosen."""
+    reliability: dict[str, dict[str, list[float | None]]]
+    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds; empty of a yardstick, from
+    whose scores no probability follows."""
+    probabilities: dict[str, list[list[float]]]
+    """Recording -> probability of every label under each seed; of a yardstick, its scores brought to 0..1."""
+    truth: dict[str, list[int]]
+    """Recording -> 1 for every label that it has, else 0."""
+    patient_of: dict[str, str] = {}
+    """Recording -> its patient; empty of results that are older than this field."""
+
+
 class Record(BaseModel):
     """A run's result. Keys may be added; these stay."""
 
@@ -214,24 +253,20 @@ class Record(BaseModel):
         if file:
             content[RAW] = hashlib.sha256(file).hexdigest()
         text = json.dumps(content, allow_nan=False)  # refuses what is no JSON before anything is written
-        path.parent.mkdir(parents=True, exist_ok=True)
         if file:
-            _write(path.with_suffix(".parquet"), file)
-        _write(path, ("\n".join(_lines(json.loads(text))) + "\n").encode())
+            files.write(path.with_suffix(".parquet"), file)
+        files.write(path, "\n".join(json_lines(json.loads(text))) + "\n")
         if not file:
             path.with_suffix(".parquet").unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+class TwelveLeadRecord(Record):
+    """A record with its 12-lead part."""
+
+    twelve_lead: TwelveLeadCard
 
 
-def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
+def json_lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     """JSON with one metric, class or seed a line.
 
     What fits stands on one line. Of what doesn't, each mapping or list begins a line of its own, and plain values share
@@ -246,7 +281,7 @@ def _lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     lines, goes_on = [" " * depth + start + opening], True
     for key in value if named else range(len(value)):
         entry = value[key]
-        added = _lines(entry, f"{json.dumps(key, ensure_ascii=False)}: " if named else "", depth + 1)
+        added = json_lines(entry, f"{json.dumps(key, ensure_ascii=False)}: " if named else "", depth + 1)
         row = not named and isinstance(entry, list) and not any(isinstance(one, dict | list) for one in entry)
         shares = row or not entry or not isinstance(entry, dict | list)
         joined = f"{lines[-1]}{'' if lines[-1].endswith(opening) else ' '}{added[0].strip()}"
@@ -295,6 +330,20 @@ def infarction(record: Record) -> InfarctionCard:
     if record.infarction is None:
         raise ValueError(f"{record.experiment}: no infarction experiment")
     return record.infarction
+
+
+def card(record: Record) -> TwelveLeadCard:
+    """The 12-lead part of a record.
+
+    Raises
+    ------
+    ValueError
+        When it is a record of another task.
+    """
+    found = (record.model_extra or {}).get("twelve_lead")
+    if found is None:
+        raise ValueError(f"{record.experiment}: no 12-lead experiment")
+    return TwelveLeadCard.model_validate(found)
 
 
 def load(path: Path) -> Record:
@@ -396,15 +445,16 @@ def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
         for variant, of_class, metric, interval in _scores(record)
         for seed, value in zip(record.seeds, interval["per_seed"], strict=False)
     ]
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype(dict.fromkeys(("value", *_SUMMARY), "float64"))
 
 
 _SUMMARY: Final = ("mean", "low", "high")
-_COLUMNS: Final = [
+COLUMNS: Final = [
     "experiment", "task", "model", "protocol", "imbalance", "profile", "variant", "class", "metric", "seed", "value",
     *_SUMMARY,
 ]  # fmt: skip
+"""Columns of `frame`."""
 
 
 def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:

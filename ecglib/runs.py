@@ -11,29 +11,28 @@ import json
 import os
 import shutil
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from filelock import FileLock
 from torch import nn
 
-from ecglib import config, fingerprint, paths, provenance, results
+from ecglib import config, files, fingerprint, paths, provenance, results, tracking
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.results import Record
 from ecglib.training import device as devices
 
-ROOMS: Final = ("aami.py", "data", "losses.py", "multilabel", "training", "evaluation/metrics.py")
-"""The code that can change weights, taken whole; the task's file and those of the network come to it. `multilabel`
-and the metrics choose epochs and thresholds."""
-EVALUATION: Final = ("evaluation", "multilabel", "results.py")
+CHOICES: Final = tuple(f"evaluation/{name}.py" for name in ("metrics", "ranking", "labels", "thresholds"))
+"""Of the evaluation, what chooses epochs and thresholds."""
+ROOMS: Final = ("aami.py", "data", "losses.py", "training", *CHOICES)
+"""The code that can change weights, taken whole; the task's file and those of the network come to it."""
+EVALUATION: Final = ("evaluation", "results.py")
 """The code that metrics follow from, beside the task's file."""
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
 """The packages that read, split, resample and train."""
@@ -140,7 +139,7 @@ def do(
     """
     folder = _folder(made_of)
     names = named(p)  # before hours of training: this reads the experiment's file
-    with folder_lock(folder):
+    with files.lock(folder.with_suffix(".lock")):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
         if not folder.is_dir():
@@ -226,21 +225,6 @@ def of_old_layout() -> int:
     return sum(not (path.parent / MADE_OF).is_file() for path in paths.runs().glob("*/record.json"))
 
 
-@contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Two processes that want the same run: the second waits, then finds it."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UserError(folder.parent, f"can't be written: {error.strerror}", do="free space or rights") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def place(
     p: TrainedParameters,
     make: Callable[[], nn.Module],
@@ -287,9 +271,7 @@ def note(path: Path) -> Any:
 
 def write_note(path: Path, value: Any) -> None:
     """Write a note whole or not at all."""
-    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
+    files.write(path, json.dumps(value))
 
 
 def named(p: SharedParameters) -> dict[str, Any]:
@@ -341,8 +323,6 @@ def is_reference(record: Record) -> bool:
 
 def track(record: Record, folder: Path) -> None:
     """Log a run to MLflow, with a warning where that fails."""
-    from ecglib import tracking
-
     try:
         tracking.log(record, folder)
     except Exception as error:  # a result must not be lost because its tracking failed

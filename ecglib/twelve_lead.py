@@ -22,23 +22,22 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import provenance, recipes, results, runs
+from ecglib import losses, provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import digest, median_beats, record_sources, snomed, sources, twelve_lead
 from ecglib.data.infarction import AFTER, BEFORE, LEADS
 from ecglib.data.record_sources import FOLDS, Records
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
-from ecglib.evaluation import binary
+from ecglib.evaluation import bootstrap, challenge, thresholds
+from ecglib.evaluation import labels as label_scores
 from ecglib.models import registry
 from ecglib.models.crnn import CRNN
 from ecglib.models.yardstick import Yardstick
-from ecglib.multilabel import challenge, losses, scores, thresholds
-from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun
+from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun, TwelveLeadCard, TwelveLeadRecord
 from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
@@ -68,66 +67,6 @@ FEWEST_OF_SOURCE: Final = 5
 
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
-
-
-class TwelveLeadCard(BaseModel):
-    """What only a record of 12-lead recordings has: `Record.twelve_lead`."""
-
-    recordings: int
-    patients: int
-    positives: dict[str, int]
-    """Label -> recordings that have it."""
-    by_source: dict[str, int]
-    """Source -> recordings."""
-    repaired: dict[str, list[str]]
-    """Recording -> what was put right in it."""
-    duplicates: dict[str, str]
-    """Recording left out because another one is the same -> that one."""
-    conflicts: dict[str, str]
-    """Recording whose labels contradict others of the same patient -> in what."""
-    few: dict[str, int]
-    """Labels left out because too few recordings have them -> how many."""
-    noise: str
-    """Where the noise of the augmentation comes from: `nstdb`, `synthetic` or empty."""
-    official: dict[str, Interval]
-    """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
-    folds: dict[str, dict[str, list[float | None]]]
-    """Fold -> metric -> value under each seed."""
-    left_out_source: dict[str, dict[str, Interval]]
-    """Source -> metrics of its recordings, from networks that learnt from the other sources alone."""
-    known_source: dict[str, dict[str, Interval]]
-    """Source -> the same, out of fold: from networks that learnt from other recordings of that source too."""
-    thresholds: dict[str, list[list[float]]]
-    """Label -> threshold of each seed and fold; empty where none was chosen."""
-    reliability: dict[str, dict[str, list[float | None]]]
-    """Label -> `n`, `predicted` and `observed` of each bin of probability, over all seeds; empty of a yardstick, from
-    whose scores no probability follows."""
-    probabilities: dict[str, list[list[float]]]
-    """Recording -> probability of every label under each seed; of a yardstick, its scores brought to 0..1."""
-    truth: dict[str, list[int]]
-    """Recording -> 1 for every label that it has, else 0."""
-    patient_of: dict[str, str] = {}
-    """Recording -> its patient; empty of results that are older than this field."""
-
-
-class TwelveLeadRecord(Record):
-    """A record with its 12-lead part."""
-
-    twelve_lead: TwelveLeadCard
-
-
-def card(record: Record) -> TwelveLeadCard:
-    """The 12-lead part of a record.
-
-    Raises
-    ------
-    ValueError
-        When it is a record of another task.
-    """
-    found = (record.model_extra or {}).get("twelve_lead")
-    if found is None:
-        raise ValueError(f"{record.experiment}: no 12-lead experiment")
-    return TwelveLeadCard.model_validate(found)
 
 
 @dataclass(frozen=True)
@@ -662,7 +601,7 @@ class Scored:
 
 def measured(
     found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int, *, calibrated: bool = True
-) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[scores.Values]]:
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[label_scores.Values]]:
     """Macro metrics, those of every class, and the values of every seed on the set and its resamples.
 
     Parameters
@@ -678,15 +617,15 @@ def measured(
     calibrated
         Whether `p` are probabilities, so that their calibration error means something.
     """
-    weights = scores.patient_weights(found.rows["patient"], n_resamples)
-    seeds = [scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
+    weights = label_scores.recording_weights(found.rows["patient"], n_resamples)
+    seeds = [label_scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
     if not calibrated:
         for one in seeds:
             del one["ece"]
-    whole, per_class = scores.intervals(seeds, classes)
+    whole, per_class = label_scores.intervals(seeds, classes)
     if codes:
         earned = [challenge.scores(found.y, given, weights, codes) for given in found.decided]
-        whole["challenge_score"] = binary.interval(np.stack(earned))
+        whole["challenge_score"] = bootstrap.interval(np.stack(earned))
     return whole, per_class, seeds
 
 
@@ -703,7 +642,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
     yardstick = registry.entry(p.model).yardstick
     whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
-    matrices = np.stack([scores.matrices(folds.y, given) for given in folds.decided])
+    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
     first, names = cards[0], list(cards[0]["parts"])
     of_folds = [name for name in names if name.startswith("fold")]
     last = of_folds[-1]
@@ -809,7 +748,7 @@ def _by_source(
 
 def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
     y, p = np.concatenate([folds.y] * len(folds.p)), np.concatenate(list(folds.p))
-    found = scores.reliability(y, p)
+    found = label_scores.reliability(y, p)
     return {
         name: {
             "n": found.n[c].astype(float).tolist(),

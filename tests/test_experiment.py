@@ -23,7 +23,7 @@ from ecglib.data import beats as beats_module
 from ecglib.data import sources, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics
+from ecglib.evaluation import metrics, thresholds
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
 from ecglib.training import device as devices
@@ -37,7 +37,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
     """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
     records: list[results.Record] = []
     monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
-    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
     monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
     return records
 
@@ -228,7 +228,7 @@ def test_a_parameter_that_is_in_use_changes_the_key(project: Path, name: str) ->
 def test_a_process_whose_code_was_edited_warns_trains_and_does_not_file(
     project: Path, code: Path, monkeypatch: pytest.MonkeyPatch, logged: list[results.Record]
 ) -> None:
-    monkeypatch.setattr(fingerprint, "_AT_START", {path: path.read_text() for path in code.rglob("*.py")})
+    monkeypatch.setattr(fingerprint, "AT_START", {path: path.read_text() for path in code.rglob("*.py")})
     before = keys()
     replace(code / "losses.py", '"""Losses, and', '"""Other words: losses, and')
     assert fingerprint.edited() == []
@@ -290,6 +290,7 @@ def test_a_comment_or_docstring_changes_no_key(project: Path, code: Path) -> Non
         ("models/layers.py", "import torch", "import torch as torch"),
         ("training/classifier.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
         ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),
+        ("evaluation/thresholds.py", "DEFAULT = 0.5", "DEFAULT = 0.4"),
         ("data/resampling.py", "k=2, workers=-1", "k=3, workers=-1"),
         ("data/sources.py", "import hashlib", "import hashlib; CHANGED = True"),
         ("models/recurrent.py", "import torch", "import torch as torch"),
@@ -430,7 +431,7 @@ def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
             pd.read_parquet(run.folder / f"{name}-seed{seed}.parquet") for name in ("validation", "predictions")
         )
         logits, labels = val[LOGITS].to_numpy(), val["label"].to_numpy()
-        offsets = classifier.class_offsets(logits, labels, classes)
+        offsets = thresholds.class_offsets(logits, labels, classes)
         assert moved.offsets[k] == offsets.tolist()
         of_val = metrics.summary(metrics.confusion(labels, (logits + offsets).argmax(1), 5), classes)
         assert (moved.validation[k], moved.validation_recall[k]) == (of_val["macro_f1"], of_val["macro_recall"])
@@ -686,8 +687,8 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
 def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: float, message: str) -> None:
     p = HeartbeatParameters(validation_fraction=fraction)
     with pytest.raises(UserError, match=re.escape(message)):
-        experiment._refuse_rare(p, np.repeat(np.arange(5), counts))
-    experiment._refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
+        experiment.refuse_rare(p, np.repeat(np.arange(5), counts))
+    experiment.refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
 
 
 @settings(max_examples=50, deadline=None)
@@ -695,7 +696,7 @@ def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: 
 def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(5), [40 + counts[0], *counts[1:]])
     try:
-        experiment._refuse_rare(HeartbeatParameters(), labels)
+        experiment.refuse_rare(HeartbeatParameters(), labels)
     except UserError:
         return
     assert len(splits.intra(labels, seed).val)

@@ -3,11 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from ecglib import losses
+from ecglib.errors import UserError
 
+ALPHA = np.array([0.25, 0.9, 0.5])
+SEEDS = st.integers(0, 1000)
 COUNTS = st.lists(st.integers(1, 10**6), min_size=2, max_size=6)
 
 
@@ -66,29 +70,33 @@ def every_loss() -> list[torch.nn.Module]:
     return [
         losses.cross_entropy(),
         losses.cross_entropy(losses.inverse_frequency(counts + 1)),
-        losses.Focal(2.0),
+        losses.FocalLoss(2.0),
+        losses.FocalLoss(1.0, np.linspace(0.1, 0.9, 5)),
         losses.LogitAdjusted(counts, 1.0),
     ]
 
 
-@given(st.integers(0, 1000), st.floats(0, 5))
-def test_the_focal_loss_is_its_formula(seed: int, gamma: float) -> None:
+@given(st.integers(0, 1000), st.floats(0, 5), st.booleans())
+def test_the_focal_loss_is_its_formula(seed: int, gamma: float, weighted: bool) -> None:
     logits, labels = beats(seed)
     p = logits.double().softmax(1)[torch.arange(len(labels)), labels]
-    expected = ((1 - p) ** gamma * -p.log()).mean()
-    assert float(losses.Focal(gamma)(logits, labels)) == pytest.approx(float(expected), rel=1e-4, abs=1e-7)
+    alpha = torch.linspace(0.1, 0.9, 5)
+    expected = ((alpha[labels] if weighted else 1) * (1 - p) ** gamma * -p.log()).mean()
+    assert float(losses.FocalLoss(gamma, alpha.numpy() if weighted else None)(logits, labels)) == pytest.approx(
+        float(expected), rel=1e-4, abs=1e-7
+    )
 
 
 @given(st.integers(0, 1000))
 def test_without_focus_it_is_the_cross_entropy(seed: int) -> None:
     logits, labels = beats(seed)
-    torch.testing.assert_close(losses.Focal(0.0)(logits, labels), losses.cross_entropy()(logits, labels))
+    torch.testing.assert_close(losses.FocalLoss(0.0)(logits, labels), losses.cross_entropy()(logits, labels))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_certain_beats_have_a_finite_gradient(gamma: float) -> None:
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0], [0.3, 0.0]], requires_grad=True)
-    losses.Focal(gamma)(logits, torch.tensor([0, 0, 1])).backward()
+    losses.FocalLoss(gamma)(logits, torch.tensor([0, 0, 1])).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert logits.grad[2].abs().min() > 0
@@ -131,3 +139,162 @@ def test_ignored_beats_have_no_part_in_loss_or_gradient(loss: torch.nn.Module) -
     value.backward()
     assert logits.grad is not None
     assert (logits.grad[::3] == 0).all()
+
+
+# --- several labels ---------------------------------------------------------------------------------------------------
+
+
+def batch(seed: int, n: int = 20, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(n, classes, generator=draw), (torch.rand(n, classes, generator=draw) < 0.3).float()
+
+
+def losses_of_labels() -> list[torch.nn.Module]:
+    return [
+        losses.FocalLoss(2.0, ALPHA),
+        losses.FocalLoss(0.5),
+        losses.WeightedBCE(np.array([1.0, 5.0, 20.0])),
+        losses.WeightedBCE(),
+    ]
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS, st.floats(0, 5), st.booleans())
+def test_the_focal_loss_of_labels_is_equation_5(seed: int, gamma: float, weighted: bool) -> None:
+    logits, targets = batch(seed)
+    total = 0.0
+    for row, has in zip(logits.double().numpy(), targets.numpy(), strict=True):
+        for x, y, a in zip(row, has, ALPHA, strict=True):
+            p = 1 / (1 + np.exp(-x))
+            p_t, a_t = (p, a) if y else (1 - p, 1 - a)
+            total += (a_t if weighted else 1) * (1 - p_t) ** gamma * -np.log(p_t)
+    found = losses.FocalLoss(gamma, ALPHA if weighted else None)(logits, targets)
+    assert float(found) == pytest.approx(total / targets.numel(), rel=1e-4, abs=1e-7)
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS)
+def test_without_focus_and_alpha_it_is_the_binary_cross_entropy_to_the_bit(seed: int) -> None:
+    logits, targets = batch(seed)
+    assert losses.FocalLoss(0.0)(logits, targets).equal(F.binary_cross_entropy_with_logits(logits, targets))
+
+
+def test_alpha_one_half_without_focus_is_half_of_it() -> None:
+    logits, targets = batch(0)
+    half = losses.FocalLoss(0.0, np.full(3, 0.5))(logits, targets)
+    torch.testing.assert_close(2 * half, F.binary_cross_entropy_with_logits(logits, targets))
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS)
+def test_weighted_binary_cross_entropy_is_its_formula(seed: int) -> None:
+    logits, targets = batch(seed)
+    w, y, p = np.array([1.0, 5.0, 0.3]), targets.double().numpy(), logits.double().sigmoid().numpy()
+    expected = -(w * y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    assert float(losses.WeightedBCE(w)(logits, targets)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_logits_of_a_hundred_have_finite_losses_and_right_gradients(gamma: float, dtype: torch.dtype) -> None:
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0], [0.0, 0.0]], dtype=dtype, requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    value = losses.FocalLoss(gamma)(logits, targets)
+    value.backward()
+    assert logits.grad is not None
+    assert float(value.detach()) == pytest.approx((2 * 100 + 2 * 0.5**gamma * np.log(2)) / 6, rel=1e-5)
+    wrong, undecided = 1 / 6, (0.5 ** (gamma + 1) * (1 + gamma * np.log(2))) / 6
+    expected = torch.tensor([[0.0, 0.0], [-wrong, wrong], [-undecided, undecided]], dtype=torch.float32)
+    torch.testing.assert_close(logits.grad.float(), expected, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss", [*losses_of_labels(), losses.FocalLoss(1.0, ALPHA)], ids=lambda loss: type(loss).__name__
+)
+def test_gradients_are_those_of_finite_differences(loss: torch.nn.Module) -> None:
+    logits, targets = batch(3, n=4)
+    targets[1, 1] = torch.nan
+    assert torch.autograd.gradcheck(loss.double(), (logits.double().requires_grad_(), targets.double()))
+
+
+# --- unknown targets --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", losses_of_labels(), ids=lambda loss: type(loss).__name__)
+def test_unknown_targets_have_no_part_in_loss_or_gradient(loss: torch.nn.Module) -> None:
+    logits, targets = batch(1)
+    known = torch.rand(targets.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    one_by_one = [loss(logits[i : i + 1], targets[i : i + 1].where(here, torch.nan)) * here.sum()
+                  for i, here in enumerate(known)]  # fmt: skip
+    logits.requires_grad_()
+    value = loss(logits, targets.where(known, torch.nan))
+    torch.testing.assert_close(value, torch.stack(one_by_one).sum() / known.sum())
+    value.backward()
+    assert logits.grad is not None
+    assert (logits.grad[~known] == 0).all()
+    assert (logits.grad[known] != 0).all()
+
+
+@pytest.mark.parametrize("loss", losses_of_labels(), ids=lambda loss: type(loss).__name__)
+def test_a_batch_of_which_nothing_is_known_costs_nothing(loss: torch.nn.Module) -> None:
+    logits = torch.full((2, 3), 100.0, requires_grad=True)
+    value = loss(logits, torch.full((2, 3), torch.nan))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+# --- weights from counts ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)), min_size=1, max_size=6))
+def test_with_exponent_one_positives_weigh_as_much_as_negatives(counts: list[tuple[int, int]]) -> None:
+    positives, negatives = np.array(counts).T
+    weights = losses.positive_weights(positives, negatives, 1.0, bound=1e9)
+    assert weights * positives == pytest.approx(negatives)
+    assert losses.positive_weights(positives, negatives, 0.0) == pytest.approx(np.ones(len(counts)))
+    assert (losses.positive_weights(positives, negatives, 1.0, bound=3.0) == np.minimum(weights, 3)).all()
+
+
+def test_positive_weights_of_few_and_of_none() -> None:
+    positives, negatives = np.array([1, 25, 0, 100, 300]), np.array([9999, 75, 50, 0, 100])
+    assert losses.positive_weights(positives, negatives, 0.5, 20) == pytest.approx([20, 3**0.5, 1, 1, 3**-0.5])
+
+
+def test_alpha_outweighs_as_the_weights_do() -> None:
+    weights = np.array([1.0, 3.0, 20.0])
+    alpha = losses.balance(weights)
+    assert alpha / (1 - alpha) == pytest.approx(weights)
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_out_of_range_are_refused() -> None:
+    for gamma in (-1.0, np.nan, np.inf):
+        with pytest.raises(UserError, match="gamma"):
+            losses.FocalLoss(gamma)
+    for alpha in ([0.5, 1.0], [0.0], [np.nan]):
+        with pytest.raises(UserError, match="alpha"):
+            losses.FocalLoss(2.0, np.array(alpha))
+    one = np.array([1])
+    for exponent, bound in ((-0.1, 5.0), (1.1, 5.0), (1.0, 0.0), (np.nan, 5.0)):
+        with pytest.raises(UserError, match="positive weights"):
+            losses.positive_weights(one, one, exponent, bound)
+
+
+@pytest.mark.parametrize("loss", losses_of_labels(), ids=lambda loss: type(loss).__name__)
+def test_shapes_that_would_broadcast_are_refused(loss: torch.nn.Module) -> None:
+    logits, targets = batch(0)
+    with pytest.raises(ValueError, match="expected"):
+        loss(logits, targets[:, :1])
+    with pytest.raises(ValueError, match="expected"):
+        loss(logits[0], targets[0])
+
+
+def test_weights_of_another_number_of_classes_are_refused() -> None:
+    logits, targets = batch(0)
+    for loss in (losses.FocalLoss(1.0, np.array([0.5])), losses.WeightedBCE(np.ones(4))):
+        with pytest.raises(ValueError, match="class weights for 3"):
+            loss(logits, targets)

@@ -29,7 +29,7 @@ Reference = tuple[HeartbeatParameters, results.Record]
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are not logged, the processor is not probed, and there is no GPU."""
     monkeypatch.setattr(tracking, "log", lambda record, folder: None)
-    monkeypatch.setattr(devices, "_probe", lambda *_: "float32")
+    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
     monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
 
 

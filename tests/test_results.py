@@ -185,7 +185,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_lines_are_short_and_say_the_same(value: Any) -> None:
-    lines = results._lines(value)
+    lines = results.json_lines(value)
     assert json.loads("\n".join(lines)) == value
     assert all(len(line) <= results.WIDTH for line in lines)
 
@@ -219,10 +219,10 @@ def test_pandas_alone_gives_what_a_record_holds() -> None:
 
 
 def test_every_column_is_explained_and_every_field_has_a_table_of_its_own() -> None:
-    names = [raw._name(raw._steps(field)) for field in raw.FIELDS]
+    names = [raw.table_of(raw.steps_of(field)) for field in raw.FIELDS]
     assert len(set(names)) == len(names)
     explained = {word for line in (raw.__doc__ or "").splitlines() if line.startswith("`") for word in line.split("`")}
-    assert explained >= {"table", *raw._AXES, *raw._VALUES}
+    assert explained >= {"table", *raw.AXES, *raw.VALUES}
 
 
 # --- the frame ----------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_the_frame_has_a_row_for_every_seed_of_every_metric() -> None:
 
 
 def test_the_frame_of_no_records_has_its_columns() -> None:
-    assert results.frame({}).columns.tolist() == results._COLUMNS
+    assert results.frame({}).columns.tolist() == results.COLUMNS
 
 
 def test_the_frame_of_the_references_gives_their_means() -> None:

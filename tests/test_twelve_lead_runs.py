@@ -12,7 +12,6 @@ from ecglib import config, finetune, results, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources, sources
 from ecglib.errors import UserError
-from ecglib.multilabel import scores
 from ecglib.report import ecg_figures, recordings, tables
 
 SMALL = {
@@ -46,7 +45,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
             assert (tn, fp, fn, tp) == (
                 (~given & ~has).sum(), (given & ~has).sum(), (~given & has).sum(), (given & has).sum()
             )  # fmt: skip
-    found = twelve_lead.card(record)
+    found = results.card(record)
     assert sum(found.by_source.values()) == found.recordings == 36
     assert found.official == {}, "fold 10 was not scored"
     assert set(found.folds) == {"4", "6"}
@@ -67,7 +66,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     ecg_figures.one_vs_rest(record)
     ecg_figures.label_reliability(record)
     (project / "copy.json").write_text(record.model_dump_json())
-    assert twelve_lead.card(results.load(project / "copy.json")) == found
+    assert results.card(results.load(project / "copy.json")) == found
 
 
 def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
@@ -119,7 +118,7 @@ def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, 
     assert record.data.n_val == 0 and record.data.n_train + table["fold"].eq(5).sum() / 2 == 36, "all nine other folds"
     assert len(set(record.metrics["macro_auroc"].per_seed)) == 1
     assert table["part"].unique().tolist() == ["fold3", "fold5"] and len(table) == 2 * record.data.n_test
-    found = twelve_lead.card(record)
+    found = results.card(record)
     assert (found.thresholds, found.reliability, found.noise, record.training) == ({}, {}, "", [])
     assert "macro_ece" not in record.metrics and "macro_f1" in record.metrics
     assert record.input_shape == ([1, 2] if model == "age_and_sex" else [12, 101])
@@ -168,4 +167,3 @@ def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:
     y = np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=np.float32)
     # first label: pairs (2>1, 2>-2, -1<1, -1>-2); second: 3 above all
     assert macro_auroc(logits, y.ravel()) == pytest.approx((3 / 4 + 1) / 2)
-    assert scores.METRICS[0] == "auroc"

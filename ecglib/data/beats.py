@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from ecglib import aami, fingerprint, paths
+from ecglib import aami, files, fingerprint, paths
 from ecglib.data import rhythm
 from ecglib.data.records import RATE, Recording, read_annotations, read_recording
 from ecglib.data.sources import Source
@@ -301,14 +301,8 @@ def _write(path: Path, beats: Beats) -> None:
 
 def store(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays as `.npz` in one step, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.writing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def _read(path: Path) -> Beats:

@@ -85,7 +85,7 @@ def resample(
     except (ValueError, RuntimeError) as error:  # ADASYN: no beat of a class has another class beside it
         raise UserError(f"imbalance {method}", str(error).splitlines()[0], do="take another method") from None
     if method == "smote-tomek":
-        kept = _without_tomek_links(new, new_labels)
+        kept = without_tomek_links(new, new_labels)
         new, new_labels = new[kept], new_labels[kept]
     new_signals = np.asarray(new, dtype=np.float32).reshape(-1, *signals.shape[1:])
     return np.concatenate([new_signals, kept_signals]), np.concatenate([new_labels.astype(np.int64), kept_labels])
@@ -103,7 +103,7 @@ def _sampler(method: str, seed: int, neighbours: int) -> Any:
     return SMOTE(k_neighbors=neighbours, random_state=seed)
 
 
-def _without_tomek_links(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
+def without_tomek_links(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions of the beats `(n, values)` in no Tomek link.
 
     imbalanced-learn compares every beat with every other, which takes a quarter of an hour for a full training set. A

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
-from ecglib import aami, paths
+from ecglib import aami, files, paths
 from ecglib.data import download, records, synthetic
 from ecglib.errors import RecordError, UserError
 
@@ -405,29 +404,15 @@ def _synthetic(entry: Database) -> Source:
     parent = paths.cache() / "synthetic"
     folder, version = parent / entry.name, parent / entry.name / "VERSION"
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f"{entry.name}.lock"):
+        with files.lock(parent / f"{entry.name}.lock"):
             if not (version.is_file() and version.read_text() == synthetic.version()):
-                _write_synthetic(folder)
+                with files.writing_folder(folder) as temporary:
+                    synthetic.write(temporary)
+                    (temporary / "VERSION").write_text(synthetic.version())
     except OSError as error:
         found = f"can't be written ({error.strerror or error})"
         raise UserError(folder, found, do="make room, or give yourself write access") from None
     return Source(entry.name, folder, True, tuple(records.list_records(folder)))
-
-
-def _write_synthetic(folder: Path) -> None:
-    for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(left_over)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
-    try:
-        synthetic.write(temporary)
-        (temporary / "VERSION").write_text(synthetic.version())
-        if folder.exists():
-            folder.rename(folder.parent / f".{folder.name}.old.tmp")
-            shutil.rmtree(folder.parent / f".{folder.name}.old.tmp")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _wanted(entry: Database, sums: str, where: str | Path) -> list[tuple[str, str, str]]:

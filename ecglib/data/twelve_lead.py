@@ -7,8 +7,6 @@ file each, so that later epochs neither decode nor resample; memory holds a batc
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ecglib import fingerprint, paths
+from ecglib import files, fingerprint, paths
 from ecglib.data import beats, clinical
 from ecglib.data.record_sources import Entry, RecordSource
 from ecglib.errors import RecordError
@@ -188,7 +186,8 @@ class TwelveLead(Dataset[Example | Refused]):
     def _read(self, entry: Entry) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         signal = clinical.at_rate(self.source.read(entry), self.rate)
         if self._folder is not None:
-            _keep(self._folder / self._name(entry), signal.signals)
+            with files.writing(self._folder / self._name(entry)) as temporary, temporary.open("wb") as file:
+                np.save(file, signal.signals, allow_pickle=False)
         return signal.signals, signal.repairs
 
     @staticmethod
@@ -207,18 +206,6 @@ class TwelveLead(Dataset[Example | Refused]):
                 stats.append((name, stat.st_size, stat.st_mtime_ns))
         text = fingerprint.of_values(str(entry.folder), entry.record, stats)
         return f"{text[:2]}/{text[2:34]}.npy"
-
-
-def _keep(path: Path, signals: NDArray[np.float32]) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}-{hashlib.sha256(os.urandom(8)).hexdigest()[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, signals, allow_pickle=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def survey(data: TwelveLead) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, ranking
+from ecglib.evaluation.metrics import ratio
 from ecglib.results import Interval
 
 Array = NDArray[np.float64]
@@ -31,19 +32,6 @@ def pooled(beats: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def weights(patients: pd.Series, n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number of each row's patient `(n,)`, and how often each resample holds each patient `(1 + resamples, patients)`.
-
-    The first row of weights is the set itself. Rows without a patient are each one of their own.
-    """
-    names = [str(patient) or f"row {i}" for i, patient in enumerate(patients)]
-    known, codes = np.unique(names, return_inverse=True)
-    drawn = [np.ones((1, len(known)), dtype=np.int64)]
-    if n_resamples:
-        drawn.append(bootstrap.record_weights(len(known), n_resamples))
-    return codes.astype(np.int64), np.concatenate(drawn)
-
-
 def values(rows: pd.DataFrame, codes: NDArray[np.int64], drawn: NDArray[np.int64]) -> dict[str, Array]:
     """Every one of `METRICS` on the set and on its resamples, `(1 + resamples,)`; NaN where undefined.
 
@@ -52,7 +40,7 @@ def values(rows: pd.DataFrame, codes: NDArray[np.int64], drawn: NDArray[np.int64
     rows
         Recordings or beats, with `label`, `score` and `log_odds`.
     codes, drawn
-        From `weights`.
+        From `bootstrap.patient_weights`.
 
     Returns
     -------
@@ -76,33 +64,15 @@ def values(rows: pd.DataFrame, codes: NDArray[np.int64], drawn: NDArray[np.int64
     return {
         "auroc": auroc,
         "auprc": auprc,
-        "se": _ratio(tp, tp + fn),
-        "sp": _ratio(tn, tn + fp),
-        "ppv": _ratio(tp, tp + fp),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
-        "ece": _ratio(gap, tp + fp + fn + tn),
+        "se": ratio(tp, tp + fn),
+        "sp": ratio(tn, tn + fp),
+        "ppv": ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
+        "ece": ratio(gap, tp + fp + fn + tn),
     }
-
-
-def _ratio(top: Array, bottom: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bottom > 0, top / bottom, np.nan)
 
 
 def intervals(seeds: list[dict[str, Array]]) -> dict[str, Interval]:
     """The metrics of all seeds, each with the 95 % interval of its mean over seeds."""
-    return {name: interval(np.stack([one[name] for one in seeds])) for name in seeds[0]}
-
-
-def interval(found: Array) -> Interval:
-    """A metric `(seeds, 1 + resamples)` as mean, interval of the mean, and values a seed."""
-    whole = found[:, 0]
-    low, high = bootstrap.interval(found[:, 1:]) if found.shape[1] > 1 else (None, None)
-    defined = whole[~np.isnan(whole)]
-    return Interval(
-        mean=float(defined.mean()) if len(defined) else None,
-        low=low,
-        high=high,
-        per_seed=[None if np.isnan(value) else float(value) for value in whole],
-    )
+    return {name: bootstrap.interval(np.stack([one[name] for one in seeds])) for name in seeds[0]}

@@ -1,26 +1,44 @@
-"""Intervals by resampling records.
+"""Intervals by resampling records or patients.
 
 Beats of a record are not independent, so a resample draws whole records with replacement (the cluster bootstrap;
 Davison & Hinkley 1997, section 3.8). A resample's confusion matrix is the sum of its records', so a thousand resamples
-of any number of beats are one matrix product.
+of any number of beats are one matrix product. Everywhere the set itself stands before its resamples.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from ecglib.results import Interval
 
 LEVEL = 0.95
 
 
 def record_weights(n_records: int, n_resamples: int, seed: int = 0) -> NDArray[np.int64]:
-    """How often each resample draws each record, `(resamples, records)`; every row sums to `n_records`."""
-    draw = np.random.default_rng(seed)
-    return draw.multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples).astype(np.int64)
+    """How often each resample draws each record, `(1 + resamples, records)`; every row sums to `n_records`, and the
+    first, of ones, is the set itself."""
+    weights = [np.ones((1, n_records), dtype=np.int64)]
+    if n_resamples:
+        draw = np.random.default_rng(seed)
+        drawn = draw.multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples)
+        weights.append(drawn.astype(np.int64))
+    return np.concatenate(weights)
+
+
+def patient_weights(patients: pd.Series, n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of each row's patient `(n,)`, and how often each resample holds each patient `(1 + resamples, patients)`.
+
+    A row without a patient ("") is a patient of its own.
+    """
+    names = [str(patient) or f"row {i}" for i, patient in enumerate(patients)]
+    known, codes = np.unique(names, return_inverse=True)
+    return codes.astype(np.int64), record_weights(len(known), n_resamples)
 
 
 def resampled(matrices: NDArray[np.int64], n_resamples: int, seed: int = 0) -> NDArray[np.int64]:
-    """Confusion matrices of resamples.
+    """Confusion matrices of the set and of its resamples.
 
     Parameters
     ----------
@@ -29,19 +47,24 @@ def resampled(matrices: NDArray[np.int64], n_resamples: int, seed: int = 0) -> N
 
     Returns
     -------
-    `(seeds, resamples, classes, classes)`; all seeds share a resample's records.
+    `(seeds, 1 + resamples, classes, classes)`; all seeds share a resample's records.
     """
     weights = record_weights(matrices.shape[1], n_resamples, seed)
     drawn: NDArray[np.int64] = np.einsum("br,srij->sbij", weights, matrices, optimize=True)
     return drawn
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """The central 95 % of a metric's mean over seeds, `(seeds, resamples)`; undefined values are passed over."""
-    defined = ~np.isnan(values)
-    n = defined.sum(axis=0)
-    mean = np.where(defined, values, 0).sum(axis=0)[n > 0] / n[n > 0]
-    if not len(mean):
-        return None, None
-    low, high = np.quantile(mean, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def interval(found: NDArray[np.float64]) -> Interval:
+    """A metric `(seeds, 1 + resamples)` as its mean over the seeds, the central 95 % of that mean over the resamples,
+    and its value under each seed; undefined values are passed over."""
+    whole, drawn = found[:, 0], found[:, 1:]
+    n = (~np.isnan(drawn)).sum(axis=0)
+    means = np.nansum(drawn, axis=0)[n > 0] / n[n > 0]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(means) else (None, None)
+    defined = whole[~np.isnan(whole)]
+    return Interval(
+        mean=float(defined.mean()) if len(defined) else None,
+        low=low,
+        high=high,
+        per_seed=[None if np.isnan(value) else float(value) for value in whole],
+    )

@@ -74,12 +74,8 @@ def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) ->
     _check(a, b)
     names = sorted(a.by_record)
     both = [np.array([one.by_record[name] for name in names], dtype=np.int64).swapaxes(0, 1) for one in (a, b)]
-    whole = [metric(matrices.sum(1)) for matrices in both]
-    drawn = [metric(bootstrap.resampled(matrices, n_resamples)) for matrices in both]
-    low, high = bootstrap.interval(drawn[0] - drawn[1])
-    per_seed = [None if np.isnan(value) else float(value) for value in whole[0] - whole[1]]
-    defined = [value for value in per_seed if value is not None]
-    return Interval(mean=float(np.mean(defined)) if defined else None, low=low, high=high, per_seed=per_seed)
+    a_values, b_values = (metric(bootstrap.resampled(matrices, n_resamples)) for matrices in both)
+    return bootstrap.interval(a_values - b_values)
 
 
 def _check(a: Record, b: Record) -> None:

@@ -7,6 +7,7 @@ kept. An undefined value (0/0) is NaN, and a macro mean is over the classes wher
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ def confusion_by(
     return np.bincount(cell, minlength=n_groups * n_classes**2).reshape(n_groups, n_classes, n_classes).astype(np.int64)
 
 
-def _ratio(top: Array, bottom: Array) -> Array:
+def ratio(top: NDArray[Any], bottom: NDArray[Any]) -> Array:
+    """`top / bottom`, NaN where `bottom` is not above 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(bottom > 0, top / bottom, np.nan)
 
@@ -45,14 +47,18 @@ def per_class(matrix: NDArray[np.int64]) -> dict[str, Array]:
     true, predicted, total = m.sum(-1), m.sum(-2), m.sum((-2, -1))[..., None]
     tn = total - true - predicted + tp
     return {
-        "se": _ratio(tp, true),
-        "ppv": _ratio(tp, predicted),
-        "f1": _ratio(2 * tp, true + predicted),
-        "specificity": _ratio(tn, total - true),
+        "se": ratio(tp, true),
+        "ppv": ratio(tp, predicted),
+        "f1": ratio(2 * tp, true + predicted),
+        "specificity": ratio(tn, total - true),
     }
 
 
-def _macro(values: Array) -> Array:
+def macro(values: Array) -> Array:
+    """Mean over the classes where a metric is defined, `(...)` of `(..., classes)`; NaN where it is nowhere.
+
+    A resample without a beat of some class has that class left out of its mean, as a set without one has.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: the mean is NaN, which is what it should be
         return np.asarray(np.nanmean(values, axis=-1))
@@ -82,11 +88,11 @@ def summary(matrix: NDArray[np.int64], macro_classes: list[int]) -> dict[str, Ar
     covariance = tp.sum(-1) * total - (true * predicted).sum(-1)
     spread = np.sqrt((total**2 - (true**2).sum(-1)) * (total**2 - (predicted**2).sum(-1)))
     return {
-        "macro_f1": _macro(one["f1"][..., macro_classes]),
-        "macro_recall": _macro(one["se"][..., macro_classes]),
-        "accuracy": _ratio(tp.sum(-1), total),
-        "balanced_accuracy": _macro(one["se"]),
-        "mcc": _ratio(covariance, spread),
+        "macro_f1": macro(one["f1"][..., macro_classes]),
+        "macro_recall": macro(one["se"][..., macro_classes]),
+        "accuracy": ratio(tp.sum(-1), total),
+        "balanced_accuracy": macro(one["se"]),
+        "mcc": ratio(covariance, spread),
     }
 
 
@@ -109,9 +115,9 @@ def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, A
         tp, fn, fp = m[..., t, t], m[..., t, :].sum(-1) - m[..., t, t], m[..., :, t].sum(-1) - m[..., t, t]
         tn = m.sum((-2, -1)) - tp - fn - fp
         result[name] = {
-            "se": _ratio(tp, tp + fn),
-            "ppv": _ratio(tp, tp + fp),
-            "fpr": _ratio(fp, fp + tn),
-            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+            "se": ratio(tp, tp + fn),
+            "ppv": ratio(tp, tp + fp),
+            "fpr": ratio(fp, fp + tn),
+            "f1": ratio(2 * tp, 2 * tp + fp + fn),
         }
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -73,8 +72,7 @@ def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *,
     nsv
         Whether `macro_f1_nsv`, over N, S and V, stands beside `macro_f1`.
     """
-    whole = matrices.sum(1)
-    drawn = bootstrap.resampled(matrices, n_resamples) if n_resamples else None
+    drawn = bootstrap.resampled(matrices, n_resamples)
 
     def summary(m: NDArray[np.int64]) -> Values:
         values = metrics.summary(m, classes)
@@ -83,8 +81,7 @@ def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *,
         return values
 
     def with_intervals(of: Callable[[NDArray[np.int64]], Values]) -> dict[str, Interval]:
-        values, spread = of(whole), of(drawn) if drawn is not None else {}
-        return {name: interval(value, spread.get(name)) for name, value in values.items()}
+        return {name: bootstrap.interval(values) for name, values in of(drawn).items()}
 
     def one_class(i: int) -> Callable[[NDArray[np.int64]], Values]:
         return lambda m: {name: value[..., i] for name, value in metrics.per_class(m).items()}
@@ -113,20 +110,12 @@ def ranked(tables: list[pd.DataFrame], names: list[str], classes: list[int], n_r
     n_resamples
         Resamples behind every interval, of the same records as in `scores`; 0 gives none.
     """
-    weights = np.ones((1, len(names)), dtype=np.int64)
-    if n_resamples:
-        weights = np.concatenate([weights, bootstrap.record_weights(len(names), n_resamples)])
+    weights = bootstrap.record_weights(len(names), n_resamples)
     areas = np.stack([_areas(table[table["record"].isin(names)], names, weights) for table in tables])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: the mean is NaN, which is what it should be
-        macro = np.nanmean(areas[:, classes], axis=1)
+    macro = metrics.macro(np.moveaxis(areas[:, classes], 1, -1))
 
     def both(values: NDArray[np.float64], prefix: str = "") -> dict[str, Interval]:
-        drawn = values[..., 1:] if n_resamples else None
-        return {
-            f"{prefix}{name}": interval(values[:, i, 0], None if drawn is None else drawn[:, i])
-            for i, name in enumerate(("auroc", "auprc"))
-        }
+        return {f"{prefix}{name}": bootstrap.interval(values[:, i]) for i, name in enumerate(("auroc", "auprc"))}
 
     return {
         "metrics": both(macro, "macro_"),
@@ -139,11 +128,3 @@ def _areas(predictions: pd.DataFrame, names: list[str], weights: NDArray[np.int6
     groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
     labels, p = predictions["label"].to_numpy(), probabilities(predictions)
     return np.stack([ranking.auroc_auprc(p[:, i], labels == i, groups, weights) for i in range(len(aami.CLASSES))])
-
-
-def interval(values: NDArray[np.float64], drawn: NDArray[np.float64] | None) -> Interval:
-    """Mean over the seeds `(seeds,)` where it is defined, with the interval of its resamples `(seeds, resamples)`."""
-    low, high = (None, None) if drawn is None else bootstrap.interval(drawn)
-    per_seed = [None if np.isnan(value) else float(value) for value in values]
-    defined = values[~np.isnan(values)]
-    return Interval(mean=float(defined.mean()) if len(defined) else None, low=low, high=high, per_seed=per_seed)

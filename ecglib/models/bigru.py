@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecglib.models.dropout import StepDropout
+from ecglib.models.layers import StepDropout
 from ecglib.models.recurrent import GRU, PatchRNN
 
 RECIPE = 1

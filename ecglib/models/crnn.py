@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.models import masked
-from ecglib.models.dropout import StepDropout
-from ecglib.models.layers import Conv1d, channels_last, full_precision
-from ecglib.models.masked import Mask
+from ecglib.models import layers
+from ecglib.models.layers import Conv1d, Mask, channels_last, full_precision
 
 RECIPE = 1
 """1: as published."""
@@ -24,17 +22,17 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.stride = stride
         self.c1 = Conv1d(before, after, 5, stride=stride, padding=2, bias=False)
-        self.n1 = masked.BatchNorm1d(after)
+        self.n1 = layers.BatchNorm1d(after)
         self.c2 = Conv1d(after, after, 5, padding=2, bias=False)
-        self.n2 = masked.BatchNorm1d(after)
-        self.excitation = masked.SqueezeExcitation(after)
+        self.n2 = layers.BatchNorm1d(after)
+        self.excitation = layers.SqueezeExcitation(after)
         self.skip: nn.Module = nn.Identity()
         if stride > 1 or before != after:
             self.skip = Conv1d(before, after, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
         """The output, and its mask."""
-        mask = masked.strided(mask, self.stride)
+        mask = layers.strided_mask(mask, self.stride)
         y = self.n2(self.c2(F.relu(self.n1(self.c1(x), mask))), mask)
         return F.relu(self.excitation(y, mask) + self.skip(x)), mask
 
@@ -48,7 +46,7 @@ class Attention(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, states: Tensor, mask: Mask) -> Tensor:
-        return masked.softmax(full_precision(self.score(states).squeeze(2)), mask)
+        return layers.masked_softmax(full_precision(self.score(states).squeeze(2)), mask)
 
 
 class CRNN(nn.Module):
@@ -61,7 +59,7 @@ class CRNN(nn.Module):
     weighs their states into one vector of `2 · hidden`, and a linear layer tells each label's logit.
 
     Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
-    the bare one (see `ecglib.models.masked`).
+    the bare one (see `ecglib.models.layers`).
 
     Parameters
     ----------
@@ -118,15 +116,15 @@ class CRNN(nn.Module):
             if value < 1:
                 raise ValueError(f"{name} = {value}; expected 1 or more")
         self.stem = Conv1d(n_leads, widths[0], 15, stride=3, padding=7, bias=False)
-        self.stem_norm = masked.BatchNorm1d(widths[0])
-        self.pool = masked.MaxPool1d()
+        self.stem_norm = layers.BatchNorm1d(widths[0])
+        self.pool = layers.MaxPool1d(3, 2, padding=1)
         self.blocks = nn.ModuleList()
         for (before, after), stride in zip(pairwise((widths[0], *widths)), self.STRIDES, strict=True):
             self.blocks.append(ResidualBlock(before, after, stride))
             self.blocks.extend(ResidualBlock(after, after, 1) for _ in range(blocks - 1))
-        self.lstm1 = masked.LSTM(widths[-1], hidden)
-        self.lstm2 = masked.LSTM(2 * hidden, hidden)
-        self.between = StepDropout(recurrent_dropout)
+        self.lstm1 = layers.LSTM(widths[-1], hidden)
+        self.lstm2 = layers.LSTM(2 * hidden, hidden)
+        self.between = layers.StepDropout(recurrent_dropout)
         self.weigh = Attention(2 * hidden, attention)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * hidden, n_classes)
@@ -166,10 +164,10 @@ class CRNN(nn.Module):
 
     def _read(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """States `(batch, steps, 2 · hidden)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
-        x, mask = masked.start(x, lengths, self.MIN_SAMPLES)
-        mask = masked.strided(mask, 3)
+        x, mask = layers.masked(x, lengths, self.MIN_SAMPLES)
+        mask = layers.strided_mask(mask, 3)
         x = F.relu(self.stem_norm(self.stem(x), mask))
-        mask = masked.strided(mask, 2)
+        mask = layers.strided_mask(mask, 2)
         x = channels_last(self.pool(x, mask))
         for block in self.blocks:
             x, mask = block(x, mask)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
-from ecglib.models.norm import BatchNorm1d
+from ecglib.models.layers import BatchNorm1d, Conv1d, MaxPool1d, channels_last
 
 RECIPE = 1
 """1: as published."""

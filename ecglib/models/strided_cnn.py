@@ -7,8 +7,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from ecglib.models.layers import Conv1d, channels_last
-from ecglib.models.norm import BatchNorm1d
+from ecglib.models.layers import BatchNorm1d, Conv1d, channels_last
 
 RECIPE = 1
 """1: as published."""

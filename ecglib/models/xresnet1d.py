@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.models import masked
-from ecglib.models.layers import Conv1d, channels_last
-from ecglib.models.masked import Mask
+from ecglib.models import layers
+from ecglib.models.layers import Conv1d, Mask, channels_last
 
 RECIPE = 1
 """1: as published."""
@@ -25,12 +24,12 @@ class Layer(nn.Module):
         super().__init__()
         self.stride, self.relu = stride, relu
         self.conv = Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
-        self.norm = masked.BatchNorm1d(after)
+        self.norm = layers.BatchNorm1d(after)
         nn.init.kaiming_normal_(self.conv.weight)
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
         """The output, and its mask."""
-        mask = masked.strided(mask, self.stride)
+        mask = layers.strided_mask(mask, self.stride)
         y: Tensor = self.norm(self.conv(x), mask)
         return F.relu(y) if self.relu else y, mask
 
@@ -47,13 +46,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         after = width * expansion
         if expansion == 1:
-            layers = [Layer(before, width, kernel, stride=stride)]
+            stack = [Layer(before, width, kernel, stride=stride)]
         else:
-            layers = [Layer(before, width, 1), Layer(width, width, kernel, stride=stride)]
-        layers.append(Layer(width, after, kernel if expansion == 1 else 1, relu=False))
-        nn.init.zeros_(layers[-1].norm.weight)
-        self.layers = nn.ModuleList(layers)
-        self.pool = masked.AvgPool1d() if stride > 1 else None
+            stack = [Layer(before, width, 1), Layer(width, width, kernel, stride=stride)]
+        stack.append(Layer(width, after, kernel if expansion == 1 else 1, relu=False))
+        nn.init.zeros_(stack[-1].norm.weight)
+        self.layers = nn.ModuleList(stack)
+        self.pool = layers.AvgPool1d() if stride > 1 else None
         self.widen = Layer(before, after, 1, relu=False) if before != after else None
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
@@ -78,7 +77,7 @@ class XResNet1d(nn.Module):
     normalisation, which ours leaves out: a batch of one recording can be trained on.
 
     Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
-    the bare one (see `ecglib.models.masked`).
+    the bare one (see `ecglib.models.layers`).
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ class XResNet1d(nn.Module):
             Layer(before, after, self.KERNEL, stride=2 if i == 0 else 1)
             for i, (before, after) in enumerate(pairwise((n_leads, 32, 32, width)))
         )
-        self.pool = masked.MaxPool1d()
+        self.pool = layers.MaxPool1d(3, 2, padding=1)
         self.blocks = nn.ModuleList()
         before = width
         for stage, blocks in enumerate(stages):
@@ -157,13 +156,13 @@ class XResNet1d(nn.Module):
         ValueError
             When a recording has fewer than 33 samples, or a length is above that of the batch.
         """
-        x, mask = masked.start(x, lengths, self.MIN_SAMPLES)
+        x, mask = layers.masked(x, lengths, self.MIN_SAMPLES)
         for layer in self.stem:
             x, mask = layer(x, mask)
-        mask = masked.strided(mask, 2)
+        mask = layers.strided_mask(mask, 2)
         x = channels_last(self.pool(x, mask))
         for block in self.blocks:
             x, mask = block(x, mask)
         # after ReLU nothing is below the zeros past the end
-        y: Tensor = self.head(self.dropout(torch.cat([masked.mean(x, mask), x.amax(2)], 1)))
+        y: Tensor = self.head(self.dropout(torch.cat([layers.masked_mean(x, mask), x.amax(2)], 1)))
         return y

@@ -21,9 +21,8 @@ from typing import Any
 
 import jupytext
 import nbformat
-from filelock import FileLock, Timeout
 
-from ecglib import config, fingerprint, paths, recipes, results
+from ecglib import config, files, fingerprint, paths, recipes, results
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
 from ecglib.report import chapters, tables, yardsticks
@@ -61,7 +60,7 @@ def make_notebooks() -> list[Path]:
             cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
         content = nbformat.writes(notebook)
         if not target.is_file() or target.read_text(encoding="utf-8") != content:
-            _write(target, content)
+            files.write(target, content)
         made.append(target)
     return made
 
@@ -123,7 +122,7 @@ def execute(
         raise UserError(name, in_a_line(error.ename, error.evalue), do=do) from None
     executed = nbformat.read(unfinished, as_version=4)
     unfinished.unlink()
-    _write(target, nbformat.writes(stamp(executed, parameters, inputs)))
+    files.write(target, nbformat.writes(stamp(executed, parameters, inputs)))
     return target
 
 
@@ -321,7 +320,7 @@ def render(plainly: Callable[[Path, Path], object]) -> tuple[Path, str]:
         )
         if done.returncode:
             raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))
-    _write(noted, _made_of(output, renderer))
+    files.write(noted, _made_of(output, renderer))
     return page, renderer
 
 
@@ -363,13 +362,9 @@ def build_lock() -> Iterator[None]:
     UserError
         When another build holds it, or the folder can't be written.
     """
-    path = paths.cache() / "book.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=0):
-            yield
-    except Timeout:
-        raise UserError("book", "another build of this book is running", do="wait for it to end") from None
+    busy = UserError("book", "another build of this book is running", do="wait for it to end")
+    with files.lock(paths.cache() / "book.lock", timeout=0, busy=busy):
+        yield
 
 
 @contextmanager
@@ -388,14 +383,4 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _write_if_new(path: Path, content: str) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != content:
-        _write(path, content)
-
-
-def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        files.write(path, content)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ecglib.data.infarction import LEADS
 from ecglib.report.figures import _marked, _subplots, style
 from ecglib.report.tables import count, number
-from ecglib.results import Record
-from ecglib.twelve_lead import card
+from ecglib.results import Record, card
 
 MM_PER_S: Final = 25.0
 MM_PER_MV: Final = 10.0

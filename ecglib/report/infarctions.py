@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecglib import results
-from ecglib.evaluation import binary, ranking
+from ecglib.evaluation import bootstrap, metrics, ranking
 from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed, told_apart
 from ecglib.report.published import entries, listed, span
@@ -367,7 +367,7 @@ def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> 
     same patients for both."""
     mine = _scored(a, learnt)
     theirs = _scored(b, learnt).loc[mine.index]
-    return binary.interval(_areas(a, mine, n_resamples) - _areas(a, theirs, n_resamples))
+    return bootstrap.interval(_areas(a, mine, n_resamples) - _areas(a, theirs, n_resamples))
 
 
 def together(record: Record, n_resamples: int = 1000) -> Interval:
@@ -375,7 +375,7 @@ def together(record: Record, n_resamples: int = 1000) -> Interval:
     of which saw the recording's patient."""
     if not infarction(record).scores:
         return Interval()
-    return binary.interval(_areas(record, _scored(record, "all").mean(axis=1).to_frame(), n_resamples))
+    return bootstrap.interval(_areas(record, _scored(record, "all").mean(axis=1).to_frame(), n_resamples))
 
 
 def _scored(record: Record, learnt: str) -> pd.DataFrame:
@@ -383,7 +383,7 @@ def _scored(record: Record, learnt: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(infarction(record).scores[learnt], orient="index")
 
 
-def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Array:
+def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> metrics.Array:
     """AUROC of every column on the recordings and on resamples of their patients, `(columns, 1 + resamples)`."""
     label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in record.by_record.items()}
     patients = tuple(infarction(record).patients[name] for name in scores.index)
@@ -394,10 +394,10 @@ def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Arr
 @lru_cache(maxsize=4096)
 def _area(
     scores: tuple[float, ...], positive: tuple[bool, ...], patients: tuple[str, ...], n_resamples: int
-) -> binary.Array:
+) -> metrics.Array:
     """Kept, as a chapter pairs each result with many others."""
-    codes, drawn = binary.weights(pd.Series(patients), n_resamples)
-    return ranking.auroc(np.array(scores), np.array(positive), codes, drawn)
+    codes, drawn = bootstrap.patient_weights(pd.Series(patients), n_resamples)
+    return ranking.auroc_auprc(np.array(scores), np.array(positive), codes, drawn)[0]
 
 
 def circumstances(records: Sequence[Record]) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib import aami
-from ecglib.evaluation import binary, metrics, scoring
+from ecglib.evaluation import binary, bootstrap, metrics, scoring
+from ecglib.evaluation.metrics import macro
 from ecglib.models import registry
-from ecglib.multilabel.scores import macro
 from ecglib.results import Interval, Record
 
 Values = NDArray[np.float64]
@@ -102,7 +102,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     matrices = np.array(list(parts.values()), dtype=np.int64)  # (recordings, seeds, 2, 2), each with a single one
     label = matrices[:, 0].sum(2).argmax(1)
     patients = pd.Series([card["patients"].get(name, "") for name in parts])
-    codes, drawn = binary.weights(patients, n)
+    codes, drawn = bootstrap.patient_weights(patients, n)
     decided = [
         binary.values(pd.DataFrame({"label": label, "score": given - 0.5, "log_odds": 0.0}), codes, drawn)
         for given in matrices.sum(2).argmax(2).T
@@ -111,7 +111,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     yield from _exact("metrics.", whole)
     one = metrics.per_class(matrices.sum(0))
     healthy, ill = record["classes"]
-    yield from _exact(f"per_class.{healthy}.", {name: scoring.interval(one[name][:, 0], None) for name in one})
+    yield from _exact(f"per_class.{healthy}.", {name: bootstrap.interval(one[name][:, :1]) for name in one})
     yield from _exact(f"per_class.{ill}.", {name: whole[{"specificity": "sp"}.get(name, name)] for name in one})
     for learnt, by_recording in card["scores"].items():
         score = np.array([by_recording[name] for name in parts]).T
@@ -120,7 +120,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
         if learnt != "all":
             fields = {"auroc": f"infarction.curve.{learnt}"}
         for name, field in fields.items():
-            yield field, Again(binary.interval(areas[name][0]), binary.interval(areas[name][1]))
+            yield field, Again(bootstrap.interval(areas[name][0]), bootstrap.interval(areas[name][1]))
 
 
 def _areas(
@@ -129,7 +129,7 @@ def _areas(
     """Least and most that AUROC and AUPRC `(seeds, resamples)` can be, of rounded scores `(seeds, recordings)`.
 
     Scores are rounded to `digits` decimals. Of equal ones, negatives may stand before positives or behind them, and
-    positives apart or together. `weights` is `(resamples, recordings)`, as of `scores.patient_weights`.
+    positives apart or together. `weights` is `(resamples, recordings)`, as of `labels.recording_weights`.
     """
     found: dict[str, list[Values]] = {"auroc least": [], "auroc most": [], "auprc least": [], "auprc most": []}
     for scores in np.rint(rounded * 10.0**digits):
@@ -177,4 +177,4 @@ def _multilabel(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
         fields = {f"metrics.macro_{name}": (macro(least), macro(most))}
         fields |= {f"per_class.{label}.{name}": (least[:, c], most[:, c]) for c, label in enumerate(record["classes"])}
         for field, (low, high) in fields.items():
-            yield field, Again(scoring.interval(low, None), scoring.interval(high, None), bounds=False)
+            yield field, Again(bootstrap.interval(low[:, None]), bootstrap.interval(high[:, None]), bounds=False)

@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ecglib.evaluation import binary
-from ecglib.multilabel import scores
+from ecglib.evaluation import bootstrap
+from ecglib.evaluation.labels import Array, areas, recording_weights
+from ecglib.evaluation.metrics import macro
 from ecglib.report.comparisons import NOT_RUN, signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
-from ecglib.results import Interval, Record
-from ecglib.twelve_lead import card
+from ecglib.results import Interval, Record, card
 
 SHOWN: Final = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
 
@@ -97,23 +97,21 @@ def gain(record: Record, yardstick: Record, n_resamples: int = 1000) -> Interval
     y = np.array([theirs.truth[name] for name in names], dtype=np.bool_)
     patients = tuple(theirs.patient_of[name] for name in names)
 
-    def areas(one: Record) -> binary.Array:
+    def of_seeds(one: Record) -> Array:
         p = np.array([card(one).probabilities[name] for name in names]).swapaxes(0, 1)
         return np.stack([_macro_auroc(of_seed.tobytes(), y.tobytes(), y.shape, patients, n_resamples) for of_seed in p])
 
-    return binary.interval(areas(record) - areas(yardstick))
+    return bootstrap.interval(of_seeds(record) - of_seeds(yardstick))
 
 
 @lru_cache(maxsize=64)
-def _macro_auroc(
-    p: bytes, y: bytes, shape: tuple[int, ...], patients: tuple[str, ...], n_resamples: int
-) -> binary.Array:
+def _macro_auroc(p: bytes, y: bytes, shape: tuple[int, ...], patients: tuple[str, ...], n_resamples: int) -> Array:
     """Macro AUROC of probabilities (float64) of labels (bool), both `(n, labels)`, on the recordings and on resamples
     of their patients, `(1 + resamples,)`. Kept, as a page pairs a network with several yardsticks, and these are the
     same under every seed."""
-    weights = scores.patient_weights(pd.Series(patients), n_resamples)
+    weights = recording_weights(pd.Series(patients), n_resamples)
     labels, given = np.frombuffer(y, np.bool_).reshape(shape), np.frombuffer(p, np.float64).reshape(shape)
-    return scores.macro(scores.areas(labels, given, weights)[0])
+    return macro(areas(labels, given, weights)[0])
 
 
 def folds(record: Record) -> str:

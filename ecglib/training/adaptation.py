@@ -96,7 +96,7 @@ def train(
             given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
             before.append(loop.predict(base.model, _examples(p, beats, rest), **given))
             with determinism(p.deterministic):
-                network = _adapted(base.model, p, beats, first, base.split.train, seed, device)
+                network = adapted_to(base.model, p, beats, first, base.split.train, seed, device)
             rests.append(rest)
             after.append(loop.predict(network, _examples(p, beats, rest), **given))
         if not rests:
@@ -119,7 +119,7 @@ def train(
     return Adapted(**vars(changed), unadapted=unadapted)
 
 
-def _adapted(
+def adapted_to(
     model: nn.Module, p: HeartbeatParameters, beats: Beats, own: Index, others: Index, seed: int, device: torch.device
 ) -> nn.Module:
     """A copy of the network, adapted to the beats `own` of one record; `others` are the training beats of DS1.

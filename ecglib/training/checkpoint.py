@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ecglib import files
 from ecglib.errors import UserError
 
 
@@ -19,21 +20,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
     UserError
         When the disk is full or the folder can't be written; the checkpoint before stays.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with files.writing(path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise UserError(
             path, f"checkpoint not written: {reason}", do="free space or rights, then run it again"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -169,32 +169,6 @@ def first_epochs(
     return fitting.fit(fitting.part(split.train), "first epochs", val=split.val, stop_after=n).run.history
 
 
-def class_offsets(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int], rounds: int = 3
-) -> NDArray[np.float32]:
-    """Offsets `(classes,)` to add to logits `(n, classes)` so that macro-F1 over `classes` is best on these labels.
-
-    Moving the thresholds of a trained classifier, one class after the other (coordinate ascent over a grid from -4 to
-    4); the first class's stays 0, as only differences matter. On a tie the smaller offset stays.
-    """
-    grid = sorted(np.linspace(-4, 4, 33).tolist(), key=abs)
-    offsets = np.zeros(logits.shape[1], dtype=np.float32)
-
-    def value() -> float:
-        matrix = metrics.confusion(labels, (logits + offsets).argmax(1), logits.shape[1])
-        return float(metrics.summary(matrix, classes)["macro_f1"])
-
-    for _ in range(rounds):
-        for i in classes[1:]:
-            best, best_offset = -np.inf, 0.0
-            for offset in grid:
-                offsets[i] = offset
-                if (found := value()) > best:
-                    best, best_offset = found, offset
-            offsets[i] = best_offset
-    return offsets
-
-
 def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
     """Refuse sets without a beat of a class that the metric averages over."""
     for name, index in vars(split).items():
@@ -352,7 +326,7 @@ class _Fitting:
         scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
         counts = np.where(scored, counts, 0)
         if p.imbalance == "focal":
-            return losses.Focal(p.focal_gamma)
+            return losses.FocalLoss(p.focal_gamma)
         if p.imbalance == "logit-adjustment":
             return losses.LogitAdjusted(counts, p.adjustment_strength, p.label_smoothing)
         weights = None

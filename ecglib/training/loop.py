@@ -219,7 +219,7 @@ def fit(
     if val is None and recipe.stop_after is None:
         raise ValueError("without validation examples, stop_after must say when to end")
     with determinism(recipe.deterministic):
-        state = _Training(make_model, train, val, loss, metric, recipe, seed, device)
+        state = Training(make_model, train, val, loss, metric, recipe, seed, device)
         resumed = state.resume(checkpoint_path, fingerprint)
         with Reporter(title, state.epochs) as report:
             while not state.finished:
@@ -230,7 +230,7 @@ def fit(
         return state.result(resumed)
 
 
-class _Training:
+class Training:
     """The state of a training between two epochs."""
 
     def __init__(
@@ -279,7 +279,7 @@ class _Training:
     def run_epoch(self) -> str:
         """Train an epoch, validate, keep the weights if they are the best so far; returns a note."""
         start = time.perf_counter()
-        train_loss = self._train()
+        train_loss = self.train_epoch()
         if not math.isfinite(train_loss):
             raise UserError(
                 "training", f"the loss became {train_loss} in epoch {self.epoch + 1}", do="lower learning_rate"
@@ -308,7 +308,8 @@ class _Training:
         )
         return f"loss {train_loss:.4f}" + (f", validation {value:.4f}" if self.val is not None else "")
 
-    def _train(self) -> float:
+    def train_epoch(self) -> float:
+        """Learn from the examples of one epoch; returns their mean loss."""
         self.model.train()
         sampler = self.recipe.sampler
         order = sampler(self.epoch, self.seed) if sampler else self._order()

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ecglib.data import twelve_lead
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
-from ecglib.multilabel import scores
+from ecglib.evaluation.labels import areas
+from ecglib.evaluation.metrics import macro
 from ecglib.training import augmentation, loop
 from ecglib.training.augmentation import Augmentation, Noise
 
@@ -230,8 +231,8 @@ def predict(
 def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
     """Mean AUROC over the labels that have a positive and a negative; NaN where none has."""
     y = labels.reshape(logits.shape) > 0.5
-    auroc, _ = scores.areas(y, sigmoid(logits), np.ones((1, len(y)), dtype=np.int64))
-    return float(scores.macro(auroc)[0])
+    auroc, _ = areas(y, sigmoid(logits), np.ones((1, len(y)), dtype=np.int64))
+    return float(macro(auroc)[0])
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -141,7 +141,7 @@ class Transferred(nn.Module):
             _replace(self.trunk, each, nn.Identity())
         self.trunk.eval()  # or statistics of batch normalisation would take the zeros in
         with torch.no_grad():
-            n = n_leads * self._features(torch.zeros(2, 1, n_samples)).shape[1]
+            n = n_leads * self.read(torch.zeros(2, 1, n_samples)).shape[1]
         self.trunk.train()
         self.head = nn.Sequential(
             nn.BatchNorm1d(n, affine=False),
@@ -152,7 +152,7 @@ class Transferred(nn.Module):
             nn.Linear(hidden, n_classes),
         )
 
-    def _features(self, x: Tensor) -> Tensor:
+    def read(self, x: Tensor) -> Tensor:
         """Features `(batch, n)` of single leads `(batch, 1, samples)`."""
         if self._name not in STAGES:
             features: Tensor = self.trunk(x)
@@ -169,7 +169,7 @@ class Transferred(nn.Module):
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
-        shared = self._features(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
+        shared = self.read(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
         logits: Tensor = self.head(shared)
         return logits
 
@@ -283,7 +283,7 @@ def fit(
         return state.result(0)
 
 
-class _LayerByLayer(loop._Training):
+class _LayerByLayer(loop.Training):
     def set_rates(self, way: Way, decay: float, head_decay: float) -> None:
         assert isinstance(self.model, Transferred)
         recipe, total = self.recipe, self.steps * self.recipe.max_epochs

@@ -9,7 +9,7 @@ from imblearn.over_sampling import SMOTE
 from imblearn.under_sampling import TomekLinks
 
 from ecglib.config import RESAMPLERS
-from ecglib.data.resampling import METHODS, _without_tomek_links, resample
+from ecglib.data.resampling import METHODS, resample, without_tomek_links
 from ecglib.errors import UserError
 
 
@@ -52,8 +52,8 @@ def test_smote_tomek_is_that_of_imbalanced_learn(seed: int, width: int) -> None:
 
 def test_of_two_equal_beats_each_is_the_other_s_neighbour() -> None:
     x = np.array([[0.0, 0.0], [0.0, 0.0], [5.0, 5.0], [9.0, 9.0]], dtype=np.float32)
-    assert _without_tomek_links(x, np.array([0, 1, 0, 0])).tolist() == [2, 3]
-    assert _without_tomek_links(x, np.array([0, 0, 0, 0])).tolist() == [0, 1, 2, 3]
+    assert without_tomek_links(x, np.array([0, 1, 0, 0])).tolist() == [2, 3]
+    assert without_tomek_links(x, np.array([0, 0, 0, 0])).tolist() == [0, 1, 2, 3]
 
 
 def overlapping(seed: int = 0, leads: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from ecglib.evaluation import binary
+from ecglib.evaluation import binary, bootstrap
 
 
 def table(n: int, seed: int, patients: int = 0) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def table(n: int, seed: int, patients: int = 0) -> pd.DataFrame:
 @given(n=st.integers(8, 200), seed=st.integers(0, 2**32))
 def test_values_are_scikit_learns(n: int, seed: int) -> None:
     rows = table(n, seed)
-    found = {name: v[0] for name, v in binary.values(rows, *binary.weights(rows["patient"], 0)).items()}
+    found = {name: v[0] for name, v in binary.values(rows, *bootstrap.patient_weights(rows["patient"], 0)).items()}
     y, score = rows["label"].to_numpy(), rows["score"].to_numpy()
     predicted = score >= 0
     assert set(found) == set(binary.METRICS)
@@ -75,17 +75,11 @@ def test_resamples_draw_patients_whole() -> None:
     """Ten copies of a patient's recording change no interval; as patients of their own they would narrow it."""
     rows = table(60, 1, patients=60)
     copied = pd.concat([rows] * 10, ignore_index=True)
-    codes, drawn = binary.weights(rows["patient"], 400)
-    again, same = binary.weights(copied["patient"], 400)
+    codes, drawn = bootstrap.patient_weights(rows["patient"], 400)
+    again, same = bootstrap.patient_weights(copied["patient"], 400)
     a, b = binary.values(rows, codes, drawn), binary.values(copied, again, same)
     for name in ("auroc", "se", "sp", "accuracy"):
         np.testing.assert_allclose(a[name], b[name])
     alone = copied.assign(patient="")
-    c = binary.values(alone, *binary.weights(alone["patient"], 400))
+    c = binary.values(alone, *bootstrap.patient_weights(alone["patient"], 400))
     assert np.std(c["accuracy"][1:]) < 0.5 * np.std(a["accuracy"][1:])
-
-
-def test_an_interval_is_of_the_mean_over_seeds() -> None:
-    found = binary.interval(np.stack([np.linspace(0, 1, 101), np.linspace(1, 2, 101)]))
-    assert found.per_seed == [0.0, 1.0] and found.mean == 0.5
-    assert found.low == pytest.approx(0.53475) and found.high == pytest.approx(1.47525)

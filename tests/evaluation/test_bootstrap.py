@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ecglib.evaluation import bootstrap, metrics, scoring
+from ecglib.results import Interval
 
 
 def matrices(n_records: int = 30) -> np.ndarray:
@@ -13,7 +14,7 @@ def matrices(n_records: int = 30) -> np.ndarray:
 
 def test_resamples_draw_whole_records() -> None:
     weights = bootstrap.record_weights(12, 500)
-    assert (weights.sum(1) == 12).all()
+    assert weights.shape == (501, 12) and (weights[0] == 1).all() and (weights.sum(1) == 12).all()
     assert weights.mean() == pytest.approx(1)
     m = matrices(12)
     expected = sum(w * m[1, r] for r, w in enumerate(bootstrap.record_weights(12, 5)[3]))
@@ -21,13 +22,21 @@ def test_resamples_draw_whole_records() -> None:
 
 
 def test_the_interval_is_that_of_the_seed_mean() -> None:
-    values = np.array([np.linspace(0, 1, 1001), np.linspace(0.2, 1.2, 1001)])
-    assert bootstrap.interval(values) == pytest.approx((0.1 + 0.025, 0.1 + 0.975))
+    found = bootstrap.interval(np.array([[0.3, *np.linspace(0, 1, 1001)], [0.5, *np.linspace(0.2, 1.2, 1001)]]))
+    assert found.per_seed == [0.3, 0.5] and found.mean == 0.4
+    assert (found.low, found.high) == pytest.approx((0.1 + 0.025, 0.1 + 0.975))
 
 
 def test_undefined_resamples_are_passed_over() -> None:
-    assert bootstrap.interval(np.full((1, 10), np.nan)) == (None, None)
-    assert bootstrap.interval(np.array([[np.nan, 0.5, 0.5]])) == (0.5, 0.5)
+    assert bootstrap.interval(np.full((1, 10), np.nan)) == Interval(per_seed=[None])
+    assert bootstrap.interval(np.array([[0.4, np.nan, 0.5, 0.5]])) == Interval(
+        mean=0.4, low=0.5, high=0.5, per_seed=[0.4]
+    )
+
+
+def test_the_set_alone_has_no_interval() -> None:
+    assert bootstrap.interval(np.array([[0.4]])) == Interval(mean=0.4, per_seed=[0.4])
+    assert bootstrap.record_weights(3, 0).tolist() == [[1, 1, 1]] and bootstrap.record_weights(0, 0).shape == (1, 0)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -37,10 +46,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         right = draw.binomial(50, draw.beta(8, 2, 40))
         m = np.zeros((1, 40, 2, 2), dtype=np.int64)
         m[0, :, 0, 0], m[0, :, 0, 1] = right, 50 - right
-        low, high = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 300), [0, 1])["accuracy"])
-        assert low is not None
-        assert high is not None
-        covered += low <= 0.8 <= high
+        found = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 300), [0, 1])["accuracy"])
+        assert found.low is not None and found.high is not None
+        covered += found.low <= 0.8 <= found.high
     assert 0.88 <= covered / 200 <= 0.99
 
 
@@ -50,10 +58,9 @@ def test_records_that_differ_more_give_wider_intervals() -> None:
         right = draw.binomial(200, draw.beta(0.8 * sameness, 0.2 * sameness, 40))
         m = np.zeros((1, 40, 2, 2), dtype=np.int64)
         m[0, :, 0, 0], m[0, :, 0, 1] = right, 200 - right
-        low, high = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 400), [0, 1])["accuracy"])
-        assert low is not None
-        assert high is not None
-        return high - low
+        found = bootstrap.interval(metrics.summary(bootstrap.resampled(m, 400), [0, 1])["accuracy"])
+        assert found.low is not None and found.high is not None
+        return found.high - found.low
 
     assert width(5) > 2 * width(1000)
 

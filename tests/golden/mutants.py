@@ -71,11 +71,11 @@ MUTANTS: Final = {
         TWELVE_LEAD, "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1", "data/twelve-lead-100"
     ),
     "a macro metric is a median": Mutant(
-        "ecglib/multilabel/scores.py", "np.nanmean(found, axis=-1)", "np.nanmedian(found, axis=-1)",
+        "ecglib/evaluation/metrics.py", "np.nanmean(values, axis=-1)", "np.nanmedian(values, axis=-1)",
         "twelve-lead/folds",
     ),
     "batch normalisation with another epsilon": Mutant(
-        "ecglib/models/norm.py", "        return super()", "        self.eps = 2e-5\n        return super()",
+        "ecglib/models/layers.py", "        y = super()", "        self.eps = 2e-5\n        y = super()",
         "heartbeat/enhanced_cnn-none-intra",
     ),
     "microvolts are a hundredth of a mV": Mutant(
@@ -108,7 +108,7 @@ MUTANTS: Final = {
         CONFIG, NEIGHBOURS, NEIGHBOURS.replace("5", "4"), "heartbeat/cnet-smote-inter"
     ),
     "thresholds moved over a coarser grid": Mutant(
-        "ecglib/training/classifier.py", "np.linspace(-4, 4, 33)", "np.linspace(-4, 4, 9)",
+        "ecglib/evaluation/thresholds.py", "np.linspace(-4, 4, 33)", "np.linspace(-4, 4, 9)",
         "heartbeat/cnet-effective-number-intra",
     ),
     "a lead upside down": Mutant(

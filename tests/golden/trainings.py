@@ -25,9 +25,8 @@ from safetensors.torch import load_file, save_file
 from ecglib import aami, config, experiment, paths, recipes, runs
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import digest, snomed
-from ecglib.evaluation import comparison, metrics
+from ecglib.evaluation import challenge, comparison, metrics
 from ecglib.models import registry
-from ecglib.multilabel import challenge
 from ecglib.results import Record
 
 DATA: Final = Path(__file__).parent / "data"

@@ -22,9 +22,8 @@ from ecglib.models import recurrent, registry
 from ecglib.models.classical import Classical
 from ecglib.models.crnn import CRNN
 from ecglib.models.hydra import Hydra
-from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+from ecglib.models.layers import BatchNorm1d, Conv1d, MaxPool1d, channels_last
 from ecglib.models.logistic_regression import LogisticRegression as OurRegression
-from ecglib.models.norm import BatchNorm1d
 from ecglib.models.seq2seq import Seq2Seq
 from ecglib.models.xresnet1d import XResNet1d
 from ecglib.models.yardstick import Yardstick

@@ -20,7 +20,7 @@ from filelock import FileLock
 from projects import ROOT
 from report.example import example_record, with_moved
 
-from ecglib import config, experiment, paths
+from ecglib import config, experiment, files, paths
 from ecglib.data import sources
 from ecglib.errors import UserError
 from ecglib.report import book, check, runner, tables
@@ -128,7 +128,7 @@ def test_a_book_is_rendered_again_only_when_something_changed(project: Path, mon
     def render(root: Path, output: Path) -> Path:
         rendered.append(output)
         for name in ("index", "other"):
-            book._write(output / f"{name}.html", name)
+            files.write(output / f"{name}.html", name)
         return output / "index.html"
 
     monkeypatch.setattr(book, "find_quarto", lambda: None)

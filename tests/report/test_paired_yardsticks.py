@@ -12,7 +12,7 @@ import pytest
 from projects import ROOT
 from test_infarctions import example, yardstick
 
-from ecglib import results, twelve_lead
+from ecglib import results
 from ecglib.report import comparisons, infarctions, recordings
 from ecglib.report.yardsticks import beside, is_yardstick, yardstick_results
 from ecglib.results import Record
@@ -109,5 +109,5 @@ def test_what_a_network_gains_is_what_it_gained_and_is_told_in_the_same_words(no
 
 def test_a_record_of_recordings_can_be_paired_by_patient() -> None:
     for one in yardstick_results("twelve-lead"):
-        card = twelve_lead.card(one)
+        card = results.card(one)
         assert card.patient_of.keys() == card.truth.keys() == card.probabilities.keys()

@@ -153,15 +153,6 @@ def test_shortcodes_are_filled_in_and_callouts_titled(rendered_book: Path) -> No
     assert ("h2", "Two patients, one name") not in seen(rendered_book, "book/data").headings
 
 
-def test_a_render_replaces_the_folder_as_a_whole(fixture_book: Path) -> None:
-    stale = fixture_book / "_book" / "stale.html"
-    stale.parent.mkdir()
-    stale.touch()
-    assert pages.render(fixture_book, stale.parent).is_file()
-    assert not stale.exists()
-    assert not list(fixture_book.glob("*.tmp"))
-
-
 def test_a_missing_chapter_leaves_the_old_book(fixture_book: Path) -> None:
     old = fixture_book / "_book" / "index.html"
     old.parent.mkdir()

@@ -136,7 +136,7 @@ def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
     beats = classifier.load_beats(p, source)
     model = classifier.model_maker(p)().eval()
     own = np.arange(40)
-    adapted = adaptation._adapted(model, p, beats, own, own, 0, torch.device("cpu"))
+    adapted = adaptation.adapted_to(model, p, beats, own, own, 0, torch.device("cpu"))
     moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
     assert moved
     assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
@@ -147,10 +147,10 @@ def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -
     beats = classifier.load_beats(p, sources.get("mitdb"))
     model = classifier.model_maker(p)().eval()
     own = np.arange(30)
-    adapted = adaptation._adapted(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
+    adapted = adaptation.adapted_to(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
     moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
     assert moved == {"head.3.weight", "head.3.bias"}
-    same = adaptation._adapted(model, p, beats, own[:0], own, 0, torch.device("cpu"))
+    same = adaptation.adapted_to(model, p, beats, own[:0], own, 0, torch.device("cpu"))
     assert all(torch.equal(v, model.state_dict()[n]) for n, v in same.state_dict().items())
 
 

@@ -31,13 +31,13 @@ def test_the_probe_leaves_the_generator_alone_and_is_remembered(
     torch.manual_seed(0)
     make()  # the key is made from the network's description, which draws weights
     assert first in device.DTYPES
-    monkeypatch.setattr(device, "_probe", lambda *_: "float64")
+    monkeypatch.setattr(device, "faster_precision", lambda *_: "float64")
     assert device.choose_precision("auto", cpu, make, ((16, 1, 187), 0), tmp_path) == first
     assert 0 <= float(drawn) <= 1
 
 
 def test_a_stated_precision_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_probe", lambda *_: pytest.fail("probed"))
+    monkeypatch.setattr(device, "faster_precision", lambda *_: pytest.fail("probed"))
     batch = (4, 1, 187), 0
     assert device.choose_precision("float32", torch.device("cpu"), lambda: CNet(1, 187, 5), batch) == "float32"
 

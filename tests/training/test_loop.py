@@ -168,12 +168,12 @@ def test_the_decay_of_the_moving_average_rises_to_the_wanted_one(ema: float, ste
     """After n steps the average is the sum of all weights so far, each with its share of what later steps left."""
     recipe = loop.Recipe(max_epochs=1, patience=1, batch_size=8, learning_rate=0.01, ema=ema)
     train = loop.InMemory(*waves(8 * steps, 1))
-    state = loop._Training(WithDropout, train, None, nn.CrossEntropyLoss(), accuracy, recipe, 0, CPU)
+    state = loop.Training(WithDropout, train, None, nn.CrossEntropyLoss(), accuracy, recipe, 0, CPU)
     path: list[torch.Tensor] = []
     state.optimiser.register_step_post_hook(
         lambda *_: path.append(torch.cat([p.detach().flatten().double() for p in state.model.parameters()]))
     )
-    state._train()
+    state.train_epoch()
     assert len(path) == steps
     share = np.array([1.0] + [1 - min(ema, (1 + k) / (10 + k)) for k in range(2, steps + 1)])
     left = np.append(np.cumprod((1 - share)[::-1])[::-1][1:], 1.0)

@@ -164,7 +164,7 @@ def test_twelve_leads_share_the_network(name: str) -> None:
     torch.manual_seed(0)
     twelve = Transferred(name, 12, 187, 2).eval()
     x = torch.rand(4, 12, 187)
-    alone = torch.cat([twelve._features(x[:, i : i + 1]) for i in range(12)], 1)
+    alone = torch.cat([twelve.read(x[:, i : i + 1]) for i in range(12)], 1)
     torch.testing.assert_close(twelve(x), twelve.head(alone), rtol=1e-4, atol=1e-5)
     one = Transferred(name, 1, 187, 2)
     assert sum(p.numel() for p in twelve.trunk.parameters()) == sum(p.numel() for p in one.trunk.parameters())

@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from ecglib import files
 from ecglib.errors import UserError
 from ecglib.report import chapters
 from ecglib.report.chapters import Chapter
@@ -193,8 +194,7 @@ def render(root: Path, output: Path) -> Path:
     config, variables = chapters.config(root), chapters.read_yaml(root / "_variables.yml")
     found = markdown.numbered(root)
     style = {key: config[key] for key in ("bibliography", "csl") if config.get(key)}
-    making = output.with_name(f"{output.name}.{os.getpid()}.tmp")
-    try:
+    with files.writing_folder(output) as making:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             pages = list(pool.map(lambda item: _number(root, making, item[0], item[1], variables), found))
             bodies = list(pool.map(lambda page: _resolve(root, pages, page, style), pages))
@@ -204,9 +204,4 @@ def render(root: Path, output: Path) -> Path:
             file.write_text(_html(pages, i, body, config["book"]), encoding="utf-8")
             _copy_files(root, making, page)
         shutil.copyfile(HERE / "preview.css", making / "preview.css")
-        if output.exists():
-            shutil.rmtree(output)
-        making.rename(output)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return output / "index.html"

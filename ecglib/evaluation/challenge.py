@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ecglib.data import snomed
 from ecglib.errors import UserError
+from ecglib.evaluation.metrics import ratio
 
 Array = NDArray[np.float64]
 SINUS = "426783006"
@@ -117,8 +118,7 @@ def scores(
     earned = np.stack([_earned(y, given, matrix) for given in (decided, y, inactive)], axis=1)
     observed, correct, idle = (weights @ earned).T  # every sum is over recordings, so a resample only weighs them anew
     scale = correct - idle
-    found: Array = np.divide(observed - idle, scale, out=np.full(len(weights), np.nan), where=np.abs(scale) > 1e-9)
-    return found
+    return ratio(observed - idle, np.where(scale > 1e-9, scale, 0))  # less is rounding: it is never below 0
 
 
 def _earned(y: NDArray[np.bool_], decided: NDArray[np.bool_], matrix: Array) -> Array:

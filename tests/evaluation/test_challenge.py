@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecglib.data import snomed
 from ecglib.errors import UserError
-from ecglib.multilabel import challenge
+from ecglib.evaluation import challenge
 
 CODES = [one.code for one in snomed.CLASSES]
 AF, AFL, SINUS, QAB, PAC, SVPB = "164889003", "164890007", "426783006", "164917005", "284470004", "63593006"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from ecglib.multilabel import thresholds
+from ecglib.evaluation import metrics, thresholds
 
 RECORDS = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.45, 0.5, 0.8, 1.0]), st.booleans()), min_size=2,
                    max_size=25)  # fmt: skip
@@ -100,3 +101,34 @@ def test_shapes_that_differ_are_refused() -> None:
 def test_no_records_keep_one_half() -> None:
     found = thresholds.choose(np.zeros((0, 2), dtype=bool), np.zeros((0, 2)))
     assert found.values.tolist() == [0.5, 0.5]
+
+
+# --- of classes -------------------------------------------------------------------------------------------------------
+
+
+def macro_f1(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int]) -> float:
+    return float(metrics.summary(metrics.confusion(labels, logits.argmax(1), 5), classes)["macro_f1"])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([[0, 1, 2, 3, 4], [0, 1, 2, 3]]))
+def test_moved_thresholds_are_never_worse_and_the_first_class_stays(seed: int, classes: list[int]) -> None:
+    draw = np.random.default_rng(seed)
+    labels = draw.choice(5, 150, p=[0.6, 0.1, 0.1, 0.1, 0.1])
+    logits = (draw.normal(0, 1, (150, 5)) + np.eye(5)[labels] + [2, 0, 1, 0, 0]).astype(np.float32)
+    before = logits.copy()
+    offsets = thresholds.class_offsets(logits, labels, classes, rounds=1)
+    assert macro_f1(logits + offsets, labels, classes) >= macro_f1(logits, labels, classes)
+    assert offsets[0] == 0
+    assert all(offsets[i] == 0 for i in range(5) if i not in classes)
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_an_offset_that_is_needed_is_found_and_none_where_none_is() -> None:
+    labels = np.tile(np.arange(5), 20)
+    logits = 3 * np.eye(5, dtype=np.float32)[labels]
+    assert thresholds.class_offsets(logits, labels, [0, 1, 2, 3, 4]).tolist() == [0] * 5
+    logits[:, 2] -= 3.5
+    offsets = thresholds.class_offsets(logits, labels, [0, 1, 2, 3, 4])
+    assert macro_f1(logits + offsets, labels, [0, 1, 2, 3, 4]) == 1
+    assert offsets.tolist() == [0, 0, 0.75, 0, 0], "the smallest that does"

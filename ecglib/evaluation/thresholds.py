@@ -1,4 +1,4 @@
-"""From probabilities to labels: one threshold a class, chosen on validation."""
+"""From probabilities to labels, and from logits to classes: thresholds chosen on validation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ecglib.evaluation import metrics
+from ecglib.evaluation.metrics import ratio
 
 Array = NDArray[np.float64]
 DEFAULT = 0.5
@@ -52,7 +55,7 @@ def choose(y: NDArray[np.bool_], p: NDArray[np.floating], at_least: int = 1) -> 
     values = np.array([_best(y[:, c], scores[:, c]) if chosen[c] else DEFAULT for c in range(y.shape[1])])
     called = decide(scores, values)
     shown = y.sum(0) + called.sum(0)
-    f1 = np.divide(2.0 * (y & called).sum(0), shown, out=np.full(y.shape[1], np.nan), where=fewest > 0)
+    f1 = np.where(fewest > 0, ratio(2.0 * (y & called).sum(0), shown), np.nan)
     return Thresholds(values, f1, chosen)
 
 
@@ -75,3 +78,29 @@ def _best(y: NDArray[np.bool_], scores: Array) -> float:
     best = cuts[f1 == f1.max()]  # equal fractions are equal floats
     nearest = best[np.abs(best - DEFAULT) == np.abs(best - DEFAULT).min()]
     return float(nearest.max())
+
+
+def class_offsets(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int], rounds: int = 3
+) -> NDArray[np.float32]:
+    """Offsets `(classes,)` to add to logits `(n, classes)` so that macro-F1 over `classes` is best on these labels.
+
+    Moving the thresholds of a trained classifier, one class after the other (coordinate ascent over a grid from -4 to
+    4); the first class's stays 0, as only differences matter. On a tie the smaller offset stays.
+    """
+    grid = sorted(np.linspace(-4, 4, 33).tolist(), key=abs)
+    offsets = np.zeros(logits.shape[1], dtype=np.float32)
+
+    def value() -> float:
+        matrix = metrics.confusion(labels, (logits + offsets).argmax(1), logits.shape[1])
+        return float(metrics.summary(matrix, classes)["macro_f1"])
+
+    for _ in range(rounds):
+        for i in classes[1:]:
+            best, best_offset = -np.inf, 0.0
+            for offset in grid:
+                offsets[i] = offset
+                if (found := value()) > best:
+                    best, best_offset = found, offset
+            offsets[i] = best_offset
+    return offsets

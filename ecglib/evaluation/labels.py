@@ -6,12 +6,10 @@ itself, and results then have one row a resample: `(resamples, classes)`.
 
 A class without a positive or without a negative is NaN in every metric, whether the metric needs both or not, so that
 all macro means are over the same classes. Precision is NaN too where no record was given the label; F1 is 0 there.
-`left_out` names the classes that a set can't score.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecglib.evaluation import binary
+from ecglib.evaluation import bootstrap, ranking
+from ecglib.evaluation.metrics import macro, ratio
 from ecglib.results import Interval
 
 Array = NDArray[np.float64]
@@ -29,13 +28,12 @@ Values = dict[str, Array]
 
 BINS = 10
 METRICS = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
-_CELLS = 2_000_000  # of an intermediate matrix, to keep memory flat whatever the number of records
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def patient_weights(patients: pd.Series, n_resamples: int) -> NDArray[np.int32]:
+def recording_weights(patients: pd.Series, n_resamples: int) -> NDArray[np.int32]:
     """Weights `(1 + resamples, n)` of resamples that draw patients whole; the first row is the set itself.
 
     Parameters
@@ -45,12 +43,12 @@ def patient_weights(patients: pd.Series, n_resamples: int) -> NDArray[np.int32]:
     n_resamples
         0 gives the set alone.
     """
-    codes, drawn = binary.weights(patients, n_resamples)
+    codes, drawn = bootstrap.patient_weights(patients, n_resamples)
     return drawn.astype(np.int32)[:, codes]
 
 
 def _portions(weights: Counts) -> Iterator[tuple[slice, Array]]:
-    step = max(1, _CELLS // max(1, weights.shape[1]))
+    step = max(1, ranking.CELLS // max(1, weights.shape[1]))
     for start in range(0, len(weights), step):
         yield slice(start, start + step), weights[start : start + step].astype(np.float64)
 
@@ -83,42 +81,13 @@ def values(y: Flags, p: NDArray[np.floating], decided: Flags, weights: Counts) -
 
 
 def areas(y: Flags, p: NDArray[np.floating], weights: Counts) -> tuple[Array, Array]:
-    """Areas under the ROC curve (Hanley & McNeil 1982) and, as average precision, the precision-recall curve.
-
-    The values are those of scikit-learn's `roc_auc_score` and `average_precision_score`, ties too. Time and memory grow
-    with the number of records, where those of `ranking.auroc_auprc`, made for many beats of few records, grow with its
-    square.
-    """
+    """AUROC and AUPRC of each class, as in `ranking.auroc_auprc`, both `(resamples, classes)`."""
     _checked_probabilities(y, p, weights)
     auroc, auprc = np.full((2, len(weights), y.shape[1]), np.nan)
-    if not len(y):
-        return auroc, auprc
-    orders = [_order(p[:, c]) for c in range(y.shape[1])]
-    for some, portion in _portions(weights):
-        by_record = np.ascontiguousarray(portion.T)  # sums run over records: rows add up fastest
-        for c, (order, last) in enumerate(orders):
-            auroc[some, c], auprc[some, c] = _areas(by_record[order], y[order, c].astype(np.float64), last)
+    each = np.arange(len(y))
+    for c in range(y.shape[1]):
+        auroc[:, c], auprc[:, c] = ranking.auroc_auprc(p[:, c], y[:, c].astype(np.bool_), each, weights)
     return auroc, auprc
-
-
-def _order(scores: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Records from the highest score down, and the place of the last record of each score."""
-    order = np.argsort(-scores, kind="stable").astype(np.int64)
-    ranked = scores[order]
-    return order, np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)).astype(np.int64)
-
-
-def _areas(weights: Array, positive: Array, last: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Both areas `(resamples,)` of weights `(n, resamples)` and labels `(n,)`, from the highest score down."""
-    called = weights.cumsum(0)[last]
-    tp = (weights * positive[:, None]).cumsum(0)[last]
-    fp = called - tp
-    more_tp, more_fp = np.diff(tp, axis=0, prepend=0.0), np.diff(fp, axis=0, prepend=0.0)
-    p, n = tp[-1], fp[-1]
-    in_order = (more_fp * (tp - more_tp / 2)).sum(0)  # pairs of a positive and a negative; ties half
-    precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-    auprc = np.where(n > 0, _ratio((more_tp * precision).sum(0), p), np.nan)
-    return _ratio(in_order, p * n), auprc
 
 
 def matrices(y: Flags, decided: Flags) -> NDArray[np.int64]:
@@ -136,17 +105,12 @@ def rates(y: Flags, decided: Flags, weights: Counts) -> Values:
     tp, fp, fn, tn = (_totals(which, weights) for which in (y & decided, ~y & decided, y & ~decided, ~y & ~decided))
     defined = (tp + fn > 0) & (fp + tn > 0)
     found = {
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "se": _ratio(tp, tp + fn),
-        "sp": _ratio(tn, fp + tn),
-        "ppv": _ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "se": ratio(tp, tp + fn),
+        "sp": ratio(tn, fp + tn),
+        "ppv": ratio(tp, tp + fp),
     }
     return {name: np.where(defined, value, np.nan) for name, value in found.items()}
-
-
-def _ratio(top: Array, bottom: Array) -> Array:
-    ratio: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-    return ratio
 
 
 def _checked(y: Flags, other: Flags | NDArray[np.floating], weights: Counts | None = None) -> None:
@@ -184,7 +148,7 @@ def reliability(y: Flags, p: NDArray[np.floating], bins: int = BINS) -> Reliabil
     n = np.stack([(inside == b).sum(0) for b in range(bins)], axis=1).astype(np.float64)
     predicted = np.stack([np.where(inside == b, p, 0).sum(0) for b in range(bins)], axis=1)
     observed = np.stack([np.where(inside == b, y, 0).sum(0) for b in range(bins)], axis=1).astype(np.float64)
-    return Reliability(n.astype(np.int64), _ratio(predicted, n), _ratio(observed, n))
+    return Reliability(n.astype(np.int64), ratio(predicted, n), ratio(observed, n))
 
 
 def calibration_error(y: Flags, p: NDArray[np.floating], weights: Counts, bins: int = BINS) -> Array:
@@ -209,23 +173,6 @@ def _bins(p: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
 # --- over classes, seeds and resamples --------------------------------------------------------------------------------
 
 
-def left_out(y: Flags, names: Sequence[str]) -> dict[str, str]:
-    """The classes that no metric scores and no macro mean holds -> why."""
-    positives = y.sum(0)
-    reasons = ("no positive" if k == 0 else "no negative" if k == len(y) else "" for k in positives)
-    return {name: reason for name, reason in zip(names, reasons, strict=True) if reason}
-
-
-def macro(found: Array) -> Array:
-    """Mean over the classes where a metric is defined, `(…)` of `(…, classes)`; NaN where it is nowhere.
-
-    A resample without a positive of some class has that class left out of its mean, as a set without one has.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: the mean is NaN, which is what it should be
-        return np.asarray(np.nanmean(found, axis=-1))
-
-
 def intervals(
     seeds: Sequence[Values], names: Sequence[str]
 ) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
@@ -234,7 +181,7 @@ def intervals(
     Parameters
     ----------
     seeds
-        Each seed's `values` on the same weights, whose first row is the set itself (`patient_weights`).
+        Each seed's `values` on the same weights, whose first row is the set itself (`recording_weights`).
     names
         `(classes,)`.
 
@@ -243,9 +190,9 @@ def intervals(
     `macro_<metric>` -> interval, and class -> metric -> interval.
     """
     stacked = {metric: np.stack([one[metric] for one in seeds]) for metric in seeds[0]}
-    over_all = {f"macro_{metric}": binary.interval(macro(found)) for metric, found in stacked.items()}
+    over_all = {f"macro_{metric}": bootstrap.interval(macro(found)) for metric, found in stacked.items()}
     per_class = {
-        name: {metric: binary.interval(found[..., c]) for metric, found in stacked.items()}
+        name: {metric: bootstrap.interval(found[..., c]) for metric, found in stacked.items()}
         for c, name in enumerate(names)
     }
     return over_all, per_class

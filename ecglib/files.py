@@ -1,0 +1,92 @@
+"""Files that are written whole or not at all, and locks between processes: once, for all.
+
+A kill at any moment, a full disk or a second process leave a file as it was, or as it is meant to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ecglib.errors import UserError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what is there in the end becomes `path`, in one step. Its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; a text in UTF-8."""
+    with writing(path) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@contextlib.contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place in the end; what a killed process left there goes.
+
+    Only one process at a time may do this: hold a lock.
+    """
+    for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(left_over)
+    temporary, former = _beside(folder), _beside(folder)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(former)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path, timeout: float = -1, busy: UserError | None = None) -> Iterator[None]:
+    """Held against other processes that ask for the same lock file. Its folder is made.
+
+    Parameters
+    ----------
+    path
+        The lock file.
+    timeout
+        Seconds to wait for the lock; below 0 for as long as it takes.
+    busy
+        What is raised when it was not free in that time, in place of a plain word.
+
+    Raises
+    ------
+    UserError
+        When the lock was not free in time, or its file can't be written.
+    """
+    held = FileLock(path, timeout=timeout)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except Timeout:
+        raise busy or UserError(path, "held by another process", do="wait for it to end") from None
+    except OSError as error:
+        raise UserError(path.parent, f"can't be written: {error.strerror}", do="free space or rights") from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder that no other process or thread takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")

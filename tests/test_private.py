@@ -1,0 +1,99 @@
+"""A name that begins with an underscore is used in its own module alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from projects import ROOT
+
+STILL_TO_MEND: dict[str, str] = {
+    "ecglib/data": "the readers of records are to become one",
+    "ecglib/report": "pages and figures are being rewritten",
+    "tests/data": "goes with ecglib/data",
+    "tests/models/test_models.py": "the second expert is to go",
+    "tests/report": "goes with ecglib/report",
+    "tests/test_tracking.py": "tracking is being rewritten",
+    "tests/training/test_classifier.py": "training of heartbeats is to become a task",
+}
+"""File or folder that is not held to it yet -> why."""
+TESTS = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tests").rglob("*.py")]
+OURS = {"ecglib", *(part for path in TESTS for part in path.parts)}
+
+
+def private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.endswith("_") and not name.startswith("__")
+
+
+def ours(module: str | None) -> bool:
+    """Whether a module is of this project: of the package or of its tests."""
+    return (module or "").partition(".")[0] in OURS
+
+
+def foreign(source: str) -> Iterator[str]:
+    """The private names of other modules of this project that a module uses, each as it stands there."""
+    nodes = list(ast.walk(ast.parse(source)))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    others = {
+        (one.asname or one.name).partition(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for one in node.names
+        if not ours(node.module if isinstance(node, ast.ImportFrom) else one.name)
+    }
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and ours(node.module):
+            yield from (f"{node.module}.{one.name}" for one in node.names if private(one.name))
+        elif isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
+            root = ast.unparse(node).partition(".")[0]
+            if root not in others and ast.unparse(node.value) not in ("self", "cls"):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            (name,) = node.args[1:2] or [None]
+            if isinstance(name, ast.Constant) and private(name.value) and name.value not in own:
+                yield ast.unparse(node)
+
+
+def found() -> dict[str, list[str]]:
+    files = [path for folder in ("ecglib", "tests") for path in (ROOT / folder).rglob("*.py")]
+    every = {path.relative_to(ROOT).as_posix(): list(foreign(path.read_text(encoding="utf-8"))) for path in files}
+    return {name: uses for name, uses in every.items() if uses}
+
+
+def test_no_module_uses_a_private_name_of_another() -> None:
+    uses = found()
+    held = {name: each for name, each in uses.items() if not name.startswith(tuple(STILL_TO_MEND))}
+    assert not held, "make the name public, with a docstring, or move what uses it"
+    done = [prefix for prefix in STILL_TO_MEND if not any(name.startswith(prefix) for name in uses)]
+    assert not done, "mended: take it off the list"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from ecglib.training.loop import _order",
+        "from tests.report import snapshots\nsnapshots._cells('heartbeat')",
+        "from ecglib.training import loop\nloop._order(3)",
+        "import ecglib.training.loop\necglib.training.loop._order(3)",
+        "def test(fitting):\n    fitting._loss(3)",
+        "from ecglib.training import loop\ndef test(monkeypatch):\n    monkeypatch.setattr(loop, '_order', None)",
+    ],
+)
+def test_a_use_is_found(use: str) -> None:
+    assert len(list(foreign(use))) == 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import os\nos._exit(1)",
+        "from torch import nn\nnn.modules.batchnorm._BatchNorm",
+        "class A:\n    def _b(self): ...\n    def c(self, other):\n        self._d()\n        other._b()",
+        "from ecglib.report import tables\ntables.table([])._repr_markdown_()",
+    ],
+)
+def test_an_own_name_and_one_of_another_project_may_be_used(use: str) -> None:
+    assert not list(foreign(use))
