@@ -25,6 +25,7 @@ from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources
 from ecglib.data import twelve_lead as data_sets
 from ecglib.data.record_sources import Records
+from ecglib.data.splits import OFFICIAL, Part
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.models import registry
@@ -32,7 +33,7 @@ from ecglib.multilabel import thresholds
 from ecglib.results import Interval, SeedRun
 from ecglib.training import recordings
 from ecglib.training.transfer import State, read_weights
-from ecglib.twelve_lead import OFFICIAL, Part, Run, Scored
+from ecglib.twelve_lead import Run, Scored
 
 SHARE_OF_RATE: Final = 0.3
 """Learning rate as a share of the recorded run's, where none is asked for."""

@@ -23,8 +23,9 @@ from torch import nn
 
 from ecglib import aami, config, experiment, paths, provenance, raw, recipes, results, runs
 from ecglib.config import InfarctionParameters
-from ecglib.data import aligned_beats, digest, infarction, sources
+from ecglib.data import aligned_beats, digest, infarction, sources, splits
 from ecglib.data.infarction import CLASSES, Cohort
+from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, metrics
 from ecglib.models import registry
@@ -115,9 +116,16 @@ def data_digest(parameters: InfarctionParameters) -> digest.Digest:
         record=people["record"].to_numpy()[cohort.recording],
         patient=people["patient"].to_numpy(),
         people=people[["age", "female", "likelihood"]].to_numpy(dtype=np.float64),
-        folds=np.stack([folds.assign(parameters, cohort, seed) for seed in parameters.seeds]),
+        folds=np.stack([assigned(parameters, cohort, seed) for seed in parameters.seeds]),
     )
     return found
+
+
+def assigned(p: InfarctionParameters, cohort: Cohort, seed: int) -> Index:
+    """Number of every beat's fold, `(n,)`; patients stay together where the protocol says so. Errors as for
+    `splits.folds`."""
+    groups = cohort.patients if p.protocol == "by-patient" else np.arange(len(cohort))
+    return splits.folds(cohort.labels, groups, p.folds, seed, CLASSES)
 
 
 def data_fingerprint(parameters: InfarctionParameters) -> str:
@@ -137,7 +145,7 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
     if registry.entry(p.model).yardstick:
         return []
     cohort = _beats(p, sources.get(p.database))
-    index = folds.parts(folds.assign(p, cohort, seed), 0)
+    index = splits.held_out(assigned(p, cohort, seed), 0)
     how: dict[str, Any] = {"device": device, "precision": precision, "title": f"{p.experiment} first fold"}
     if _aligned(p):
         return joint.train(p, cohort, seed, *index, **how).run.history
@@ -249,7 +257,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
 
 
 def _cohort(p: InfarctionParameters, source: sources.Source) -> Cohort:
-    return folds.limited(infarction.load(source, p.leads), p.max_records)
+    return infarction.limited(infarction.load(source, p.leads), p.max_records)
 
 
 def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
@@ -261,7 +269,7 @@ def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
 def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
     p, commit = plan.parameters, provenance.commit()
     state = _weights(p, seed)
-    fold = folds.assign(p, cohort, seed)
+    fold = assigned(p, cohort, seed)
     if registry.entry(p.model).yardstick:
         made = _fitted(plan, folder, cohort, seed, fold)
     else:
@@ -297,7 +305,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
 
 
 def _trained(
-    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: Index
 ) -> list[dict[str, Any]]:
     """Score every beat by a network of its fold; returns how each fold went."""
     made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
@@ -306,12 +314,12 @@ def _trained(
     return made
 
 
-def _fitted(plan: _Plan, folder: Path, cohort: Cohort, seed: int, fold: folds.Index) -> list[dict[str, Any]]:
+def _fitted(plan: _Plan, folder: Path, cohort: Cohort, seed: int, fold: Index) -> list[dict[str, Any]]:
     """Score every recording by a yardstick fitted to the other folds; returns how it went."""
     p, rows, started = plan.parameters, cohort.recordings, time.perf_counter()
     _, first = np.unique(cohort.recording, return_index=True)
     sick, patients = (rows["label"] == 1).to_numpy(), rows["patient"].to_numpy(dtype=np.str_)
-    parts = [folds.parts(fold[first], number) for number in range(int(fold.max()) + 1)]
+    parts = [splits.held_out(fold[first], number) for number in range(int(fold.max()) + 1)]
     table = _table(cohort, first)
     found = out_of_fold.logits(lambda: _yardstick(p), _read(p, cohort), sick[:, None], patients, parts, seed)
     table["fold"], table["score"] = fold[first], found[:, 0]
@@ -352,7 +360,7 @@ def _transferred(
 
 
 def _fold(
-    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index, number: int
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: Index, number: int
 ) -> dict[str, Any]:
     """Train the networks of one fold, unless they are there; returns how it went."""
     note = folder / f"fold-seed{seed}-{number}.json"
@@ -360,10 +368,10 @@ def _fold(
     if found is not None:
         return found
     p = plan.parameters
-    train, test = folds.parts(fold, number)
+    train, test = splits.held_out(fold, number)
     title = f"{p.experiment or p.model} seed {seed} fold {number + 1}/{int(fold.max()) + 1}"
 
-    def learnt(index: folds.Index, title: str) -> folds.Fold:
+    def learnt(index: Index, title: str) -> folds.Fold:
         how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "title": title}
         if _aligned(p):
             return joint.train(p, cohort, seed, index, test, **how)
@@ -373,8 +381,8 @@ def _fold(
     table = _table(cohort, test)
     table["fold"], table["score"], table["log_odds"] = number, whole.scores, whole.log_odds
     seconds = sum(epoch.seconds for epoch in whole.run.history)
-    for n in folds.curve_sizes(p, cohort, fold):
-        one = learnt(folds.some_patients(cohort, train, n, seed), f"{title}, {n} patients")
+    for n in splits.curve_sizes(p.curve, cohort.patients, fold):
+        one = learnt(splits.some_patients(cohort.labels, cohort.patients, train, n, seed), f"{title}, {n} patients")
         table[f"score_{n}"] = one.scores
         seconds += sum(epoch.seconds for epoch in one.run.history)
     save_file(
@@ -393,7 +401,7 @@ def _fold(
     return done
 
 
-def _table(cohort: Cohort, index: folds.Index) -> pd.DataFrame:
+def _table(cohort: Cohort, index: Index) -> pd.DataFrame:
     rows = cohort.recordings.iloc[cohort.recording[index]]
     return pd.DataFrame(
         {

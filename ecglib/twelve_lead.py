@@ -28,9 +28,10 @@ from torch import nn
 
 from ecglib import provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import digest, median_beats, record_sources, snomed, sources, twelve_lead
+from ecglib.data import digest, median_beats, record_sources, snomed, sources, splits, twelve_lead
 from ecglib.data.infarction import AFTER, BEFORE, LEADS
-from ecglib.data.record_sources import FOLDS, Records
+from ecglib.data.record_sources import Records
+from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.evaluation import binary
@@ -42,7 +43,6 @@ from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRu
 from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
-from ecglib.training.recordings import Index
 
 RECIPE = 1
 """1: as published."""
@@ -57,14 +57,10 @@ NOT_IN_KEY: Final = (
     "seeds",
     "workers",
 )
-OFFICIAL: Final = 10
-"""PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
 HALF: Final = 0.5
 """Threshold of yardsticks, which weigh recordings with a label as much as those without."""
 OF_NETWORKS, OF_YARDSTICKS = 4, 9
 """Digits to which a record keeps probabilities; scores of a regression on a rare label lie all but at 0 and at 1."""
-FEWEST_OF_SOURCE: Final = 5
-"""Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
@@ -128,16 +124,6 @@ def card(record: Record) -> TwelveLeadCard:
     if found is None:
         raise ValueError(f"{record.experiment}: no 12-lead experiment")
     return TwelveLeadCard.model_validate(found)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A division into sets, and how it is called in files (`fold10`, `source-PTB`)."""
-
-    name: str
-    train: Index
-    val: Index
-    test: Index
 
 
 @dataclass(frozen=True)
@@ -428,23 +414,14 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
     usable
         Places of the recordings that can be read.
     """
-    chooses = not registry.entry(p.model).yardstick  # its epoch and thresholds, on a fold of their own
-    fold = np.array([source.entries[i].fold for i in usable])
-    origin = np.array([source.entries[i].source for i in usable])
-    made = []
-    for number in sorted(p.test_folds):
-        test, val = fold == number, chooses & (fold == (number - 2) % FOLDS + 1)
-        made.append(Part(f"fold{number}", usable[~test & ~val], usable[val], usable[test]))
-    names = sorted({str(name) for name in origin}) if p.leave_source_out else []
-    for name in names:
-        test = origin == name
-        val = ~test & (fold == OFFICIAL)
-        if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
-            made.append(Part(f"source-{name}", usable[~test & ~val], usable[val], usable[test]))
-    for part in made:
-        if min(len(part.train), len(part.val) if chooses else 1, len(part.test)) == 0:
-            raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
-    return made
+    return splits.parts(
+        usable,
+        np.array([source.entries[i].fold for i in usable]),
+        np.array([source.entries[i].source for i in usable]),
+        scored=p.test_folds,
+        leave_source_out=p.leave_source_out,
+        validates=not registry.entry(p.model).yardstick,  # chooses its epoch and thresholds
+    )
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

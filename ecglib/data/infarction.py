@@ -86,6 +86,12 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def patients(self) -> NDArray[np.int64]:
+        """`(n,)`: number of each beat's patient, in order of their names."""
+        names = self.recordings["patient"].to_numpy(dtype=np.str_)
+        return np.unique(names, return_inverse=True)[1][self.recording]
+
 
 @dataclass(frozen=True)
 class _Person:
@@ -137,6 +143,20 @@ def of_recordings(cohort: Cohort, rows: NDArray[np.int64]) -> Cohort:
         recordings=cohort.recordings.iloc[rows].reset_index(drop=True),
         median_beats=cohort.median_beats[rows],
     )
+
+
+def limited(cohort: Cohort, n: int | None) -> Cohort:
+    """At most `n` recordings, one of a patient, the classes in their proportion but four or more of each where there
+    are as many."""
+    if n is None or n >= len(cohort.recordings):
+        return cohort
+    patients, labels = cohort.recordings["patient"].to_numpy(dtype=np.str_), cohort.recordings["label"].to_numpy()
+    rows = np.arange(len(labels)) if not patients.all() else np.unique(patients, return_index=True)[1]
+    n, draw = min(n, len(rows)), np.random.default_rng(0)
+    sick, healthy = (draw.permutation(rows[labels[rows] == i]) for i in (1, 0))
+    fewest, most = max(min(4, len(sick)), n - len(healthy)), min(len(sick), n - min(4, len(healthy)))
+    n_sick = int(np.clip(round(n * len(sick) / len(rows)), fewest, max(fewest, most)))
+    return of_recordings(cohort, np.sort(np.concatenate([sick[:n_sick], healthy[: n - n_sick]])))
 
 
 # --- who is who -------------------------------------------------------------------------------------------------------

@@ -19,14 +19,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib import fingerprint
-from ecglib.data import clinical, infarction, label_table, snomed, sources
+from ecglib.data import clinical, infarction, label_table, snomed, sources, splits
 from ecglib.data.clinical import Signal
 from ecglib.errors import RecordError, UserError
 
 SUPERCLASSES: Final = ("NORM", "MI", "STTC", "CD", "HYP")
 """PTB-XL's diagnostic superclasses (Wagner et al. 2020)."""
 SCORED: Final = tuple(each.abbreviation for each in snomed.CLASSES)
-FOLDS: Final = 10
 SOURCES: Final = {
     "A": "CPSC 2018",
     "Q": "CPSC extra",
@@ -272,17 +271,10 @@ def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
 
 
 def dealt(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The entries with folds dealt out: the patients of each source in an order that only their names fix, one after
-    the other to the next fold."""
+    """The entries with folds dealt out, by patient and within each source (see `splits.dealt`)."""
     entries = list(entries)
-    by_source: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        by_source[entry.source].add(entry.patient)
-    fold: dict[str, int] = {}
-    for patients in by_source.values():
-        order = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        fold |= {patient: i % FOLDS + 1 for i, patient in enumerate(order)}
-    return tuple(replace(entry, fold=fold[entry.patient]) for entry in entries)
+    folds = splits.dealt([entry.patient for entry in entries], [entry.source for entry in entries])
+    return tuple(replace(entry, fold=fold) for entry, fold in zip(entries, folds, strict=True))
 
 
 def with_enough(source: Records, least: int) -> Records:

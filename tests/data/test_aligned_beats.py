@@ -13,7 +13,6 @@ from ecglib import paths
 from ecglib.data import aligned_beats, infarction, sources
 from ecglib.data.infarction import BEFORE, Cohort
 from ecglib.errors import RecordError
-from ecglib.training import folds
 
 LEADS = ("II", "V1", "I")
 
@@ -28,7 +27,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def both(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Cohort, Cohort]:
     """A cohort, and the same with its beats aligned."""
     source = sources.get("ptb-xl")
-    cohort = folds.limited(infarction.load(source, leads), most)
+    cohort = infarction.limited(infarction.load(source, leads), most)
     return cohort, aligned_beats.aligned(cohort, source, leads)
 
 

@@ -68,7 +68,8 @@ MUTANTS: Final = {
         TWELVE_LEAD, "weight_decay=p.weight_decay,", "weight_decay=0.0,", "twelve-lead/xresnet1d-none"
     ),
     "another fold validates": Mutant(
-        TWELVE_LEAD, "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1", "data/twelve-lead-100"
+        "ecglib/data/splits.py", "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1",
+        "data/twelve-lead-100",
     ),
     "a macro metric is a median": Mutant(
         "ecglib/multilabel/scores.py", "np.nanmean(found, axis=-1)", "np.nanmedian(found, axis=-1)",
