@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from ecglib import config, paths, provenance, results, told, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources
-from ecglib.data import twelve_lead as data_sets
 from ecglib.data.record_sources import Records
+from ecglib.data.recordings import TwelveLead, survey
 from ecglib.data.splits import OFFICIAL, Part
-from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.multilabel import thresholds
@@ -176,7 +175,7 @@ def finetune(
     p = _parameters(run, epochs, learning_rate, seed, device)
     source = record_sources.folder(folder, table)
     data = TwelveLead(source, p.rate)
-    repaired, refused = data_sets.survey(data)
+    repaired, refused = survey(data)
     part, y = _divided(source, p, refused, table)
     state = _weights(run)
     make = _maker(p, run, state, source)

@@ -23,7 +23,7 @@ from torch import nn
 
 from ecglib import aami, config, experiment, paths, provenance, raw, recipes, results, runs
 from ecglib.config import InfarctionParameters
-from ecglib.data import aligned_beats, digest, infarction, sources, splits
+from ecglib.data import aligned_beats, databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -47,7 +47,7 @@ class _Plan:
     """What is decided before anything is computed."""
 
     parameters: InfarctionParameters
-    source: sources.Source
+    source: databases.Source
     device: torch.device
     precision: str
     data_fingerprint: str
@@ -106,7 +106,7 @@ def key_of(parameters: InfarctionParameters) -> str:
 
 def data_digest(parameters: InfarctionParameters) -> digest.Digest:
     """The digest of the beats of such a run and of their folds under each of its seeds."""
-    cohort = _beats(parameters, sources.get(parameters.database))
+    cohort = _beats(parameters, databases.get(parameters.database))
     people = cohort.recordings
     found = digest.of(
         signals=cohort.signals,
@@ -130,7 +130,7 @@ def assigned(p: InfarctionParameters, cohort: Cohort, seed: int) -> Index:
 
 def data_fingerprint(parameters: InfarctionParameters) -> str:
     """The fingerprint of the files that such a run rests on here, those of its pretraining aside."""
-    return sources.get(parameters.database).fingerprint()
+    return databases.get(parameters.database).fingerprint()
 
 
 def pretraining(parameters: InfarctionParameters) -> config.HeartbeatParameters | None:
@@ -144,7 +144,7 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
     p, seed = parameters, parameters.seeds[0]
     if registry.entry(p.model).yardstick:
         return []
-    cohort = _beats(p, sources.get(p.database))
+    cohort = _beats(p, databases.get(p.database))
     index = splits.held_out(assigned(p, cohort, seed), 0)
     how: dict[str, Any] = {"device": device, "precision": precision, "title": f"{p.experiment} first fold"}
     if _aligned(p):
@@ -156,7 +156,7 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
 
 
 def _plan(p: InfarctionParameters) -> _Plan:
-    source = sources.get(p.database)
+    source = databases.get(p.database)
     make = _maker(p)
     n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
     yardstick = registry.entry(p.model).yardstick
@@ -173,7 +173,7 @@ def _plan(p: InfarctionParameters) -> _Plan:
         precision=precision,
         pretrained=_pretrained_key(p),
     )
-    synthetic = source.synthetic or (_learns_beats(p) and sources.get(_pretraining(p).database).synthetic)
+    synthetic = source.synthetic or (_learns_beats(p) and databases.get(_pretraining(p).database).synthetic)
     return _Plan(p, source, device, precision, data, synthetic, made_of)
 
 
@@ -256,11 +256,11 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     return True
 
 
-def _cohort(p: InfarctionParameters, source: sources.Source) -> Cohort:
+def _cohort(p: InfarctionParameters, source: databases.Source) -> Cohort:
     return infarction.limited(infarction.load(source, p.leads), p.max_records)
 
 
-def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
+def _beats(p: InfarctionParameters, source: databases.Source) -> Cohort:
     """The cohort as the experiment's network reads it."""
     cohort = _cohort(p, source)
     return aligned_beats.aligned(cohort, source, p.leads) if _aligned(p) else cohort

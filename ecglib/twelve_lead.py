@@ -28,11 +28,11 @@ from torch import nn
 
 from ecglib import provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import digest, median_beats, record_sources, snomed, sources, splits, twelve_lead
+from ecglib.data import databases, digest, median_beats, record_sources, snomed, splits
 from ecglib.data.infarction import AFTER, BEFORE, LEADS
 from ecglib.data.record_sources import Records
+from ecglib.data.recordings import Refused, TwelveLead, survey
 from ecglib.data.splits import OFFICIAL, Index, Part
-from ecglib.data.twelve_lead import TwelveLead
 from ecglib.errors import UserError
 from ecglib.evaluation import binary
 from ecglib.models import registry
@@ -203,7 +203,7 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
     """The digest of the recordings of such a run that can be read, and of their division into parts."""
     source, _ = _source(parameters)
     data = TwelveLead(source, parameters.rate)
-    read = [found for i in range(len(data)) if isinstance(found := data[i], twelve_lead.Example)]
+    read = [found for i in range(len(data)) if not isinstance(found := data[i], Refused)]
     usable = [example.index for example in read]
     entries = [source.entries[i] for i in usable]
     divided = parts(source, parameters, np.array(usable))
@@ -288,7 +288,7 @@ def example(run: Run) -> Example:
     row, data = rows.iloc[best], run.data()
     index = next(i for i, entry in enumerate(data.entries) if entry.record == row["record"])
     found = data[index]
-    if isinstance(found, twelve_lead.Refused):
+    if isinstance(found, Refused):
         raise UserError(found.record, f"can't be read any more ({found.reason})")
     weights = None
     if registry.entry(run.record.parameters["model"]).build is CRNN:
@@ -308,10 +308,10 @@ def _source(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
     scored = p.labels == "scored"
     if p.database == "ptb-xl":
-        whole = record_sources.ptb_xl(sources.get("ptb-xl"), scored)
+        whole = record_sources.ptb_xl(databases.get("ptb-xl"), scored)
     else:
-        whole = record_sources.challenge(sources.get("challenge-2021"))
-        beside = sources.find("ptb-xl")
+        whole = record_sources.challenge(databases.get("challenge-2021"))
+        beside = databases.find("ptb-xl")
         if beside is not None:
             whole = record_sources.joined(whole, record_sources.ptb_xl(beside, scored))
     enough = record_sources.with_enough(whole, p.min_positives)
@@ -339,7 +339,7 @@ def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device,
     if registry.entry(p.model).yardstick:
         return []
     data, y = TwelveLead(source, p.rate), record_sources.labels(source)
-    _, refused = twelve_lead.survey(data)
+    _, refused = survey(data)
     usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])
     part = [one for one in parts(source, p, usable) if one.name.startswith("fold")][-1]
     trained = recordings.train(
@@ -361,7 +361,7 @@ def _plan(p: TwelveLeadParameters) -> _Plan:
     source, few = _source(p)
     make = maker(p, len(source.classes))
     device, precision = placed(p, make)
-    noise = sources.find("nstdb") if augmentation_of(p).needs_noise else None
+    noise = databases.find("nstdb") if augmentation_of(p).needs_noise else None
     made_of = runs.parts(
         p,
         {*NOT_IN_KEY, *p.idle()},
@@ -435,7 +435,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     surveyed = runs.note(folder / "survey.json")
     if surveyed is None:
-        repaired, refused = twelve_lead.survey(plan.data)
+        repaired, refused = survey(plan.data)
         surveyed = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
         runs.write_note(folder / "survey.json", surveyed)
     usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])

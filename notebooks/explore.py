@@ -38,11 +38,11 @@ database = "mitdb"
 from IPython.display import Markdown
 
 from ecglib import aami, config
-from ecglib.data import beats, counts, sources
+from ecglib.data import beats, counts, databases
 from ecglib.report import figures, tables, words
 
 parameters = config.from_notebook(globals(), "explore")
-source = sources.get(parameters.database)
+source = databases.get(parameters.database)
 kachuee = beats.load(source, "kachuee")
 centred = beats.load(source, "centred")
 Markdown(words.source(source, kachuee))

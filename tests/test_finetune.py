@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from ecglib import cli, finetune, paths, twelve_lead
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import record_sources
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
 from ecglib.twelve_lead import Run
 

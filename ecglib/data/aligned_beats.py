@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ecglib import fingerprint, paths
 from ecglib.data import beats, rhythm
+from ecglib.data.databases import Source
 from ecglib.data.infarction import AFTER, BEFORE, Cohort
 from ecglib.data.records import read_recording
-from ecglib.data.sources import Source
 
 N_SAMPLES = BEFORE + AFTER
 """Samples of an aligned beat, at 125 Hz."""

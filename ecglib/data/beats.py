@@ -32,8 +32,8 @@ from scipy.signal import resample_poly
 
 from ecglib import aami, fingerprint, paths
 from ecglib.data import rhythm, sustained
+from ecglib.data.databases import Source
 from ecglib.data.records import RATE, Recording, read_annotations, read_recording
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
 Cut = Literal["kachuee", "centred", "relative", "sustained"]

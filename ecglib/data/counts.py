@@ -11,8 +11,8 @@ import pandas as pd
 
 from ecglib import aami
 from ecglib.data import heartbeat_csv
+from ecglib.data.databases import Source
 from ecglib.data.records import read_annotations, read_recording
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError, UserError
 
 KAGGLE: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}

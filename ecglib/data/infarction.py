@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from ecglib import fingerprint, paths
 from ecglib.data import beats as beats_module
 from ecglib.data import heartbeat_csv, rhythm
+from ecglib.data.databases import Source
 from ecglib.data.detection import r_peaks
 from ecglib.data.records import read_recording
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError, UserError
 
 CLASSES: Final = ("healthy", "infarction")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ecglib.data import clinical, rhythm
 from ecglib.data.detection import r_peaks
 from ecglib.data.infarction import AFTER, BEFORE, LEADS, RHYTHM_LEAD
+from ecglib.data.recordings import Refused, TwelveLead
 from ecglib.data.records import RATE
-from ecglib.data.twelve_lead import Refused, TwelveLead
 from ecglib.errors import RecordError
 
 Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib import fingerprint
-from ecglib.data import clinical, infarction, label_table, snomed, sources, splits
+from ecglib.data import clinical, databases, infarction, label_table, snomed, splits
 from ecglib.data.clinical import Signal
 from ecglib.errors import RecordError, UserError
 
@@ -129,7 +129,7 @@ def labels(source: RecordSource) -> NDArray[np.bool_]:
 # --- the sources ------------------------------------------------------------------------------------------------------
 
 
-def ptb_xl(source: sources.Source, scored: bool = False) -> Records:
+def ptb_xl(source: databases.Source, scored: bool = False) -> Records:
     """PTB-XL's recordings that are on disk, at 500 Hz where that is, with its own ten folds.
 
     Parameters
@@ -188,7 +188,7 @@ def ptb_xl(source: sources.Source, scored: bool = False) -> Records:
     )
 
 
-def challenge(source: sources.Source) -> Records:
+def challenge(source: databases.Source) -> Records:
     """Records of the PhysioNet/CinC Challenge 2021 with its scored classes, from `#Dx` or `# Dx` of their headers.
 
     A patient is unknown but for `SAME_PATIENT`, so each record is one of its own; folds are dealt out by patient within
@@ -242,7 +242,7 @@ def folder(where: Path, table: Path) -> Records:
     digest = hashlib.sha256(table.read_bytes()).hexdigest()
     files = [path for path in sorted(where.rglob("*")) if path.is_file()]
     names = [path.relative_to(where).as_posix() for path in files]
-    contents = list(zip(names, sources._digests(files), strict=True))
+    contents = list(zip(names, databases._digests(files), strict=True))
     key = fingerprint.of_values(digest, contents)
     return Records(said.classes, dealt(entries), key, said.refused, assumed=said.assumed)
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ecglib import aami, fingerprint, paths
 from ecglib.data import beats, rhythm, sustained
+from ecglib.data.databases import Source
 from ecglib.data.records import RATE
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
 RECIPE = 1

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ecglib import paths
-from ecglib.data import aligned_beats, infarction, sources
+from ecglib.data import aligned_beats, databases, infarction
 from ecglib.data.infarction import BEFORE, Cohort
 from ecglib.errors import RecordError
 
@@ -26,7 +26,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def both(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Cohort, Cohort]:
     """A cohort, and the same with its beats aligned."""
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     cohort = infarction.limited(infarction.load(source, leads), most)
     return cohort, aligned_beats.aligned(cohort, source, leads)
 
@@ -73,7 +73,7 @@ def test_they_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: p
 
 def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Path) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     cohort = infarction.load(source, LEADS)
 
     def cut(*leads: str) -> NDArray[np.float32]:
@@ -88,13 +88,13 @@ def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Pa
     cut(*LEADS)
     assert len(list((data.parent / "cache" / "beats").glob("*-aligned-*.npz"))) == len(stored) + 1
     cohorts.record(source.folder, cohort.recordings["record"][0], True, seed=99)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     assert (cut(*LEADS) != first).any()
 
 
 def test_a_recording_that_is_gone_is_named(data: Path) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     cohort = infarction.load(source, LEADS)
     gone = cohort.recordings["record"][5]
     (source.folder / f"{gone}.dat").unlink()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.data import beats, counts, records, rhythm, sources
+from ecglib.data import beats, counts, databases, records, rhythm
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError
 
@@ -34,7 +34,7 @@ def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set(real_kachuee: 
 
 @pytest.mark.real
 def test_annotated_beats_by_set(real_mitdb: Path) -> None:
-    source = sources.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
+    source = databases.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
     rows = {name: list(row.values()) for name, row in counts.by_set(source).items()}
     assert rows == {
         "DS1": [45866, 944, 3788, 415, 8, 51021],
@@ -207,7 +207,7 @@ def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats.
 
 
 def test_cuts_follow_from_the_code_of_data(project: Path, code: Path) -> None:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     few = replace(source, records=source.records[:2])
     beats.load(few, "kachuee")
     for name, made in (("losses.py", 1), ("data/rhythm.py", 2)):
@@ -231,7 +231,7 @@ def test_a_broken_record_is_set_aside_with_its_reason(small_mitdb: Path, tmp_pat
 
 
 def test_the_cache_gives_the_same_beats_and_a_changed_record_new_ones(project: Path, small_mitdb: Path) -> None:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     first, second = beats.load(source, "kachuee"), beats.load(source, "kachuee")
     assert len(list((project / "cache" / "beats").iterdir())) == 1
     for name in beats._ARRAYS:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecglib.data import clinical, records
 from ecglib.data.infarction import LEADS
 from ecglib.data.record_sources import Entry, Records
-from ecglib.data.twelve_lead import TwelveLead, survey
+from ecglib.data.recordings import TwelveLead, survey
 from ecglib.errors import RecordError
 
 Read = Callable[[Path, str], NDArray[np.float32]]

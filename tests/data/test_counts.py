@@ -8,8 +8,8 @@ import pytest
 
 from ecglib import aami
 from ecglib.data import counts
+from ecglib.data.databases import Source
 from ecglib.data.records import list_records, read_annotations
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
 

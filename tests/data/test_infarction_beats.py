@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ecglib import paths
-from ecglib.data import infarction, sources
+from ecglib.data import databases, infarction
 from ecglib.data.infarction import Cohort
 from ecglib.errors import UserError
 
@@ -22,7 +22,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(name: str, *leads: str) -> Cohort:
-    return infarction.load(sources.get(name), leads or ("II",))
+    return infarction.load(databases.get(name), leads or ("II",))
 
 
 def test_the_real_ptb_xl_has_the_published_labels(real_ptb_xl: Path) -> None:

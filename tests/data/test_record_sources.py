@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib.data import record_sources, records, snomed, sources
+from ecglib.data import databases, record_sources, records, snomed
 from ecglib.data.record_sources import Entry, Records
 from ecglib.errors import RecordError, UserError
 
 NORMAL, AF, OLD_MI = "426783006", "164889003", "164865005"
 
 
-def source_of(folder: Path, name: str) -> sources.Source:
-    return sources.Source(name, folder, False, tuple(records.list_records(folder)))
+def source_of(folder: Path, name: str) -> databases.Source:
+    return databases.Source(name, folder, False, tuple(records.list_records(folder)))
 
 
-def real_source(real_data: Path, name: str) -> sources.Source:
+def real_source(real_data: Path, name: str) -> databases.Source:
     if not (real_data / name).is_dir():
         pytest.skip(f"{name}: no real records in ECGLIB_DATA")
     return source_of(real_data / name, name)
@@ -149,7 +149,7 @@ def test_scored_labels_agree_where_a_recording_is_in_both(of_challenge: Records,
 # --- PTB-XL -----------------------------------------------------------------------------------------------------------
 
 
-def ptb_xl(folder: Path, **columns: Sequence[float | str | None]) -> sources.Source:
+def ptb_xl(folder: Path, **columns: Sequence[float | str | None]) -> databases.Source:
     """Three recordings, their table changed in these columns."""
     codes = ["{'NORM': 100.0, 'SR': 0.0}", "{'IMI': 15.0, 'LVH': 50.0}", "{'SR': 0.0}"]
     cohorts.write_ptb_xl(folder, [cohorts.row(n + 1, each, patient=n, sex=n % 2) for n, each in enumerate(codes)])

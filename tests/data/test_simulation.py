@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ecglib import aami
-from ecglib.data import beats, records, simulation, sources, sustained
+from ecglib.data import beats, databases, records, simulation, sustained
 from ecglib.data.records import RATE
 from ecglib.data.rhythm import without_baseline
 
@@ -144,7 +144,7 @@ def test_the_rules_single_out_fibrillation_and_junctional_beats_in_ds1(real_mitd
 def test_examples_carry_the_features_of_each_recording_and_are_made_once(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = replace(sources.get("mitdb"), records=("101", "106", "114"))
+    source = replace(databases.get("mitdb"), records=("101", "106", "114"))
     examples = simulation.load(source, ["MLII"])
     assert set(np.unique(examples.record)) <= set(source.records)
     assert set(np.unique(examples.kind)) <= set(simulation.KINDS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.data import infarction, sources, splits
+from ecglib.data import databases, infarction, splits
 from ecglib.data.infarction import CLASSES
 from ecglib.errors import UserError
 
@@ -75,7 +75,7 @@ def test_no_patient_is_in_two_parts_and_every_beat_is_scored_once(seed: int) -> 
 
 
 def test_no_patient_of_the_real_ptb_xl_is_in_two_folds(real_ptb_xl: Path) -> None:
-    data = infarction.load(sources.get("ptb-xl"))
+    data = infarction.load(databases.get("ptb-xl"))
     name = data.recordings["patient"].to_numpy()[data.recording]
     for seed in range(3):
         fold = splits.folds(data.labels, data.patients, 10, seed, CLASSES)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ecglib import aami
-from ecglib.data import download, records, sources, synthetic
+from ecglib.data import databases, download, records, synthetic
 from ecglib.errors import UserError
 
 FEW = ("100", "208", "234")
@@ -49,40 +49,40 @@ def put(few_records: Path, project: Path, name: str = "mitdb") -> Path:
     return Path(shutil.copytree(few_records, project / "data" / name))
 
 
-def status_of(name: str) -> sources.Status:
-    return next(status for status in sources.status() if status.name == name)
+def status_of(name: str) -> databases.Status:
+    return next(status for status in databases.status() if status.name == name)
 
 
 def test_nothing_there(project: Path) -> None:
-    assert {status.state for status in sources.status()} == {"absent"}
-    assert json.loads(json.dumps([dataclasses.asdict(status) for status in sources.status()]))[0]["name"] == "mitdb"
-    assert all(sources.find(name) is None for name in sources.DATABASES)
-    for name in sources.DATABASES:
+    assert {status.state for status in databases.status()} == {"absent"}
+    assert json.loads(json.dumps([dataclasses.asdict(status) for status in databases.status()]))[0]["name"] == "mitdb"
+    assert all(databases.find(name) is None for name in databases.DATABASES)
+    for name in databases.DATABASES:
         if name != "mitdb":
             with pytest.raises(UserError, match=r"not in .*data.*; (ecglib data fetch|download mitbih_train)"):
-                sources.get(name)
+                databases.get(name)
     with pytest.raises(UserError, match="no such database; expected one of mitdb, nstdb"):
-        sources.get("mitbd")
+        databases.get("mitbd")
 
 
 def test_the_synthetic_stand_in(project: Path) -> None:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     assert (source.name, source.synthetic, source.records) == ("mitdb", True, FEW)
     assert source.folder == project / "cache" / "synthetic" / "mitdb"
     assert records.read_recording(source.folder, "100").comments == (synthetic.COMMENT,)
     fingerprint, made = source.fingerprint(), (source.folder / "100.dat").stat().st_mtime_ns
-    again = sources.get("mitdb")
+    again = databases.get("mitdb")
     assert again == source and again.fingerprint() == fingerprint
     assert (source.folder / "100.dat").stat().st_mtime_ns == made
-    assert sources.find("mitdb") is None
+    assert databases.find("mitdb") is None
     assert status_of("mitdb").state == "absent"
 
 
 def test_another_version_of_the_model_writes_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = sources.get("mitdb").folder
+    folder = databases.get("mitdb").folder
     (folder / "100.dat").write_bytes(b"old")
     monkeypatch.setattr(synthetic, "version", lambda: "another")
-    assert sources.get("mitdb").folder == folder
+    assert databases.get("mitdb").folder == folder
     assert records.read_recording(folder, "100").fs == 360
     assert sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock") == ["mitdb"]
 
@@ -96,10 +96,10 @@ def test_a_failed_write_leaves_no_stand_in(project: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(synthetic, "write", full)
     with pytest.raises(UserError, match="No space left"):
-        sources.get("mitdb")
+        databases.get("mitdb")
     assert [path.name for path in (project / "cache" / "synthetic").iterdir() if path.is_dir()] == []
     monkeypatch.setattr(synthetic, "write", good)
-    assert sources.get("mitdb").records == FEW
+    assert databases.get("mitdb").records == FEW
 
 
 def test_several_at_once_get_one_stand_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,14 +112,14 @@ def test_several_at_once_get_one_stand_in(project: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(synthetic, "write", slow)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: sources.get("mitdb").fingerprint(), range(4)))
+        found = list(pool.map(lambda _: databases.get("mitdb").fingerprint(), range(4)))
     assert len(set(found)) == 1 and calls["write"] == 1
 
 
 def test_real_files_come_first(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
-    source = sources.get("mitdb")
-    assert source == sources.find("mitdb") == sources.Source("mitdb", folder, False, FEW)
+    source = databases.get("mitdb")
+    assert source == databases.find("mitdb") == databases.Source("mitdb", folder, False, FEW)
     status = status_of("mitdb")
     assert (status.state, status.found, status.expected) == ("partial", 3, 48)
     assert status.size == sum(path.stat().st_size for path in folder.iterdir())
@@ -131,13 +131,13 @@ def test_ecglib_data_names_the_folder(
 ) -> None:
     shutil.copytree(few_records, tmp_path / "elsewhere" / "mitdb")
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "elsewhere"))
-    assert sources.get("mitdb").folder == tmp_path / "elsewhere" / "mitdb"
+    assert databases.get("mitdb").folder == tmp_path / "elsewhere" / "mitdb"
 
 
 def test_all_expected_records_make_it_complete(project: Path, few_records: Path) -> None:
     folder = project / "data" / "mitdb"
     folder.mkdir()
-    for name in sources.DATABASES["mitdb"].records:
+    for name in databases.DATABASES["mitdb"].records:
         for suffix in (".hea", ".dat", ".atr"):
             shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
     assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
@@ -148,7 +148,7 @@ def test_all_expected_records_make_it_complete(project: Path, few_records: Path)
 def test_a_broken_record_is_kept_for_the_reader_to_count(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
     (folder / "100.dat").write_bytes(b"short")
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     assert not source.synthetic and source.records == FEW
 
 
@@ -156,9 +156,9 @@ def test_only_broken_records_are_an_error_not_a_stand_in(project: Path, few_reco
     folder = put(few_records, project)
     for name in FEW:
         (folder / f"{name}.dat").write_bytes(b"short")
-    assert sources.find("mitdb") is None
+    assert databases.find("mitdb") is None
     with pytest.raises(UserError, match=r"no record can be read; the first: .*truncated signal"):
-        sources.get("mitdb")
+        databases.get("mitdb")
 
 
 def test_headers_without_signals_are_an_error_not_a_stand_in(project: Path, few_records: Path) -> None:
@@ -166,15 +166,15 @@ def test_headers_without_signals_are_an_error_not_a_stand_in(project: Path, few_
     for name in FEW:
         (folder / f"{name}.dat").unlink()
     assert status_of("mitdb").state == "absent"
-    assert sources.find("mitdb") is None
+    assert databases.find("mitdb") is None
     with pytest.raises(UserError, match=rf"{folder}: no record can be read; the first: .*100\.dat: missing signal"):
-        sources.get("mitdb")
+        databases.get("mitdb")
     assert not (project / "cache" / "synthetic").exists()
 
 
 def test_fingerprint_follows_names_and_contents(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     first = source.fingerprint()
     assert len(first) == 64
     (folder / "notes.txt").write_text("of no matter")
@@ -192,14 +192,14 @@ def test_csv_files_are_a_source(project: Path) -> None:
     folder = project / "data" / "heartbeat"
     folder.mkdir()
     (folder / "mitbih_train.csv").write_text("0\n")
-    source = sources.get("heartbeat")
+    source = databases.get("heartbeat")
     assert (source.synthetic, source.records) == (False, ("mitbih_train.csv",))
     first = source.fingerprint()
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
     assert (status_of("heartbeat").found, status_of("heartbeat").expected) == (1, 4)
     with pytest.raises(UserError, match=r"can't be fetched without an account; download mitbih_train.*kaggle"):
-        sources.fetch("heartbeat")
+        databases.fetch("heartbeat")
 
 
 def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: 
 
     monkeypatch.setattr("os.listdir", refuse)
     monkeypatch.setattr("os.scandir", refuse)
-    for call in (lambda: sources.find("mitdb"), lambda: sources.get("mitdb"), sources.status):
+    for call in (lambda: databases.find("mitdb"), lambda: databases.get("mitdb"), databases.status):
         with pytest.raises(UserError, match="no permission to read"):
             call()
 
@@ -219,7 +219,7 @@ def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: 
 def test_a_file_instead_of_a_folder(project: Path) -> None:
     (project / "data" / "mitdb").write_text("not a folder")
     with pytest.raises(UserError, match="expected a folder"):
-        sources.get("mitdb")
+        databases.get("mitdb")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -262,7 +262,7 @@ def physionet(
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/mitdb/"
-    monkeypatch.setitem(sources.DATABASES, "mitdb", dataclasses.replace(sources.DATABASES["mitdb"], url=url))
+    monkeypatch.setitem(databases.DATABASES, "mitdb", dataclasses.replace(databases.DATABASES["mitdb"], url=url))
     yield handler
     server.shutdown()
     server.server_close()
@@ -270,27 +270,27 @@ def physionet(
 
 def test_fetch_verify_and_mend(physionet: type[Handler], project: Path) -> None:
     seen: list[download.Progress] = []
-    source = sources.fetch("mitdb", deadline=60, progress=seen.append)
+    source = databases.fetch("mitdb", deadline=60, progress=seen.append)
     assert (source.synthetic, source.records) == (False, FEW)
     folder = project / "data" / "mitdb"
     expected = sorted([*(f"{name}{suffix}" for name in FEW for suffix in (".atr", ".dat", ".hea")), "RECORDS"])
     assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "SHA256SUMS.txt"])
     assert seen[-1].files_done == seen[-1].files_total == len(expected)
-    assert sources.verify("mitdb") == []
+    assert databases.verify("mitdb") == []
     hits = physionet.hits.total()
-    sources.fetch("mitdb")
+    databases.fetch("mitdb")
     assert physionet.hits.total() == hits, "a complete database needs no network"
     (folder / "208.dat").write_bytes(b"broken")
     (folder / "100.atr").unlink()
-    assert sources.verify("mitdb") == ["100.atr", "208.dat"]
-    sources.fetch("mitdb")
-    assert sources.verify("mitdb") == []
+    assert databases.verify("mitdb") == ["100.atr", "208.dat"]
+    databases.fetch("mitdb")
+    assert databases.verify("mitdb") == []
 
 
 def test_fetch_refuses_what_differs_from_the_sums(physionet: type[Handler], project: Path) -> None:
     (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
     with pytest.raises(UserError, match="another SHA-256"):
-        sources.fetch("mitdb")
+        databases.fetch("mitdb")
     assert not (project / "data" / "mitdb" / "208.atr").exists()
 
 
@@ -298,17 +298,17 @@ def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: t
     good = (physionet.root / "208.atr").read_bytes()
     (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
     with pytest.raises(UserError, match="another SHA-256"):
-        sources.fetch("mitdb")
+        databases.fetch("mitdb")
     # Which files were whole when the spoilt one failed depends on the threads; one was: files outnumber threads.
     came = [path.name for path in (project / "data" / "mitdb").iterdir() if path.suffix in (".hea", ".dat", ".atr")]
     assert came
-    assert sources.find("mitdb") is None
-    assert sources.get("mitdb").synthetic
+    assert databases.find("mitdb") is None
+    assert databases.get("mitdb").synthetic
     (physionet.root / "208.atr").write_bytes(good)
     hits = {name: physionet.hits[name] for name in came}
-    assert sources.fetch("mitdb").records == FEW
+    assert databases.fetch("mitdb").records == FEW
     assert {name: physionet.hits[name] for name in came} == hits, "what came the first time is kept"
-    assert not sources.get("mitdb").synthetic
+    assert not databases.get("mitdb").synthetic
 
 
 def test_a_fetch_that_fails_to_mend_leaves_a_database_one(
@@ -318,25 +318,25 @@ def test_a_fetch_that_fails_to_mend_leaves_a_database_one(
     (folder / "208.atr").unlink()
     (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
     with pytest.raises(UserError, match="another SHA-256"):
-        sources.fetch("mitdb")
-    assert not sources.get("mitdb").synthetic
+        databases.fetch("mitdb")
+    assert not databases.get("mitdb").synthetic
 
 
 def test_a_database_completed_by_hand_needs_no_fetch(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
     (folder / "SHA256SUMS.txt.part").touch()
-    assert sources.get("mitdb").synthetic
-    for name in sources.DATABASES["mitdb"].records:
+    assert databases.get("mitdb").synthetic
+    for name in databases.DATABASES["mitdb"].records:
         for suffix in (".hea", ".dat", ".atr"):
             shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
-    assert not sources.get("mitdb").synthetic
+    assert not databases.get("mitdb").synthetic
 
 
 @pytest.mark.parametrize("sums", ["<html>a captive portal</html>", "0" * 64 + " ../100.dat", "abc 100.dat"])
 def test_fetch_refuses_a_list_that_is_none(physionet: type[Handler], project: Path, sums: str) -> None:
     (physionet.root / "SHA256SUMS.txt").write_text(sums)
     with pytest.raises(UserError, match=r"lists no file of mitdb|unreadable line"):
-        sources.fetch("mitdb")
+        databases.fetch("mitdb")
     assert not (project / "data" / "mitdb").exists()
 
 
@@ -351,16 +351,16 @@ def test_no_network_is_told_quickly(project: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("https_proxy", raising=False)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"no answer within 0\.5 s"):
-        sources.fetch("mitdb")
+        databases.fetch("mitdb")
     assert time.monotonic() - start < 50, "it did not wait for the answer"
     assert list((project / "data").iterdir()) == []
-    assert sources.get("mitdb").synthetic
+    assert databases.get("mitdb").synthetic
 
 
 def test_verify_needs_the_sums(project: Path, few_records: Path) -> None:
     put(few_records, project)
     with pytest.raises(UserError, match=r"SHA256SUMS\.txt: no such file"):
-        sources.verify("mitdb")
+        databases.verify("mitdb")
 
 
 def test_patterns_choose_the_files_we_read() -> None:
@@ -373,7 +373,7 @@ def test_patterns_choose_the_files_we_read() -> None:
     sums = "".join(f"{digest}  {name}\n" for name in names)
 
     def chosen(name: str) -> list[str]:
-        return [here for _, here, _ in sources._wanted(sources.DATABASES[name], sums, "sums")]
+        return [here for _, here, _ in databases._wanted(databases.DATABASES[name], sums, "sums")]
 
     assert chosen("mitdb") == ["100.atr", "RECORDS"]
     assert chosen("nstdb") == ["bw.dat"]
@@ -389,10 +389,10 @@ def test_real_mitdb(real_mitdb: Path, project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ECGLIB_DATA", str(real_mitdb.parent))
     status = status_of("mitdb")
     assert (status.state, status.found) == ("present", 48)
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     assert not source.synthetic and set(source.records) == {*aami.DS1, *aami.DS2, *aami.PACED}
     start = time.process_time()
     assert len(source.fingerprint()) == 64
     # 0.2 s on an AMD EPYC; the bound leaves room for machines without SHA instructions.
     assert time.process_time() - start < 5
-    assert sources.verify("mitdb") == []
+    assert databases.verify("mitdb") == []
