@@ -551,13 +551,14 @@ def data_fetch(
 @data_app.command("counts")
 def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonFlag = False) -> None:
     """Annotated beats by AAMI class in DS1, DS2 and all records; of `heartbeat`, the beats of each of its files."""
-    from ecglib.data import counts, databases
+    from ecglib.data import databases
+    from ecglib.data.catalogues import kaggle_csv, mitdb
 
     if name not in ("mitdb", "heartbeat"):
         raise UserError("data counts", f"{name} has no beat annotations", "mitdb or heartbeat")
     source = databases.get(name)
     broken: list[RecordError] = []
-    sums = counts.by_file(source) if name == "heartbeat" else counts.by_set(source, passed_over=broken.append)
+    sums = kaggle_csv.counts(source) if name == "heartbeat" else mitdb.by_set(source, passed_over=broken.append)
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:

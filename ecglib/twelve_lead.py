@@ -28,10 +28,13 @@ from torch import nn
 
 from ecglib import provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import databases, digest, median_beats, record_sources, snomed, splits
-from ecglib.data.infarction import AFTER, BEFORE, LEADS
-from ecglib.data.record_sources import Records
+from ecglib.data import databases, digest, median_beats, splits
+from ecglib.data.catalogues import catalogue, ptb_xl, snomed
+from ecglib.data.catalogues import challenge as challenge_2021
+from ecglib.data.catalogues.catalogue import Records
+from ecglib.data.infarction import AFTER, BEFORE
 from ecglib.data.recordings import Refused, TwelveLead, survey
+from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import binary
@@ -210,7 +213,7 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
     return digest.of(  # of each recording, as all of a large database would not lie in memory at once
         norms=np.array([float(example.x.double().norm()) for example in read]),
         waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
-        labels=record_sources.labels(source)[usable],
+        labels=catalogue.labels(source)[usable],
         record=np.array([entry.record for entry in entries]),
         patient=np.array([entry.patient for entry in entries]),
         people=np.array([[entry.age, entry.female] for entry in entries]),
@@ -308,14 +311,14 @@ def _source(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
     scored = p.labels == "scored"
     if p.database == "ptb-xl":
-        whole = record_sources.ptb_xl(databases.get("ptb-xl"), scored)
+        whole = ptb_xl.read(databases.get("ptb-xl"), scored)
     else:
-        whole = record_sources.challenge(databases.get("challenge-2021"))
+        whole = challenge_2021.read(databases.get("challenge-2021"))
         beside = databases.find("ptb-xl")
         if beside is not None:
-            whole = record_sources.joined(whole, record_sources.ptb_xl(beside, scored))
-    enough = record_sources.with_enough(whole, p.min_positives)
-    counts = dict(zip(whole.classes, record_sources.labels(whole).sum(0).tolist(), strict=True))
+            whole = challenge_2021.joined(whole, ptb_xl.read(beside, scored))
+    enough = catalogue.with_enough(whole, p.min_positives)
+    counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
 
@@ -338,7 +341,7 @@ def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device,
     p, (source, _) = parameters, _source(parameters)
     if registry.entry(p.model).yardstick:
         return []
-    data, y = TwelveLead(source, p.rate), record_sources.labels(source)
+    data, y = TwelveLead(source, p.rate), catalogue.labels(source)
     _, refused = survey(data)
     usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])
     part = [one for one in parts(source, p, usable) if one.name.startswith("fold")][-1]
@@ -450,7 +453,7 @@ def _fitted(plan: _Plan, divided: Sequence[Part]) -> tuple[pd.DataFrame, list[di
     """Scores of a yardstick, each fold's from all others, and how it went; the same under every seed, as the folds are
     the database's own."""
     p, source, started = plan.parameters, plan.source, time.perf_counter()
-    y, entries = record_sources.labels(source), source.entries
+    y, entries = catalogue.labels(source), source.entries
     patients = np.array([entry.patient for entry in entries])
     if registry.entry(p.model).takes == "median beat":
         x = median_beats.of_recordings(plan.data)
@@ -509,7 +512,7 @@ def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int)
     found: dict[str, Any] | None = runs.note(note)
     if found is not None:
         return found
-    p, y = plan.parameters, record_sources.labels(plan.source)
+    p, y = plan.parameters, catalogue.labels(plan.source)
     trained = recordings.train(
         maker(p, y.shape[1]),
         plan.data,
@@ -583,7 +586,7 @@ def score_table(
         Probabilities `(n, classes)` and thresholds `(classes,)`.
     """
     entries = [source.entries[i] for i in index]
-    y = record_sources.labels(source)[index]
+    y = catalogue.labels(source)[index]
     columns: dict[str, Any] = {
         "part": part,
         "record": [entry.record for entry in entries],
@@ -726,11 +729,11 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         twelve_lead=TwelveLeadCard(
             recordings=len(plan.source.entries),
             patients=len({entry.patient for entry in plan.source.entries}),
-            positives=dict(zip(classes, record_sources.labels(plan.source).sum(0).tolist(), strict=True)),
+            positives=dict(zip(classes, catalogue.labels(plan.source).sum(0).tolist(), strict=True)),
             by_source=_counted([entry.source for entry in plan.source.entries]),
             repaired=first["repaired"],
             duplicates=plan.source.duplicates,
-            conflicts=record_sources.conflicts(plan.source),
+            conflicts=catalogue.conflicts(plan.source),
             few=plan.few,
             noise=first["noise"],
             official=official,

@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ecglib.data import records
-from ecglib.data.infarction import LEADS
-from ecglib.data.records import Calibration
+from ecglib.data.records import LEADS, Calibration
 from ecglib.errors import RecordError
 
 ALIASES: Final = {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}

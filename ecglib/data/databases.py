@@ -181,7 +181,7 @@ class Source:
         names = sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
         whole = hashlib.sha256()
         with _rights(self.folder):
-            for name, digest in zip(names, _digests(self.folder / name for name in names), strict=True):
+            for name, digest in zip(names, digests(self.folder / name for name in names), strict=True):
                 whole.update(f"{name} {digest}\n".encode())
         return whole.hexdigest()
 
@@ -336,7 +336,7 @@ def verify(name: str) -> list[str]:
         sums = (folder / _SUMS).read_text(encoding="utf-8", errors="replace")
         expected = {here: digest for _, here, digest in _wanted(entry, sums, folder / _SUMS)}
         there = [here for here in expected if (folder / here).is_file()]
-        found = dict(zip(there, _digests(folder / here for here in there), strict=True))
+        found = dict(zip(there, digests(folder / here for here in there), strict=True))
     return sorted(here for here, digest in expected.items() if found.get(here) != digest)
 
 
@@ -456,7 +456,8 @@ def _wanted(entry: Database, sums: str, where: str | Path) -> list[tuple[str, st
     return sorted(rows, key=order)
 
 
-def _digests(files: Iterable[Path]) -> list[str]:
+def digests(files: Iterable[Path]) -> list[str]:
+    """SHA-256 of the content of every file, in hexadecimal digits."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(download.sha256, files))
 

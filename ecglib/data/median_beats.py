@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from ecglib.data import clinical, rhythm
 from ecglib.data.detection import r_peaks
-from ecglib.data.infarction import AFTER, BEFORE, LEADS, RHYTHM_LEAD
+from ecglib.data.infarction import AFTER, BEFORE, RHYTHM_LEAD
 from ecglib.data.recordings import Refused, TwelveLead
-from ecglib.data.records import RATE
+from ecglib.data.records import LEADS, RATE
 from ecglib.errors import RecordError
 
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ecglib import fingerprint, paths
 from ecglib.data import beats, clinical
-from ecglib.data.record_sources import Entry, RecordSource
+from ecglib.data.catalogues.catalogue import Entry, RecordSource
 from ecglib.errors import RecordError
 
 RATE: Final = 100.0

@@ -56,6 +56,9 @@ REASONS: Final = (
 )
 """Every `RecordError.reason` of this module."""
 
+LEADS: Final = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The twelve standard leads, in their order."""
+
 CLIPPED_RUN: Final = 5
 """Samples in succession on a lead's lowest or highest value that make a plateau."""
 CLIPPED_SHARE: Final = 0.01

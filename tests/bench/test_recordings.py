@@ -12,18 +12,20 @@ import clinics
 import pytest
 import torch
 
-from ecglib.data import databases, record_sources, recordings, records
-from ecglib.data.infarction import LEADS
+from ecglib.data import databases, recordings, records
+from ecglib.data.catalogues import challenge
+from ecglib.data.records import LEADS
 from ecglib.training import device
 
 WALK = """
 import re, resource, sys
 from pathlib import Path
-from ecglib.data import databases, record_sources, records, recordings
+from ecglib.data import databases, records, recordings
+from ecglib.data.catalogues import challenge
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])
 source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-data = recordings.TwelveLead(record_sources.challenge(source))
+data = recordings.TwelveLead(challenge.read(source))
 made = recordings.buckets(list(range(len(data))), data.lengths(), 32)
 seen = sum(len(batch.x) for batch in recordings.batches(data, made, workers=workers))
 own = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
@@ -54,7 +56,7 @@ def write(folder: Path, n: int, *, fs: int) -> Path:
 
 def data_of(folder: Path, rate: float) -> recordings.TwelveLead:
     source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-    return recordings.TwelveLead(record_sources.challenge(source), rate)
+    return recordings.TwelveLead(challenge.read(source), rate)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ecglib import paths
-from ecglib.data import aligned_beats, databases, infarction
+from ecglib.data import aligned_beats, databases, infarction, records
 from ecglib.data.infarction import BEFORE, Cohort
 from ecglib.errors import RecordError
 
@@ -45,7 +45,7 @@ def test_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
     _, found = both()
     peak = np.abs(found.signals[:, 0]).argmax(1)
     assert (np.abs(peak - BEFORE) <= 1).all()
-    sizes = [1 + 0.1 * infarction.LEADS.index(lead) for lead in LEADS]  # as `cohorts.record` writes them
+    sizes = [1 + 0.1 * records.LEADS.index(lead) for lead in LEADS]  # as `cohorts.record` writes them
     heights = found.signals[:, :, BEFORE - 1 : BEFORE + 2].max(2)
     np.testing.assert_allclose(heights / heights[:, :1], np.tile(sizes, (len(heights), 1)) / sizes[0], rtol=0.05)
     healthy = heights[found.labels == 0, 0]
@@ -54,7 +54,7 @@ def test_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
 
 def test_the_median_of_a_recordings_beats_is_its_median_beat(real_ptb_xl: Path) -> None:
     """But for the beats at the ends, which only one of the two has."""
-    cohort, found = both(infarction.LEADS, 12)
+    cohort, found = both(records.LEADS, 12)
     for row, expected in enumerate(cohort.median_beats):
         median = np.median(found.signals[found.recording == row], 0)
         assert np.abs(median - expected).mean() < 0.02

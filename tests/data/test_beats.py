@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.data import beats, counts, databases, records, rhythm
+from ecglib.data import beats, databases, records, rhythm
+from ecglib.data.catalogues import kaggle_csv, mitdb
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError
 
@@ -27,7 +28,7 @@ def real_kachuee(real_mitdb: Path) -> beats.Beats:
 @pytest.mark.real
 def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set(real_kachuee: beats.Beats) -> None:
     found = np.bincount(real_kachuee.labels, minlength=5).tolist()
-    assert dict(zip(aami.CLASSES, found, strict=True)) == counts.KAGGLE
+    assert dict(zip(aami.CLASSES, found, strict=True)) == kaggle_csv.COUNTS
     assert real_kachuee.left_out == {"no next beat": 48}
     assert real_kachuee.records_left_out == {}
 
@@ -35,7 +36,7 @@ def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set(real_kachuee: 
 @pytest.mark.real
 def test_annotated_beats_by_set(real_mitdb: Path) -> None:
     source = databases.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
-    rows = {name: list(row.values()) for name, row in counts.by_set(source).items()}
+    rows = {name: list(row.values()) for name, row in mitdb.by_set(source).items()}
     assert rows == {
         "DS1": [45866, 944, 3788, 415, 8, 51021],
         "DS2": [44259, 1837, 3221, 388, 7, 49712],

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecglib.data import clinical, records
-from ecglib.data.infarction import LEADS
-from ecglib.data.record_sources import Entry, Records
+from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.data.recordings import TwelveLead, survey
+from ecglib.data.records import LEADS
 from ecglib.errors import RecordError
 
 Read = Callable[[Path, str], NDArray[np.float32]]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecglib.data import clinical, records
-from ecglib.data.infarction import LEADS
+from ecglib.data.records import LEADS
 from ecglib.errors import RecordError
 
 NO_NAME = "record line begins with '{}.mat', which is no record name"

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ecglib import paths
-from ecglib.data import clinical, databases, record_sources, recordings, records
+from ecglib.data import clinical, databases, recordings, records
+from ecglib.data.catalogues import challenge
+from ecglib.data.catalogues.catalogue import Entry, RecordSource
 from ecglib.data.clinical import Signal
-from ecglib.data.record_sources import Entry, RecordSource
 from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
 from ecglib.errors import RecordError
 from ecglib.models import registry
@@ -97,7 +98,7 @@ def folder(tmp_path: Path) -> Path:
 
 def counting(folder: Path) -> Counting:
     source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-    return Counting(record_sources.challenge(source))
+    return Counting(challenge.read(source))
 
 
 def example(data: TwelveLead, index: int) -> Example:

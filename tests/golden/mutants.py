@@ -83,7 +83,7 @@ MUTANTS: Final = {
         "ecglib/data/records.py", '"u": 1e-3', '"u": 1e-2', "data/infarction-1"
     ),
     "leads in another order": Mutant(
-        "ecglib/data/infarction.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
+        "ecglib/data/records.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
     ),
     "trained on the fold that is scored": Mutant(
         "ecglib/infarction.py", "whole = learnt(train, title)", "whole = learnt(test, title)",

@@ -12,7 +12,7 @@ import wfdb
 from numpy.typing import NDArray
 
 from ecglib.data import clinical, digest, records
-from ecglib.data.infarction import LEADS
+from ecglib.data.records import LEADS
 from ecglib.errors import RecordError
 
 DATA: Final = Path(__file__).parent / "data"
