@@ -22,18 +22,16 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from ecglib import aami, fingerprint, paths
 from ecglib.data import rhythm, sustained
 from ecglib.data.databases import Source
-from ecglib.data.records import RATE, Recording, read_annotations, read_recording
+from ecglib.data.records import RATE, Recording, at_rate, read_annotations, read_recording
 from ecglib.errors import RecordError
 
 Cut = Literal["kachuee", "centred", "relative", "sustained"]
@@ -207,7 +205,7 @@ def annotated(
     annotations = read_annotations(folder, name)
     is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
-    return _at_rate(recording), annotations.samples[is_beat], symbols, recording.fs
+    return at_rate(recording.signals, recording.fs, RATE), annotations.samples[is_beat], symbols, recording.fs
 
 
 def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
@@ -218,15 +216,6 @@ def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
     free = iter([i for i in range(len(have)) if i not in chosen])
     rows = [next(free) if i is None else i for i in chosen]
     return replace(recording, signals=recording.signals[rows], leads=tuple(recording.leads[i] for i in rows))
-
-
-def _at_rate(recording: Recording) -> NDArray[np.float32]:
-    """The signals at `RATE`, by polyphase filtering, `(leads, samples)`."""
-    if recording.fs == RATE:
-        return recording.signals
-    ratio = Fraction(RATE / recording.fs).limit_denominator(1000)
-    resampled = resample_poly(recording.signals, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-    return np.asarray(resampled, dtype=np.float32)
 
 
 _CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]

@@ -27,7 +27,7 @@ from ecglib.data.catalogues import kaggle_csv, ptb_xl, ptbdb
 from ecglib.data.catalogues.catalogue import OTHER, Person
 from ecglib.data.databases import Source
 from ecglib.data.detection import r_peaks
-from ecglib.data.records import read_recording
+from ecglib.data.records import RATE, at_rate, read_recording
 from ecglib.errors import RecordError, UserError
 
 CLASSES: Final = ("healthy", "infarction")
@@ -212,7 +212,7 @@ def _cut(folder: Path, name: str, leads: Sequence[str]) -> tuple[NDArray[Any], .
     recording = read_recording(folder, name, wanted)
     peaks = r_peaks(recording.signals[0], recording.fs, name)
     seconds = peaks / recording.fs
-    signals = beats_module._at_rate(recording)[[wanted.index(lead.upper()) for lead in leads]]
+    signals = at_rate(recording.signals, recording.fs, RATE)[[wanted.index(lead.upper()) for lead in leads]]
     cuts, kept = [], np.ones(len(peaks), dtype=bool)
     for lead in signals:
         beats, _, good, _ = beats_module._kachuee(lead[None], seconds)

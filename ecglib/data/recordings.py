@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ecglib import fingerprint, paths
-from ecglib.data import beats, clinical
+from ecglib.data import beats, records
 from ecglib.data.catalogues.catalogue import Entry, RecordSource
 from ecglib.errors import RecordError
 
@@ -186,10 +186,11 @@ class TwelveLead(Dataset[Example | Refused]):
         return self._read(entry)[0]
 
     def _read(self, entry: Entry) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        signal = clinical.at_rate(self.source.read(entry), self.rate)
+        recording = self.source.read(entry)
+        signals = records.at_rate(recording.signals, recording.fs, self.rate)
         if self._folder is not None:
-            _keep(self._folder / self._name(entry), signal.signals)
-        return signal.signals, signal.repairs
+            _keep(self._folder / self._name(entry), signals)
+        return signals, recording.repairs
 
     @staticmethod
     def _name(entry: Entry) -> str:

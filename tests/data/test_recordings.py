@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ecglib import paths
-from ecglib.data import clinical, databases, recordings, records
+from ecglib.data import databases, recordings, records
 from ecglib.data.catalogues import challenge
 from ecglib.data.catalogues.catalogue import Entry, RecordSource
-from ecglib.data.clinical import Signal
 from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
+from ecglib.data.records import Recording
 from ecglib.errors import RecordError
 from ecglib.models import registry
 
@@ -42,7 +42,7 @@ class InMemory:
         labels = [(), ("A",), ("C", "A")]
         return [Entry(Path("memory"), f"r{i}", "noise", f"p{i}", labels[i % 3]) for i in range(len(self.sizes))]
 
-    def read(self, entry: Entry) -> Signal:
+    def read(self, entry: Entry) -> Recording:
         self.reads.append(entry.record)
         number = int(entry.record[1:])
         if not self.sizes[number]:
@@ -51,7 +51,7 @@ class InMemory:
         known[number % 12] = False
         signals = np.random.default_rng(number).standard_normal((12, self.sizes[number])).astype(np.float32)
         signals[~known] = 0
-        return Signal(signals, 100.0, known)
+        return Recording(entry.record, signals, 100.0, records.LEADS)
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Counting:
     def fingerprint(self) -> str:
         return self.source.fingerprint
 
-    def read(self, entry: Entry) -> Signal:
+    def read(self, entry: Entry) -> Recording:
         self.reads.append(entry.record)
         return self.source.read(entry)
 
@@ -94,6 +94,11 @@ def folder(tmp_path: Path) -> Path:
     clinics.mat(path, "A0002", clinics.units(2000), gain="4880/mV", comments=("Dx: 164889003,426783006",))
     clinics.mat(path, "A0003", comments=("Dx: 164889003",)).with_suffix(".mat").unlink()
     return path
+
+
+def repaired(folder: Path, name: str, rate: float) -> NDArray[np.float32]:
+    recording = records.read_recording(folder, name, repair=True)
+    return records.at_rate(recording.signals, recording.fs, rate)
 
 
 def counting(folder: Path) -> Counting:
@@ -131,9 +136,9 @@ def test_nothing_is_read_before_it_is_asked_for(cached: bool) -> None:
 def test_a_recording_as_the_network_takes_it(folder: Path) -> None:
     data = TwelveLead(counting(folder))
     found = example(data, 1)
-    expected = clinical.at_rate(clinical.read(folder, "A0002"), 100)
+    expected = repaired(folder, "A0002", 100)
     assert (found.x.shape, found.x.dtype, found.index) == ((12, 400), torch.float32, 1)
-    np.testing.assert_array_equal(found.x.numpy(), expected.signals)
+    np.testing.assert_array_equal(found.x.numpy(), expected)
     assert (found.known.dtype, found.y.dtype) == (torch.bool, torch.float32)
     assert found.known.tolist() == [True] * 12
     assert [data.classes[i] for i in found.y.nonzero().flatten()] == ["AF", "NSR"]
@@ -207,7 +212,7 @@ def test_without_a_cache_every_reading_is_of_the_original(folder: Path) -> None:
 def test_another_rate_is_kept_beside(folder: Path) -> None:
     for rate in (100.0, 250.0, 500.0):
         for _ in range(2):
-            expected = clinical.at_rate(clinical.read(folder, "A0001"), rate).signals
+            expected = repaired(folder, "A0001", rate)
             np.testing.assert_array_equal(example(TwelveLead(counting(folder), rate), 0).x.numpy(), expected)
     assert len(kept()) == 3
 
@@ -226,7 +231,7 @@ def test_a_changed_recording_is_read_anew(folder: Path, what: str) -> None:
     source = counting(folder)
     after = example(TwelveLead(source), 0).x
     assert source.reads == ["A0001"]
-    np.testing.assert_array_equal(after.numpy(), clinical.at_rate(clinical.read(folder, "A0001"), 100).signals)
+    np.testing.assert_array_equal(after.numpy(), repaired(folder, "A0001", 100))
     assert not torch.equal(before, after)
 
 
@@ -279,7 +284,7 @@ def test_a_write_that_breaks_off_leaves_nothing(folder: Path, monkeypatch: pytes
 def test_other_code_has_another_cache(code: Path) -> None:
     """All code that decides what is read, or an error put right there would live on in the cache."""
     source = InMemory((500,))
-    for name, reads in (("losses.py", 1), ("data/records.py", 2), ("data/clinical.py", 3)):
+    for name, reads in (("losses.py", 1), ("data/records.py", 2), ("data/beats.py", 3)):
         example(TwelveLead(source), 0)
         with (code / name).open("a", encoding="utf-8") as module:
             module.write("\nCHANGED = True\n")

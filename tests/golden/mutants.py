@@ -113,8 +113,7 @@ MUTANTS: Final = {
         "heartbeat/cnet-effective-number-intra",
     ),
     "a lead upside down": Mutant(
-        "ecglib/data/clinical.py", "arranged[row], known[row] = lead, True", "arranged[row], known[row] = -lead, True",
-        "data/twelve-lead-100",
+        "ecglib/data/records.py", "arranged[row] = lead", "arranged[row] = -lead", "data/twelve-lead-100"
     ),
     "a raised recipe": Mutant(LOOP, "RECIPE = 1", "RECIPE = 2", "heartbeat/cnet-none-intra"),
 }  # fmt: skip

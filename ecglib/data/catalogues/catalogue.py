@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecglib.data import clinical, splits
+from ecglib.data import records, splits
 from ecglib.data.catalogues import snomed
-from ecglib.data.clinical import Signal
+from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
 OLDEST: Final = 90.0
@@ -34,7 +34,7 @@ class Entry:
     Attributes
     ----------
     folder, record
-        Where it lies, and its name there, as `clinical.read` takes them.
+        Where it lies, and its name there, as `records.read_recording` takes them.
     source
         Where it comes from, such as `PTB-XL` or `Georgia`.
     patient
@@ -102,13 +102,13 @@ class RecordSource(Protocol):
         """Hash of the files."""
         ...
 
-    def read(self, entry: Entry) -> Signal:
-        """Read a recording's signal.
+    def read(self, entry: Entry) -> Recording:
+        """Read a recording's twelve leads.
 
         Raises
         ------
         RecordError
-            As for `clinical.read`.
+            As for `records.read_recording`.
         """
         ...
 
@@ -127,9 +127,9 @@ class Records:
     assumed: tuple[str, ...] = ()
     """What the tables leave open and was assumed, a sentence each."""
 
-    def read(self, entry: Entry) -> Signal:
+    def read(self, entry: Entry) -> Recording:
         """As in `RecordSource`."""
-        return clinical.read(entry.folder, entry.record)
+        return records.read_recording(entry.folder, entry.record, repair=True)
 
 
 def labels(source: RecordSource) -> NDArray[np.bool_]:

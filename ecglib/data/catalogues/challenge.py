@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecglib import fingerprint
-from ecglib.data import clinical
+from ecglib.data import records
 from ecglib.data.catalogues import snomed
 from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
 from ecglib.data.databases import Source
@@ -34,19 +34,19 @@ def read(source: Source) -> Records:
     entries, refused = [], {}
     for record in source.records:
         try:
-            said = clinical.comments(source.folder, record)
+            said = records.comments(source.folder, record)
         except RecordError as error:
             refused[record] = error.reason
             continue
-        codes = tuple(code.strip() for code in clinical.field(said, "Dx").split(",") if code.strip())
+        codes = tuple(code.strip() for code in records.field(said, "Dx").split(",") if code.strip())
         if not codes or not all(code.isdigit() for code in codes):
             refused[record] = "unreadable diagnosis"
             continue
         name = record.rpartition("/")[2]
         origin = SOURCES.get(name.rstrip("0123456789"), "unknown")
-        sex = clinical.field(said, "Sex").lower()
+        sex = records.field(said, "Sex").lower()
         female = FEMALE.get(sex, float("nan"))
-        age = years(clinical.field(said, "Age"))
+        age = years(records.field(said, "Age"))
         patient = f"challenge {SAME_PATIENT.get(name, name)}"
         entries.append(Entry(source.folder, record, origin, patient, snomed.scored(codes), codes, age, female))
     if not entries:
