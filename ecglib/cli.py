@@ -24,7 +24,7 @@ from ecglib import aami, config, paths, results
 from ecglib.errors import RecordError, UserError
 
 if TYPE_CHECKING:
-    from ecglib.data.download import Progress
+    from ecglib.data.fetch import Progress
     from ecglib.report.runner import Job
 
 FETCH_SECONDS = 600.0
@@ -399,13 +399,14 @@ def book(
 def _data(fetch: bool) -> None:
     """Find, fetch or make the records."""
     from ecglib.data import databases
+    from ecglib.data import fetch as fetching
 
     state = next(row.state for row in databases.status() if row.name == "mitdb")
     if state != "present" and fetch:
         print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
             with _shown("mitdb") as progress:
-                databases.fetch("mitdb", deadline=FETCH_SECONDS, progress=progress)
+                fetching.download("mitdb", deadline=FETCH_SECONDS, progress=progress)
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
     source = databases.get("mitdb")
@@ -537,11 +538,11 @@ def data_fetch(
     seconds: Annotated[float | None, typer.Option(help="Give up after this time; a later call goes on.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fetch a database from PhysioNet and verify it; goes on where an earlier fetch stopped."""
-    from ecglib.data import databases
+    """Fetch a database from PhysioNet and verify it; goes on at the file where an earlier fetch stopped."""
+    from ecglib.data import fetch as fetching
 
     with _shown(name) as progress:
-        source = databases.fetch(name, deadline=seconds, progress=progress)
+        source = fetching.download(name, deadline=seconds, progress=progress)
     if as_json:
         print(json.dumps({"name": name, "folder": str(source.folder), "records": len(source.records)}))
     else:

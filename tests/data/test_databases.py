@@ -1,24 +1,20 @@
-"""Finding, fetching and checking databases, and the synthetic stand-in, with good, broken and no data."""
+"""Finding databases, and the synthetic stand-in, with good, broken and no data."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecglib import aami
-from ecglib.data import databases, download, records, synthetic
+from ecglib.data import databases, fetch, records, synthetic
 from ecglib.errors import UserError
 
 FEW = ("100", "208", "234")
@@ -38,8 +34,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     monkeypatch.delenv("ECGLIB_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
     write = synthetic.write
     monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5, records=FEW))
     return tmp_path
@@ -198,8 +192,6 @@ def test_csv_files_are_a_source(project: Path) -> None:
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
     assert (status_of("heartbeat").found, status_of("heartbeat").expected) == (1, 4)
-    with pytest.raises(UserError, match=r"can't be fetched without an account; download mitbih_train.*kaggle"):
-        databases.fetch("heartbeat")
 
 
 def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,106 +214,6 @@ def test_a_file_instead_of_a_folder(project: Path) -> None:
         databases.get("mitdb")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves `root`, cutting every third answer short."""
-
-    root: Path
-    hits: Counter[str]
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/mitdb/")
-        self.hits[name] += 1
-        file = self.root / name
-        if not file.is_file():
-            return self.send_error(404)
-        content = file.read_bytes()
-        asked = self.headers.get("Range", "bytes=0-")
-        body = content[int(asked[6:-1]) :]
-        self.send_response(206 if len(body) < len(content) else 200)
-        self.send_header("Content-Range", f"bytes {len(content) - len(body)}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        cut = self.hits.total() % 3 == 0 and name.endswith(".dat")
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-
-
-@pytest.fixture
-def physionet(
-    project: Path, few_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[type[Handler]]:
-    """A server with three records of `mitdb` and their checksums."""
-    root = Path(shutil.copytree(few_records, tmp_path / "server"))
-    (root / "102-0.atr").write_bytes(b"not wanted")
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}\n" for path in sorted(root.iterdir())]
-    (root / "SHA256SUMS.txt").write_text("".join(sums))
-    handler = type("Handler", (Handler,), {"root": root, "hits": Counter()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}/mitdb/"
-    monkeypatch.setitem(databases.DATABASES, "mitdb", dataclasses.replace(databases.DATABASES["mitdb"], url=url))
-    yield handler
-    server.shutdown()
-    server.server_close()
-
-
-def test_fetch_verify_and_mend(physionet: type[Handler], project: Path) -> None:
-    seen: list[download.Progress] = []
-    source = databases.fetch("mitdb", deadline=60, progress=seen.append)
-    assert (source.synthetic, source.records) == (False, FEW)
-    folder = project / "data" / "mitdb"
-    expected = sorted([*(f"{name}{suffix}" for name in FEW for suffix in (".atr", ".dat", ".hea")), "RECORDS"])
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "SHA256SUMS.txt"])
-    assert seen[-1].files_done == seen[-1].files_total == len(expected)
-    assert databases.verify("mitdb") == []
-    hits = physionet.hits.total()
-    databases.fetch("mitdb")
-    assert physionet.hits.total() == hits, "a complete database needs no network"
-    (folder / "208.dat").write_bytes(b"broken")
-    (folder / "100.atr").unlink()
-    assert databases.verify("mitdb") == ["100.atr", "208.dat"]
-    databases.fetch("mitdb")
-    assert databases.verify("mitdb") == []
-
-
-def test_fetch_refuses_what_differs_from_the_sums(physionet: type[Handler], project: Path) -> None:
-    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
-    with pytest.raises(UserError, match="another SHA-256"):
-        databases.fetch("mitdb")
-    assert not (project / "data" / "mitdb" / "208.atr").exists()
-
-
-def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: type[Handler], project: Path) -> None:
-    good = (physionet.root / "208.atr").read_bytes()
-    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
-    with pytest.raises(UserError, match="another SHA-256"):
-        databases.fetch("mitdb")
-    # Which files were whole when the spoilt one failed depends on the threads; one was: files outnumber threads.
-    came = [path.name for path in (project / "data" / "mitdb").iterdir() if path.suffix in (".hea", ".dat", ".atr")]
-    assert came
-    assert databases.find("mitdb") is None
-    assert databases.get("mitdb").synthetic
-    (physionet.root / "208.atr").write_bytes(good)
-    hits = {name: physionet.hits[name] for name in came}
-    assert databases.fetch("mitdb").records == FEW
-    assert {name: physionet.hits[name] for name in came} == hits, "what came the first time is kept"
-    assert not databases.get("mitdb").synthetic
-
-
-def test_a_fetch_that_fails_to_mend_leaves_a_database_one(
-    physionet: type[Handler], project: Path, few_records: Path
-) -> None:
-    folder = put(few_records, project)
-    (folder / "208.atr").unlink()
-    (physionet.root / "208.atr").write_bytes(b"spoilt on the server")
-    with pytest.raises(UserError, match="another SHA-256"):
-        databases.fetch("mitdb")
-    assert not databases.get("mitdb").synthetic
-
-
 def test_a_database_completed_by_hand_needs_no_fetch(project: Path, few_records: Path) -> None:
     folder = put(few_records, project)
     (folder / "SHA256SUMS.txt.part").touch()
@@ -330,58 +222,6 @@ def test_a_database_completed_by_hand_needs_no_fetch(project: Path, few_records:
         for suffix in (".hea", ".dat", ".atr"):
             shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
     assert not databases.get("mitdb").synthetic
-
-
-@pytest.mark.parametrize("sums", ["<html>a captive portal</html>", "0" * 64 + " ../100.dat", "abc 100.dat"])
-def test_fetch_refuses_a_list_that_is_none(physionet: type[Handler], project: Path, sums: str) -> None:
-    (physionet.root / "SHA256SUMS.txt").write_text(sums)
-    with pytest.raises(UserError, match=r"lists no file of mitdb|unreadable line"):
-        databases.fetch("mitdb")
-    assert not (project / "data" / "mitdb").exists()
-
-
-def test_no_network_is_told_quickly(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PROBE_SECONDS", 0.5)
-
-    def hang(*args: Any, **kwargs: Any) -> Any:
-        time.sleep(60)
-
-    monkeypatch.setattr("socket.getaddrinfo", hang)
-    monkeypatch.delenv("HTTPS_PROXY", raising=False)
-    monkeypatch.delenv("https_proxy", raising=False)
-    start = time.monotonic()
-    with pytest.raises(UserError, match=r"no answer within 0\.5 s"):
-        databases.fetch("mitdb")
-    assert time.monotonic() - start < 50, "it did not wait for the answer"
-    assert list((project / "data").iterdir()) == []
-    assert databases.get("mitdb").synthetic
-
-
-def test_verify_needs_the_sums(project: Path, few_records: Path) -> None:
-    put(few_records, project)
-    with pytest.raises(UserError, match=r"SHA256SUMS\.txt: no such file"):
-        databases.verify("mitdb")
-
-
-def test_patterns_choose_the_files_we_read() -> None:
-    digest = "0" * 64
-    names = [
-        "RECORDS", "training/cpsc_2018/g1/A0001.hea", "training/cpsc_2018/g1/A0001.mat", "training/cpsc_2018/RECORDS",
-        "records100/00000/00001_lr.hea", "records500/00000/00001_hr.dat", "ptbxl_database.csv",
-        "patient001/s0010_re.xyz", "bw.dat", "118e00.dat", "100.atr", "x_mitdb/x_108.dat", "102-0.atr", "999.dat",
-    ]  # fmt: skip
-    sums = "".join(f"{digest}  {name}\n" for name in names)
-
-    def chosen(name: str) -> list[str]:
-        return [here for _, here, _ in databases._wanted(databases.DATABASES[name], sums, "sums")]
-
-    assert chosen("mitdb") == ["100.atr", "RECORDS"]
-    assert chosen("nstdb") == ["bw.dat"]
-    assert chosen("challenge-2021") == ["A0001.mat", "A0001.hea"]
-    assert chosen("ptbdb") == ["patient001/s0010_re.xyz", "RECORDS"]
-    assert chosen("ptb-xl") == [
-        "ptbxl_database.csv", "records100/00000/00001_lr.hea", "records500/00000/00001_hr.dat", "RECORDS",
-    ]  # fmt: skip
 
 
 @pytest.mark.real
@@ -395,4 +235,4 @@ def test_real_mitdb(real_mitdb: Path, project: Path, monkeypatch: pytest.MonkeyP
     assert len(source.fingerprint()) == 64
     # 0.2 s on an AMD EPYC; the bound leaves room for machines without SHA instructions.
     assert time.process_time() - start < 5
-    assert databases.verify("mitdb") == []
+    assert fetch.verify("mitdb") == []
