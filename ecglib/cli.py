@@ -24,7 +24,7 @@ from ecglib import aami, config, paths, results
 from ecglib.errors import RecordError, UserError
 
 if TYPE_CHECKING:
-    from ecglib.data.download import Progress
+    from ecglib.data.fetch import Progress
     from ecglib.report.runner import Job
 
 FETCH_SECONDS = 600.0
@@ -208,10 +208,10 @@ _TRAINED = (config.HeartbeatParameters, config.InfarctionParameters, config.Twel
 
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
     """Without the experiments whose database is neither here nor has a stand-in, which are named."""
-    from ecglib.data import sources
+    from ecglib.data import databases
 
     wanted = {p.experiment: getattr(p, "database", "") for p in chosen}
-    absent = {name for name in set(wanted.values()) - {""} if not sources.can_get(name)}
+    absent = {name for name in set(wanted.values()) - {""} if not databases.can_get(name)}
     for name in sorted(absent):
         few = [experiment for experiment, database in wanted.items() if database == name]
         print(f"no {name} in {paths.data()}: left out {len(few)} experiments ({few[0]} …)")
@@ -399,19 +399,20 @@ def book(
 
 def _data(fetch: bool) -> None:
     """Find, fetch or make the records."""
-    from ecglib.data import sources
+    from ecglib.data import databases
+    from ecglib.data import fetch as fetching
 
-    state = next(row.state for row in sources.status() if row.name == "mitdb")
+    state = next(row.state for row in databases.status() if row.name == "mitdb")
     if state != "present" and fetch:
         print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
             with _shown("mitdb") as progress:
-                sources.fetch("mitdb", deadline=FETCH_SECONDS, progress=progress)
+                fetching.download("mitdb", deadline=FETCH_SECONDS, progress=progress)
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     if source.synthetic:
-        found = next(row.found for row in sources.status() if row.name == "mitdb")
+        found = next(row.found for row in databases.status() if row.name == "mitdb")
         records = f"only {found} records so far" if found else "no real records"
         print(f"{records} in {paths.data() / 'mitdb'}: the book is built on synthetic ones and says so")
 
@@ -519,9 +520,9 @@ def _short(value: results.Interval | None) -> str:
 @data_app.command("status")
 def data_status(as_json: JsonFlag = False) -> None:
     """Which databases are here, and how complete they are."""
-    from ecglib.data import sources
+    from ecglib.data import databases
 
-    rows = sources.status()
+    rows = databases.status()
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows]))
         return
@@ -538,11 +539,11 @@ def data_fetch(
     seconds: Annotated[float | None, typer.Option(help="Give up after this time; a later call goes on.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fetch a database from PhysioNet and verify it; goes on where an earlier fetch stopped."""
-    from ecglib.data import sources
+    """Fetch a database from PhysioNet and verify it; goes on at the file where an earlier fetch stopped."""
+    from ecglib.data import fetch as fetching
 
     with _shown(name) as progress:
-        source = sources.fetch(name, deadline=seconds, progress=progress)
+        source = fetching.download(name, deadline=seconds, progress=progress)
     if as_json:
         print(json.dumps({"name": name, "folder": str(source.folder), "records": len(source.records)}))
     else:
@@ -552,13 +553,14 @@ def data_fetch(
 @data_app.command("counts")
 def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonFlag = False) -> None:
     """Annotated beats by AAMI class in DS1, DS2 and all records; of `heartbeat`, the beats of each of its files."""
-    from ecglib.data import counts, sources
+    from ecglib.data import databases
+    from ecglib.data.catalogues import kaggle_csv, mitdb
 
     if name not in ("mitdb", "heartbeat"):
         raise UserError("data counts", f"{name} has no beat annotations", "mitdb or heartbeat")
-    source = sources.get(name)
+    source = databases.get(name)
     broken: list[RecordError] = []
-    sums = counts.by_file(source) if name == "heartbeat" else counts.by_set(source, passed_over=broken.append)
+    sums = kaggle_csv.counts(source) if name == "heartbeat" else mitdb.by_set(source, passed_over=broken.append)
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ecglib import aami, files, paths, provenance, raw, recipes, runs
 from ecglib.config import HeartbeatParameters
-from ecglib.data import digest, sources
+from ecglib.data import databases, digest
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
@@ -129,12 +129,12 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
 
 def data_fingerprint(parameters: HeartbeatParameters) -> str:
     """The fingerprint of the files that such a run rests on here."""
-    return sources.get(parameters.database).fingerprint()
+    return databases.get(parameters.database).fingerprint()
 
 
 def first_epochs(parameters: HeartbeatParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed's training; nothing is filed."""
-    beats = classifier.load_beats(parameters, sources.get(parameters.database))
+    beats = classifier.load_beats(parameters, databases.get(parameters.database))
     return classifier.first_epochs(parameters, beats, parameters.seeds[0], n, device=device, precision=precision)
 
 
@@ -143,7 +143,7 @@ class _Plan:
     """What is decided before anything is computed."""
 
     parameters: HeartbeatParameters
-    source: sources.Source
+    source: databases.Source
     device: torch.device
     precision: str
     data_fingerprint: str
@@ -161,7 +161,7 @@ def key_of(parameters: HeartbeatParameters) -> str:
 
 def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
     """The digest of the beats of such a run, and of their division into sets under each of its seeds."""
-    beats = classifier.load_beats(parameters, sources.get(parameters.database))
+    beats = classifier.load_beats(parameters, databases.get(parameters.database))
     splits = [vars(classifier.divided(parameters, beats, seed)).values() for seed in parameters.seeds]
     return digest.of(
         signals=beats.signals,
@@ -174,7 +174,7 @@ def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
 
 
 def _plan(parameters: HeartbeatParameters) -> _Plan:
-    source = sources.get(parameters.database)
+    source = databases.get(parameters.database)
     classical = registry.entry(parameters.model).classical
     make = classifier.model_maker(parameters)
     model = make()  # a model that can't take this shape is refused before anything is computed
@@ -468,7 +468,7 @@ def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> tuple[float, floa
     return float(summary["macro_f1"]), float(summary["macro_recall"])
 
 
-def _part(source: sources.Source, record: Record) -> str:
+def _part(source: databases.Source, record: Record) -> str:
     """Why the run does not rest on every record of its database; one on fewer must not replace the reference result."""
-    whole = not record.data.records_left_out and len(source.records) == sources.database(source.name).expected
+    whole = not record.data.records_left_out and len(source.records) == databases.database(source.name).expected
     return "" if whole else "the run rests on a part of the database"

@@ -22,17 +22,18 @@ from torch import Tensor, nn
 
 from ecglib import config, paths, provenance, results, told, twelve_lead
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import record_sources
-from ecglib.data import twelve_lead as data_sets
-from ecglib.data.record_sources import Records
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data.catalogues import catalogue
+from ecglib.data.catalogues import folder as own
+from ecglib.data.catalogues.catalogue import Records
+from ecglib.data.recordings import TwelveLead, survey
+from ecglib.data.splits import OFFICIAL, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import thresholds
 from ecglib.models import registry
 from ecglib.results import Interval, SeedRun
 from ecglib.training import recordings
 from ecglib.training.transfer import State, read_weights
-from ecglib.twelve_lead import OFFICIAL, Part, Run, Scored
+from ecglib.twelve_lead import Run, Scored
 
 SHARE_OF_RATE: Final = 0.3
 """Learning rate as a share of the recorded run's, where none is asked for."""
@@ -158,7 +159,7 @@ def finetune(
     run
         The recorded run; its network of PTB-XL's own split, or else of its last fold, is taken.
     folder, table
-        The user's recordings and labels (see `record_sources.folder`). Any number of labels; any of the twelve leads,
+        The user's recordings and labels (see `catalogues.folder`). Any number of labels; any of the twelve leads,
         at any rate from 100 to 1000 Hz.
     out
         A folder that is not there yet, or empty.
@@ -173,9 +174,9 @@ def finetune(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
     p = _parameters(run, epochs, learning_rate, seed, device)
-    source = record_sources.folder(folder, table)
+    source = own.read(folder, table)
     data = TwelveLead(source, p.rate)
-    repaired, refused = data_sets.survey(data)
+    repaired, refused = survey(data)
     part, y = _divided(source, p, refused, table)
     state = _weights(run)
     make = _maker(p, run, state, source)
@@ -278,7 +279,7 @@ def _divided(
     if not len(usable):
         first = next(iter(refused.items()))
         raise UserError(table, f"no recording of it can be read; {first[0]}: {first[1]}")
-    y = record_sources.labels(source)
+    y = catalogue.labels(source)
     patients = len({source.entries[i].patient for i in usable})
     try:
         (part,) = twelve_lead.parts(source, p, usable)

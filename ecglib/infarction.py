@@ -23,8 +23,9 @@ from torch import nn
 
 from ecglib import aami, config, experiment, paths, provenance, raw, recipes, results, runs
 from ecglib.config import InfarctionParameters
-from ecglib.data import aligned_beats, digest, infarction, sources
+from ecglib.data import aligned_beats, databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
+from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, bootstrap, metrics
 from ecglib.models import registry
@@ -46,7 +47,7 @@ class _Plan:
     """What is decided before anything is computed."""
 
     parameters: InfarctionParameters
-    source: sources.Source
+    source: databases.Source
     device: torch.device
     precision: str
     data_fingerprint: str
@@ -105,7 +106,7 @@ def key_of(parameters: InfarctionParameters) -> str:
 
 def data_digest(parameters: InfarctionParameters) -> digest.Digest:
     """The digest of the beats of such a run and of their folds under each of its seeds."""
-    cohort = _beats(parameters, sources.get(parameters.database))
+    cohort = _beats(parameters, databases.get(parameters.database))
     people = cohort.recordings
     found = digest.of(
         signals=cohort.signals,
@@ -115,14 +116,21 @@ def data_digest(parameters: InfarctionParameters) -> digest.Digest:
         record=people["record"].to_numpy()[cohort.recording],
         patient=people["patient"].to_numpy(),
         people=people[["age", "female", "likelihood"]].to_numpy(dtype=np.float64),
-        folds=np.stack([folds.assign(parameters, cohort, seed) for seed in parameters.seeds]),
+        folds=np.stack([assigned(parameters, cohort, seed) for seed in parameters.seeds]),
     )
     return found
 
 
+def assigned(p: InfarctionParameters, cohort: Cohort, seed: int) -> Index:
+    """Number of every beat's fold, `(n,)`; patients stay together where the protocol says so. Errors as for
+    `splits.folds`."""
+    groups = cohort.patients if p.protocol == "by-patient" else np.arange(len(cohort))
+    return splits.folds(cohort.labels, groups, p.folds, seed, CLASSES)
+
+
 def data_fingerprint(parameters: InfarctionParameters) -> str:
     """The fingerprint of the files that such a run rests on here, those of its pretraining aside."""
-    return sources.get(parameters.database).fingerprint()
+    return databases.get(parameters.database).fingerprint()
 
 
 def pretraining(parameters: InfarctionParameters) -> config.HeartbeatParameters | None:
@@ -136,8 +144,8 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
     p, seed = parameters, parameters.seeds[0]
     if registry.entry(p.model).yardstick:
         return []
-    cohort = _beats(p, sources.get(p.database))
-    index = folds.parts(folds.assign(p, cohort, seed), 0)
+    cohort = _beats(p, databases.get(p.database))
+    index = splits.held_out(assigned(p, cohort, seed), 0)
     how: dict[str, Any] = {"device": device, "precision": precision, "title": f"{p.experiment} first fold"}
     if _aligned(p):
         return joint.train(p, cohort, seed, *index, **how).run.history
@@ -148,7 +156,7 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
 
 
 def _plan(p: InfarctionParameters) -> _Plan:
-    source = sources.get(p.database)
+    source = databases.get(p.database)
     make = _maker(p)
     n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
     yardstick = registry.entry(p.model).yardstick
@@ -165,7 +173,7 @@ def _plan(p: InfarctionParameters) -> _Plan:
         precision=precision,
         pretrained=_pretrained_key(p),
     )
-    synthetic = source.synthetic or (_learns_beats(p) and sources.get(_pretraining(p).database).synthetic)
+    synthetic = source.synthetic or (_learns_beats(p) and databases.get(_pretraining(p).database).synthetic)
     return _Plan(p, source, device, precision, data, synthetic, made_of)
 
 
@@ -248,11 +256,11 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     return True
 
 
-def _cohort(p: InfarctionParameters, source: sources.Source) -> Cohort:
-    return folds.limited(infarction.load(source, p.leads), p.max_records)
+def _cohort(p: InfarctionParameters, source: databases.Source) -> Cohort:
+    return infarction.limited(infarction.load(source, p.leads), p.max_records)
 
 
-def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
+def _beats(p: InfarctionParameters, source: databases.Source) -> Cohort:
     """The cohort as the experiment's network reads it."""
     cohort = _cohort(p, source)
     return aligned_beats.aligned(cohort, source, p.leads) if _aligned(p) else cohort
@@ -261,7 +269,7 @@ def _beats(p: InfarctionParameters, source: sources.Source) -> Cohort:
 def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
     p, commit = plan.parameters, provenance.commit()
     state = _weights(p, seed)
-    fold = folds.assign(p, cohort, seed)
+    fold = assigned(p, cohort, seed)
     if registry.entry(p.model).yardstick:
         made = _fitted(plan, folder, cohort, seed, fold)
     else:
@@ -297,7 +305,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
 
 
 def _trained(
-    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: Index
 ) -> list[dict[str, Any]]:
     """Score every beat by a network of its fold; returns how each fold went."""
     made = [_fold(plan, folder, cohort, state, seed, fold, number) for number in range(int(fold.max()) + 1)]
@@ -306,12 +314,12 @@ def _trained(
     return made
 
 
-def _fitted(plan: _Plan, folder: Path, cohort: Cohort, seed: int, fold: folds.Index) -> list[dict[str, Any]]:
+def _fitted(plan: _Plan, folder: Path, cohort: Cohort, seed: int, fold: Index) -> list[dict[str, Any]]:
     """Score every recording by a yardstick fitted to the other folds; returns how it went."""
     p, rows, started = plan.parameters, cohort.recordings, time.perf_counter()
     _, first = np.unique(cohort.recording, return_index=True)
     sick, patients = (rows["label"] == 1).to_numpy(), rows["patient"].to_numpy(dtype=np.str_)
-    parts = [folds.parts(fold[first], number) for number in range(int(fold.max()) + 1)]
+    parts = [splits.held_out(fold[first], number) for number in range(int(fold.max()) + 1)]
     table = _table(cohort, first)
     found = out_of_fold.logits(lambda: _yardstick(p), _read(p, cohort), sick[:, None], patients, parts, seed)
     table["fold"], table["score"] = fold[first], found[:, 0]
@@ -352,7 +360,7 @@ def _transferred(
 
 
 def _fold(
-    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: folds.Index, number: int
+    plan: _Plan, folder: Path, cohort: Cohort, state: State | None, seed: int, fold: Index, number: int
 ) -> dict[str, Any]:
     """Train the networks of one fold, unless they are there; returns how it went."""
     note = folder / f"fold-seed{seed}-{number}.json"
@@ -360,10 +368,10 @@ def _fold(
     if found is not None:
         return found
     p = plan.parameters
-    train, test = folds.parts(fold, number)
+    train, test = splits.held_out(fold, number)
     title = f"{p.experiment or p.model} seed {seed} fold {number + 1}/{int(fold.max()) + 1}"
 
-    def learnt(index: folds.Index, title: str) -> folds.Fold:
+    def learnt(index: Index, title: str) -> folds.Fold:
         how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "title": title}
         if _aligned(p):
             return joint.train(p, cohort, seed, index, test, **how)
@@ -373,8 +381,8 @@ def _fold(
     table = _table(cohort, test)
     table["fold"], table["score"], table["log_odds"] = number, whole.scores, whole.log_odds
     seconds = sum(epoch.seconds for epoch in whole.run.history)
-    for n in folds.curve_sizes(p, cohort, fold):
-        one = learnt(folds.some_patients(cohort, train, n, seed), f"{title}, {n} patients")
+    for n in splits.curve_sizes(p.curve, cohort.patients, fold):
+        one = learnt(splits.some_patients(cohort.labels, cohort.patients, train, n, seed), f"{title}, {n} patients")
         table[f"score_{n}"] = one.scores
         seconds += sum(epoch.seconds for epoch in one.run.history)
     save_file(
@@ -393,7 +401,7 @@ def _fold(
     return done
 
 
-def _table(cohort: Cohort, index: folds.Index) -> pd.DataFrame:
+def _table(cohort: Cohort, index: Index) -> pd.DataFrame:
     rows = cohort.recordings.iloc[cohort.recording[index]]
     return pd.DataFrame(
         {

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ecglib import config, results
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TrainedParameters, TwelveLeadParameters
-from ecglib.data import digest, sources
+from ecglib.data import databases, digest
 from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.results import Record
@@ -138,7 +138,7 @@ def task(p: TrainedParameters) -> Any:
 
 
 def _data_here(p: Trained) -> bool:
-    return sources.find(p.database) is not None
+    return databases.find(p.database) is not None
 
 
 def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

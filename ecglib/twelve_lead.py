@@ -27,10 +27,14 @@ from torch import nn
 
 from ecglib import losses, provenance, recipes, results, runs
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import digest, median_beats, record_sources, snomed, sources, twelve_lead
-from ecglib.data.infarction import AFTER, BEFORE, LEADS
-from ecglib.data.record_sources import FOLDS, Records
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data import databases, digest, median_beats, splits
+from ecglib.data.catalogues import catalogue, ptb_xl, snomed
+from ecglib.data.catalogues import challenge as challenge_2021
+from ecglib.data.catalogues.catalogue import Records
+from ecglib.data.infarction import AFTER, BEFORE
+from ecglib.data.recordings import Refused, TwelveLead, survey
+from ecglib.data.records import LEADS
+from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap, challenge, thresholds
 from ecglib.evaluation import labels as label_scores
@@ -41,7 +45,6 @@ from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRu
 from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
-from ecglib.training.recordings import Index
 
 RECIPE = 1
 """1: as published."""
@@ -56,27 +59,13 @@ NOT_IN_KEY: Final = (
     "seeds",
     "workers",
 )
-OFFICIAL: Final = 10
-"""PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
 HALF: Final = 0.5
 """Threshold of yardsticks, which weigh recordings with a label as much as those without."""
 OF_NETWORKS, OF_YARDSTICKS = 4, 9
 """Digits to which a record keeps probabilities; scores of a regression on a rare label lie all but at 0 and at 1."""
-FEWEST_OF_SOURCE: Final = 5
-"""Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A division into sets, and how it is called in files (`fold10`, `source-PTB`)."""
-
-    name: str
-    train: Index
-    val: Index
-    test: Index
 
 
 @dataclass(frozen=True)
@@ -156,14 +145,14 @@ def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
     """The digest of the recordings of such a run that can be read, and of their division into parts."""
     source, _ = _source(parameters)
     data = TwelveLead(source, parameters.rate)
-    read = [found for i in range(len(data)) if isinstance(found := data[i], twelve_lead.Example)]
+    read = [found for i in range(len(data)) if not isinstance(found := data[i], Refused)]
     usable = [example.index for example in read]
     entries = [source.entries[i] for i in usable]
     divided = parts(source, parameters, np.array(usable))
     return digest.of(  # of each recording, as all of a large database would not lie in memory at once
         norms=np.array([float(example.x.double().norm()) for example in read]),
         waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
-        labels=record_sources.labels(source)[usable],
+        labels=catalogue.labels(source)[usable],
         record=np.array([entry.record for entry in entries]),
         patient=np.array([entry.patient for entry in entries]),
         people=np.array([[entry.age, entry.female] for entry in entries]),
@@ -241,7 +230,7 @@ def example(run: Run) -> Example:
     row, data = rows.iloc[best], run.data()
     index = next(i for i, entry in enumerate(data.entries) if entry.record == row["record"])
     found = data[index]
-    if isinstance(found, twelve_lead.Refused):
+    if isinstance(found, Refused):
         raise UserError(found.record, f"can't be read any more ({found.reason})")
     weights = None
     if registry.entry(run.record.parameters["model"]).build is CRNN:
@@ -261,14 +250,14 @@ def _source(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
     scored = p.labels == "scored"
     if p.database == "ptb-xl":
-        whole = record_sources.ptb_xl(sources.get("ptb-xl"), scored)
+        whole = ptb_xl.read(databases.get("ptb-xl"), scored)
     else:
-        whole = record_sources.challenge(sources.get("challenge-2021"))
-        beside = sources.find("ptb-xl")
+        whole = challenge_2021.read(databases.get("challenge-2021"))
+        beside = databases.find("ptb-xl")
         if beside is not None:
-            whole = record_sources.joined(whole, record_sources.ptb_xl(beside, scored))
-    enough = record_sources.with_enough(whole, p.min_positives)
-    counts = dict(zip(whole.classes, record_sources.labels(whole).sum(0).tolist(), strict=True))
+            whole = challenge_2021.joined(whole, ptb_xl.read(beside, scored))
+    enough = catalogue.with_enough(whole, p.min_positives)
+    counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
 
@@ -291,8 +280,8 @@ def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device,
     p, (source, _) = parameters, _source(parameters)
     if registry.entry(p.model).yardstick:
         return []
-    data, y = TwelveLead(source, p.rate), record_sources.labels(source)
-    _, refused = twelve_lead.survey(data)
+    data, y = TwelveLead(source, p.rate), catalogue.labels(source)
+    _, refused = survey(data)
     usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])
     part = [one for one in parts(source, p, usable) if one.name.startswith("fold")][-1]
     trained = recordings.train(
@@ -314,7 +303,7 @@ def _plan(p: TwelveLeadParameters) -> _Plan:
     source, few = _source(p)
     make = maker(p, len(source.classes))
     device, precision = placed(p, make)
-    noise = sources.find("nstdb") if augmentation_of(p).needs_noise else None
+    noise = databases.find("nstdb") if augmentation_of(p).needs_noise else None
     made_of = runs.parts(
         p,
         {*NOT_IN_KEY, *p.idle()},
@@ -367,23 +356,14 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
     usable
         Places of the recordings that can be read.
     """
-    chooses = not registry.entry(p.model).yardstick  # its epoch and thresholds, on a fold of their own
-    fold = np.array([source.entries[i].fold for i in usable])
-    origin = np.array([source.entries[i].source for i in usable])
-    made = []
-    for number in sorted(p.test_folds):
-        test, val = fold == number, chooses & (fold == (number - 2) % FOLDS + 1)
-        made.append(Part(f"fold{number}", usable[~test & ~val], usable[val], usable[test]))
-    names = sorted({str(name) for name in origin}) if p.leave_source_out else []
-    for name in names:
-        test = origin == name
-        val = ~test & (fold == OFFICIAL)
-        if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
-            made.append(Part(f"source-{name}", usable[~test & ~val], usable[val], usable[test]))
-    for part in made:
-        if min(len(part.train), len(part.val) if chooses else 1, len(part.test)) == 0:
-            raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
-    return made
+    return splits.parts(
+        usable,
+        np.array([source.entries[i].fold for i in usable]),
+        np.array([source.entries[i].source for i in usable]),
+        scored=p.test_folds,
+        leave_source_out=p.leave_source_out,
+        validates=not registry.entry(p.model).yardstick,  # chooses its epoch and thresholds
+    )
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -397,7 +377,7 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     surveyed = runs.note(folder / "survey.json")
     if surveyed is None:
-        repaired, refused = twelve_lead.survey(plan.data)
+        repaired, refused = survey(plan.data)
         surveyed = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
         runs.write_note(folder / "survey.json", surveyed)
     usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])
@@ -412,7 +392,7 @@ def _fitted(plan: _Plan, divided: Sequence[Part]) -> tuple[pd.DataFrame, list[di
     """Scores of a yardstick, each fold's from all others, and how it went; the same under every seed, as the folds are
     the database's own."""
     p, source, started = plan.parameters, plan.source, time.perf_counter()
-    y, entries = record_sources.labels(source), source.entries
+    y, entries = catalogue.labels(source), source.entries
     patients = np.array([entry.patient for entry in entries])
     if registry.entry(p.model).takes == "median beat":
         x = median_beats.of_recordings(plan.data)
@@ -471,7 +451,7 @@ def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int)
     found: dict[str, Any] | None = runs.note(note)
     if found is not None:
         return found
-    p, y = plan.parameters, record_sources.labels(plan.source)
+    p, y = plan.parameters, catalogue.labels(plan.source)
     trained = recordings.train(
         maker(p, y.shape[1]),
         plan.data,
@@ -545,7 +525,7 @@ def score_table(
         Probabilities `(n, classes)` and thresholds `(classes,)`.
     """
     entries = [source.entries[i] for i in index]
-    y = record_sources.labels(source)[index]
+    y = catalogue.labels(source)[index]
     columns: dict[str, Any] = {
         "part": part,
         "record": [entry.record for entry in entries],
@@ -688,11 +668,11 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         twelve_lead=TwelveLeadCard(
             recordings=len(plan.source.entries),
             patients=len({entry.patient for entry in plan.source.entries}),
-            positives=dict(zip(classes, record_sources.labels(plan.source).sum(0).tolist(), strict=True)),
+            positives=dict(zip(classes, catalogue.labels(plan.source).sum(0).tolist(), strict=True)),
             by_source=_counted([entry.source for entry in plan.source.entries]),
             repaired=first["repaired"],
             duplicates=plan.source.duplicates,
-            conflicts=record_sources.conflicts(plan.source),
+            conflicts=catalogue.conflicts(plan.source),
             few=plan.few,
             noise=first["noise"],
             official=official,

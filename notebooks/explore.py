@@ -38,11 +38,12 @@ database = "mitdb"
 from IPython.display import Markdown
 
 from ecglib import aami, config
-from ecglib.data import beats, counts, sources
+from ecglib.data import beats, databases
+from ecglib.data.catalogues import kaggle_csv, mitdb
 from ecglib.report import figures, tables, words
 
 parameters = config.from_notebook(globals(), "explore")
-source = sources.get(parameters.database)
+source = databases.get(parameters.database)
 kachuee = beats.load(source, "kachuee")
 centred = beats.load(source, "centred")
 Markdown(words.source(source, kachuee))
@@ -55,12 +56,12 @@ Markdown(words.source(source, kachuee))
 # %%
 #| label: tbl-counts
 #| tbl-cap: Annotated beats by AAMI class, in the two halves of the inter-patient protocol and in all records
-Markdown(tables.counts(counts.by_set(source)))
+Markdown(tables.counts(mitdb.by_set(source)))
 
 # %%
 #| label: fig-balance
 #| fig-cap: Class balance in both halves (logarithmic scale)
-figures.class_balance(counts.by_set(source, sums=False))
+figures.class_balance(mitdb.by_set(source, sums=False))
 
 # %% [markdown]
 # ## Where the rare beats are
@@ -71,10 +72,10 @@ figures.class_balance(counts.by_set(source, sums=False))
 # %%
 #| label: fig-records
 #| fig-cap: Annotated beats of each record by class
-figures.beats_per_record(counts.by_record(source))
+figures.beats_per_record(mitdb.by_record(source))
 
 # %%
-Markdown(words.concentration(counts.by_record(source)))
+Markdown(words.concentration(mitdb.by_record(source)))
 
 # %% [markdown]
 # ## What a network is given
@@ -89,7 +90,7 @@ figures.example_beats(kachuee.signals, kachuee.labels, aami.CLASSES, beats.RATE,
 # %%
 #| label: tbl-cut
 #| tbl-cap: Beats that the kachuee cut gives, beside the published Kaggle set that it rebuilds
-Markdown(tables.cut_counts(kachuee, {} if source.synthetic else counts.KAGGLE))
+Markdown(tables.cut_counts(kachuee, {} if source.synthetic else kaggle_csv.COUNTS))
 
 # %% [markdown]
 # The `centred` cut keeps the amplitude and looks back to the previous beat.
@@ -117,4 +118,4 @@ figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name
 # %%
 #| label: fig-strip
 #| fig-cap: Ten seconds of a record with beats of several classes, with the annotations of the cardiologists
-figures.record_strip(**counts.busiest_strip(source, seconds=10))
+figures.record_strip(**mitdb.busiest_strip(source, seconds=10))

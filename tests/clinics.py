@@ -10,7 +10,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from ecglib.data.infarction import LEADS
+from ecglib.data.records import LEADS
 
 Units = NDArray[np.int16]
 Values = NDArray[Any]

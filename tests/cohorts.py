@@ -10,7 +10,7 @@ import pandas as pd
 import wfdb
 from numpy.typing import NDArray
 
-from ecglib.data.infarction import LEADS
+from ecglib.data.records import LEADS
 
 FS = 500
 

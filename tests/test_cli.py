@@ -24,7 +24,7 @@ from projects import ROOT, kept, make_project
 from report.example import example_record
 
 from ecglib import aami, cli, config, paths, recipes, results, tracking
-from ecglib.data import sources, synthetic
+from ecglib.data import databases, synthetic
 from ecglib.report import book as builder
 from ecglib.report import runner
 
@@ -264,8 +264,8 @@ def physionet(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
     (root / "SHA256SUMS.txt").write_text(sums)
     server = Server(("127.0.0.1", 0), partial(Handler, directory=str(root)))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    entry = dataclasses.replace(sources.DATABASES["mitdb"], url=f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setitem(sources.DATABASES, "mitdb", entry)
+    entry = dataclasses.replace(databases.DATABASES["mitdb"], url=f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setitem(databases.DATABASES, "mitdb", entry)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "fetched"))
     yield tmp_path / "fetched" / "mitdb"

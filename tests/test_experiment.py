@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ecglib import aami, config, experiment, fingerprint, paths, provenance, raw, results, runs, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import sources, splits, synthetic
+from ecglib.data import databases, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, thresholds
@@ -73,7 +73,7 @@ def no_training(*_: object, **__: object) -> loop.Fitted:
 
 def all_beats(p: HeartbeatParameters) -> Beats:
     """The beats that a run with these parameters divides."""
-    beats = beats_module.load(sources.get("mitdb"), p.cut, p.leads)
+    beats = beats_module.load(databases.get("mitdb"), p.cut, p.leads)
     return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
 
 
@@ -292,7 +292,7 @@ def test_a_comment_or_docstring_changes_no_key(project: Path, code: Path) -> Non
         ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),
         ("evaluation/thresholds.py", "DEFAULT = 0.5", "DEFAULT = 0.4"),
         ("data/resampling.py", "k=2, workers=-1", "k=3, workers=-1"),
-        ("data/sources.py", "import hashlib", "import hashlib; CHANGED = True"),
+        ("data/databases.py", "import hashlib", "import hashlib; CHANGED = True"),
         ("models/recurrent.py", "import torch", "import torch as torch"),
         ("experiment.py", "import math", "import math; CHANGED = True"),
     ],
@@ -500,7 +500,7 @@ def test_a_development_run_sees_no_test_beat(name: str, project: Path, monkeypat
     load = beats_module.load
     intra = p.protocol == "intra"
 
-    def poisoned(source: sources.Source, *args: Any) -> Beats:
+    def poisoned(source: databases.Source, *args: Any) -> Beats:
         """No record of DS2 is asked for; test beats are not numbers, so that one in training or scoring spoils it."""
         assert intra or set(source.records).isdisjoint(aami.DS2)
         beats = load(source, *args)

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import cli, finetune, paths, twelve_lead
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import record_sources
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data.catalogues import folder as own
+from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
 from ecglib.twelve_lead import Run
 
@@ -79,7 +79,7 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
     assert note.metrics["macro_auroc"].mean == pytest.approx(1.0), "the sick look unlike the others"
 
     found = finetune.load(out)
-    data = TwelveLead(record_sources.folder(*clinic), found.note.rate)
+    data = TwelveLead(own.read(*clinic), found.note.rate)
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["part"]) == {"validation", "test"}
     for row in scores.to_dict("records"):

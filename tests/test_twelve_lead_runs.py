@@ -10,7 +10,8 @@ import pytest
 
 from ecglib import config, finetune, results, twelve_lead
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import record_sources, sources
+from ecglib.data import databases
+from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
 from ecglib.report import ecg_figures, recordings, tables
 
@@ -70,8 +71,8 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
 
 
 def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
-    source = record_sources.joined(
-        record_sources.challenge(sources.get("challenge-2021")), record_sources.ptb_xl(sources.get("ptb-xl"), True)
+    source = challenge.joined(
+        challenge.read(databases.get("challenge-2021")), ptb_xl.read(databases.get("ptb-xl"), True)
     )
     p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
     divided = twelve_lead.parts(source, p, np.arange(len(source.entries)))
@@ -90,8 +91,8 @@ def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
 
 def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(real_ptb_xl: Path) -> None:
     p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
-    source = record_sources.joined(
-        record_sources.challenge(sources.get("challenge-2021")), record_sources.ptb_xl(sources.get("ptb-xl"), True)
+    source = challenge.joined(
+        challenge.read(databases.get("challenge-2021")), ptb_xl.read(databases.get("ptb-xl"), True)
     )
     few = np.array([i for i, entry in enumerate(source.entries) if entry.source == "PTB-XL"])
     others = np.array([i for i, entry in enumerate(source.entries) if entry.source == "Georgia"])

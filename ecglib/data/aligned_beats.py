@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ecglib import fingerprint, paths
 from ecglib.data import beats, rhythm
+from ecglib.data.databases import Source
 from ecglib.data.infarction import AFTER, BEFORE, Cohort
-from ecglib.data.records import read_recording
-from ecglib.data.sources import Source
+from ecglib.data.records import RATE, at_rate, read_recording
 
 N_SAMPLES = BEFORE + AFTER
 """Samples of an aligned beat, at 125 Hz."""
@@ -61,5 +61,5 @@ def _cut(source: Source, name: str, leads: Sequence[str], r_peaks: NDArray[np.in
     """Beats `(n, leads, 101)` of one recording, at R peaks in its own samples."""
     recording = read_recording(source.folder, name, leads)
     seconds = r_peaks / recording.fs
-    level = [rhythm.without_baseline(lead) for lead in beats._at_rate(recording)]
+    level = [rhythm.without_baseline(lead) for lead in at_rate(recording.signals, recording.fs, RATE)]
     return np.stack([rhythm._windows(lead, seconds, BEFORE, AFTER) for lead in level], 1)

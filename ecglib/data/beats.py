@@ -19,18 +19,16 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from ecglib import aami, files, fingerprint, paths
 from ecglib.data import rhythm
+from ecglib.data.databases import Source
 from ecglib.data.records import RATE, Recording, read_annotations, read_recording
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
 Cut = Literal["kachuee", "centred", "relative"]
@@ -177,7 +175,7 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
     r_peaks = annotations.samples[is_beat]
     cutter = {"kachuee": _kachuee, "centred": _centred, "relative": _relative}[cut]
-    cuts, features, keep, left_out = cutter(_at_rate(recording), r_peaks / recording.fs)
+    cuts, features, keep, left_out = cutter(at_rate(recording.signals, recording.fs, RATE), r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
     return Beats(
         signals=cuts,
@@ -200,15 +198,6 @@ def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
     free = iter([i for i in range(len(have)) if i not in chosen])
     rows = [next(free) if i is None else i for i in chosen]
     return replace(recording, signals=recording.signals[rows], leads=tuple(recording.leads[i] for i in rows))
-
-
-def _at_rate(recording: Recording) -> NDArray[np.float32]:
-    """The signals at `RATE`, by polyphase filtering, `(leads, samples)`."""
-    if recording.fs == RATE:
-        return recording.signals
-    ratio = Fraction(RATE / recording.fs).limit_denominator(1000)
-    resampled = resample_poly(recording.signals, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-    return np.asarray(resampled, dtype=np.float32)
 
 
 _CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]

@@ -1,8 +1,7 @@
 """Beats of people with and without a myocardial infarction, each with its patient, from three databases.
 
-`ptb-xl`: ten seconds of 12 leads; infarction is any code of the superclass MI, whatever its likelihood, and healthy the
-code NORM. `ptbdb`: PTB's recordings of up to two minutes; the diagnosis stands in the header as the reason for
-admission. `heartbeat`: the beats that Kachuee et al. (2018) cut from `ptbdb`, which carry no patient.
+`ptb-xl`: ten seconds of 12 leads. `ptbdb`: recordings of up to two minutes. `heartbeat`: the beats that Kachuee et al.
+(2018) cut from `ptbdb`, which carry no patient.
 
 Beats are cut as there (see `ecglib.data.beats`): from the R peak over 1.2 times the interval to the next, at 125 Hz,
 each lead scaled to 0..1 on its own, and padded with zeros to 187 samples. R peaks are detected, as nobody marked them.
@@ -10,10 +9,8 @@ each lead scaled to 0..1 on its own, and padded with zeros to 187 samples. R pea
 
 from __future__ import annotations
 
-import ast
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,23 +22,22 @@ from numpy.typing import NDArray
 
 from ecglib import fingerprint, paths
 from ecglib.data import beats as beats_module
-from ecglib.data import heartbeat_csv, rhythm
+from ecglib.data import rhythm
+from ecglib.data.catalogues import kaggle_csv, ptb_xl, ptbdb
+from ecglib.data.catalogues.catalogue import OTHER, Person
+from ecglib.data.databases import Source
 from ecglib.data.detection import r_peaks
-from ecglib.data.records import read_recording
-from ecglib.data.sources import Source
+from ecglib.data.records import RATE, at_rate, read_recording
 from ecglib.errors import RecordError, UserError
 
 CLASSES: Final = ("healthy", "infarction")
-LEADS: Final = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+PEOPLE: Final = {"ptb-xl": ptb_xl.people, "ptbdb": ptbdb.people}
+"""Database -> who is in it."""
 RHYTHM_LEAD: Final = "II"
 """The lead that R peaks are found in, whichever leads are read."""
 BEFORE, AFTER = 38, 63
 """Samples of a median beat before and from the R peak on, at 125 Hz: 0.3 s and 0.5 s."""
-OLDEST: Final = 90.0
-"""Years: databases hide ages above 89, PTB-XL as 300."""
-OTHER: Final = "another diagnosis"
-"""Why a record is left out that is neither of the two."""
-N_SAMPLES: Final = heartbeat_csv.N_SAMPLES
+N_SAMPLES: Final = kaggle_csv.N_SAMPLES
 """Samples of a beat."""
 _ARRAYS: Final = ("signals", "labels", "recording", "sample", "median_beats")
 _COLUMNS: Final = {"record": "", "patient": "", "label": 0, "likelihood": np.nan, "age": np.nan, "female": np.nan}
@@ -86,17 +82,11 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.labels)
 
-
-@dataclass(frozen=True)
-class _Person:
-    """What is known of a recording before its signal is read."""
-
-    record: str
-    patient: str
-    label: int
-    likelihood: float = float("nan")
-    age: float = float("nan")
-    female: float = float("nan")
+    @property
+    def patients(self) -> NDArray[np.int64]:
+        """`(n,)`: number of each beat's patient, in order of their names."""
+        names = self.recordings["patient"].to_numpy(dtype=np.str_)
+        return np.unique(names, return_inverse=True)[1][self.recording]
 
 
 def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
@@ -116,7 +106,7 @@ def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
     """
     if source.name == "heartbeat":
         return _of_csv(source, leads)
-    if source.name not in ("ptb-xl", "ptbdb"):
+    if source.name not in PEOPLE:
         raise UserError(source.name, "no database of infarctions", "ptb-xl, ptbdb or heartbeat")
     key = fingerprint.of_values(source.fingerprint(), list(leads), fingerprint.of_code(beats_module.CODE))[:16]
     path = paths.cache() / "beats" / f"{source.name}-infarction-{key}.npz"
@@ -139,107 +129,28 @@ def of_recordings(cohort: Cohort, rows: NDArray[np.int64]) -> Cohort:
     )
 
 
+def limited(cohort: Cohort, n: int | None) -> Cohort:
+    """At most `n` recordings, one of a patient, the classes in their proportion but four or more of each where there
+    are as many."""
+    if n is None or n >= len(cohort.recordings):
+        return cohort
+    patients, labels = cohort.recordings["patient"].to_numpy(dtype=np.str_), cohort.recordings["label"].to_numpy()
+    rows = np.arange(len(labels)) if not patients.all() else np.unique(patients, return_index=True)[1]
+    n, draw = min(n, len(rows)), np.random.default_rng(0)
+    sick, healthy = (draw.permutation(rows[labels[rows] == i]) for i in (1, 0))
+    fewest, most = max(min(4, len(sick)), n - len(healthy)), min(len(sick), n - min(4, len(healthy)))
+    n_sick = int(np.clip(round(n * len(sick) / len(rows)), fewest, max(fewest, most)))
+    return of_recordings(cohort, np.sort(np.concatenate([sick[:n_sick], healthy[: n - n_sick]])))
+
+
 # --- who is who -------------------------------------------------------------------------------------------------------
 
 
-def _people(source: Source) -> Iterator[_Person | RecordError]:
-    """Every recording with its diagnosis, or why it is left out."""
-    return _of_ptb_xl(source) if source.name == "ptb-xl" else _of_ptbdb(source)
-
-
-def _of_ptb_xl(source: Source) -> Iterator[_Person | RecordError]:
-    """Rows of `ptbxl_database.csv`; of both rates the higher one is read where it is on disk."""
-    rows = _table(source.folder / "ptbxl_database.csv", ("patient_id", "scp_codes", "age", "sex", "filename_lr"))
-    statements = _table(source.folder / "scp_statements.csv", ("diagnostic_class",))
-    named = statements.columns[0]
-    infarctions = set(statements.loc[statements["diagnostic_class"] == "MI", named])
-    there = set(source.records)
-    twice = rows["filename_lr"].duplicated(keep=False)
-    if twice.any():
-        raise UserError(
-            source.folder / "ptbxl_database.csv", f"{rows['filename_lr'][twice].iloc[0]} stands in two rows"
-        )
-    for row in rows.to_dict("records"):
-        files = [str(row.get(column, "")) for column in ("filename_hr", "filename_lr")]
-        record = next((file for file in files if file in there), "")
-        if not record:
-            continue  # the database has more recordings than are on disk
-        try:
-            codes = ast.literal_eval(str(row["scp_codes"]))
-            likelihood = {str(code): float(value) for code, value in codes.items()}
-        except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):
-            yield RecordError(record, "unreadable diagnosis", str(row["scp_codes"])[:40], "codes and their likelihoods")
-            continue
-        found = [value for code, value in likelihood.items() if code in infarctions]
-        if bool(found) == ("NORM" in likelihood):
-            contradiction = RecordError(record, "unclear diagnosis", "infarction and a normal finding", "one of them")
-            yield contradiction if found else RecordError(record, OTHER)
-            continue
-        female = pd.to_numeric(row["sex"], errors="coerce")  # 0 is male, 1 female
-        patient = "" if pd.isna(row["patient_id"]) else str(row["patient_id"]).removesuffix(".0")
-        if not patient:
-            yield RecordError(record, "unknown patient")
-            continue
-        certain = max(found) if found else likelihood["NORM"]
-        yield _Person(record, patient, int(bool(found)), certain, _years(row["age"]), float(female))
-
-
-def _table(path: Path, needed: Iterable[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype={"scp_codes": str})
-    except FileNotFoundError:
-        raise UserError(path, "no such file", "a table of PTB-XL") from None
-    except (ValueError, OSError) as error:
-        raise UserError(path, f"can't be read ({str(error).splitlines()[0]})", "a table of PTB-XL") from None
-    missing = [name for name in needed if name not in table]
-    if missing:
-        raise UserError(path, f"no column {missing[0]}", "a table of PTB-XL")
-    return table
-
-
-def _of_ptbdb(source: Source) -> Iterator[_Person | RecordError]:
-    """Header comments, `Reason for admission: Myocardial infarction`; the folder `patientNNN` names the patient."""
-    for record in source.records:
-        path = source.folder / f"{record}.hea"
-        try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
-        except OSError:
-            yield RecordError(path, "missing header")
-            continue
-        lines = re.findall(r"^#[ \t]*([^:\n]+):(.*)$", text, re.M)
-        reasons = {value.strip().lower() for name, value in lines if name.strip().lower() == "reason for admission"}
-        said = {name.strip().lower(): value.strip() for name, value in lines}
-        reason = " and ".join(sorted(reasons))
-        if len(reasons) != 1 or reason in ("", "n/a", "unknown", "?"):
-            yield RecordError(path, "unreadable diagnosis", reason or "none", "a reason for admission")
-            continue
-        label = {"healthy control": 0, "myocardial infarction": 1}.get(reason)
-        if label is None and "infarct" in reason:
-            yield RecordError(path, "unreadable diagnosis", reason, "Myocardial infarction, as the database writes it")
-            continue
-        if label is None:
-            yield RecordError(path, OTHER)
-            continue
-        patient = next((part for part in record.split("/")[:-1] if re.fullmatch(r"patient\d+", part)), "")
-        if not patient:
-            yield RecordError(path, "unknown patient", expected="a folder patientNNN")
-            continue
-        female = {"female": 1.0, "male": 0.0}.get(said.get("sex", "").lower(), float("nan"))
-        yield _Person(record, patient, label, age=_years(said.get("age", "")), female=female)
-
-
-def _years(said: object) -> float:
-    """An age, capped where the database hides it; NaN where it is unknown."""
-    return float(min(pd.to_numeric(said, errors="coerce"), OLDEST))  # type: ignore[call-overload]
-
-
-def _set_aside(
-    people: Iterable[_Person | RecordError],
-) -> tuple[list[_Person], Counter[str], dict[str, str]]:
+def _set_aside(people: Iterable[Person | RecordError]) -> tuple[list[Person], Counter[str], dict[str, str]]:
     """Those with one diagnosis, and the others: counts by reason, and the names of all but `OTHER`."""
     kept, left_out, named = [], Counter[str](), {}
     for person in people:
-        if isinstance(person, _Person):
+        if isinstance(person, Person):
             kept.append(person)
             continue
         left_out[person.reason] += 1
@@ -259,9 +170,9 @@ def _set_aside(
 
 
 def _read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
-    people, left_out, named = _set_aside(_people(source))
+    people, left_out, named = _set_aside(PEOPLE[source.name](source))
 
-    def read(person: _Person) -> tuple[NDArray[Any], ...] | RecordError:
+    def read(person: Person) -> tuple[NDArray[Any], ...] | RecordError:
         try:
             return _cut(source.folder, person.record, leads)
         except RecordError as error:
@@ -301,7 +212,7 @@ def _cut(folder: Path, name: str, leads: Sequence[str]) -> tuple[NDArray[Any], .
     recording = read_recording(folder, name, wanted)
     peaks = r_peaks(recording.signals[0], recording.fs, name)
     seconds = peaks / recording.fs
-    signals = beats_module._at_rate(recording)[[wanted.index(lead.upper()) for lead in leads]]
+    signals = at_rate(recording.signals, recording.fs, RATE)[[wanted.index(lead.upper()) for lead in leads]]
     cuts, kept = [], np.ones(len(peaks), dtype=bool)
     for lead in signals:
         beats, _, good, _ = beats_module._kachuee(lead[None], seconds)
@@ -325,7 +236,7 @@ def _of_csv(source: Source, leads: Sequence[str]) -> Cohort:
         raise UserError(source.folder / missing[0], "no such file", "a CSV of the Kaggle set shayanfazeli/heartbeat")
     parts, labels = [], []
     for file, label in files.items():
-        signals, given = heartbeat_csv.read(source.folder / file, heartbeat_csv.CLASSES[file])
+        signals, given = kaggle_csv.read(source.folder / file, kaggle_csv.CLASSES[file])
         if (given != label).any():
             raise UserError(source.folder / file, f"{int((given != label).sum())} labels other than {label}")
         parts.append(signals)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib.data import clinical, rhythm
+from ecglib.data import rhythm
 from ecglib.data.detection import r_peaks
-from ecglib.data.infarction import AFTER, BEFORE, LEADS, RHYTHM_LEAD
-from ecglib.data.records import RATE
-from ecglib.data.twelve_lead import Refused, TwelveLead
+from ecglib.data.infarction import AFTER, BEFORE, RHYTHM_LEAD
+from ecglib.data.recordings import Refused, TwelveLead
+from ecglib.data.records import LEADS, RATE, at_rate
 from ecglib.errors import RecordError
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ def _of_recording(data: TwelveLead, index: int) -> Array:
     if isinstance(example, Refused):
         return beat
     known = example.known.numpy()
-    signal = clinical.at_rate(clinical.Signal(example.x.numpy(), data.rate, known), RATE).signals
+    signal = at_rate(example.x.numpy(), data.rate, RATE)
     ii = LEADS.index(RHYTHM_LEAD)
     try:
         seconds = r_peaks(signal[ii if known[ii] else int(known.argmax())], RATE) / RATE

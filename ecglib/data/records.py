@@ -1,8 +1,20 @@
-"""WFDB records and beat annotations, read so that nothing broken passes for data.
+"""WFDB records and annotations, read in one way: strictly, or with what is wrong put right by a stated rule.
 
 The `wfdb` package does the decoding. Around it stand the checks it leaves out (lengths, gains, checksums, flat and
 clipped leads, file names that lead out of the folder), and every failure is a `RecordError` whose `reason` is one of
 `REASONS`: callers set the record aside and count the reason.
+
+Strict reading takes a record as it says it is, or not at all. Recordings of clinical machines, whatever they are
+written as, are brought to twelve leads in mV with `repair`; each repair is named in `Recording.repairs`:
+
+- the signal may be a matrix in a `.mat` file, as `wfdb2mat` and the PhysioNet/CinC Challenges write them;
+- of such a record, a record line that the `wfdb` package can't parse (`E00015.mat 12 500 5000 …`, in the Challenge's
+  first release) is read by the position of its fields: name, number of leads, rate, samples;
+- a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, must
+  be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were written as mV;
+- samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
+- a lead that never varies counts as not recorded.
 
 The file formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
 """
@@ -12,7 +24,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,8 +32,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import scipy.io
 import wfdb
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
 from ecglib.errors import RecordError, UserError
 
@@ -53,14 +67,40 @@ REASONS: Final = (
     "unreadable annotations",
     "annotations out of range",
     "annotations out of order",
+    "unsupported rate",
+    "short signal",
+    "header and signal disagree",
+    "a lead twice",
+    "no standard lead with a signal",
+    "implausible amplitude",
 )
 """Every `RecordError.reason` of this module."""
+
+LEADS: Final = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The twelve standard leads, in their order."""
+ALIASES: Final = {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
+"""Other spellings of standard leads, in upper case."""
+UNITS_PER_MV: Final = 1000.0
+"""Of every `.mat` of the Challenges."""
+WRONG_GAINS: Final = (4880.0, 200.0)
+"""Gains that the headers of some of them have instead: all of the Georgia database's (`E00015`) and PTB-XL's
+(`HR00599`)."""
+RATES: Final = (100.0, 1000.0)
+"""Lowest and highest sampling rate in Hz of a repaired record."""
+PLAUSIBLE: Final = (0.05, 20.0)
+"""Bounds in mV of a recording's amplitude."""
+GAPS: Final = 0.05
+"""Share of a lead's samples that may be no number."""
+SHORTEST: Final = 1.0
+"""Seconds of a repaired record."""
 
 CLIPPED_RUN: Final = 5
 """Samples in succession on a lead's lowest or highest value that make a plateau."""
 CLIPPED_SHARE: Final = 0.01
 """A lead is clipped when more of its samples than this lie in plateaus. The highest share in the 48 records of `mitdb`
 is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
+
+Array = NDArray[np.float32]
 
 _PREFIXES: Final = {
     "": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6,
@@ -80,6 +120,8 @@ _INVALID: Final = {
     "310": -(2**9), "311": -(2**9),
 }  # fmt: skip
 _NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
+_DEFAULT_RATE: Final = 250.0
+"""Hz of a record that does not say its rate, by the format."""
 _MOST: Final = 2**40
 """No file has more samples or bytes; a count beyond it is no count."""
 _MOST_SKEW: Final = 2**16
@@ -95,20 +137,28 @@ class Recording:
     name
         The record's name, with its subfolder where it has one (`records100/00000/00001_lr`).
     signals
-        float32 `(n_leads, n_samples)`, in mV.
+        float32 `(n_leads, n_samples)`, in mV; 0 throughout where a lead is not known.
     fs
         Sampling rate in Hz.
     leads
-        Lead names as the header spells them, in the order of `signals`.
+        Lead names in the order of `signals`: as the header spells them, or of a repaired record as in `LEADS`.
     comments
         The header's comment lines without `#`.
+    repairs
+        What was put right, one sentence each.
     """
 
     name: str
-    signals: NDArray[np.float32]
+    signals: Array
     fs: float
     leads: tuple[str, ...]
-    comments: tuple[str, ...]
+    comments: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """bool `(n_leads,)`: the leads that were recorded; such a lead varies."""
+        return np.asarray(self.signals.any(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +193,26 @@ class Calibration:
     baseline: int
 
 
+@dataclass(frozen=True)
+class _Lead:
+    """A signal line of a header."""
+
+    name: str
+    file: str
+    fmt: str
+    line: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Header:
+    record: str
+    """What the record line begins with."""
+    fs: float
+    samples: int
+    leads: tuple[_Lead, ...]
+    comments: tuple[str, ...]
+
+
 def list_records(folder: Path) -> list[str]:
     """Names of the records in a folder: the lines of `RECORDS` where that file is, else every `*.hea`, sorted.
 
@@ -171,9 +241,14 @@ def list_records(folder: Path) -> list[str]:
 
 
 def read_recording(
-    folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
+    folder: Path,
+    name: str,
+    leads: Sequence[str] | None = None,
+    *,
+    repair: bool = False,
+    uncalibrated_gain: float | None = None,
 ) -> Recording:
-    """Read the signals of a record, of any sampling rate.
+    """Read the signals of a record.
 
     Checks of the signal itself (checksum, NaN, flat, clipped, gain) apply to the leads asked for only.
 
@@ -184,43 +259,74 @@ def read_recording(
     name
         The record's name, as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order.
+        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order, or of a
+        repaired record in that of `LEADS`.
+    repair
+        Whether it is brought to the twelve leads of `LEADS`, known or not, and put right where a rule says how.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where the
-        format's default of 200 is meant); None refuses such a lead.
+        format's default of 200 is meant); None refuses such a lead. Repairing knows no such gain.
 
     Raises
     ------
     RecordError
-        With a `reason` of `REASONS`: a file is missing, empty, truncated or unreadable, header and signal disagree, a
-        lead is missing, or a lead holds NaN, nothing but one value, or is clipped.
+        With a `reason` of `REASONS`: a file is missing, empty, truncated or unreadable, header and signal disagree, or
+        a lead is missing. Strict: a lead holds NaN, nothing but one value, or is clipped. Repairing: the rate is not
+        between 100 and 1000 Hz, the record is empty or shorter than a second, its amplitude is none of an ECG's, or it
+        has no standard lead with a signal.
     """
-    header_file = _file(folder, name, ".hea")
-    header, lines = _read_header(header_file)
-    chosen = _choose(header_file, header, leads)
-    names = tuple(str(header.sig_name[i]) for i in chosen)
+    path = _file(folder, name, ".hea")
+    header = _read_header(path)
+    if repair:
+        signals, repairs = _repaired(path, header)
+        chosen = _choose(path, LEADS, leads)
+        kept = tuple(LEADS[i] for i in chosen)
+        return Recording(name, signals[chosen], header.fs, kept, header.comments, repairs)
+    parsed = _parsed(path, header)
+    there = [str(lead) for lead in parsed.sig_name]
+    chosen = _choose(path, there, leads)
+    kept = tuple(there[i] for i in chosen)
     calibrations = [
-        calibration(header_file, lines[i], name, uncalibrated_gain) for i, name in zip(chosen, names, strict=True)
+        calibration(path, header.leads[i].line, lead, uncalibrated_gain) for i, lead in zip(chosen, kept, strict=True)
     ]
-    _check_lengths(header_file, header)
-    signal_file = header_file.parent / header.file_name[chosen[0]]
-    with _wfdb_errors(signal_file, "unreadable signal"):
-        record = wfdb.rdrecord(str(header_file.with_suffix("")), channels=chosen, physical=False, return_res=32)
-    signals = np.empty((len(chosen), record.d_signal.shape[0]), dtype=np.float32)
-    for row, i in enumerate(chosen):
-        digital = np.ascontiguousarray(record.d_signal[:, row])
-        _check_lead(signal_file, header, i, digital)
+    units = _decoded(path, parsed, chosen)
+    signals = np.empty(units.shape, dtype=np.float32)
+    for row, (i, digital) in enumerate(zip(chosen, units, strict=True)):
+        _check_lead(path.parent / header.leads[chosen[0]].file, parsed, i, digital)
         signals[row] = millivolts(digital, calibrations[row])
         if not np.isfinite(signals[row]).all():
-            found = f"{calibrations[row].gain:g} units per mV for lead {names[row]}"
-            raise RecordError(header_file, "bad gain", found, "one that gives an amplitude in mV")
-    return Recording(name, signals, float(header.fs), names, tuple(header.comments))
+            found = f"{calibrations[row].gain:g} units per mV for lead {kept[row]}"
+            raise RecordError(path, "bad gain", found, "one that gives an amplitude in mV")
+    return Recording(name, signals, float(parsed.fs), kept, header.comments)
+
+
+def at_rate(signals: Array, fs: float, rate: float) -> Array:
+    """Signals `(leads, samples)` of `fs` Hz at another rate in Hz, by polyphase filtering; what is zero throughout
+    stays so."""
+    if fs == rate:
+        return signals
+    ratio = Fraction(rate / fs).limit_denominator(1000)
+    return np.asarray(resample_poly(signals, ratio.numerator, ratio.denominator, axis=1, padtype="line"), np.float32)
 
 
 def sampling_rate(folder: Path, name: str) -> float:
     """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
-    header, _ = _read_header(_file(folder, name, ".hea"))
-    return float(header.fs)
+    path = _file(folder, name, ".hea")
+    return float(_parsed(path, _read_header(path)).fs)
+
+
+def comments(folder: Path, name: str) -> tuple[str, ...]:
+    """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read_recording`."""
+    return _split(header_text(_file(folder, name, ".hea")))[1]
+
+
+def field(lines: Iterable[str], name: str) -> str:
+    """What a header's comments say of a field such as `Dx`, upper or lower case; empty where they don't."""
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon and key.strip().lower() == name.lower():
+            return value.strip()
+    return ""
 
 
 def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotations:
@@ -239,8 +345,8 @@ def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotat
         With a `reason` of `REASONS`: the file is missing, empty, truncated or unreadable, an annotation lies outside
         the record, or two are not in increasing order.
     """
-    header, _ = _read_header(_file(folder, name, ".hea"))
-    path = _file(folder, name, f".{extension}")
+    header_file, path = _file(folder, name, ".hea"), _file(folder, name, f".{extension}")
+    header = _parsed(header_file, _read_header(header_file))
     _check_annotation_file(path)
     with _wfdb_errors(path, "unreadable annotations"):
         read = wfdb.rdann(str(path.with_suffix("")), extension)
@@ -377,47 +483,85 @@ def _file(folder: Path, name: str, suffix: str) -> Path:
     return path
 
 
-def _read_header(path: Path) -> tuple[Any, list[list[str]]]:
-    """The parsed header, and each signal's line as it is written, split at blanks."""
-    text = header_text(path)
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _read_header(path: Path) -> _Header:
+    """Fields by their position, so that what stands in one of no interest (date, time) can't spoil the others."""
+    lines, said = _split(header_text(path))
     if not lines:
         raise RecordError(path, "empty header")
-    if "/" in lines[0][0]:
+    record = lines[0]
+    if "/" in record[0]:
         raise RecordError(path, "unsupported record", "a record of several segments", "a record of one segment")
     # Signal files lie beside their header; wfdb would follow any path written there.
     for line in lines[1:]:
         if not _NAME.fullmatch(line[0]):
             raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
+    try:
+        n, fs = int(record[1]), float(re.split(r"[/(]", record[2])[0]) if len(record) > 2 else _DEFAULT_RATE
+        samples = int(record[3]) if len(record) > 3 else 0
+        if not 0 <= samples <= _MOST:
+            raise ValueError(samples)
+    except (ValueError, IndexError):
+        found = " ".join(record)[:60]
+        raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
+    if not 0 < n == len(lines) - 1:
+        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{str(n)[:20]} (at least 1)")
+    leads = tuple(
+        _Lead(line[8] if len(line) > 8 else "", line[0], re.split(r"\D", line[1])[0] if len(line) > 1 else "", line)
+        for line in lines[1:]
+    )
+    return _Header(record[0], fs, samples, leads, said)
+
+
+def _split(text: str) -> tuple[list[list[str]], tuple[str, ...]]:
+    """A header's lines, split at blanks, and its comments without `#`."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
+    return [line.split() for line in lines if not line.startswith("#")], comments
+
+
+def _parsed(path: Path, ours: _Header) -> Any:
+    """The header as `wfdb` reads it, which the signals in WFDB formats are decoded by."""
     with _wfdb_errors(path, "unreadable header"):
         header = wfdb.rdheader(str(path.with_suffix("")))
-    if not header.n_sig or header.n_sig != len(lines) - 1:
-        expected = f"{str(header.n_sig)[:20]} (at least 1)"
-        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", expected)
-    rate = re.split(r"[/(]", lines[0][2])[0] if len(lines[0]) > 2 else str(header.fs)
-    try:
-        whole = math.isclose(float(rate), header.fs, rel_tol=1e-6)  # wfdb reads 5e2 as 5
-    except ValueError:
-        whole = False
-    if not whole or not 0 < header.fs < math.inf:
-        raise RecordError(path, "unreadable header", f"sampling rate {rate[:40]}", "more than 0 Hz")
+    if header.n_sig != len(ours.leads):
+        raise RecordError(path, "unreadable header", f"{header.n_sig} leads", f"{len(ours.leads)} of its lines")
+    # wfdb reads 5e2 as 5
+    if not math.isclose(ours.fs, header.fs, rel_tol=1e-6) or not 0 < header.fs < math.inf:
+        raise RecordError(path, "unreadable header", f"sampling rate {ours.fs:g}", "more than 0 Hz")
     counts = [header.sig_len, *header.samps_per_frame, *header.byte_offset, *header.skew]
     if max(count or 0 for count in counts) > _MOST:
         raise RecordError(path, "unreadable header", "a number of samples or bytes beyond any file's")
     if max(skew or 0 for skew in header.skew) > (header.sig_len or _MOST_SKEW):
         raise RecordError(path, "unreadable header", f"a skew of {max(skew or 0 for skew in header.skew)} samples")
-    return header, lines[1:]
+    return header
 
 
-def _choose(where: Path, header: Any, leads: Sequence[str] | None) -> list[int]:
+def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
-        return list(range(header.n_sig))
-    there = [str(lead).strip().lower() for lead in header.sig_name]
-    missing = [lead for lead in leads if lead.lower() not in there]
+        return list(range(len(there)))
+    lower = [lead.strip().lower() for lead in there]
+    missing = [lead for lead in leads if lead.lower() not in lower]
     if missing or not leads:
-        listed = " ".join(str(lead) for lead in header.sig_name)
-        raise RecordError(where, "missing lead", f"no {', '.join(missing) or 'lead asked for'}", f"one of: {listed}")
-    return [there.index(lead.lower()) for lead in leads]
+        found = f"no {', '.join(missing) or 'lead asked for'}"
+        raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
+    return [lower.index(lead.lower()) for lead in leads]
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+def _decoded(path: Path, header: Any, channels: list[int]) -> NDArray[np.int32]:
+    """Digital units `(channels, samples)` of signals in WFDB formats, decoded by the `wfdb` package."""
+    _check_lengths(path, header)
+    file = path.parent / header.file_name[channels[0]]
+    with _wfdb_errors(file, "unreadable signal"):
+        record = wfdb.rdrecord(str(path.with_suffix("")), channels=channels, physical=False, return_res=32)
+    if record.d_signal is None or not record.d_signal.size:
+        raise RecordError(file, "empty signal")
+    return np.ascontiguousarray(record.d_signal.T)
 
 
 def _size(path: Path) -> int:
@@ -455,8 +599,6 @@ def _check_lengths(where: Path, header: Any) -> None:
 def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) -> None:
     """Refuse a lead whose samples disagree with the header, are not numbers, or carry no usable signal."""
     lead = f"lead {header.sig_name[i]}"
-    if not digital.size:
-        raise RecordError(where, "empty signal", lead)
     # Frames of several samples are averaged by the reader; the header's values are those of the samples.
     if (header.samps_per_frame[i] or 1) == 1:
         first, checksum = header.init_value[i], header.checksum[i]
@@ -500,6 +642,130 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
         counts = inside & (lengths >= CLIPPED_RUN) & (np.maximum(jumps[starts], jumps[ends]) >= sharp)
         clipped += int(lengths[counts].sum())
     return clipped / digital.size
+
+
+# --- repairs ----------------------------------------------------------------------------------------------------------
+
+
+def _repaired(path: Path, header: _Header) -> tuple[Array, tuple[str, ...]]:
+    """Standard leads `(12, samples)` in mV, and what was put right."""
+    if not RATES[0] <= header.fs <= RATES[1]:
+        raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
+    matrix = header.leads[0].file.endswith(".mat")
+    files = {lead.file for lead in header.leads}
+    if len(files) > 1 and any(file.endswith(".mat") for file in files):
+        raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
+    repairs = []
+    if not re.fullmatch(r"[\w-]+", header.record):
+        repairs.append(f"record line begins with {header.record!r}, which is no record name")
+    calibrations = {  # whatever other channels measure is no matter
+        i: calibration(path, lead.line, lead.name) for i, lead in enumerate(header.leads) if _standard(lead.name)
+    }
+    if matrix:
+        repairs += _mend_gains(path.stem, calibrations, header.comments)
+        units = _matrix(path, header)
+    else:
+        units = _decoded(path, _parsed(path, header), list(range(len(header.leads))))
+    seconds = units.shape[1] / header.fs
+    if seconds < SHORTEST:
+        reason = "short signal" if seconds else "empty signal"
+        raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
+    leads: dict[str, Array] = {}
+    for i, its in calibrations.items():
+        lead = millivolts(units[i], its)
+        lead[units[i] == _INVALID.get(header.leads[i].fmt)] = np.nan
+        name = _standard(header.leads[i].name)
+        if name in leads:
+            raise RecordError(path, "a lead twice", name)
+        leads[name] = lead
+    arranged, more = _arranged(leads, units.shape[1])
+    if not arranged.any():
+        found = ", ".join(lead.name for lead in header.leads) or "none"
+        raise RecordError(path, "no standard lead with a signal", found[:60], f"some of {', '.join(LEADS)}")
+    mended, unit = _plausible(path, arranged)
+    return mended, (*repairs, *more, *unit)
+
+
+def _standard(name: str) -> str:
+    """The name's standard lead, empty where it is none."""
+    upper = ALIASES.get(name.upper(), name.upper())
+    return upper if upper in LEADS else ""
+
+
+def _mend_gains(record: str, calibrations: dict[int, Calibration], comments: Sequence[str]) -> list[str]:
+    """Put the Challenge's wrong gains right, and say so in a sentence.
+
+    Signs of the Challenge are a name of those databases and a diagnosis. 4880 stands for the 4.88 µV of the machine's
+    unit, in nV, and is nobody's gain: one sign will do, as records are renamed, or copied without their diagnosis. 200
+    is right for what `wfdb2mat` makes of many a database, so it takes both.
+    """
+    signs = bool(re.fullmatch(r"(E|HR)\d{5}", record)) + bool(field(comments, "Dx"))
+    said = set()
+    for i, its in calibrations.items():
+        if its.gain in WRONG_GAINS[:signs] and not its.baseline:
+            said.add(f"{its.gain:g}")
+            calibrations[i] = Calibration(UNITS_PER_MV, 0)
+    return [f"gain of {' and '.join(sorted(said))} units per mV taken for {UNITS_PER_MV:g}"] if said else []
+
+
+def _matrix(path: Path, header: _Header) -> NDArray[Any]:
+    """Digital units `(leads, samples)` of a `.mat`, or whatever numbers gain and baseline make mV of."""
+    file = path.parent / header.leads[0].file
+    _size(file)
+    try:
+        found = scipy.io.loadmat(file)
+    except PermissionError:
+        raise RecordError(file, "no permission", do="give yourself read access to the file") from None
+    except Exception as error:  # a damaged file raises what it likes
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RecordError(file, "unreadable signal", message[:80], "a MATLAB matrix named val") from None
+    matrix = found.get("val")
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
+        raise RecordError(file, "unreadable signal", "no matrix of numbers named val", "a MATLAB matrix named val")
+    expected = (len(header.leads), header.samples or matrix.shape[1])
+    if matrix.shape != expected:
+        raise RecordError(file, "header and signal disagree", f"a matrix {matrix.shape}", f"{expected} by its header")
+    if matrix.size and matrix.dtype.kind in "iu" and max(-int(matrix.min()), int(matrix.max())) > 2**53:
+        raise RecordError(file, "unreadable signal", "numbers of more than 53 bits", "the numbers of a converter")
+    if header.leads[0].fmt == "80" and matrix.dtype == np.uint8:
+        return matrix.astype(np.int16) - 128  # the format's own zero, which MATLAB knows nothing of
+    return matrix
+
+
+def _arranged(leads: dict[str, Array], samples: int) -> tuple[Array, list[str]]:
+    """Standard leads in their order, zero throughout where one is not known, and what was put right."""
+    arranged = np.zeros((len(LEADS), samples), dtype=np.float32)
+    said: dict[str, list[str]] = {}
+    for row, name in enumerate(LEADS):
+        if name not in leads:
+            continue
+        lead = leads[name]
+        bad = ~np.isfinite(lead)
+        if bad.mean() > GAPS:
+            said.setdefault("no number in too many samples, so taken for not recorded", []).append(name)
+            continue
+        if bad.any():
+            good = np.flatnonzero(~bad)
+            lead = np.interp(np.arange(len(lead)), good, lead[good]).astype(np.float32)
+            said.setdefault("samples without a number interpolated", []).append(name)
+        if lead.min() == lead.max():
+            said.setdefault("never varies, so taken for not recorded", []).append(name)
+            continue
+        arranged[row] = lead
+    return arranged, [f"{', '.join(leads)}: {what}" for what, leads in said.items()]
+
+
+def _plausible(path: Path, signals: Array) -> tuple[Array, list[str]]:
+    low, high = np.percentile(signals[signals.any(1)], (0.5, 99.5), axis=1)
+    amplitude = float(np.median(high - low))
+    for factor, what in ((1.0, ""), (1e-3, "µV"), (1e3, "V")):
+        if PLAUSIBLE[0] <= factor * amplitude <= PLAUSIBLE[1]:
+            return signals * np.float32(factor), [f"{what} written as mV"] if what else []
+    expected = f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV"
+    raise RecordError(path, "implausible amplitude", f"{amplitude:.3g} mV", expected)
+
+
+# --- annotations ------------------------------------------------------------------------------------------------------
 
 
 def _check_annotation_file(path: Path) -> None:

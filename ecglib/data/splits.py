@@ -1,16 +1,27 @@
-"""Which beats train, which choose, which test."""
+"""Which beats or recordings train, which choose, which test."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ecglib import aami
 from ecglib.errors import UserError
+
+FOLDS: Final = 10
+"""Of 12-lead recordings."""
+OFFICIAL: Final = 10
+"""PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
+FEWEST_OF_SOURCE: Final = 5
+"""Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
 Index = NDArray[np.int64]
 
@@ -82,3 +93,141 @@ def inter(record: NDArray[np.str_], *, with_test: bool = True) -> Split:
         if not len(index) and (name != "test" or with_test):
             raise UserError("protocol inter", f"no beat for the {name} set", "records of DS1 and DS2 of mitdb")
     return Split(**sets)
+
+
+# --- folds of beats ---------------------------------------------------------------------------------------------------
+
+
+def folds(labels: Index, groups: Index, n: int, seed: int, classes: Sequence[str]) -> Index:
+    """Number of every beat's fold, `(beats,)`, stratified by class; the beats of a group stay together.
+
+    Parameters
+    ----------
+    labels, groups
+        `(beats,)`: class of every beat, and whose it is, or its own place where patients are not kept together.
+    n
+        Folds wanted; a class with fewer groups gets as few, with a warning.
+    seed
+        Fixes the folds.
+    classes
+        Names of the classes, for messages.
+
+    Raises
+    ------
+    UserError
+        When a class has fewer than three groups to divide.
+    """
+    sizes = [len(np.unique(groups[labels == i])) for i in range(len(classes))]
+    fewest = min(n, *sizes)
+    if fewest < 3:
+        found = f"{min(sizes)} of {classes[int(np.argmin(sizes))]}"
+        raise UserError("folds", found, "three patients or more of each class")
+    if fewest < n:
+        warnings.warn(f"{fewest} folds, not {n}: a class has no more to divide", stacklevel=2)
+    divider = StratifiedGroupKFold(fewest, shuffle=True, random_state=seed)
+    fold = np.empty(len(labels), dtype=np.int64)
+    for number, (_, members) in enumerate(divider.split(groups, labels, groups)):
+        fold[members] = number
+    return fold
+
+
+def held_out(fold: Index, number: int) -> tuple[Index, Index]:
+    """Beats to train on and beats to score."""
+    return np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def curve_sizes(wanted: Sequence[int], patients: Index, fold: Index) -> list[int]:
+    """The numbers of patients wanted of which every fold has more to train on; arrays run over beats."""
+    fewest = min(len(np.unique(patients[held_out(fold, i)[0]])) for i in np.unique(fold))
+    return [n for n in wanted if n < fewest]
+
+
+def some_patients(labels: Index, patients: Index, train: Index, n: int, seed: int) -> Index:
+    """The training beats of `n` patients, or of all if there are fewer: two or more of each class, and else in their
+    proportion.
+
+    Parameters
+    ----------
+    labels, patients
+        `(beats,)`: class, 0 or 1, and patient of every beat.
+    train
+        Positions of the training beats.
+    n, seed
+        How many patients, and what fixes which.
+    """
+    names, first = np.unique(patients[train], return_index=True)
+    of_patients = labels[train][first]
+    draw = np.random.default_rng((seed, n))
+    sick = draw.permutation(names[of_patients == 1])
+    healthy = draw.permutation(names[of_patients == 0])
+    n_sick = int(np.clip(round(n * len(sick) / len(names)), 2, n - 2))
+    return train[np.isin(patients[train], np.concatenate([sick[:n_sick], healthy[: n - n_sick]]))]
+
+
+# --- parts of recordings ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """A division of recordings into sets, and how it is called in files (`fold10`, `source-PTB`)."""
+
+    name: str
+    train: Index
+    val: Index
+    test: Index
+
+
+def parts(
+    place: Index,
+    fold: Index,
+    source: NDArray[np.str_],
+    *,
+    scored: Sequence[int],
+    leave_source_out: bool,
+    validates: bool,
+) -> list[Part]:
+    """The divisions of recordings: folds that are scored, then sources that are left out.
+
+    Parameters
+    ----------
+    place, fold, source
+        `(n,)`, of the recordings that can be read: place in the data set, fold (1 to `FOLDS`), and where it comes from.
+    scored
+        Folds to score, each by what learns from the others.
+    leave_source_out
+        Whether each source is scored too, by what learns from the other sources.
+    validates
+        Whether a fold of its own is held out for choices: the one before the scored fold, or of other sources
+        `OFFICIAL`.
+
+    Raises
+    ------
+    UserError
+        When a set is empty.
+    """
+    made = []
+    for number in sorted(scored):
+        test, val = fold == number, validates & (fold == (number - 2) % FOLDS + 1)
+        made.append(Part(f"fold{number}", place[~test & ~val], place[val], place[test]))
+    for name in sorted(set(source.tolist())) if leave_source_out else ():
+        test = source == name
+        val = ~test & (fold == OFFICIAL)
+        if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
+            made.append(Part(f"source-{name}", place[~test & ~val], place[val], place[test]))
+    for part in made:
+        if min(len(part.train), len(part.val) if validates else 1, len(part.test)) == 0:
+            raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
+    return made
+
+
+def dealt(patients: Sequence[str], sources: Sequence[str]) -> list[int]:
+    """Fold of every recording, 1 to `FOLDS`: the patients of each source in an order that only their names fix, one
+    after the other to the next fold."""
+    by_source: dict[str, set[str]] = defaultdict(set)
+    for patient, source in zip(patients, sources, strict=True):
+        by_source[source].add(patient)
+    fold: dict[str, int] = {}
+    for names in by_source.values():
+        order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        fold |= {patient: i % FOLDS + 1 for i, patient in enumerate(order)}
+    return [fold[patient] for patient in patients]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib.data import snomed
+from ecglib.data.catalogues import snomed
 from ecglib.errors import UserError
 from ecglib.evaluation.metrics import ratio
 

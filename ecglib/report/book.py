@@ -192,9 +192,9 @@ def inputs_key(parameters: SharedParameters) -> str:
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
         run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
     else:
-        from ecglib.data import sources
+        from ecglib.data import databases
 
-        run = sources.get(shown["database"]).fingerprint()
+        run = databases.get(shown["database"]).fingerprint()
     modules = [f"report/{name}.py" for name in _TABLES]
     code = fingerprint.of_code(["evaluation", "data", *modules])
     return fingerprint.of_values(text, shown, run, code)

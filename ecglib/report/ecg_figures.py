@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
-from ecglib.data.infarction import LEADS
+from ecglib.data.records import LEADS
 from ecglib.report.figures import _marked, _subplots, style
 from ecglib.report.tables import count, number
 from ecglib.results import Record, card

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ecglib import aami
 from ecglib.data.beats import Beats
-from ecglib.data.sources import Source
+from ecglib.data.databases import Source
 from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
 from ecglib.results import Record
 

@@ -21,8 +21,8 @@ from torch import nn
 from ecglib import losses
 from ecglib.config import HeartbeatParameters
 from ecglib.data.beats import Beats
+from ecglib.data.databases import Source
 from ecglib.data.records import sampling_rate
-from ecglib.data.sources import Source
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.models import registry

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 from torch import Generator, Tensor
 
-from ecglib.data import sources
+from ecglib.data import databases
 from ecglib.data.records import read_recording
 from ecglib.errors import RecordError, UserError
 
@@ -97,7 +97,7 @@ def load_noise(rate: float) -> Noise | None:
     lie below 0.7 Hz, and would be baseline wander by another name, so it is high-pass filtered at 1 Hz. None where one
     of the records is missing or can't be read.
     """
-    source = sources.find("nstdb")
+    source = databases.find("nstdb")
     if source is None:
         return None
     try:

@@ -18,8 +18,8 @@ from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import splits
 from ecglib.data.beats import Beats
+from ecglib.data.databases import Source
 from ecglib.data.resampling import resample
-from ecglib.data.sources import Source
 from ecglib.data.splits import Index, Split
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics

@@ -19,9 +19,10 @@ from ecglib.config import InfarctionParameters
 from ecglib.data.aligned_beats import N_SAMPLES
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
+from ecglib.data.splits import Index
 from ecglib.models import registry
 from ecglib.training import folds, loop
-from ecglib.training.folds import Fold, Index
+from ecglib.training.folds import Fold
 
 
 class Vote(nn.Module):

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecglib.data import twelve_lead
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data import recordings
+from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
 from ecglib.evaluation.labels import areas
 from ecglib.evaluation.metrics import macro
@@ -96,7 +96,7 @@ class Recordings:
         drawn = zlib.crc32(order.numpy().tobytes())  # the loop tells no epoch; its order differs from epoch to epoch
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + drawn)
         noise = None if self.noise is None else self.noise.to(device)
-        for batch in twelve_lead.batches(self.data, made, workers=self.workers, pin=device.type == "cuda"):
+        for batch in recordings.batches(self.data, made, workers=self.workers, pin=device.type == "cuda"):
             if batch.refused:
                 first = batch.refused[0]
                 raise UserError(first.record, f"can't be read any more ({first.reason})")
@@ -114,7 +114,7 @@ class Recordings:
 
     def _to_learn(self, places: Index, batch_size: int) -> list[list[int]]:
         lengths = np.minimum(self.lengths, self.how.crop) if self.how is not None and self.how.crop else self.lengths
-        return twelve_lead.buckets(places.tolist(), lengths, batch_size)
+        return recordings.buckets(places.tolist(), lengths, batch_size)
 
     def _to_score(self, places: Index, batch_size: int) -> list[list[int]]:
         made: list[list[int]] = [[]]

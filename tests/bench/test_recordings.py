@@ -12,20 +12,22 @@ import clinics
 import pytest
 import torch
 
-from ecglib.data import record_sources, records, sources, twelve_lead
-from ecglib.data.infarction import LEADS
+from ecglib.data import databases, recordings, records
+from ecglib.data.catalogues import challenge
+from ecglib.data.records import LEADS
 from ecglib.training import device
 
 WALK = """
 import re, resource, sys
 from pathlib import Path
-from ecglib.data import record_sources, records, sources, twelve_lead
+from ecglib.data import databases, records, recordings
+from ecglib.data.catalogues import challenge
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])
-source = sources.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-data = twelve_lead.TwelveLead(record_sources.challenge(source))
-made = twelve_lead.buckets(list(range(len(data))), data.lengths(), 32)
-seen = sum(len(batch.x) for batch in twelve_lead.batches(data, made, workers=workers))
+source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
+data = recordings.TwelveLead(challenge.read(source))
+made = recordings.buckets(list(range(len(data))), data.lengths(), 32)
+seen = sum(len(batch.x) for batch in recordings.batches(data, made, workers=workers))
 own = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 print(seen, max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 """
@@ -52,9 +54,9 @@ def write(folder: Path, n: int, *, fs: int) -> Path:
     return folder
 
 
-def data_of(folder: Path, rate: float) -> twelve_lead.TwelveLead:
-    source = sources.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-    return twelve_lead.TwelveLead(record_sources.challenge(source), rate)
+def data_of(folder: Path, rate: float) -> recordings.TwelveLead:
+    source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
+    return recordings.TwelveLead(challenge.read(source), rate)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -67,11 +69,11 @@ def test_reading_speed(tmp_path: Path, rate: float, workers: int) -> None:
     data.lengths()
     first = n / (time.perf_counter() - start)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
-    made = twelve_lead.buckets(order, data.lengths(), 32)
+    made = recordings.buckets(order, data.lengths(), 32)
     speed = []
     for _ in range(3):
         start = time.perf_counter()
-        seen = sum(len(batch.x) for batch in twelve_lead.batches(data, made, workers=workers))
+        seen = sum(len(batch.x) for batch in recordings.batches(data, made, workers=workers))
         speed.append(n / (time.perf_counter() - start))
         assert seen == n
     median = sorted(speed)[1]

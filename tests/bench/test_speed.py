@@ -15,7 +15,8 @@ import torch
 from projects import ROOT, make_project
 
 from ecglib import config, experiment, tracking
-from ecglib.data import beats, heartbeat_csv, records
+from ecglib.data import beats, records
+from ecglib.data.catalogues import kaggle_csv
 from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
 
@@ -76,7 +77,7 @@ def test_csv_speed(tmp_path: Path) -> None:
     path = tmp_path / "mitbih_train.csv"
     np.savetxt(path, rows, delimiter=",", fmt="%.6e")
     start = time.perf_counter()
-    heartbeat_csv.read(path)
+    kaggle_csv.read(path)
     seconds = time.perf_counter() - start
     print(f"\n{len(rows)} rows in {seconds:.2f} s ({circumstances()})")
     assert seconds < 3

@@ -10,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ecglib import paths
-from ecglib.data import aligned_beats, infarction, sources
+from ecglib.data import aligned_beats, databases, infarction, records
 from ecglib.data.infarction import BEFORE, Cohort
 from ecglib.errors import RecordError
-from ecglib.training import folds
 
 LEADS = ("II", "V1", "I")
 
@@ -27,8 +26,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def both(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Cohort, Cohort]:
     """A cohort, and the same with its beats aligned."""
-    source = sources.get("ptb-xl")
-    cohort = folds.limited(infarction.load(source, leads), most)
+    source = databases.get("ptb-xl")
+    cohort = infarction.limited(infarction.load(source, leads), most)
     return cohort, aligned_beats.aligned(cohort, source, leads)
 
 
@@ -46,7 +45,7 @@ def test_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
     _, found = both()
     peak = np.abs(found.signals[:, 0]).argmax(1)
     assert (np.abs(peak - BEFORE) <= 1).all()
-    sizes = [1 + 0.1 * infarction.LEADS.index(lead) for lead in LEADS]  # as `cohorts.record` writes them
+    sizes = [1 + 0.1 * records.LEADS.index(lead) for lead in LEADS]  # as `cohorts.record` writes them
     heights = found.signals[:, :, BEFORE - 1 : BEFORE + 2].max(2)
     np.testing.assert_allclose(heights / heights[:, :1], np.tile(sizes, (len(heights), 1)) / sizes[0], rtol=0.05)
     healthy = heights[found.labels == 0, 0]
@@ -55,7 +54,7 @@ def test_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
 
 def test_the_median_of_a_recordings_beats_is_its_median_beat(real_ptb_xl: Path) -> None:
     """But for the beats at the ends, which only one of the two has."""
-    cohort, found = both(infarction.LEADS, 12)
+    cohort, found = both(records.LEADS, 12)
     for row, expected in enumerate(cohort.median_beats):
         median = np.median(found.signals[found.recording == row], 0)
         assert np.abs(median - expected).mean() < 0.02
@@ -74,7 +73,7 @@ def test_they_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: p
 
 def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Path) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     cohort = infarction.load(source, LEADS)
 
     def cut(*leads: str) -> NDArray[np.float32]:
@@ -89,13 +88,13 @@ def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Pa
     cut(*LEADS)
     assert len(list((data.parent / "cache" / "beats").glob("*-aligned-*.npz"))) == len(stored) + 1
     cohorts.record(source.folder, cohort.recordings["record"][0], True, seed=99)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     assert (cut(*LEADS) != first).any()
 
 
 def test_a_recording_that_is_gone_is_named(data: Path) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    source = sources.get("ptb-xl")
+    source = databases.get("ptb-xl")
     cohort = infarction.load(source, LEADS)
     gone = cohort.recordings["record"][5]
     (source.folder / f"{gone}.dat").unlink()

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.data import beats, counts, records, rhythm, sources
+from ecglib.data import beats, databases, records, rhythm
+from ecglib.data.catalogues import kaggle_csv, mitdb
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError
 
@@ -27,15 +28,15 @@ def real_kachuee(real_mitdb: Path) -> beats.Beats:
 @pytest.mark.real
 def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set(real_kachuee: beats.Beats) -> None:
     found = np.bincount(real_kachuee.labels, minlength=5).tolist()
-    assert dict(zip(aami.CLASSES, found, strict=True)) == counts.KAGGLE
+    assert dict(zip(aami.CLASSES, found, strict=True)) == kaggle_csv.COUNTS
     assert real_kachuee.left_out == {"no next beat": 48}
     assert real_kachuee.records_left_out == {}
 
 
 @pytest.mark.real
 def test_annotated_beats_by_set(real_mitdb: Path) -> None:
-    source = sources.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
-    rows = {name: list(row.values()) for name, row in counts.by_set(source).items()}
+    source = databases.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
+    rows = {name: list(row.values()) for name, row in mitdb.by_set(source).items()}
     assert rows == {
         "DS1": [45866, 944, 3788, 415, 8, 51021],
         "DS2": [44259, 1837, 3221, 388, 7, 49712],
@@ -207,7 +208,7 @@ def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats.
 
 
 def test_cuts_follow_from_the_code_of_data(project: Path, code: Path) -> None:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     few = replace(source, records=source.records[:2])
     beats.load(few, "kachuee")
     for name, made in (("losses.py", 1), ("data/rhythm.py", 2)):
@@ -231,7 +232,7 @@ def test_a_broken_record_is_set_aside_with_its_reason(small_mitdb: Path, tmp_pat
 
 
 def test_the_cache_gives_the_same_beats_and_a_changed_record_new_ones(project: Path, small_mitdb: Path) -> None:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     first, second = beats.load(source, "kachuee"), beats.load(source, "kachuee")
     assert len(list((project / "cache" / "beats").iterdir())) == 1
     for name in beats._ARRAYS:

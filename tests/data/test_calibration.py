@@ -1,4 +1,4 @@
-"""Digital units become mV in one way in both readers, whatever gain, baseline and format a record has."""
+"""Digital units become mV in one way, read strictly or repaired, whatever gain, baseline and format a record has."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecglib.data import clinical, records
-from ecglib.data.infarction import LEADS
-from ecglib.data.record_sources import Entry, Records
-from ecglib.data.twelve_lead import TwelveLead, survey
+from ecglib.data import records
+from ecglib.data.catalogues.catalogue import Entry, Records
+from ecglib.data.recordings import TwelveLead, survey
+from ecglib.data.records import LEADS
 from ecglib.errors import RecordError
 
 Read = Callable[[Path, str], NDArray[np.float32]]
@@ -27,7 +27,7 @@ def strict(folder: Path, name: str) -> NDArray[np.float32]:
 
 
 def repairing(folder: Path, name: str) -> NDArray[np.float32]:
-    return clinical.read(folder, name).signals
+    return records.read_recording(folder, name, repair=True).signals
 
 
 READERS = pytest.mark.parametrize("read", [strict, repairing])
@@ -172,7 +172,7 @@ def test_units_of_voltage_however_they_are_spelt(tmp_path: Path, read: Read, uni
     gain = 1000 * UNITS[unit]  # so many units of the format to one of the unit
     clinics.dat(tmp_path, "r", digital, gain=f"{gain:.10g}(0)/{unit}")
     np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
-    assert clinical.read(tmp_path, "r").repairs == ()
+    assert records.read_recording(tmp_path, "r", repair=True).repairs == ()
 
 
 @READERS

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ecglib import paths
-from ecglib.data import infarction, sources
+from ecglib.data import databases, infarction, records
+from ecglib.data.catalogues import catalogue
 from ecglib.data.infarction import Cohort
 from ecglib.errors import UserError
 
@@ -22,7 +23,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(name: str, *leads: str) -> Cohort:
-    return infarction.load(sources.get(name), leads or ("II",))
+    return infarction.load(databases.get(name), leads or ("II",))
 
 
 def test_the_real_ptb_xl_has_the_published_labels(real_ptb_xl: Path) -> None:
@@ -63,7 +64,7 @@ def test_it_is_read_from_the_cache_the_second_time(data: Path, monkeypatch: pyte
 
 def test_leads_come_in_the_order_asked_for_and_share_their_r_peaks(data: Path) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    all_, two = load("ptb-xl", *infarction.LEADS), load("ptb-xl", "v1", "II")
+    all_, two = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
     np.testing.assert_array_equal(two.signals[:, 0], all_.signals[:, 6])
     np.testing.assert_array_equal(two.signals[:, 1], all_.signals[:, 1])
     np.testing.assert_array_equal(two.sample, all_.sample)
@@ -72,8 +73,8 @@ def test_leads_come_in_the_order_asked_for_and_share_their_r_peaks(data: Path) -
 @pytest.mark.parametrize(
     ("codes", "reason"),
     [
-        ("{'LVH': 100.0}", infarction.OTHER),
-        ("{}", infarction.OTHER),
+        ("{'LVH': 100.0}", catalogue.OTHER),
+        ("{}", catalogue.OTHER),
         ("{'NORM': 80.0, 'IMI': 15.0}", "unclear diagnosis"),
         ("NORM", "unreadable diagnosis"),
         ("['NORM']", "unreadable diagnosis"),
@@ -88,7 +89,7 @@ def test_a_diagnosis_is_read_or_set_aside(data: Path, codes: str, reason: str) -
     cohort = load("ptb-xl")
     assert len(cohort.recordings) == 2
     assert cohort.left_out == {reason: 1}
-    assert list(cohort.records_left_out.values()) == ([] if reason == infarction.OTHER else [reason])
+    assert list(cohort.records_left_out.values()) == ([] if reason == catalogue.OTHER else [reason])
 
 
 def test_a_patient_in_both_classes_is_set_aside(data: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_recording_of_nobody_known_is_set_aside_and_ages_are_years(data: Path)
     ]
     cohorts.write_ptb_xl(data / "ptb-xl", rows)
     cohort = load("ptb-xl")
-    assert cohort.recordings["age"].tolist() == [infarction.OLDEST, 60.0]
+    assert cohort.recordings["age"].tolist() == [catalogue.OLDEST, 60.0]
     assert cohort.left_out == {"unknown patient": 2}
     cohorts.write_ptb_xl(data / "ptb-xl", [*rows, rows[0]])
     with pytest.raises(UserError, match="00001_lr stands in two rows"):
@@ -168,7 +169,7 @@ def test_ptbdb(data: Path) -> None:
     assert cohort.recordings["age"].tolist()[:2] == [81.0, 81.0] and np.isnan(cohort.recordings["age"][2])
     assert cohort.recordings["female"].tolist()[:2] == [1.0, 1.0] and cohort.recordings["female"][2] == 0.0
     assert cohort.left_out == {
-        infarction.OTHER: 1, "unreadable diagnosis": 4, "unknown patient": 1, "patient in both classes": 2,
+        catalogue.OTHER: 1, "unreadable diagnosis": 4, "unknown patient": 1, "patient in both classes": 2,
     }  # fmt: skip
     assert len(cohort.records_left_out) == 7
     assert np.bincount(cohort.recording).min() >= 7

@@ -9,8 +9,9 @@ import cohorts
 import numpy as np
 import pytest
 
-from ecglib.data import infarction, median_beats, record_sources, sources
-from ecglib.data.twelve_lead import TwelveLead
+from ecglib.data import databases, infarction, median_beats, records
+from ecglib.data.catalogues import ptb_xl as ptb_xl_table
+from ecglib.data.recordings import TwelveLead
 
 
 @pytest.fixture
@@ -20,10 +21,10 @@ def ptb_xl(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_they_are_near_those_that_are_cut_with_the_beats(ptb_xl: Path) -> None:
-    source = record_sources.ptb_xl(sources.get("ptb-xl"))
+    source = ptb_xl_table.read(databases.get("ptb-xl"))
     found = median_beats.of_recordings(TwelveLead(source, 500.0, cached=False))
     assert found.shape == (4, 12, 101) and found.dtype == np.float64
-    cohort = infarction.load(sources.get("ptb-xl"), infarction.LEADS)
+    cohort = infarction.load(databases.get("ptb-xl"), records.LEADS)
     assert list(cohort.recordings["record"]) == [entry.record for entry in source.entries]
     for ours, theirs in zip(found, cohort.median_beats, strict=True):  # peaks lie a sample apart, as rates do
         assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
@@ -31,9 +32,9 @@ def test_they_are_near_those_that_are_cut_with_the_beats(ptb_xl: Path) -> None:
 
 
 def test_what_can_not_be_read_or_is_not_known_is_unknown(ptb_xl: Path) -> None:
-    source = record_sources.ptb_xl(sources.get("ptb-xl"))
+    source = ptb_xl_table.read(databases.get("ptb-xl"))
     first, second, *rest = source.entries
-    cohorts.record(ptb_xl, first.record, False, leads=infarction.LEADS[:3])
+    cohorts.record(ptb_xl, first.record, False, leads=records.LEADS[:3])
     (ptb_xl / f"{second.record}.dat").unlink()
     found = median_beats.of_recordings(TwelveLead(replace(source, entries=(first, second, *rest)), 500.0, cached=False))
     assert np.isfinite(found[0, :3]).all() and np.isnan(found[0, 3:]).all()

@@ -50,9 +50,9 @@ def edit(header: Path, old: str, new: str, count: int = -1) -> None:
     header.write_text(text.replace(old, new, count))
 
 
-def reason_of(folder: Path, leads: list[str] | None = None) -> str:
+def reason_of(folder: Path, leads: list[str] | None = None, *, repair: bool = False) -> str:
     with pytest.raises(RecordError) as caught:
-        records.read_recording(folder, "100", leads)
+        records.read_recording(folder, "100", leads, repair=repair)
     assert caught.value.reason in records.REASONS
     assert "\n" not in str(caught.value)
     return caught.value.reason
@@ -169,7 +169,7 @@ def test_broken_files(tmp_path: Path, suffix: str, content: bytes | None, reason
         path.unlink()
     else:
         path.write_bytes(content)
-    assert reason_of(tmp_path) == reason
+    assert reason_of(tmp_path) == reason_of(tmp_path, repair=True) == reason
 
 
 @settings(max_examples=60, deadline=None)
@@ -246,7 +246,7 @@ def test_uncalibrated_gain_on_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../100", "/tmp/100", "a/../100", "", "s3://bucket/100", "100\\x", ".hidden", "100*"])
 def test_record_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
-    for read in (records.read_recording, records.read_annotations):
+    for read in (records.read_recording, records.read_annotations, records.comments):
         with pytest.raises(RecordError) as caught:
             read(tmp_path, name)
         assert caught.value.reason == "unsafe path"

@@ -1,4 +1,8 @@
+"""Which beats or recordings train, choose and test: sets share nothing, and what one seed fixes stays."""
+
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.data import splits
+from ecglib.data import databases, infarction, splits
+from ecglib.data.infarction import CLASSES
 from ecglib.errors import UserError
 
 LABELS = np.repeat(np.arange(5), [900, 30, 70, 20, 80])
@@ -46,3 +51,56 @@ def test_in_development_the_inter_test_set_is_empty() -> None:
 def test_a_class_with_too_few_beats_is_refused() -> None:
     with pytest.raises(UserError, match="protocol intra"):
         splits.intra(np.array([0] * 100 + [1]), 0)
+
+
+# --- folds of beats ---------------------------------------------------------------------------------------------------
+
+PATIENT = np.repeat(np.arange(20), 10)
+SICK = np.where(PATIENT < 6, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_patient_is_in_two_parts_and_every_beat_is_scored_once(seed: int) -> None:
+    fold = splits.folds(SICK, PATIENT, 4, seed, CLASSES)
+    scored = []
+    for number in range(4):
+        parts = splits.held_out(fold, number)
+        people = [set(PATIENT[part]) for part in parts]
+        assert not people[0] & people[1]
+        assert set().union(*people) == set(PATIENT)
+        assert all(set(SICK[part]) == {0, 1} for part in parts)
+        scored.append(parts[1])
+    assert sorted(np.concatenate(scored)) == list(range(len(SICK)))
+    assert (fold != splits.folds(SICK, PATIENT, 4, seed + 1, CLASSES)).any()
+
+
+def test_no_patient_of_the_real_ptb_xl_is_in_two_folds(real_ptb_xl: Path) -> None:
+    data = infarction.load(databases.get("ptb-xl"))
+    name = data.recordings["patient"].to_numpy()[data.recording]
+    for seed in range(3):
+        fold = splits.folds(data.labels, data.patients, 10, seed, CLASSES)
+        assert all(len(set(fold[name == one])) == 1 for one in set(name))
+        assert np.bincount(fold[data.labels == 1]).min() > 0 and fold.max() == 9
+
+
+def test_by_beat_a_patients_beats_are_in_several_folds() -> None:
+    fold = splits.folds(SICK, np.arange(len(SICK)), 4, 0, CLASSES)
+    assert all(len(set(fold[one == PATIENT])) > 1 for one in range(20))
+
+
+def test_too_few_patients_of_a_class_are_refused() -> None:
+    with pytest.raises(UserError, match="2 of infarction; expected three patients or more"):
+        splits.folds(SICK[40:], PATIENT[40:], 4, 0, CLASSES)
+
+
+def test_some_patients_are_of_the_training_part_and_of_both_classes() -> None:
+    fold = splits.folds(SICK, PATIENT, 4, 0, CLASSES)
+    train = splits.held_out(fold, 0)[0]
+    for n in (4, 5, 8):
+        few = splits.some_patients(SICK, PATIENT, train, n, 0)
+        assert len(set(PATIENT[few])) == n
+        assert len(set(PATIENT[few][SICK[few] == 1])) >= 2
+        np.testing.assert_array_equal(few, train[np.isin(PATIENT[train], PATIENT[few])])
+    np.testing.assert_array_equal(splits.some_patients(SICK, PATIENT, train, 500, 0), train)
+    fewest = min(len(set(PATIENT[fold != number])) for number in range(4))
+    assert splits.curve_sizes([5, fewest - 1, fewest, 500], PATIENT, fold) == [5, fewest - 1]

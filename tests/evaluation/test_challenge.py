@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecglib.data import snomed
+from ecglib.data.catalogues import snomed
 from ecglib.errors import UserError
 from ecglib.evaluation import challenge
 

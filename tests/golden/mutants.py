@@ -68,7 +68,8 @@ MUTANTS: Final = {
         TWELVE_LEAD, "weight_decay=p.weight_decay,", "weight_decay=0.0,", "twelve-lead/xresnet1d-none"
     ),
     "another fold validates": Mutant(
-        TWELVE_LEAD, "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1", "data/twelve-lead-100"
+        "ecglib/data/splits.py", "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1",
+        "data/twelve-lead-100",
     ),
     "a macro metric is a median": Mutant(
         "ecglib/evaluation/metrics.py", "np.nanmean(values, axis=-1)", "np.nanmedian(values, axis=-1)",
@@ -82,7 +83,7 @@ MUTANTS: Final = {
         "ecglib/data/records.py", '"u": 1e-3', '"u": 1e-2', "data/infarction-1"
     ),
     "leads in another order": Mutant(
-        "ecglib/data/infarction.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
+        "ecglib/data/records.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
     ),
     "trained on the fold that is scored": Mutant(
         "ecglib/infarction.py", "whole = learnt(train, title)", "whole = learnt(test, title)",
@@ -112,8 +113,7 @@ MUTANTS: Final = {
         "heartbeat/cnet-effective-number-intra",
     ),
     "a lead upside down": Mutant(
-        "ecglib/data/clinical.py", "arranged[row], known[row] = lead, True", "arranged[row], known[row] = -lead, True",
-        "data/twelve-lead-100",
+        "ecglib/data/records.py", "arranged[row] = lead", "arranged[row] = -lead", "data/twelve-lead-100"
     ),
     "a raised recipe": Mutant(LOOP, "RECIPE = 1", "RECIPE = 2", "heartbeat/cnet-none-intra"),
 }  # fmt: skip

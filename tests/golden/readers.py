@@ -1,4 +1,4 @@
-"""What both readers make of records as they are in the wild, made of an excerpt of a real one."""
+"""What either way of reading makes of records as they are in the wild, made of an excerpt of a real one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import scipy.io
 import wfdb
 from numpy.typing import NDArray
 
-from ecglib.data import clinical, digest, records
-from ecglib.data.infarction import LEADS
+from ecglib.data import digest, records
+from ecglib.data.records import LEADS
 from ecglib.errors import RecordError
 
 DATA: Final = Path(__file__).parent / "data"
@@ -28,8 +28,9 @@ def numbers() -> dict[str, Any]:
         (folder / "RECORDS").write_text("\n".join(names), encoding="utf-8")
         assert records.list_records(folder) == names
         found: dict[str, Any] = {name: [_strict(folder, name), _repairing(folder, name)] for name in names}
-        found["comments"] = clinical.field(clinical.comments(folder, "plain"), "Dx")
-        found["rates"] = clinical.at_rate(clinical.read(folder, "plain"), 250.0).signals.shape
+        found["comments"] = records.field(records.comments(folder, "plain"), "Dx")
+        plain = records.read_recording(folder, "plain", repair=True)
+        found["rates"] = records.at_rate(plain.signals, plain.fs, 250.0).shape
         found["rate"] = records.sampling_rate(folder, "plain")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
@@ -87,7 +88,7 @@ def _strict(folder: Path, name: str) -> Any:
 
 def _repairing(folder: Path, name: str) -> Any:
     try:
-        found = clinical.read(folder, name)
+        found = records.read_recording(folder, name, repair=True)
     except RecordError as error:
         return error.reason
     return [digest.of(x=found.signals)["x"], *found.repairs]

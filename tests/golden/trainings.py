@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import aami, config, experiment, paths, recipes, runs
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
-from ecglib.data import digest, snomed
+from ecglib.data import digest
+from ecglib.data.catalogues import snomed
 from ecglib.evaluation import challenge, comparison, metrics
 from ecglib.models import registry
 from ecglib.results import Record

@@ -21,7 +21,7 @@ from projects import ROOT
 from report.example import example_record, with_moved
 
 from ecglib import config, experiment, files, paths
-from ecglib.data import sources
+from ecglib.data import databases
 from ecglib.errors import UserError
 from ecglib.report import book, check, runner, tables
 from ecglib.report.preview import pages
@@ -281,11 +281,11 @@ def test_a_notebook_edited_before_its_turn_is_run_as_it_is_now(project: Path) ->
 def test_a_page_follows_from_the_database_of_its_parameters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def get(name: str) -> sources.Source:
+    def get(name: str) -> databases.Source:
         asked.append(name)
-        return sources.Source("mitdb", project, False, ())
+        return databases.Source("mitdb", project, False, ())
 
-    monkeypatch.setattr(sources, "get", get)
+    monkeypatch.setattr(databases, "get", get)
     book.inputs_key(config.ExploreParameters.model_construct(**smoke("explore/mitdb").model_dump() | {"database": "x"}))
     assert asked == ["x"]
 

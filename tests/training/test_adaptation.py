@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ecglib import config, experiment, paths
-from ecglib.data import sources
+from ecglib.data import databases
 from ecglib.errors import UserError
 from ecglib.training import adaptation, classifier
 
@@ -39,7 +39,7 @@ def parameters(**changes: object) -> config.HeartbeatParameters:
 def trained(
     p: config.HeartbeatParameters, *, labels: np.ndarray | None = None
 ) -> tuple[adaptation.Adapted, np.ndarray]:
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     beats = classifier.load_beats(p, source)
     early = adaptation.within(beats, source, p.adaptation_minutes)
     if labels is not None:
@@ -53,7 +53,7 @@ def trained(
 def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
     p = parameters()
     done, early = trained(p)
-    beats = classifier.load_beats(p, sources.get("mitdb"))
+    beats = classifier.load_beats(p, databases.get("mitdb"))
     assert len(done.scored) and not early[done.scored].any()
     assert (np.diff(done.scored) > 0).all()
     everything = classifier.divided(p, beats, 0).test
@@ -66,7 +66,7 @@ def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
 def test_the_labels_that_are_scored_change_nothing(project: Path) -> None:
     p = parameters()
     first, _ = trained(p)
-    labels = classifier.load_beats(p, sources.get("mitdb")).labels.copy()
+    labels = classifier.load_beats(p, databases.get("mitdb")).labels.copy()
     labels[first.scored] = np.random.default_rng(1).permutation(labels[first.scored])
     again, _ = trained(p, labels=labels)
     assert np.array_equal(first.logits, again.logits)
@@ -76,7 +76,7 @@ def test_training_labels_do_count(project: Path) -> None:
     """Else the test before this one would pass on networks that were never trained."""
     p = parameters()
     first, _ = trained(p)
-    labels = classifier.load_beats(p, sources.get("mitdb")).labels.copy()
+    labels = classifier.load_beats(p, databases.get("mitdb")).labels.copy()
     labels[first.split.train] = np.random.default_rng(1).permutation(labels[first.split.train])
     again, _ = trained(p, labels=labels)
     assert not np.array_equal(first.unadapted, again.unadapted)
@@ -100,7 +100,7 @@ def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
 def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
     p = parameters(adaptation="all", adaptation_rate=0.01)
     first, early = trained(p)
-    beats = classifier.load_beats(p, sources.get("mitdb"))
+    beats = classifier.load_beats(p, databases.get("mitdb"))
     test = classifier.divided(p, beats, 0).test
     labels = beats.labels.copy()
     shown = test[early[test]]
@@ -114,7 +114,7 @@ def test_in_development_the_validation_records_stand_in(project: Path) -> None:
 
     p = parameters(test=False)
     done, _ = trained(p)
-    beats = classifier.load_beats(p, sources.get("mitdb"))
+    beats = classifier.load_beats(p, databases.get("mitdb"))
     assert set(beats.record.tolist()) <= set(aami.DS1)
     assert set(beats.record[done.scored].tolist()) <= set(aami.DS1_VALIDATION)
 
@@ -132,7 +132,7 @@ def test_statistics_need_batch_normalisation(project: Path) -> None:
 
 def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
     p = parameters(model_options={"hidden": 8, "width": 4}, adaptation="statistics", leads=["MLII"])
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     beats = classifier.load_beats(p, source)
     model = classifier.model_maker(p)().eval()
     own = np.arange(40)
@@ -144,7 +144,7 @@ def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
 
 def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -> None:
     p = parameters()
-    beats = classifier.load_beats(p, sources.get("mitdb"))
+    beats = classifier.load_beats(p, databases.get("mitdb"))
     model = classifier.model_maker(p)().eval()
     own = np.arange(30)
     adapted = adaptation.adapted_to(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
@@ -171,7 +171,7 @@ def test_what_means_nothing_is_refused(changes: dict[str, object], word: str) ->
 
 def test_a_record_that_is_over_before_the_rest_begins_is_left_out(project: Path) -> None:
     p = parameters()
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     beats = classifier.load_beats(p, source)
     early = adaptation.within(beats, source, p.adaptation_minutes)
     test = classifier.divided(p, beats, 0).test

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecglib import aami, config
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import sources, splits
+from ecglib.data import databases, splits
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
@@ -165,7 +165,7 @@ def test_development_on_patients_apart_opens_no_record_of_ds2(
     opened: set[str] = set()
     for function in ("read_recording", "read_annotations"):
         monkeypatch.setattr(beats_module, function, noting(getattr(beats_module, function), opened))
-    source = sources.get("mitdb")
+    source = databases.get("mitdb")
     classifier.load_beats(parameters(protocol="inter", cut=cut, test=False), source)
     assert opened == set(aami.DS1)
     classifier.load_beats(parameters(protocol="inter", cut=cut), source)

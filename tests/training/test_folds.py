@@ -1,8 +1,7 @@
-"""Folds: patients apart, every beat scored once, by a network that never saw its patient."""
+"""Networks of a fold: what they learn from, what they score."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pytest
 import torch
 
 from ecglib.config import InfarctionParameters
-from ecglib.data.infarction import Cohort
-from ecglib.errors import UserError
+from ecglib.data import infarction, splits
+from ecglib.data.infarction import CLASSES, Cohort
+from ecglib.data.splits import Index
 from ecglib.training import folds
 
 
@@ -46,67 +46,17 @@ def parameters(**given: Any) -> InfarctionParameters:
     )
 
 
-def train(p: InfarctionParameters, data: Cohort, train: Any, test: Any) -> folds.Fold:
+def divided(data: Cohort, number: int = 0) -> tuple[Index, Index]:
+    return splits.held_out(splits.folds(data.labels, data.patients, 4, 0, CLASSES), number)
+
+
+def train(p: InfarctionParameters, data: Cohort, train: Index, test: Index) -> folds.Fold:
     return folds.train(p, data, None, 0, train, test, device=torch.device("cpu"), precision="float32", title="test")
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_no_patient_is_in_two_parts_and_every_beat_is_scored_once(seed: int) -> None:
-    data = cohort()
-    fold = folds.assign(parameters(), data, seed)
-    patient = data.recordings["patient"].to_numpy()[data.recording]
-    scored = []
-    for number in range(4):
-        parts = folds.parts(fold, number)
-        people = [set(patient[part]) for part in parts]
-        assert not people[0] & people[1]
-        assert set().union(*people) == set(patient)
-        assert all(set(data.labels[part]) == {0, 1} for part in parts)
-        scored.append(parts[1])
-    assert sorted(np.concatenate(scored)) == list(range(len(data)))
-    assert (fold != folds.assign(parameters(), data, seed + 1)).any()
-
-
-def test_no_patient_of_the_real_ptb_xl_is_in_two_folds(real_ptb_xl: Path) -> None:
-    from ecglib.data import infarction, sources
-
-    data = infarction.load(sources.get("ptb-xl"))
-    for seed in range(3):
-        fold = folds.assign(InfarctionParameters(), data, seed)
-        patient = data.recordings["patient"].to_numpy()[data.recording]
-        assert pd.DataFrame({"patient": patient, "fold": fold}).groupby("patient")["fold"].nunique().max() == 1
-        assert np.bincount(fold[data.labels == 1]).min() > 0 and fold.max() == 9
-
-
-def test_by_beat_a_patients_beats_are_in_several_folds() -> None:
-    data = cohort()
-    fold = folds.assign(parameters(protocol="by-beat"), data, 0)
-    patient = data.recordings["patient"].to_numpy()[data.recording]
-    assert pd.DataFrame({"patient": patient, "fold": fold}).groupby("patient")["fold"].nunique().min() > 1
-
-
-def test_too_few_patients_of_a_class_are_refused() -> None:
-    with pytest.raises(UserError, match="2 of infarction; expected three patients or more"):
-        folds.assign(parameters(), cohort(sick=2), 0)
-
-
-def test_some_patients_are_of_the_training_part_and_of_both_classes() -> None:
-    data = cohort()
-    train_part = folds.parts(folds.assign(parameters(), data, 0), 0)[0]
-    patient = data.recordings["patient"].to_numpy()[data.recording]
-    for n in (4, 5, 8):
-        few = folds.some_patients(data, train_part, n, 0)
-        assert set(few) <= set(train_part)
-        assert len(set(patient[few])) == n
-        assert len(set(patient[few][data.labels[few] == 1])) >= 2
-        whole = train_part[np.isin(patient[train_part], patient[few])]
-        np.testing.assert_array_equal(few, whole)
-    np.testing.assert_array_equal(folds.some_patients(data, train_part, 500, 0), train_part)
 
 
 @pytest.mark.parametrize(("sick", "healthy", "n"), [(6, 14, 8), (20, 4, 12), (3, 30, 10), (6, 14, 1000)])
 def test_limited_to_some_recordings_both_classes_keep_patients(sick: int, healthy: int, n: int) -> None:
-    few = folds.limited(cohort(sick, healthy), n)
+    few = infarction.limited(cohort(sick, healthy), n)
     assert len(few.recordings) == (n if n < 40 else 40)
     if n < 40:
         assert few.recordings["patient"].is_unique
@@ -119,17 +69,17 @@ def test_limited_to_some_recordings_both_classes_keep_patients(sick: int, health
 def test_what_is_plain_to_see_is_learnt(imbalance: str) -> None:
     data = cohort()
     p = parameters(imbalance=imbalance, **({"smote_neighbours": 3} if imbalance.startswith("smote") else {}))
-    done = train(p, data, *folds.parts(folds.assign(p, data, 0), 0))
-    test = folds.parts(folds.assign(p, data, 0), 0)[1]
-    assert ((done.scores > 0) == (data.labels[test] == 1)).all()
-    sick = (data.labels[folds.parts(folds.assign(p, data, 0), 0)[0]] == 1).mean()
+    parts = divided(data)
+    done = train(p, data, *parts)
+    assert ((done.scores > 0) == (data.labels[parts[1]] == 1)).all()
+    sick = (data.labels[parts[0]] == 1).mean()
     assert done.log_odds == pytest.approx(np.log(sick / (1 - sick)))
 
 
 def test_the_labels_that_are_scored_have_no_part_in_the_scores() -> None:
     data = cohort()
     p = parameters(deterministic=True)
-    parts = folds.parts(folds.assign(p, data, 0), 1)
+    parts = divided(data, 1)
     other = cohort()
     other.labels[parts[1]] = 1 - other.labels[parts[1]]
     np.testing.assert_array_equal(train(p, data, *parts).scores, train(p, other, *parts).scores)

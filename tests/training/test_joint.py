@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ecglib.config import InfarctionParameters
-from ecglib.data.infarction import Cohort
+from ecglib.data import splits
+from ecglib.data.infarction import CLASSES, Cohort
+from ecglib.data.splits import Index
 from ecglib.training import folds, joint
 
 
@@ -38,8 +40,12 @@ def parameters(**given: Any) -> InfarctionParameters:
     return InfarctionParameters(**base | given)
 
 
+def divided(data: Cohort) -> tuple[Index, Index]:
+    return splits.held_out(splits.folds(data.labels, data.patients, 4, 0, CLASSES), 0)
+
+
 def score(p: InfarctionParameters, data: Cohort, seed: int = 0) -> tuple[folds.Fold, NDArray[np.int64]]:
-    train, test = folds.parts(folds.assign(p, data, 0), 0)
+    train, test = divided(data)
     cpu = torch.device("cpu")
     return joint.train(p, data, seed, train, test, device=cpu, precision="float32", title="test"), test
 
@@ -72,7 +78,7 @@ def test_a_seed_fixes_the_scores() -> None:
 def test_the_prior_is_that_of_the_training_part() -> None:
     data = cohort()
     found, _ = score(parameters(), data)
-    train, _ = folds.parts(folds.assign(parameters(), data, 0), 0)
+    train, _ = divided(data)
     counts = np.bincount(data.labels[train])
     assert found.log_odds == pytest.approx(np.log(counts[1] / counts[0]))
 
@@ -82,7 +88,7 @@ def test_labels_of_what_is_scored_are_not_learnt() -> None:
     first, test = score(p, data)
     labels = data.labels.copy()
     labels[test] = 1 - labels[test]
-    cpu, train = torch.device("cpu"), folds.parts(folds.assign(p, data, 0), 0)[0]
+    cpu, train = torch.device("cpu"), divided(data)[0]
     other = replace(data, labels=labels)
     again = joint.train(p, other, 0, train, test, device=cpu, precision="float32", title="test")
     np.testing.assert_array_equal(first.scores, again.scores)

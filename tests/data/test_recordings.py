@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ecglib import paths
-from ecglib.data import clinical, record_sources, records, sources, twelve_lead
-from ecglib.data.clinical import Signal
-from ecglib.data.record_sources import Entry, RecordSource
-from ecglib.data.twelve_lead import Batch, Example, Refused, TwelveLead
+from ecglib.data import databases, recordings, records
+from ecglib.data.catalogues import challenge
+from ecglib.data.catalogues.catalogue import Entry, RecordSource
+from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
+from ecglib.data.records import Recording
 from ecglib.errors import RecordError
 from ecglib.models import registry
 
@@ -41,7 +42,7 @@ class InMemory:
         labels = [(), ("A",), ("C", "A")]
         return [Entry(Path("memory"), f"r{i}", "noise", f"p{i}", labels[i % 3]) for i in range(len(self.sizes))]
 
-    def read(self, entry: Entry) -> Signal:
+    def read(self, entry: Entry) -> Recording:
         self.reads.append(entry.record)
         number = int(entry.record[1:])
         if not self.sizes[number]:
@@ -50,7 +51,7 @@ class InMemory:
         known[number % 12] = False
         signals = np.random.default_rng(number).standard_normal((12, self.sizes[number])).astype(np.float32)
         signals[~known] = 0
-        return Signal(signals, 100.0, known)
+        return Recording(entry.record, signals, 100.0, records.LEADS)
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Counting:
     def fingerprint(self) -> str:
         return self.source.fingerprint
 
-    def read(self, entry: Entry) -> Signal:
+    def read(self, entry: Entry) -> Recording:
         self.reads.append(entry.record)
         return self.source.read(entry)
 
@@ -95,9 +96,14 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def repaired(folder: Path, name: str, rate: float) -> NDArray[np.float32]:
+    recording = records.read_recording(folder, name, repair=True)
+    return records.at_rate(recording.signals, recording.fs, rate)
+
+
 def counting(folder: Path) -> Counting:
-    source = sources.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-    return Counting(record_sources.challenge(source))
+    source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
+    return Counting(challenge.read(source))
 
 
 def example(data: TwelveLead, index: int) -> Example:
@@ -117,8 +123,8 @@ def kept() -> list[Path]:
 def test_nothing_is_read_before_it_is_asked_for(cached: bool) -> None:
     source = InMemory((500, 700, 0, 600))
     data = TwelveLead(source, cached=cached)
-    loader = DataLoader(data, batch_size=2, collate_fn=twelve_lead.pad_collate)
-    stream = twelve_lead.batches(data, [[0], [1, 3]])
+    loader = DataLoader(data, batch_size=2, collate_fn=recordings.pad_collate)
+    stream = recordings.batches(data, [[0], [1, 3]])
     assert (len(data), len(loader), data.classes) == (4, 2, ("A", "B", "C"))
     assert source.reads == [] and kept() == []
     assert example(data, 1).x.shape == (12, 700)
@@ -130,9 +136,9 @@ def test_nothing_is_read_before_it_is_asked_for(cached: bool) -> None:
 def test_a_recording_as_the_network_takes_it(folder: Path) -> None:
     data = TwelveLead(counting(folder))
     found = example(data, 1)
-    expected = clinical.at_rate(clinical.read(folder, "A0002"), 100)
+    expected = repaired(folder, "A0002", 100)
     assert (found.x.shape, found.x.dtype, found.index) == ((12, 400), torch.float32, 1)
-    np.testing.assert_array_equal(found.x.numpy(), expected.signals)
+    np.testing.assert_array_equal(found.x.numpy(), expected)
     assert (found.known.dtype, found.y.dtype) == (torch.bool, torch.float32)
     assert found.known.tolist() == [True] * 12
     assert [data.classes[i] for i in found.y.nonzero().flatten()] == ["AF", "NSR"]
@@ -166,11 +172,11 @@ def test_a_survey_names_repairs_and_refusals(folder: Path) -> None:
     source = counting(folder)
     data = TwelveLead(source)
     assert data.repaired(0) == ()
-    repaired, refused = twelve_lead.survey(data)
+    repaired, refused = recordings.survey(data)
     assert repaired == {"A0002": ("gain of 4880 units per mV taken for 1000",)}
     assert refused == {"A0003": "missing signal"}
     source.reads.clear()
-    assert twelve_lead.survey(data) == (repaired, refused)  # what the cache holds can't say
+    assert recordings.survey(data) == (repaired, refused)  # what the cache holds can't say
     example(data, 1)
     assert sorted(source.reads) == ["A0001", "A0002", "A0003"]
     with pytest.raises(RecordError, match="missing signal"):
@@ -206,7 +212,7 @@ def test_without_a_cache_every_reading_is_of_the_original(folder: Path) -> None:
 def test_another_rate_is_kept_beside(folder: Path) -> None:
     for rate in (100.0, 250.0, 500.0):
         for _ in range(2):
-            expected = clinical.at_rate(clinical.read(folder, "A0001"), rate).signals
+            expected = repaired(folder, "A0001", rate)
             np.testing.assert_array_equal(example(TwelveLead(counting(folder), rate), 0).x.numpy(), expected)
     assert len(kept()) == 3
 
@@ -225,7 +231,7 @@ def test_a_changed_recording_is_read_anew(folder: Path, what: str) -> None:
     source = counting(folder)
     after = example(TwelveLead(source), 0).x
     assert source.reads == ["A0001"]
-    np.testing.assert_array_equal(after.numpy(), clinical.at_rate(clinical.read(folder, "A0001"), 100).signals)
+    np.testing.assert_array_equal(after.numpy(), repaired(folder, "A0001", 100))
     assert not torch.equal(before, after)
 
 
@@ -278,7 +284,7 @@ def test_a_write_that_breaks_off_leaves_nothing(folder: Path, monkeypatch: pytes
 def test_other_code_has_another_cache(code: Path) -> None:
     """All code that decides what is read, or an error put right there would live on in the cache."""
     source = InMemory((500,))
-    for name, reads in (("losses.py", 1), ("data/records.py", 2), ("data/clinical.py", 3)):
+    for name, reads in (("losses.py", 1), ("data/records.py", 2), ("data/beats.py", 3)):
         example(TwelveLead(source), 0)
         with (code / name).open("a", encoding="utf-8") as module:
             module.write("\nCHANGED = True\n")
@@ -291,7 +297,7 @@ def test_other_code_has_another_cache(code: Path) -> None:
 
 def test_a_batch_is_padded_at_its_end_to_the_longest() -> None:
     data = TwelveLead(InMemory((500, 300, 800)), cached=False)
-    found = twelve_lead.pad_collate([data[i] for i in (1, 2, 0)])
+    found = recordings.pad_collate([data[i] for i in (1, 2, 0)])
     assert found.x.shape == (3, 12, 800)
     assert (found.lengths.tolist(), found.lengths.dtype) == ([300, 800, 500], torch.int64)
     assert (found.index.tolist(), found.index.dtype) == ([1, 2, 0], torch.int64)
@@ -306,7 +312,7 @@ def test_a_batch_is_padded_at_its_end_to_the_longest() -> None:
 
 def test_what_cannot_be_read_is_named_and_the_batch_goes_on() -> None:
     data = TwelveLead(InMemory((500, 0, 300, 0)))
-    found = twelve_lead.pad_collate([data[i] for i in (3, 0, 1, 2)])
+    found = recordings.pad_collate([data[i] for i in (3, 0, 1, 2)])
     assert found.refused == (Refused(3, "r3", "truncated signal"), Refused(1, "r1", "truncated signal"))
     assert found.index.tolist() == [0, 2]
     assert found.x.shape == (2, 12, 500) and found.mask.shape == (2, 500)
@@ -316,7 +322,7 @@ def test_what_cannot_be_read_is_named_and_the_batch_goes_on() -> None:
 
 def test_a_batch_of_none_that_can_be_read() -> None:
     data = TwelveLead(InMemory((0, 0, 500)))
-    first, second = twelve_lead.batches(data, [[0, 1], [2]])
+    first, second = recordings.batches(data, [[0, 1], [2]])
     assert [each.record for each in first.refused] == ["r0", "r1"]
     assert (len(first.x), len(first.y), len(first.lengths), len(first.index), len(first.mask)) == (0, 0, 0, 0, 0)
     assert (second.index.tolist(), second.refused) == ([2], ())
@@ -330,7 +336,7 @@ def test_padding_changes_no_logit(name: str) -> None:
         if value.is_floating_point():
             value += torch.rand_like(value) * (0.2 if key.endswith("mean") else 1)
     data = TwelveLead(InMemory((1000, 333, 0, 1500, 101, 640)))
-    batch = twelve_lead.pad_collate([data[i] for i in range(len(data))])
+    batch = recordings.pad_collate([data[i] for i in range(len(data))])
     with torch.no_grad():
         together = model(batch.x, lengths=batch.lengths)
         alone = torch.cat([model(example(data, int(i)).x[None]) for i in batch.index])
@@ -350,8 +356,8 @@ def test_a_worker_gives_the_same_batches(folder: Path) -> None:
     made = [[1, 0], [2], [0, 2, 1]]
     for cached in (False, True):
         data = TwelveLead(counting(folder), cached=cached)
-        here = [as_values(batch) for batch in twelve_lead.batches(data, made)]
-        there = [as_values(batch) for batch in twelve_lead.batches(data, made, workers=1)]
+        here = [as_values(batch) for batch in recordings.batches(data, made)]
+        there = [as_values(batch) for batch in recordings.batches(data, made, workers=1)]
         assert len(here) == 3 and here == there
 
 
@@ -373,9 +379,9 @@ def test_buckets_hold_every_recording_of_the_order(
 ) -> None:
     order = data.draw(st.lists(st.sampled_from(range(len(sizes))), max_size=200))
     lengths = np.array(sizes, dtype=np.int64)
-    made = twelve_lead.buckets(order, lengths, batch_size, most)
+    made = recordings.buckets(order, lengths, batch_size, most)
     assert sorted(position for batch in made for position in batch) == sorted(order)
-    window = twelve_lead.WINDOW * batch_size
+    window = recordings.WINDOW * batch_size
     done = 0
     for batch in made:
         assert 1 <= len(batch) <= batch_size
@@ -384,7 +390,7 @@ def test_buckets_hold_every_recording_of_the_order(
         # none is held back past its window, so that the order stays about as random as it was
         assert set(batch) <= set(order[done // window * window : (done // window + 1) * window])
         done += len(batch)
-    assert made == twelve_lead.buckets(order, lengths, batch_size, most)
+    assert made == recordings.buckets(order, lengths, batch_size, most)
 
 
 @settings(max_examples=100, deadline=None)
@@ -394,7 +400,7 @@ def test_buckets_never_pad_more_than_the_plain_order(sizes: list[int], batch_siz
     lengths = np.array(sizes[:full], dtype=np.int64)
     order = np.random.default_rng(seed).permutation(full).tolist()
     plain = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    made = twelve_lead.buckets(order, lengths, batch_size)
+    made = recordings.buckets(order, lengths, batch_size)
     assert padded(made, lengths) <= padded(plain, lengths)
     assert len(made) == len(plain)
 
@@ -406,12 +412,12 @@ def test_buckets_pad_little() -> None:
     lengths = np.where(rng.random(1000) < 0.6, 1000, rng.integers(600, 12_000, 1000))
     order = rng.permutation(1000).tolist()
     plain = [order[i : i + 16] for i in range(0, 1000, 16)]
-    assert padded(twelve_lead.buckets(order, lengths, 16), lengths) < padded(plain, lengths) / 5
+    assert padded(recordings.buckets(order, lengths, 16), lengths) < padded(plain, lengths) / 5
 
 
 def test_buckets_come_in_the_order_of_their_first() -> None:
     lengths = np.array([5, 9, 5, 9, 1, 1])
-    assert twelve_lead.buckets([1, 4, 0, 5, 3, 2], lengths, 2) == [[1, 3], [4, 5], [0, 2]]
-    assert twelve_lead.buckets([4, 1, 0, 5, 3, 2], lengths, 2) == [[4, 5], [1, 3], [0, 2]]
-    assert twelve_lead.buckets([1, 4, 0, 5, 3, 2], lengths, 4, most=10) == [[1], [4, 5], [0, 2], [3]]
-    assert twelve_lead.buckets([], lengths, 4) == []
+    assert recordings.buckets([1, 4, 0, 5, 3, 2], lengths, 2) == [[1, 3], [4, 5], [0, 2]]
+    assert recordings.buckets([4, 1, 0, 5, 3, 2], lengths, 2) == [[4, 5], [1, 3], [0, 2]]
+    assert recordings.buckets([1, 4, 0, 5, 3, 2], lengths, 4, most=10) == [[1], [4, 5], [0, 2], [3]]
+    assert recordings.buckets([], lengths, 4) == []

@@ -15,18 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib.data import record_sources, records, snomed, sources
-from ecglib.data.record_sources import Entry, Records
+from ecglib.data import databases, records
+from ecglib.data.catalogues import catalogue, snomed
+from ecglib.data.catalogues import challenge as challenge_2021
+from ecglib.data.catalogues import ptb_xl as ptb_xl_table
+from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.errors import RecordError, UserError
 
 NORMAL, AF, OLD_MI = "426783006", "164889003", "164865005"
 
 
-def source_of(folder: Path, name: str) -> sources.Source:
-    return sources.Source(name, folder, False, tuple(records.list_records(folder)))
+def source_of(folder: Path, name: str) -> databases.Source:
+    return databases.Source(name, folder, False, tuple(records.list_records(folder)))
 
 
-def real_source(real_data: Path, name: str) -> sources.Source:
+def real_source(real_data: Path, name: str) -> databases.Source:
     if not (real_data / name).is_dir():
         pytest.skip(f"{name}: no real records in ECGLIB_DATA")
     return source_of(real_data / name, name)
@@ -34,17 +37,17 @@ def real_source(real_data: Path, name: str) -> sources.Source:
 
 @pytest.fixture(scope="module")
 def of_challenge(real_data: Path) -> Records:
-    return record_sources.challenge(real_source(real_data, "challenge-2021"))
+    return challenge_2021.read(real_source(real_data, "challenge-2021"))
 
 
 @pytest.fixture(scope="module")
 def of_ptb_xl(real_data: Path) -> Records:
-    return record_sources.ptb_xl(real_source(real_data, "ptb-xl"), scored=True)
+    return ptb_xl_table.read(real_source(real_data, "ptb-xl"), scored=True)
 
 
 @pytest.fixture(scope="module")
 def both(of_challenge: Records, of_ptb_xl: Records) -> Records:
-    return record_sources.joined(of_challenge, of_ptb_xl)
+    return challenge_2021.joined(of_challenge, of_ptb_xl)
 
 
 def folds_of_patients(entries: tuple[Entry, ...]) -> dict[str, set[int]]:
@@ -63,12 +66,12 @@ def entry(record: str, patient: str = "p", *, source: str = "s", codes: tuple[st
 
 @pytest.mark.real
 def test_superclasses_of_the_real_ptb_xl(real_data: Path) -> None:
-    found = record_sources.ptb_xl(real_source(real_data, "ptb-xl"))
+    found = ptb_xl_table.read(real_source(real_data, "ptb-xl"))
     assert found.classes == ("NORM", "MI", "STTC", "CD", "HYP")
-    assert dict(zip(found.classes, record_sources.labels(found).sum(0), strict=True)) == {
+    assert dict(zip(found.classes, catalogue.labels(found).sum(0), strict=True)) == {
         "NORM": 297, "STTC": 96, "CD": 78, "MI": 73, "HYP": 40,
     }  # fmt: skip
-    several = record_sources.labels(found).sum(1)
+    several = catalogue.labels(found).sum(1)
     assert ((several > 1).sum(), (several == 0).sum()) == (73, 12)
     assert found.refused == found.duplicates == {}
 
@@ -119,8 +122,8 @@ def test_every_patient_of_both_is_in_one_fold(both: Records) -> None:
 
 @pytest.mark.real
 def test_classes_with_ten_recordings(both: Records) -> None:
-    found = record_sources.with_enough(both, 10)
-    assert dict(zip(found.classes, record_sources.labels(found).sum(0), strict=True)) == {
+    found = catalogue.with_enough(both, 10)
+    assert dict(zip(found.classes, catalogue.labels(found).sum(0), strict=True)) == {
         "AF": 22, "AFL": 11, "CRBBB": 16, "IAVB": 14, "IRBBB": 23, "LAD": 60, "LAnFB": 30, "NSR": 453, "PVC": 20,
         "QAb": 12, "SA": 28, "SB": 18, "TAb": 57,
     }  # fmt: skip
@@ -128,7 +131,7 @@ def test_classes_with_ten_recordings(both: Records) -> None:
 
 @pytest.mark.real
 def test_the_two_contradictions(both: Records) -> None:
-    found = record_sources.conflicts(both)
+    found = catalogue.conflicts(both)
     assert found == {
         "S0001": "low QRS voltages, sinus rhythm, but S0003 of the same patient is an infarction",
         "S0002": "sinus rhythm, but S0003 of the same patient is an infarction",
@@ -149,7 +152,7 @@ def test_scored_labels_agree_where_a_recording_is_in_both(of_challenge: Records,
 # --- PTB-XL -----------------------------------------------------------------------------------------------------------
 
 
-def ptb_xl(folder: Path, **columns: Sequence[float | str | None]) -> sources.Source:
+def ptb_xl(folder: Path, **columns: Sequence[float | str | None]) -> databases.Source:
     """Three recordings, their table changed in these columns."""
     codes = ["{'NORM': 100.0, 'SR': 0.0}", "{'IMI': 15.0, 'LVH': 50.0}", "{'SR': 0.0}"]
     cohorts.write_ptb_xl(folder, [cohorts.row(n + 1, each, patient=n, sex=n % 2) for n, each in enumerate(codes)])
@@ -162,28 +165,28 @@ def ptb_xl(folder: Path, **columns: Sequence[float | str | None]) -> sources.Sou
 
 def test_statements_become_classes(tmp_path: Path) -> None:
     source = ptb_xl(tmp_path, heart_axis=["LAD", None, "MID"])
-    plain, scored = record_sources.ptb_xl(source), record_sources.ptb_xl(source, scored=True)
+    plain, scored = ptb_xl_table.read(source), ptb_xl_table.read(source, scored=True)
     assert [each.labels for each in plain.entries] == [("NORM",), ("MI", "HYP"), ()]
     assert [each.labels for each in scored.entries] == [("LAD", "NSR"), (), ("NSR",)]
     assert [each.codes for each in plain.entries] == [("NORM", "SR"), ("IMI", "LVH"), ("SR",)]
     assert [(each.patient, each.fold) for each in plain.entries] == [("ptb-xl 0", 1), ("ptb-xl 1", 2), ("ptb-xl 2", 10)]
-    assert record_sources.labels(plain).tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0]]
+    assert catalogue.labels(plain).tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("statements", ["", "NORM", "{'NORM'", "[1]", "{'NORM': f()}", "(" * 300])
 def test_an_unreadable_statement_is_named_and_the_others_go_on(tmp_path: Path, statements: str) -> None:
-    found = record_sources.ptb_xl(ptb_xl(tmp_path, scp_codes=["{'NORM': 100.0}", statements, "{'SR': 0.0}"]))
+    found = ptb_xl_table.read(ptb_xl(tmp_path, scp_codes=["{'NORM': 100.0}", statements, "{'SR': 0.0}"]))
     assert found.refused == {"records500/00000/00002_hr": "unreadable diagnosis"}
     assert len(found.entries) == 2
 
 
 def test_without_patient_or_fold_it_is_set_aside(tmp_path: Path) -> None:
-    found = record_sources.ptb_xl(ptb_xl(tmp_path, patient_id=[None, 7, 7]))
+    found = ptb_xl_table.read(ptb_xl(tmp_path, patient_id=[None, 7, 7]))
     assert found.refused == {"records500/00000/00001_hr": "unknown patient or fold"}
     assert [each.patient for each in found.entries] == ["ptb-xl 7", "ptb-xl 7"]
     table = pd.read_csv(tmp_path / "ptbxl_database.csv").assign(patient_id=[5, 7, 7], strat_fold=[1, np.nan, 3])
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
-    found = record_sources.ptb_xl(source_of(tmp_path, "ptb-xl"))
+    found = ptb_xl_table.read(source_of(tmp_path, "ptb-xl"))
     assert found.refused == {"records500/00000/00002_hr": "unknown patient or fold"}
     assert [each.fold for each in found.entries] == [1, 3]
 
@@ -195,7 +198,7 @@ def test_what_is_on_disk_is_taken_500_hz_first(tmp_path: Path) -> None:
     (tmp_path / "records500/00000/00001_hr.hea").unlink()
     (tmp_path / "records500/00000/00002_hr.hea").unlink()
     source = source_of(tmp_path, "ptb-xl")
-    found = record_sources.ptb_xl(source)
+    found = ptb_xl_table.read(source)
     assert [each.record for each in found.entries] == ["records100/00000/00001_lr", "records500/00000/00003_hr"]
     assert [found.read(each).fs for each in found.entries] == [100, 500]
     assert found.refused == {}
@@ -204,15 +207,15 @@ def test_what_is_on_disk_is_taken_500_hz_first(tmp_path: Path) -> None:
 def test_a_broken_ptb_xl(tmp_path: Path) -> None:
     source = ptb_xl(tmp_path)
     with pytest.raises(UserError, match=r"no recording of ptbxl_database.csv is here"):
-        record_sources.ptb_xl(replace(source, records=()))
+        ptb_xl_table.read(replace(source, records=()))
     table = pd.read_csv(tmp_path / "ptbxl_database.csv")
     table.drop(columns="strat_fold").to_csv(tmp_path / "ptbxl_database.csv", index=False)
     with pytest.raises(UserError, match="no column strat_fold"):
-        record_sources.ptb_xl(source)
+        ptb_xl_table.read(source)
     (tmp_path / "scp_statements.csv").unlink()
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
     with pytest.raises(UserError, match=r"scp_statements.csv: no such file"):
-        record_sources.ptb_xl(source)
+        ptb_xl_table.read(source)
 
 
 # --- the Challenge ----------------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ def test_a_broken_ptb_xl(tmp_path: Path) -> None:
 def challenge(folder: Path, **comments: tuple[str, ...]) -> Records:
     for name, said in comments.items():
         clinics.mat(folder, name, comments=said)
-    return record_sources.challenge(source_of(folder, "challenge-2021"))
+    return challenge_2021.read(source_of(folder, "challenge-2021"))
 
 
 @pytest.mark.parametrize("mark", ["#", "# "])
@@ -229,7 +232,7 @@ def test_the_diagnosis_with_a_space_or_without(tmp_path: Path, mark: str) -> Non
     said = ("Age: 74", "Sex: Male", f"Dx: {AF},59118001", "Rx: Unknown")
     clinics.mat(tmp_path, "A0001", comments=said, mark=mark)
     assert f"\n{mark}Dx: {AF}" in (tmp_path / "A0001.hea").read_text()
-    (found,) = record_sources.challenge(source_of(tmp_path, "challenge-2021")).entries
+    (found,) = challenge_2021.read(source_of(tmp_path, "challenge-2021")).entries
     assert (found.labels, found.codes) == (("AF", "CRBBB"), (AF, "59118001"))
     assert (found.age, found.female, found.source) == (74, 0, "CPSC 2018")
 
@@ -299,7 +302,7 @@ def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
 
 
 def as_records(*entries: Entry, fingerprint: str = "", refused: dict[str, str] | None = None) -> Records:
-    return Records(record_sources.SCORED, entries, fingerprint, refused or {})
+    return Records(snomed.SCORED, entries, fingerprint, refused or {})
 
 
 def test_joining_counts_by_number_and_names_what_it_leaves_out() -> None:
@@ -314,12 +317,12 @@ def test_joining_counts_by_number_and_names_what_it_leaves_out() -> None:
         fingerprint="b",
         refused={"Q0001": "missing header"},
     )
-    found = record_sources.joined(theirs, ours)
+    found = challenge_2021.joined(theirs, ours)
     assert found.duplicates == {"HR00001": "records500/00000/00001_hr", "sub/HR21837": "records100/21000/21837_lr"}
     assert [each.record for each in found.entries[2:]] == ["HR00005", "A0001", "HRX", "JS00001"]
     assert found.entries[:2] == ours.entries
     assert found.refused == {"records500/00000/00005_hr": "unreadable diagnosis", "Q0001": "missing header"}
-    changed = record_sources.joined(theirs, replace(ours, fingerprint="c"))
+    changed = challenge_2021.joined(theirs, replace(ours, fingerprint="c"))
     assert len({found.fingerprint, changed.fingerprint, "a", "b"}) == 4
 
 
@@ -330,7 +333,7 @@ PATIENTS = st.lists(st.tuples(st.sampled_from(["A", "B", "C"]), st.integers(0, 4
 @given(who=PATIENTS, data=st.data())
 def test_folds_are_dealt_out_by_patient(who: list[tuple[str, int]], data: st.DataObject) -> None:
     entries = [entry(f"r{i}", f"{source} {n}", source=source) for i, (source, n) in enumerate(who)]
-    found = record_sources.dealt(entries)
+    found = catalogue.dealt(entries)
     assert [replace(each, fold=0) for each in found] == entries
     folds = folds_of_patients(found)
     assert all(len(each) == 1 and each <= set(range(1, 11)) for each in folds.values())
@@ -338,32 +341,32 @@ def test_folds_are_dealt_out_by_patient(who: list[tuple[str, int]], data: st.Dat
         each_fold = Counter(fold for patient, (fold,) in folds.items() if patient.startswith(source))
         sizes = [each_fold[fold] for fold in range(1, 11)]
         assert max(sizes) - min(sizes) <= 1
-    shuffled = record_sources.dealt(data.draw(st.permutations(entries)))
+    shuffled = catalogue.dealt(data.draw(st.permutations(entries)))
     assert {each.record: each.fold for each in shuffled} == {each.record: each.fold for each in found}
 
 
 @settings(max_examples=30, deadline=None)
 @given(who=PATIENTS)
 def test_a_patient_of_two_sources_is_in_one_fold(who: list[tuple[str, int]]) -> None:
-    found = record_sources.dealt(entry(f"r{i}", str(n), source=source) for i, (source, n) in enumerate(who))
+    found = catalogue.dealt(entry(f"r{i}", str(n), source=source) for i, (source, n) in enumerate(who))
     assert all(len(folds) == 1 for folds in folds_of_patients(found).values())
 
 
 def test_the_folds_never_change() -> None:
     """They are part of every result."""
-    found = record_sources.dealt(entry(f"r{n}", f"challenge A{n:04d}") for n in range(1, 13))
+    found = catalogue.dealt(entry(f"r{n}", f"challenge A{n:04d}") for n in range(1, 13))
     assert [each.fold for each in found] == [2, 4, 7, 2, 10, 1, 1, 9, 5, 6, 8, 3]
 
 
 def test_classes_with_enough_recordings() -> None:
     codes = [(NORMAL,), (NORMAL, AF), (NORMAL, AF), (NORMAL, "164890007"), (AF, "164890007")]
     source = as_records(*(entry(f"r{i}", f"p{i}", codes=each) for i, each in enumerate(codes)))
-    found = record_sources.with_enough(source, 2)
+    found = catalogue.with_enough(source, 2)
     assert found.classes == ("AF", "AFL")  # one alone has no sinus rhythm
     assert [each.labels for each in found.entries] == [(), ("AF",), ("AF",), ("AFL",), ("AF", "AFL")]
-    assert record_sources.with_enough(source, 1).classes == ("AF", "AFL", "NSR")
+    assert catalogue.with_enough(source, 1).classes == ("AF", "AFL", "NSR")
     with pytest.raises(UserError, match="3 leaves 0 classes"):
-        record_sources.with_enough(source, 3)
+        catalogue.with_enough(source, 3)
 
 
 def test_only_a_patient_with_an_infarction_can_contradict_it() -> None:
@@ -375,107 +378,7 @@ def test_only_a_patient_with_an_infarction_can_contradict_it() -> None:
         entry("b1", "b", codes=(NORMAL,)),
         entry("c1", "c", codes=(OLD_MI,)),
     )
-    assert record_sources.conflicts(source) == {
+    assert catalogue.conflicts(source) == {
         "a1": "atrial fibrillation, sinus rhythm, but a2 of the same patient is an infarction",
         "a4": "no scored label, but a2 of the same patient is an infarction",
     }
-
-
-# --- a folder of one's own --------------------------------------------------------------------------------------------
-
-
-def own(folder: Path, table: str) -> Records:
-    (folder / "labels.csv").write_text(table)
-    return record_sources.folder(folder / "data", folder / "labels.csv")
-
-
-@pytest.fixture
-def clinic(tmp_path: Path) -> Path:
-    """A folder of two records, one in a folder below, of both formats."""
-    clinics.dat(tmp_path / "data", "one")
-    clinics.mat(tmp_path / "data", "sub/two")
-    return tmp_path
-
-
-def test_a_folder_and_its_table(clinic: Path) -> None:
-    found = own(clinic, "record,patient,age,sex,AF,block\none,007,61,female,1,0\nsub/two,007,,male,1,1\n")
-    assert found.classes == ("AF", "block")
-    one, two = found.entries
-    assert (one.record, one.patient, one.labels, one.age, one.female) == ("one", "007", ("AF",), 61, 1)
-    assert (two.record, two.patient, two.labels, two.female) == ("sub/two", "007", ("AF", "block"), 0)
-    assert np.isnan(two.age)
-    assert one.fold == two.fold in range(1, 11)
-    assert record_sources.labels(found).tolist() == [[True, False], [True, True]]
-    for each in found.entries:
-        np.testing.assert_allclose(found.read(each).signals, clinics.units() / 1000, rtol=1e-6)
-
-
-def test_one_label_is_enough(clinic: Path) -> None:
-    found = own(clinic, "record,x\none,1\nsub/two,0\n")
-    assert found.classes == ("x",) and record_sources.labels(found).tolist() == [[True], [False]]
-
-
-def test_without_patients_each_record_is_one_of_its_own(clinic: Path) -> None:
-    found = own(clinic, "record,x,y\none,0,0\nsub/two,0,1\n")
-    assert [each.patient for each in found.entries] == ["one", "sub/two"]
-    assert all(np.isnan([each.age, each.female]).all() for each in found.entries)
-    found = own(clinic, "record,patient,x,y\none,,0,0\nsub/two,9,0,1\n")
-    assert [each.patient for each in found.entries] == ["one", "9"]
-
-
-@pytest.mark.parametrize("value", ["", "nan", "NA", " "])
-def test_a_label_that_is_blank_is_named_and_the_others_go_on(clinic: Path, value: str) -> None:
-    found = own(clinic, f"record,x,y\none,1,{value}\nsub/two,0,1\nthree,0,0\n")
-    assert found.refused == {"one": "no value for label y"}
-    assert [(each.record, each.labels) for each in found.entries] == [("sub/two", ("y",)), ("three", ())]
-
-
-def test_a_missing_record_is_refused_when_it_is_read(clinic: Path) -> None:
-    found = own(clinic, "record,x,y\none,1,0\nnone,1,0\n../one,0,1\n")  # "none" is a name as good as any
-    assert len(found.entries) == 3
-    for each, reason in zip(found.entries[1:], ("missing header", "unsafe path"), strict=True):
-        with pytest.raises(RecordError) as caught:
-            found.read(each)
-        assert caught.value.reason == reason
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ("name,x,y\none,1,0\n", "expected a column record"),
-        ("record,x,y\none,1,0\nsub/two,1,0\none,0,1\n", "one stands in two rows"),
-        ("record,patient,age,sex\none,1,61,male\n", "no label; expected one or more columns"),
-        ("record,x,y\n", "no usable row"),
-        ("record,x,y\none,1,\nsub/two,,0\n", "no label, by name or values: x (1 or blank, never 0)"),
-        ("record,x,y\none,0,\nsub/two,,0\n", "no usable row; one: no value for label y"),
-        ("", "can't be read"),
-        ("record,x,y\none,1,0\nsub/two,1,0,1,1\n", "can't be read"),
-    ],
-)
-def test_a_table_of_no_use(clinic: Path, table: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        own(clinic, table)
-    assert message in str(caught.value)
-    assert "labels.csv" in str(caught.value)
-
-
-def test_no_table_or_no_folder(clinic: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        record_sources.folder(clinic / "data", clinic / "nothing.csv")
-    with pytest.raises(UserError, match="no such folder"):
-        record_sources.folder(clinic / "nowhere", clinic / "labels.csv")
-    (clinic / "binary.csv").write_bytes(b"\xff\xfe\x00\x81" * 50)
-    with pytest.raises(UserError, match="can't be read"):
-        record_sources.folder(clinic / "data", clinic / "binary.csv")
-
-
-def test_the_fingerprint_of_a_folder_follows_table_and_files(clinic: Path) -> None:
-    table = "record,x,y\none,1,0\nsub/two,0,1\n"
-    found = [own(clinic, table).fingerprint]
-    assert own(clinic, table).fingerprint == found[0]
-    found.append(own(clinic, table.replace("two,0,1", "two,1,1")).fingerprint)
-    clinics.dat(clinic / "data", "three")
-    found.append(own(clinic, table).fingerprint)
-    clinics.dat(clinic / "data", "one", clinics.units(seed=1))  # as long as before
-    found.append(own(clinic, table).fingerprint)
-    assert len(set(found)) == 4

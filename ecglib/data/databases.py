@@ -1,29 +1,27 @@
-"""Where data comes from: the databases, what of them is on disk, fetching, checking, and the synthetic fallback.
+"""Where a database is: what of it is on disk, its fingerprint, and the synthetic fallback.
 
-`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. `get` never touches the network; `fetch` does.
+`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. Nothing here touches the network (see
+`ecglib.data.fetch`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from filelock import FileLock, Timeout
-
 from ecglib import aami, files, paths
-from ecglib.data import download, records, synthetic
+from ecglib.data import records, synthetic
 from ecglib.errors import RecordError, UserError
 
-_SUMS = "SHA256SUMS.txt"
-_UNFINISHED = f"{_SUMS}.part"
+SUMS: Final = "SHA256SUMS.txt"
+UNFINISHED: Final = f"{SUMS}.part"
+"""What the first fetch of a database leaves until it is through."""
 _SUFFIXES = (".hea", ".dat", ".mat", ".xyz", ".atr")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
@@ -179,8 +177,8 @@ class Source:
         found += [self.folder / table for table in DATABASES[self.name].tables]
         names = sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
         whole = hashlib.sha256()
-        with _rights(self.folder):
-            for name, digest in zip(names, _digests(self.folder / name for name in names), strict=True):
+        with readable(self.folder):
+            for name, digest in zip(names, digests(self.folder / name for name in names), strict=True):
                 whole.update(f"{name} {digest}\n".encode())
         return whole.hexdigest()
 
@@ -263,7 +261,7 @@ def get(name: str) -> Source:
         )  # fmt: skip
     if name == "mitdb":
         return _synthetic(entry)
-    raise UserError(name, f"not in {paths.data()}", do=_hint(entry))
+    raise UserError(name, f"not in {paths.data()}", do=hint(entry))
 
 
 def can_get(name: str) -> bool:
@@ -271,79 +269,11 @@ def can_get(name: str) -> bool:
     return name == "mitdb" or find(name) is not None
 
 
-def fetch(
-    name: str, *, deadline: float | None = None, progress: Callable[[download.Progress], None] | None = None
-) -> Source:
-    """Fetch what is missing or wrong of a database, checking every file against its published SHA-256.
-
-    A second call goes on where the first stopped; with everything there and right it doesn't use the network.
-
-    Parameters
-    ----------
-    name
-        The database.
-    deadline
-        Seconds for all of it, or None for as long as bytes keep coming.
-    progress
-        See `ecglib.data.download.files`.
-
-    Raises
-    ------
-    UserError
-        When the database can't be fetched (it says where to get it), the network can't be reached, the time is over, a
-        file stays wrong, the disk is full, or the folder may not be written.
-    """
-    entry, start = database(name), time.monotonic()
-    if entry.url is None:
-        raise UserError(name, "can't be fetched without an account", do=_hint(entry))
-    folder = paths.data() / name
-    with _fetching(folder):
-        if not (folder / _SUMS).is_file() or verify(name):
-            probe = download.PROBE_SECONDS if deadline is None else min(deadline, download.PROBE_SECONDS)
-            sums = download.text(entry.url + _SUMS, seconds=probe)
-            wanted = [
-                download.File(entry.url + there, folder / here, digest)
-                for there, here, digest in _wanted(entry, sums, entry.url + _SUMS)
-            ]
-            first = _find(entry)[0] is None
-            (folder / _UNFINISHED).write_text(sums, encoding="utf-8")
-            if not first:
-                (folder / _UNFINISHED).replace(folder / _SUMS)
-            left = None if deadline is None else max(0.0, deadline - (time.monotonic() - start))
-            download.files(wanted, deadline=left, progress=progress)
-            if first:
-                (folder / _UNFINISHED).replace(folder / _SUMS)
-    source = find(name)
-    if source is None:
-        raise UserError(folder, "the files were fetched, but no record can be read", do="look at the folder")
-    return source
-
-
-def verify(name: str) -> list[str]:
-    """Names of the files of a database that are missing or differ from its `SHA256SUMS.txt`; empty when all is well.
-
-    Raises
-    ------
-    UserError
-        When there is no such database, `SHA256SUMS.txt` is not in its folder, or the folder may not be read.
-    """
-    entry = database(name)
-    folder = paths.data() / name
-    with _rights(folder):
-        if not (folder / _SUMS).is_file():
-            raise UserError(folder / _SUMS, "no such file, so nothing to check against", do=_hint(entry))
-        sums = (folder / _SUMS).read_text(encoding="utf-8", errors="replace")
-        expected = {here: digest for _, here, digest in _wanted(entry, sums, folder / _SUMS)}
-        there = [here for here in expected if (folder / here).is_file()]
-        found = dict(zip(there, _digests(folder / here for here in there), strict=True))
-    return sorted(here for here, digest in expected.items() if found.get(here) != digest)
-
-
 def _status(entry: Database) -> Status:
     folder = paths.data() / entry.name
     sizes: dict[str, int] = {}
     if folder.exists():
-        with _rights(folder):
+        with readable(folder):
             # Path.rglob passes over folders that may not be read, os.walk does so only without `onerror`.
             for parent, _, files in os.walk(folder, onerror=_raise):
                 for file in files:
@@ -355,7 +285,7 @@ def _status(entry: Database) -> Status:
         state = "present"
     return Status(
         entry.name, entry.title, entry.version, state, str(folder), found, entry.expected, sum(sizes.values()),
-        entry.name == "mitdb", entry.licence, entry.citation, entry.doi, "" if state == "present" else _hint(entry),
+        entry.name == "mitdb", entry.licence, entry.citation, entry.doi, "" if state == "present" else hint(entry),
     )  # fmt: skip
 
 
@@ -378,12 +308,12 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
-    with _rights(folder):
+    with readable(folder):
         os.listdir(folder)  # noqa: PTH208  (Path.iterdir is lazy in newer Pythons)
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
             return (Source(entry.name, folder, False, tables) if tables else None), None
-        if (folder / _UNFINISHED).is_file() and _status(entry).state != "present":
+        if (folder / UNFINISHED).is_file() and _status(entry).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
@@ -415,38 +345,19 @@ def _synthetic(entry: Database) -> Source:
     return Source(entry.name, folder, True, tuple(records.list_records(folder)))
 
 
-def _wanted(entry: Database, sums: str, where: str | Path) -> list[tuple[str, str, str]]:
-    """(name on the server, name here, SHA-256) of the files to have, in the order to fetch them.
+def digests(files: Iterable[Path]) -> list[str]:
+    """SHA-256 of the content of every file, in hexadecimal digits."""
 
-    A record's header comes after its other files and `RECORDS` at the very end: an interrupted fetch leaves no header
-    without its signal, and no list of records that are not there.
-    """
-    rows = []
-    for line in sums.splitlines():
-        digest, _, there = line.strip().partition(" ")
-        there = there.strip().lstrip("*").removeprefix("./")
-        if not re.fullmatch(entry.wanted, there):
-            continue
-        if not re.fullmatch(r"[0-9a-f]{64}", digest) or not re.fullmatch(r"(?!.*\.\.)\w[\w./+-]*", there):
-            raise UserError(where, f"unreadable line {line[:80]!r}", "SHA-256, space, file name")
-        if not entry.records or there.partition(".")[0] in (*entry.records, "RECORDS"):
-            rows.append((there, there.rpartition("/")[2] if entry.flat else there, digest))
-    if not rows:
-        raise UserError(where, f"lists no file of {entry.name}", "lines of SHA-256, space, file name")
+    def sha256(path: Path) -> str:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def order(row: tuple[str, str, str]) -> tuple[bool, str, bool, str]:
-        stem, _, suffix = row[1].rpartition(".")
-        return row[1] == "RECORDS", stem, suffix == "hea", suffix
-
-    return sorted(rows, key=order)
-
-
-def _digests(files: Iterable[Path]) -> list[str]:
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(download.sha256, files))
+        return list(pool.map(sha256, files))
 
 
-def _hint(entry: Database) -> str:
+def hint(entry: Database) -> str:
+    """What to do where a database, or a part of it, is missing."""
     if entry.url is not None:
         return f"ecglib data fetch {entry.name}, or copy the files from {entry.page} to {paths.data() / entry.name}"
     return f"download {', '.join(entry.tables)} from {entry.page} to {paths.data() / entry.name}"
@@ -457,30 +368,11 @@ def _raise(error: OSError) -> None:
 
 
 @contextmanager
-def _rights(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
+    """Turns a folder that may not be read, or is none, into a `UserError`."""
     try:
         yield
     except PermissionError as error:
         raise UserError(error.filename or folder, "no permission to read it", do=_RIGHTS) from None
     except NotADirectoryError:
         raise UserError(folder, "a file", "a folder", "move it away") from None
-
-
-@contextmanager
-def _fetching(folder: Path) -> Iterator[None]:
-    """The folder, made and held against a second fetch of the same database; removed again if nothing came."""
-    lock = folder / ".fetch.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-                if not any(folder.iterdir()):
-                    folder.rmdir()
-    except Timeout:
-        raise UserError(folder, "another fetch is at work here", do="wait for it to end") from None
-    except OSError as error:
-        found = f"can't be written ({error.strerror or error})"
-        raise UserError(folder, found, do="make room, give yourself write access, or set ECGLIB_DATA") from None

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ecglib import files, fingerprint, paths
-from ecglib.data import beats, clinical
-from ecglib.data.record_sources import Entry, RecordSource
+from ecglib.data import beats, records
+from ecglib.data.catalogues.catalogue import Entry, RecordSource
 from ecglib.errors import RecordError
 
 RATE: Final = 100.0
@@ -184,11 +184,12 @@ class TwelveLead(Dataset[Example | Refused]):
         return self._read(entry)[0]
 
     def _read(self, entry: Entry) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        signal = clinical.at_rate(self.source.read(entry), self.rate)
+        recording = self.source.read(entry)
+        signals = records.at_rate(recording.signals, recording.fs, self.rate)
         if self._folder is not None:
             with files.writing(self._folder / self._name(entry)) as temporary, temporary.open("wb") as file:
-                np.save(file, signal.signals, allow_pickle=False)
-        return signal.signals, signal.repairs
+                np.save(file, signals, allow_pickle=False)
+        return signals, recording.repairs
 
     @staticmethod
     def _name(entry: Entry) -> str:

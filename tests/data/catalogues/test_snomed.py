@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ecglib.data import snomed
+from ecglib.data.catalogues import snomed
 
 
 def test_there_are_26_diagnoses_of_30_codes() -> None:

@@ -14,6 +14,8 @@ import pyarrow
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from ecglib import aami
+from ecglib.data.databases import Source
 from ecglib.errors import UserError
 
 N_SAMPLES: Final = 187
@@ -22,6 +24,9 @@ CLASSES: Final[dict[str, int]] = {
     "mitbih_train.csv": 5, "mitbih_test.csv": 5, "ptbdb_normal.csv": 2, "ptbdb_abnormal.csv": 2,
 }  # fmt: skip
 """The set's files and how many classes the labels of each count."""
+
+COUNTS: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
+"""Beats of the `mitbih` files, training and test part together."""
 
 _NAMED = 5
 _TOLERANCE = 1e-6
@@ -66,6 +71,28 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
     labels = np.asarray(columns[-1], dtype=np.float64)
     _check(path, signals, labels, n_classes)
     return signals, labels.astype(np.int64)
+
+
+def counts(source: Source) -> dict[str, dict[str, int]]:
+    """Beats of the files that are here, by AAMI class, or as normal and abnormal; with the sum, `all`.
+
+    Raises
+    ------
+    UserError
+        When none is here, or one has a line that can't be read.
+    """
+    counted = {}
+    for name, n_classes in CLASSES.items():
+        path = source.folder / name
+        if not path.is_file():
+            continue
+        _, labels = read(path, n_classes)
+        classes = aami.CLASSES if n_classes == len(aami.CLASSES) else ("normal", "abnormal")
+        n = np.bincount(labels, minlength=n_classes).tolist()
+        counted[name] = dict(zip(classes, n, strict=True)) | {"all": sum(n)}
+    if not counted:
+        raise UserError(source.folder, "none of the set's files", ", ".join(CLASSES))
+    return counted
 
 
 def _columns(path: Path, n_classes: int) -> list[NDArray[np.float32]]:

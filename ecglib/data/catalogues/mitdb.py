@@ -1,22 +1,18 @@
-"""How many beats of which class the annotations hold, by set and by record."""
+"""Annotated beats, as those of `mitdb`: how many of which class, by set and by record."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ecglib import aami
-from ecglib.data import heartbeat_csv
+from ecglib.data.databases import Source
 from ecglib.data.records import read_annotations, read_recording
-from ecglib.data.sources import Source
-from ecglib.errors import RecordError, UserError
-
-KAGGLE: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
-"""Beats of the Kaggle set `shayanfazeli/heartbeat`, training and test part together (Kachuee et al. 2018)."""
+from ecglib.errors import RecordError
 
 
 def by_record(source: Source, *, passed_over: Callable[[RecordError], None] | None = None) -> pd.DataFrame:
@@ -61,28 +57,6 @@ def by_set(
     for name, records in sets.items():
         row = table.loc[table.index.isin(records)].sum()
         counted[name] = {str(cls): int(n) for cls, n in row.items()} | ({"all": int(row.sum())} if sums else {})
-    return counted
-
-
-def by_file(source: Source) -> dict[str, dict[str, int]]:
-    """Beats of the Kaggle set's files that are here, by AAMI class, or as normal and abnormal; with the sum, `all`.
-
-    Raises
-    ------
-    UserError
-        When none is here, or one has a line that can't be read.
-    """
-    counted = {}
-    for name, n_classes in heartbeat_csv.CLASSES.items():
-        path = source.folder / name
-        if not path.is_file():
-            continue
-        _, labels = heartbeat_csv.read(path, n_classes)
-        classes = aami.CLASSES if n_classes == len(aami.CLASSES) else ("normal", "abnormal")
-        n = np.bincount(labels, minlength=n_classes).tolist()
-        counted[name] = dict(zip(classes, n, strict=True)) | {"all": sum(n)}
-    if not counted:
-        raise UserError(source.folder, "none of the set's files", ", ".join(heartbeat_csv.CLASSES))
     return counted
 
 

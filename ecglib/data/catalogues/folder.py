@@ -1,4 +1,4 @@
-"""A user's table of labels: a CSV file with a row for each recording, taken for what it says or refused by name.
+"""A folder of one's own, with a table of labels that is taken for what it says or refused by name.
 
 A column that is no label must not be taught as one, and patients must never be not kept apart without a word. So every
 column says record, patient, age or sex by its name, or is a label by its values, 0 or 1 in every row, or is refused
@@ -8,6 +8,7 @@ with what to do about it.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 import re
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ecglib.data import infarction
+from ecglib import fingerprint
+from ecglib.data import databases
+from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
 from ecglib.errors import UserError
 
 ROLES: Final = {
@@ -34,7 +37,6 @@ NO_LABEL: Final = re.compile(
     r"(study|case|ecg|sample|row|file|site|visit|exam|device)id"
 )
 """Names of columns that are refused even where they hold 0 and 1 alone; most are PTB-XL's."""
-FEMALE: Final = {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0}
 BLANK: Final = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 """What stands for nothing, in small letters."""
 SHOWN: Final = 6
@@ -102,7 +104,37 @@ class _Column:
         return self.name or "one without a name"
 
 
-def read(table: Path) -> LabelTable:
+def read(where: Path, table: Path) -> Records:
+    """A folder of WFDB records with a table of labels.
+
+    The table is a CSV file with a column `record` (a path relative to the folder, without suffix), maybe `patient`,
+    `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1; `read_table` says what else it
+    may look like. Where there is no `patient`, each record is one of its own, and `assumed` says so.
+
+    Raises
+    ------
+    UserError
+        When folder or table can't be read, or as for `read_table`.
+    """
+    if not where.is_dir():
+        raise UserError(where, "no such folder", "a folder of WFDB records")
+    said = read_table(table)
+    entries = [
+        Entry(where, row.record, where.name, row.patient, row.labels, row.labels, row.age, row.female)
+        for row in said.rows
+    ]
+    if not entries:
+        first = next(iter(said.refused.items()), ("", "it is empty"))
+        raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    files = [path for path in sorted(where.rglob("*")) if path.is_file()]
+    names = [path.relative_to(where).as_posix() for path in files]
+    contents = list(zip(names, databases.digests(files), strict=True))
+    key = fingerprint.of_values(digest, contents)
+    return Records(said.classes, dealt(entries), key, said.refused, assumed=said.assumed)
+
+
+def read_table(table: Path) -> LabelTable:
     """Read a table of labels.
 
     The file is text in UTF-8, its columns parted by commas, semicolons, tabs or bars. Names of columns are compared
@@ -137,7 +169,7 @@ def read(table: Path) -> LabelTable:
     patient, age, sex = (_the_one(table, role, said[role]) for role in ("patient", "age", "sex"))
     labels = _labels(table, record, others)
     patients = _patients(record, patient, assumed)
-    ages = _numbers(age, record, lambda cell: infarction._years(cell.replace(",", ".")), assumed)
+    ages = _numbers(age, record, lambda cell: years(cell.replace(",", ".")), assumed)
     female = _numbers(sex, record, lambda cell: FEMALE.get(cell.lower(), math.nan), assumed)
     rows, refused = [], {}
     for i, name in enumerate(record.cells):

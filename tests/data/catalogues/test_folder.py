@@ -1,19 +1,21 @@
-"""Tables of labels as users have them: every column is taken for what it is, or refused by name."""
+"""Folders and tables of labels as users have them: every column is taken for what it is, or refused by name."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import clinics
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib.data import label_table
-from ecglib.data.label_table import LabelTable
-from ecglib.errors import UserError
+from ecglib.data.catalogues import folder as own
+from ecglib.data.catalogues.catalogue import Records, labels
+from ecglib.data.catalogues.folder import LabelTable
+from ecglib.errors import RecordError, UserError
 
 NAMES = [f"r{n:02d}" for n in range(12)]
 AF = [n % 2 for n in range(12)]
@@ -30,7 +32,7 @@ def read(folder: Path, table: pd.DataFrame | str | bytes, encoding: str = "utf-8
     path = folder / "labels.csv"
     text = table.to_csv(**{"index": False} | how) if isinstance(table, pd.DataFrame) else table  # type: ignore[call-overload]
     path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
-    return label_table.read(path)
+    return own.read_table(path)
 
 
 def refused(folder: Path, table: pd.DataFrame | str | bytes, encoding: str = "utf-8", **how: object) -> str:
@@ -301,8 +303,100 @@ def test_any_text_is_read_or_refused_in_a_line(tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("text") / "labels.csv"
     path.write_bytes(f"record,AF\n{text}".encode())
     try:
-        found = label_table.read(path)
+        found = own.read_table(path)
     except UserError as error:
         assert len(str(error).splitlines()) == 1
     else:
         assert found.classes and len({row.record for row in found.rows}) == len(found.rows)
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def read_folder(folder: Path, table: str) -> Records:
+    (folder / "labels.csv").write_text(table)
+    return own.read(folder / "data", folder / "labels.csv")
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    """A folder of two records, one in a folder below, of both formats."""
+    clinics.dat(tmp_path / "data", "one")
+    clinics.mat(tmp_path / "data", "sub/two")
+    return tmp_path
+
+
+def test_a_folder_and_its_table(clinic: Path) -> None:
+    found = read_folder(clinic, "record,patient,age,sex,AF,block\none,007,61,female,1,0\nsub/two,007,,male,1,1\n")
+    assert found.classes == ("AF", "block")
+    one, two = found.entries
+    assert (one.record, one.patient, one.labels, one.age, one.female) == ("one", "007", ("AF",), 61, 1)
+    assert (two.record, two.patient, two.labels, two.female) == ("sub/two", "007", ("AF", "block"), 0)
+    assert np.isnan(two.age)
+    assert one.fold == two.fold in range(1, 11)
+    assert labels(found).tolist() == [[True, False], [True, True]]
+    for each in found.entries:
+        np.testing.assert_allclose(found.read(each).signals, clinics.units() / 1000, rtol=1e-6)
+
+
+def test_one_label_is_enough(clinic: Path) -> None:
+    found = read_folder(clinic, "record,x\none,1\nsub/two,0\n")
+    assert found.classes == ("x",) and labels(found).tolist() == [[True], [False]]
+
+
+def test_without_patients_each_record_is_one_of_its_read_folder(clinic: Path) -> None:
+    found = read_folder(clinic, "record,x,y\none,0,0\nsub/two,0,1\n")
+    assert [each.patient for each in found.entries] == ["one", "sub/two"]
+    assert all(np.isnan([each.age, each.female]).all() for each in found.entries)
+    found = read_folder(clinic, "record,patient,x,y\none,,0,0\nsub/two,9,0,1\n")
+    assert [each.patient for each in found.entries] == ["one", "9"]
+
+
+@pytest.mark.parametrize("value", ["", "nan", "NA", " "])
+def test_a_label_that_is_blank_is_named_and_the_others_go_on(clinic: Path, value: str) -> None:
+    found = read_folder(clinic, f"record,x,y\none,1,{value}\nsub/two,0,1\nthree,0,0\n")
+    assert found.refused == {"one": "no value for label y"}
+    assert [(each.record, each.labels) for each in found.entries] == [("sub/two", ("y",)), ("three", ())]
+
+
+def test_a_missing_record_is_refused_when_it_is_read(clinic: Path) -> None:
+    found = read_folder(clinic, "record,x,y\none,1,0\nnone,1,0\n../one,0,1\n")  # "none" is a name as good as any
+    assert len(found.entries) == 3
+    for each, reason in zip(found.entries[1:], ("missing header", "unsafe path"), strict=True):
+        with pytest.raises(RecordError) as caught:
+            found.read(each)
+        assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("record,x,y\n", "no usable row"),
+        ("record,x,y\none,1,\nsub/two,,0\n", "no label, by name or values: x (1 or blank, never 0)"),
+        ("record,x,y\none,0,\nsub/two,,0\n", "no usable row; one: no value for label y"),
+    ],
+)
+def test_a_folder_with_a_table_of_no_use(clinic: Path, table: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_folder(clinic, table)
+    assert message in str(caught.value)
+    assert "labels.csv" in str(caught.value)
+
+
+def test_no_table_or_no_folder(clinic: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        own.read(clinic / "data", clinic / "nothing.csv")
+    with pytest.raises(UserError, match="no such folder"):
+        own.read(clinic / "nowhere", clinic / "labels.csv")
+
+
+def test_the_fingerprint_of_a_folder_follows_table_and_files(clinic: Path) -> None:
+    table = "record,x,y\none,1,0\nsub/two,0,1\n"
+    found = [read_folder(clinic, table).fingerprint]
+    assert read_folder(clinic, table).fingerprint == found[0]
+    found.append(read_folder(clinic, table.replace("two,0,1", "two,1,1")).fingerprint)
+    clinics.dat(clinic / "data", "three")
+    found.append(read_folder(clinic, table).fingerprint)
+    clinics.dat(clinic / "data", "one", clinics.units(seed=1))  # as long as before
+    found.append(read_folder(clinic, table).fingerprint)
+    assert len(set(found)) == 4

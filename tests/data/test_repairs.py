@@ -14,9 +14,10 @@ import scipy.io
 import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from ecglib.data import clinical, records
-from ecglib.data.infarction import LEADS
+from ecglib.data import records
+from ecglib.data.records import LEADS, Recording, at_rate
 from ecglib.errors import RecordError
 
 NO_NAME = "record line begins with '{}.mat', which is no record name"
@@ -55,10 +56,20 @@ def real_challenge(real_data: Path) -> Path:
     return real_data / "challenge-2021"
 
 
+def read(folder: Path, name: str = "r") -> Recording:
+    return records.read_recording(folder, name, repair=True)
+
+
+def resampled(folder: Path) -> NDArray[np.float32]:
+    """At 100 Hz."""
+    found = read(folder)
+    return at_rate(found.signals, found.fs, 100)
+
+
 def refused(folder: Path, name: str = "r") -> str:
     """Why, in one line."""
     with pytest.raises(RecordError) as caught:
-        clinical.read(folder, name)
+        read(folder, name)
     assert "\n" not in str(caught.value)
     return caught.value.reason
 
@@ -77,7 +88,7 @@ def test_the_94_records_of_the_challenge_are_read_and_eight_put_right(real_chall
     names = records.list_records(real_challenge)
     repairs = {}
     for name in names:
-        signal = clinical.read(real_challenge, name)
+        signal = read(real_challenge, name)
         assert signal.fs == (1000 if name.startswith("S0") else 500)
         flat = REPAIRS.get(name, ("",))[0].partition(":")[0].split(", ")
         assert [lead for lead, known in zip(LEADS, signal.known, strict=True) if not known] == [
@@ -95,8 +106,8 @@ def test_ten_records_of_the_challenge_are_those_of_ptb_xl_sample_for_sample(
     real_challenge: Path, real_data: Path
 ) -> None:
     for n in range(1, 11):
-        ours = clinical.read(real_challenge, f"HR{n:05d}")
-        theirs = clinical.read(real_data / "ptb-xl", f"records500/00000/{n:05d}_hr")
+        ours = read(real_challenge, f"HR{n:05d}")
+        theirs = read(real_data / "ptb-xl", f"records500/00000/{n:05d}_hr")
         assert ours.fs == theirs.fs == 500
         np.testing.assert_array_equal(ours.signals, theirs.signals)
         assert ours.repairs == theirs.repairs == ()
@@ -110,10 +121,8 @@ def test_a_wrong_gain_put_right_gives_the_amplitude_of_ptb_xl(
     for suffix in (".hea", ".mat"):
         shutil.copy(real_challenge / f"HR00001{suffix}", folder)
     edit(folder / "HR00001.hea", "1000/mv", f"{gain}/mV")
-    found = clinical.read(folder, "HR00001")
-    np.testing.assert_array_equal(
-        found.signals, clinical.read(real_data / "ptb-xl", "records500/00000/00001_hr").signals
-    )
+    found = read(folder, "HR00001")
+    np.testing.assert_array_equal(found.signals, read(real_data / "ptb-xl", "records500/00000/00001_hr").signals)
     assert found.repairs == (GAIN.format(gain),)
 
 
@@ -134,7 +143,7 @@ def test_any_leads_in_any_order(write: Callable[..., Path], chosen: list[str], r
         if not set(chosen) & set(LEADS):
             assert refused(Path(place)) == "no standard lead with a signal"
             return
-        found = clinical.read(Path(place), "r")
+        found = read(Path(place), "r")
     assert found.signals.shape == (12, 120)
     assert found.signals.dtype == np.float32
     assert found.repairs == ()
@@ -154,7 +163,7 @@ def test_a_lead_twice_is_refused(folder: Path, write: Callable[..., Path], twice
 @pytest.mark.parametrize("write", WRITERS)
 def test_other_leads_may_be_there_twice(folder: Path, write: Callable[..., Path]) -> None:
     write(folder, "r", leads=["vx", "V1", "vx"])
-    assert clinical.read(folder, "r").known.sum() == 1
+    assert read(folder, "r").known.sum() == 1
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -163,7 +172,7 @@ def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Callable[...
     signals[[2, 7]] = 0
     signals[4] = 700
     write(folder, "r", signals)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     assert found.repairs == (FLAT.format("III, AVL, V2"),)
     assert np.flatnonzero(~found.known).tolist() == [2, 4, 7]
     assert not found.signals[~found.known].any()
@@ -181,7 +190,7 @@ def test_few_samples_without_a_number_are_interpolated(folder: Path, write: Call
     holes[1, 300:350] = MARK  # 5 % of the samples: the most that may be
     holes[6, [0, 999]] = MARK
     write(folder, "r", holes)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     expected = signals / 1000
     expected[1, 299:351] = np.linspace(expected[1, 299], expected[1, 350], 52)
     expected[6, [0, 999]] = expected[6, [1, 998]]
@@ -196,7 +205,7 @@ def test_a_lead_with_many_is_not_known(folder: Path, write: Callable[..., Path])
     signals[1, 300:351] = MARK
     signals[11] = MARK
     write(folder, "r", signals)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     assert found.repairs == ("II, V6: no number in too many samples, so taken for not recorded",)
     assert np.flatnonzero(~found.known).tolist() == [1, 11]
     assert not found.signals[~found.known].any()
@@ -207,7 +216,7 @@ def test_a_matrix_of_floats_may_hold_nan(folder: Path) -> None:
     signals = clinics.units().astype(float)
     signals[3, 10], signals[4, :400], signals[5, 7] = np.nan, np.nan, np.inf
     scipy.io.savemat(path.with_suffix(".mat"), {"val": signals})
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     assert found.repairs == (
         "AVR, AVF: samples without a number interpolated",
         "AVL: no number in too many samples, so taken for not recorded",
@@ -232,7 +241,7 @@ def test_a_matrix_of_floats_may_hold_nan(folder: Path) -> None:
 def test_amplitudes_are_in_mv(folder: Path, gain: str, repair: str | None) -> None:
     signals = clinics.units()
     clinics.dat(folder, "r", signals, gain=gain)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-5, atol=1e-7)
     assert found.repairs == ((repair,) if repair else ())
 
@@ -240,7 +249,7 @@ def test_amplitudes_are_in_mv(folder: Path, gain: str, repair: str | None) -> No
 def test_a_baseline_is_taken_off(folder: Path) -> None:
     signals = clinics.units()
     clinics.dat(folder, "r", signals + np.int16(512), gain="1000(512)/mV")
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals / 1000, atol=1e-6)
+    np.testing.assert_allclose(read(folder, "r").signals, signals / 1000, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +299,7 @@ def test_gain_and_baseline_of_a_matrix(folder: Path, scale: str) -> None:
     values = mv * per_mv + baseline
     whole = np.dtype(kind).kind != "f"
     clinics.mat(folder, "r", (np.round(values) if whole else values).astype(kind), fmt=fmt, gain=gain)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     np.testing.assert_allclose(found.signals, mv, rtol=1e-6, atol=0.501 / per_mv if whole else 1e-6)
     assert found.repairs == ()
 
@@ -300,14 +309,14 @@ def test_every_lead_of_a_matrix_has_its_own(folder: Path) -> None:
     per_mv, baseline = np.linspace(800, 6000, 12).round(3), np.arange(-600, 600, 100)
     values = np.round(mv * per_mv[:, None] + baseline[:, None]).astype(np.int16)
     clinics.mat(folder, "r", values, gain=[f"{g}({b})/mV" for g, b in zip(per_mv, baseline, strict=True)])
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, mv, atol=0.5 / 800)
+    np.testing.assert_allclose(read(folder, "r").signals, mv, atol=0.5 / 800)
 
 
 def test_the_zero_of_the_adc_is_the_baseline_of_a_matrix(folder: Path) -> None:
     signals = clinics.units()
     path = clinics.mat(folder, "r", signals + np.int16(1024), gain="1000/mV")
     edit(path, " 16 0 ", " 16 1024 ")
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals / 1000, rtol=1e-6)
+    np.testing.assert_allclose(read(folder, "r").signals, signals / 1000, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("fmt", "kind", "low"), [("16", np.int16, 0), ("32", np.int32, 0), ("80", np.uint8, 128)])
@@ -318,7 +327,7 @@ def test_a_matrix_is_read_as_wfdb_reads_it(folder: Path, fmt: str, kind: type, l
     scipy.io.savemat(path.with_suffix(".mat"), {"val": (units + low).astype(kind)}, format="4")
     theirs = wfdb.rdrecord(str(folder / "r")).p_signal.T
     np.testing.assert_allclose(theirs, (units - 3) / 40)
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, theirs, rtol=1e-6)
+    np.testing.assert_allclose(read(folder, "r").signals, theirs, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +345,7 @@ def test_marks_of_a_matrix_are_those_of_its_format(folder: Path, fmt: str, kind:
     holes = units + low
     holes[1, 10], holes[6, 990:] = mark, mark
     clinics.mat(folder, "r", holes.astype(kind), fmt=fmt, gain="40/mV")
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     assert found.repairs == ("II, V1: samples without a number interpolated",)
     assert np.abs(found.signals).max() < 5
 
@@ -344,7 +353,7 @@ def test_marks_of_a_matrix_are_those_of_its_format(folder: Path, fmt: str, kind:
 @pytest.mark.parametrize(("gain", "repair"), [("1/mV", "µV written as mV"), ("1000000/mV", "V written as mV")])
 def test_a_matrix_of_another_unit_than_it_says(folder: Path, gain: str, repair: str) -> None:
     clinics.mat(folder, "r", gain=gain)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-5)
     assert found.repairs == (repair,)
 
@@ -402,7 +411,7 @@ def test_1000_units_per_mv_are_taken_in_the_challenges_own_files_alone(
 ) -> None:
     signals = clinics.units()
     clinics.mat(folder, name, signals, gain=gain, comments=comments)
-    found = clinical.read(folder, name)
+    found = read(folder, name)
     says = float(gain.partition("/")[0].partition("(")[0])
     baseline = 12 if "(12)" in gain else 0
     np.testing.assert_allclose(found.signals, (signals - baseline) / (1000 if wrong else says), rtol=1e-6, atol=1e-7)
@@ -411,7 +420,7 @@ def test_1000_units_per_mv_are_taken_in_the_challenges_own_files_alone(
 
 def test_a_dat_of_such_a_name_keeps_its_gain(folder: Path) -> None:
     clinics.dat(folder, "E00015", gain="4880/mV")
-    found = clinical.read(folder, "E00015")
+    found = read(folder, "E00015")
     np.testing.assert_allclose(found.signals, clinics.units() / 4880, rtol=1e-6)
     assert found.repairs == ()
 
@@ -421,7 +430,7 @@ def test_every_wrong_gain_is_named(folder: Path) -> None:
     lines = path.read_text().splitlines()
     lines[1], lines[5] = lines[1].replace("1000/", "4880/"), lines[5].replace("1000/", "200/")
     path.write_text("\n".join(lines))
-    found = clinical.read(folder, "E00001")
+    found = read(folder, "E00001")
     assert found.repairs == (GAIN.format("200 and 4880"),)
     np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-6)
 
@@ -431,7 +440,7 @@ def test_every_wrong_gain_is_named(folder: Path) -> None:
 def test_what_other_channels_measure_is_no_matter(folder: Path, write: Callable[..., Path], gain: str) -> None:
     signals = clinics.units(leads=13)
     write(folder, "r", signals, [*LEADS, "RESP"], gain=["1000/mV"] * 12 + [gain])
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
 
 
 # --- lengths and rates ------------------------------------------------------------------------------------------------
@@ -440,7 +449,7 @@ def test_what_other_channels_measure_is_no_matter(folder: Path, write: Callable[
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Callable[..., Path]) -> None:
     write(folder, "r", clinics.units(500), fs=500)
-    assert clinical.read(folder, "r").signals.shape == (12, 500)
+    assert read(folder, "r").signals.shape == (12, 500)
     write(folder, "r", clinics.units(499), fs=500)
     assert refused(folder) == "short signal"
     write(folder, "r", clinics.units(0), fs=500)
@@ -451,9 +460,9 @@ def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Callable[..
 def test_ten_minutes_are_read(folder: Path, write: Callable[..., Path]) -> None:
     signals = np.tile(clinics.units(5000), 60)
     write(folder, "r", signals)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     np.testing.assert_allclose(found.signals, signals / 1000, atol=1e-6)
-    assert clinical.at_rate(found, 100).signals.shape == (12, 60_000)
+    assert at_rate(found.signals, found.fs, 100).shape == (12, 60_000)
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -462,22 +471,21 @@ def test_a_sine_keeps_amplitude_and_phase_at_another_rate(folder: Path, write: C
     seconds, hertz, phase = 10, 5.0, 0.7
     wave = np.sin(2 * np.pi * hertz * np.arange(seconds * fs) / fs + phase)
     write(folder, "r", np.round(1000 * np.stack([wave, -2 * wave])).astype(np.int16), ["V2", "I"], fs=fs)
-    found = clinical.at_rate(clinical.read(folder, "r"), 100)
-    assert (found.fs, found.signals.shape) == (100, (12, 1000))
-    assert found.signals.dtype == np.float32
+    known, found = read(folder).known, resampled(folder)
+    assert (found.shape, found.dtype) == ((12, 1000), np.float32)
     expected = np.sin(2 * np.pi * hertz * np.arange(1000) / 100 + phase)
     inner = slice(20, -20)  # the filter knows nothing of what was before and after
-    np.testing.assert_allclose(found.signals[7, inner], expected[inner], atol=0.01)
-    np.testing.assert_allclose(found.signals[0, inner], -2 * expected[inner], atol=0.02)
-    assert np.flatnonzero(found.known).tolist() == [0, 7]
-    assert not found.signals[~found.known].any()
+    np.testing.assert_allclose(found[7, inner], expected[inner], atol=0.01)
+    np.testing.assert_allclose(found[0, inner], -2 * expected[inner], atol=0.02)
+    assert np.flatnonzero(known).tolist() == [0, 7]
+    assert not found[~known].any()
 
 
 def test_what_the_lower_rate_cannot_hold_is_filtered_away(folder: Path) -> None:
     t = np.arange(5000) / 500
     wave = np.sin(2 * np.pi * 5 * t) + np.sin(2 * np.pi * 90 * t)  # 90 Hz would come back as 10 Hz
     clinics.dat(folder, "r", np.round(1000 * wave[None]).astype(np.int16), ["I"])
-    found = clinical.at_rate(clinical.read(folder, "r"), 100).signals[0]
+    found = resampled(folder)[0]
     inner = slice(20, -20)
     np.testing.assert_allclose(found[inner], np.sin(2 * np.pi * 5 * np.arange(1000) / 100)[inner], atol=0.02)
 
@@ -485,16 +493,19 @@ def test_what_the_lower_rate_cannot_hold_is_filtered_away(folder: Path) -> None:
 def test_an_offset_gets_no_ripple_at_the_ends(folder: Path) -> None:
     signals = clinics.units(5000) + np.int16(5000)
     clinics.dat(folder, "r", signals)
-    found = clinical.at_rate(clinical.read(folder, "r"), 100)
-    assert np.abs(found.signals[:, [0, -1]] - 5).max() < 0.1
+    assert np.abs(resampled(folder)[:, [0, -1]] - 5).max() < 0.1
 
 
-def test_another_rate_keeps_all_else(folder: Path) -> None:
-    clinics.mat(folder, "E00001", gain="200/mV")
-    read = clinical.read(folder, "E00001")
-    found = clinical.at_rate(read, 100)
-    assert (found.comments, found.repairs) == (clinics.COMMENTS, (GAIN.format(200),))
-    assert clinical.at_rate(read, 500).signals is read.signals
+def test_the_same_rate_keeps_the_signals() -> None:
+    signals = clinics.units().astype(np.float32)
+    assert at_rate(signals, 500, 500) is signals
+
+
+def test_some_leads_of_a_repaired_record(folder: Path) -> None:
+    clinics.mat(folder, "r")
+    found = records.read_recording(folder, "r", ["v1", "II"], repair=True)
+    assert found.leads == ("V1", "II")
+    np.testing.assert_array_equal(found.signals, read(folder).signals[[6, 1]])
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -567,24 +578,6 @@ def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
         assert refused(Path(place)) == "unreadable signal"
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, "missing signal"),
-        (b"", "empty signal"),
-        (b"\x01" * 11_999, "truncated signal"),
-        (b"\x01" * 48_000, "signal longer than header says"),
-    ],
-)
-def test_a_broken_dat_is_refused(folder: Path, content: bytes | None, reason: str) -> None:
-    path = clinics.dat(folder, "r").with_suffix(".dat")
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    assert refused(folder) == reason
-
-
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
@@ -610,34 +603,9 @@ def test_a_broken_record_line_is_refused(
     assert refused(folder) == reason
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, "missing header"),
-        (b"", "empty header"),
-        (b"#Dx: 426783006\n", "empty header"),
-        (b"\x00\xff\x80 not a header\n", "unreadable header"),
-    ],
-)
-def test_a_broken_header_is_refused(folder: Path, content: bytes | None, reason: str) -> None:
-    path = clinics.mat(folder, "r")
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    assert refused(folder) == reason
-
-
-def test_a_header_without_rights_or_that_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clinics.mat(folder, "r")
+def test_a_header_that_is_a_folder(folder: Path) -> None:
     (folder / "f.hea").mkdir()
     assert refused(folder, "f") == "unreadable header"
-
-    # a superuser, as in many containers, may read everything
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert refused(folder) == "no permission"
 
 
 @settings(max_examples=150, deadline=None)
@@ -655,7 +623,7 @@ def test_any_field_of_a_header_is_read_or_refused(write: Callable[..., Path], li
         lines[line][column] = new
         path.write_bytes("\n".join(map(" ".join, lines)).encode("utf-8", errors="surrogatepass"))
         try:
-            found = clinical.read(Path(place), "r")
+            found = read(Path(place), "r")
         except RecordError as error:
             assert error.reason
         else:
@@ -675,15 +643,6 @@ def test_a_signal_file_lies_beside_its_header(folder: Path, write: Callable[...,
     assert refused(folder) == "unsafe path"
 
 
-@pytest.mark.parametrize("name", ["../r", "/tmp/r", "a/../../r", "", ".r"])
-def test_a_record_lies_in_its_folder(folder: Path, name: str) -> None:
-    clinics.mat(folder.parent, "r")
-    assert refused(folder, name) == "unsafe path"
-    with pytest.raises(RecordError) as caught:
-        clinical.comments(folder, name)
-    assert caught.value.reason == "unsafe path"
-
-
 def test_one_matrix_is_all_of_a_record(folder: Path) -> None:
     path = clinics.mat(folder, "r")
     lines = path.read_text().splitlines()
@@ -699,14 +658,14 @@ def test_one_matrix_is_all_of_a_record(folder: Path) -> None:
 def test_a_record_line_is_read_by_position(folder: Path, first: str) -> None:
     signals = clinics.units()
     clinics.mat(folder, "r", signals, first=first)
-    found = clinical.read(folder, "r")
+    found = read(folder, "r")
     np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-6)
     assert (found.fs, found.repairs) == (500, (NO_NAME.format("r"),))
 
 
 def test_a_record_line_without_length(folder: Path) -> None:
     clinics.mat(folder, "r", first="r 12 500")
-    assert clinical.read(folder, "r").signals.shape == (12, 1000)
+    assert read(folder, "r").signals.shape == (12, 1000)
 
 
 def test_signals_in_several_files(folder: Path) -> None:
@@ -717,26 +676,26 @@ def test_signals_in_several_files(folder: Path) -> None:
     signals[12:].T.astype("<i2").tofile(folder / "r.xyz")
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:13], *(line.replace("r.dat", "r.xyz") for line in lines[13:])]))
-    np.testing.assert_allclose(clinical.read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mark", ["#", "# ", "#   ", "  # "])
 def test_comments_and_their_fields(folder: Path, mark: str) -> None:
     clinics.mat(folder, "sub/r", comments=("Age: 61", "Dx: 1,2", "Rx: a: b", "no field"), mark=mark)
-    said = clinical.comments(folder, "sub/r")
-    assert said == ("Age: 61", "Dx: 1,2", "Rx: a: b", "no field") == clinical.read(folder, "sub/r").comments
-    assert [clinical.field(said, name) for name in ("dx", "Age", "Rx", "Hx")] == ["1,2", "61", "a: b", ""]
+    said = records.comments(folder, "sub/r")
+    assert said == ("Age: 61", "Dx: 1,2", "Rx: a: b", "no field") == read(folder, "sub/r").comments
+    assert [records.field(said, name) for name in ("dx", "Age", "Rx", "Hx")] == ["1,2", "61", "a: b", ""]
 
 
 def test_comments_are_had_without_a_signal(folder: Path) -> None:
     clinics.mat(folder, "r").with_suffix(".mat").unlink()
-    assert clinical.comments(folder, "r") == clinics.COMMENTS
+    assert records.comments(folder, "r") == clinics.COMMENTS
     with pytest.raises(RecordError, match="missing header"):
-        clinical.comments(folder, "nothing")
+        records.comments(folder, "nothing")
 
 
 def test_reading_leaves_the_files_alone(folder: Path) -> None:
     clinics.mat(folder, "r", gain="200/mV")
     before = [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())]
-    clinical.read(folder, "r")
+    read(folder, "r")
     assert [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())] == before

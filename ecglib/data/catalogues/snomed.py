@@ -64,6 +64,7 @@ CLASSES: Final = (
     ScoredClass("59931005", "TInv", "T-wave inversion"),
 )
 """The scored diagnoses, in the order of the organisers' reward matrix."""
+SCORED: Final = tuple(each.abbreviation for each in CLASSES)
 _BY_CODE: Final = {code: each for each in CLASSES for code in (each.code, *each.equivalents)}
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ecglib import aami
-from ecglib.data import counts
+from ecglib.data.catalogues import mitdb
+from ecglib.data.databases import Source
 from ecglib.data.records import list_records, read_annotations
-from ecglib.data.sources import Source
 from ecglib.errors import RecordError
 
 
@@ -20,15 +20,15 @@ def source(small_mitdb: Path) -> Source:
 
 
 def test_sets_add_up(source: Source) -> None:
-    table, sets = counts.by_record(source), counts.by_set(source)
+    table, sets = mitdb.by_record(source), mitdb.by_set(source)
     assert list(table.columns) == list(aami.CLASSES)
     assert sets["all"]["all"] == table.to_numpy().sum()
     for name, records in (("DS1", aami.DS1), ("DS2", aami.DS2)):
         for cls in aami.CLASSES:
             assert sets[name][cls] == table.loc[list(records), cls].sum()
         assert sets[name]["all"] == sum(sets[name][cls] for cls in aami.CLASSES)
-    assert list(counts.by_set(source, sums=False)) == ["DS1", "DS2"]
-    assert "all" not in counts.by_set(source, sums=False)["DS1"]
+    assert list(mitdb.by_set(source, sums=False)) == ["DS1", "DS2"]
+    assert "all" not in mitdb.by_set(source, sums=False)["DS1"]
 
 
 def test_a_record_without_readable_annotations_has_no_row(source: Source, tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_a_record_without_readable_annotations_has_no_row(source: Source, tmp_pa
     (tmp_path / "mitdb" / "100.atr").write_bytes(b"")
     broken = Source("mitdb", tmp_path / "mitdb", False, source.records)
     reasons: list[RecordError] = []
-    assert set(counts.by_record(broken, passed_over=reasons.append).index) == set(source.records) - {"100"}
+    assert set(mitdb.by_record(broken, passed_over=reasons.append).index) == set(source.records) - {"100"}
     assert ["100.atr" in str(error) for error in reasons] == [True]
 
 
 def test_the_strip_holds_as_many_classes_as_any(source: Source) -> None:
-    strip = counts.busiest_strip(source, seconds=10)
+    strip = mitdb.busiest_strip(source, seconds=10)
     width = strip["signals_mv"].shape[1]
     assert width == 10 * strip["fs"]
     inside = (strip["samples"] >= strip["start"]) & (strip["samples"] < strip["start"] + width)
@@ -55,4 +55,4 @@ def test_the_strip_holds_as_many_classes_as_any(source: Source) -> None:
 
 def test_without_a_readable_record_there_is_no_strip(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no annotated beats"):
-        counts.busiest_strip(Source("mitdb", tmp_path, False, ("100",)), seconds=10)
+        mitdb.busiest_strip(Source("mitdb", tmp_path, False, ("100",)), seconds=10)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecglib.data import heartbeat_csv
+from ecglib.data.catalogues import kaggle_csv
 from ecglib.errors import UserError
 
 
@@ -32,7 +32,7 @@ def lines_of(path: Path) -> list[str]:
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
     signals, labels = beats(50)
-    read, read_labels = heartbeat_csv.read(write(tmp_path / "a.csv", signals, labels))
+    read, read_labels = kaggle_csv.read(write(tmp_path / "a.csv", signals, labels))
     assert (read.dtype, read.shape, read_labels.dtype) == (np.float32, (50, 187), np.int64)
     np.testing.assert_array_equal(read, signals.astype(np.float32))
     np.testing.assert_array_equal(read_labels, labels)
@@ -45,7 +45,7 @@ def test_any_valid_file(tmp_path_factory: pytest.TempPathFactory, n: int, seed: 
     signals, labels = beats(n, 2, seed)
     rows = write(path, signals, labels).read_text().splitlines()
     path.write_bytes((newline.join(rows) + (newline if last else "")).encode())
-    read, read_labels = heartbeat_csv.read(path, n_classes=2)
+    read, read_labels = kaggle_csv.read(path, n_classes=2)
     np.testing.assert_allclose(read, signals, atol=1e-6)
     np.testing.assert_array_equal(read_labels, labels)
 
@@ -73,7 +73,7 @@ def test_a_wrong_value_is_named_by_line(tmp_path: Path, column: int, value: str,
     values[column] = value
     path.write_text("\n".join([*rows[:2], ",".join(values), *rows[3:]]) + "\n")
     with pytest.raises(UserError) as caught:
-        heartbeat_csv.read(path)
+        kaggle_csv.read(path)
     assert found in str(caught.value)
     assert "a.csv" in str(caught.value) and "\n" not in str(caught.value)
     assert "187 values in 0..1 and a label from 0 to 4" in str(caught.value)
@@ -88,7 +88,7 @@ def test_a_wrong_width_is_named_by_line(tmp_path: Path, row: str, found: str) ->
     rows = lines_of(path)
     path.write_text("\n".join([*rows[:2], row, *rows[3:]]) + "\n")
     with pytest.raises(UserError) as caught:
-        heartbeat_csv.read(path)
+        kaggle_csv.read(path)
     assert found in str(caught.value)
 
 
@@ -96,14 +96,14 @@ def test_many_wrong_lines_are_counted(tmp_path: Path) -> None:
     signals, _ = beats(20)
     path = write(tmp_path / "a.csv", signals, np.full(20, 7))
     with pytest.raises(UserError, match=r"line 1: label 7, .*line 5: label 7 and 15 more lines"):
-        heartbeat_csv.read(path)
+        kaggle_csv.read(path)
 
 
 def test_the_number_of_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", *beats(50, 5))
-    heartbeat_csv.read(path)
+    kaggle_csv.read(path)
     with pytest.raises(UserError, match="a label from 0 to 1"):
-        heartbeat_csv.read(path, n_classes=2)
+        kaggle_csv.read(path, n_classes=2)
 
 
 def test_a_header_line(tmp_path: Path) -> None:
@@ -111,20 +111,20 @@ def test_a_header_line(tmp_path: Path) -> None:
     rows = lines_of(path)
     path.write_text("\n".join([",".join(f"x{i}" for i in range(188)), *rows]))
     with pytest.raises(UserError, match="line 1: text 'x0' in column 1"):
-        heartbeat_csv.read(path)
+        kaggle_csv.read(path)
 
 
 def test_missing_empty_or_no_csv(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        heartbeat_csv.read(tmp_path / "none.csv")
+        kaggle_csv.read(tmp_path / "none.csv")
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="an empty file"):
-        heartbeat_csv.read(tmp_path / "empty.csv")
+        kaggle_csv.read(tmp_path / "empty.csv")
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 10)
     with pytest.raises(UserError, match="line 1"):
-        heartbeat_csv.read(tmp_path / "binary.csv")
+        kaggle_csv.read(tmp_path / "binary.csv")
     with pytest.raises(UserError):
-        heartbeat_csv.read(tmp_path)
+        kaggle_csv.read(tmp_path)
 
 
 def test_the_training_file_in_seconds(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_training_file_in_seconds(tmp_path: Path) -> None:
     path = tmp_path / "mitbih_train.csv"
     path.write_bytes(block * 43 + b"".join(rows[: 87_554 - 86_000]))
     start = time.process_time()
-    read, read_labels = heartbeat_csv.read(path)
+    read, read_labels = kaggle_csv.read(path)
     seconds = time.process_time() - start
     assert read.shape == (87_554, 187) and read_labels.shape == (87_554,)
     np.testing.assert_array_equal(read[86_000], signals[0].astype(np.float32))

@@ -1,0 +1,1 @@
+"""Who is in a database, with which labels."""

@@ -1,0 +1,77 @@
+"""The PhysioNet/CinC Challenge 2021: its scored classes, from the headers; with PTB-XL beside it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ecglib import fingerprint
+from ecglib.data import records
+from ecglib.data.catalogues import snomed
+from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
+from ecglib.data.databases import Source
+from ecglib.errors import RecordError, UserError
+
+SOURCES: Final = {
+    "A": "CPSC 2018",
+    "Q": "CPSC extra",
+    "I": "INCART",
+    "S": "PTB",
+    "HR": "PTB-XL",
+    "E": "Georgia",
+    "JS": "Chapman-Shaoxing and Ningbo",
+}
+"""Beginning of a record's name -> where it comes from."""
+SAME_PATIENT: Final = {"S0001": "S0001", "S0002": "S0001", "S0003": "S0001"}
+"""Records of one patient, so far as is known: the Challenge names no patients."""
+
+
+def read(source: Source) -> Records:
+    """Records of the PhysioNet/CinC Challenge 2021 with its scored classes, from `#Dx` or `# Dx` of their headers.
+
+    A patient is unknown but for `SAME_PATIENT`, so each record is one of its own; folds are dealt out by patient within
+    each of the databases that the Challenge is made of.
+    """
+    entries, refused = [], {}
+    for record in source.records:
+        try:
+            said = records.comments(source.folder, record)
+        except RecordError as error:
+            refused[record] = error.reason
+            continue
+        codes = tuple(code.strip() for code in records.field(said, "Dx").split(",") if code.strip())
+        if not codes or not all(code.isdigit() for code in codes):
+            refused[record] = "unreadable diagnosis"
+            continue
+        name = record.rpartition("/")[2]
+        origin = SOURCES.get(name.rstrip("0123456789"), "unknown")
+        sex = records.field(said, "Sex").lower()
+        female = FEMALE.get(sex, float("nan"))
+        age = years(records.field(said, "Age"))
+        patient = f"challenge {SAME_PATIENT.get(name, name)}"
+        entries.append(Entry(source.folder, record, origin, patient, snomed.scored(codes), codes, age, female))
+    if not entries:
+        raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
+    return Records(snomed.SCORED, dealt(entries), source.fingerprint(), refused)
+
+
+def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
+    """Both, a recording that is in both counted once.
+
+    The Challenge's `HR00001` is PTB-XL's recording 1, and so on: where PTB-XL's own is here, that one stays.
+    """
+    numbers = {int(entry.record.rpartition("/")[2].partition("_")[0]): entry for entry in of_ptb_xl.entries}
+    duplicates, kept = {}, []
+    for entry in of_challenge.entries:
+        name = entry.record.rpartition("/")[2]
+        twin = numbers.get(int(name[2:])) if name.startswith("HR") and name[2:].isdigit() else None
+        if twin is None:
+            kept.append(entry)
+        else:
+            duplicates[entry.record] = twin.record
+    return Records(
+        of_challenge.classes,
+        (*of_ptb_xl.entries, *kept),
+        fingerprint.of_values(of_ptb_xl.fingerprint, of_challenge.fingerprint),
+        of_ptb_xl.refused | of_challenge.refused,
+        duplicates,
+    )
