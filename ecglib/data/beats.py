@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ecglib import aami, files, fingerprint, paths
 from ecglib.data import rhythm
 from ecglib.data.databases import Source
-from ecglib.data.records import RATE, Recording, read_annotations, read_recording
+from ecglib.data.records import RATE, Recording, at_rate, read_annotations, read_recording
 from ecglib.errors import RecordError
 
 Cut = Literal["kachuee", "centred", "relative"]
