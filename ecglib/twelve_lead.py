@@ -321,7 +321,7 @@ def placed(p: TwelveLeadParameters, make: Callable[[], nn.Module]) -> tuple[torc
     """Device and precision of training such a network (see `runs.place`)."""
     shape = (p.batch_size, *_shape(p))
     probes = not registry.entry(p.model).yardstick
-    return runs.place(p, lambda: recordings.Reader(make()), (shape, 0), probes=probes)
+    return runs.place(p, make, (shape, 0), probes=probes)
 
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:

@@ -143,9 +143,9 @@ def adapted_to(
     for _ in range(p.adaptation_steps):
         optimiser.zero_grad(set_to_none=True)
         for part in (own, draw.choice(replayed, REPLAYED)):
-            for x, features, y in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
+            for batch in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
                 with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers learn in training mode alone
-                    loss(model(x, features=features), y).backward()
+                    loss(model(batch.x, features=batch.features), batch.y).backward()
         optimiser.step()
     return model
 
@@ -161,8 +161,8 @@ def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device)
         layer.momentum = None  # the plain mean over what it sees
         layer.train()
     with torch.no_grad():
-        for x, features, _ in examples.batches(torch.arange(len(examples)), len(examples), device):
-            model(x, features=features)
+        for batch in examples.batches(torch.arange(len(examples)), len(examples), device):
+            model(batch.x, features=batch.features)
     return model.eval()
 
 

@@ -110,14 +110,15 @@ def train(
         precision=precision,
         deterministic=p.deterministic,
         examples_per_epoch=max(len(train), FEWEST),
+        stop_after=n_epochs(p),
+        groups=transfer.groups(p.way, p.layer_decay, p.head_decay, p.weight_decay),
     )
-    fitted = transfer.fit(
+    fitted = loop.fit(
         make_pretrained,
-        p.way,
-        p.layer_decay,
-        p.head_decay,
         loop.InMemory(x, y),
+        None,
         losses.cross_entropy(weights, p.label_smoothing),
+        None,
         recipe,
         seed=seed,
         device=device,

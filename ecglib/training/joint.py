@@ -87,7 +87,7 @@ def train(
             loop.InMemory(x, y),
             None,
             losses.cross_entropy(weights, p.label_smoothing),
-            lambda logits, labels: 0.0,
+            None,
             recipe,
             seed=one,
             device=device,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,11 +31,42 @@ from ecglib.training.progress import Reporter
 
 RECIPE = 1
 """1: as published."""
-Batch = tuple[Tensor, Tensor | None, Tensor]
-"""Beats `(batch, leads, samples)`, features `(batch, n)` or None, labels `(batch,)`; on the device."""
 Tensors = tuple[Tensor, ...] | list[Tensor]
-Metric = Callable[[NDArray[np.float32], NDArray[np.int64]], float]
-"""Logits `(n, classes)` and labels `(n,)` to a number that is better when higher."""
+Metric = Callable[[NDArray[np.float32], NDArray[Any]], float]
+"""Logits `(n, classes)` and labels as `Batch.y` has them, those of sequences in one row, to a number that is better
+when higher."""
+
+
+class Batch(NamedTuple):
+    """Examples on the device.
+
+    Attributes
+    ----------
+    x
+        Signals `(batch, leads, samples)`, of sequences `(batch, beats, leads, samples)`.
+    lengths
+        Samples of each where some are padded, `(batch,)`, else None.
+    features
+        Features `(batch, n)`, or None.
+    y
+        Class of each, `(batch,)` or `(batch, beats)`, int64; or 1 for every label that it has, else 0,
+        `(batch, labels)`, floating.
+    """
+
+    x: Tensor
+    lengths: Tensor | None
+    features: Tensor | None
+    y: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Parameters that learn at a rate, and with a weight decay, of their own."""
+
+    parameters: list[nn.Parameter]
+    weight_decay: float
+    share: Callable[[float], float] = lambda done: 1.0
+    """Share of the training that is over, from 0, to a share of the learning rate."""
 
 
 class Sampler(Protocol):
@@ -101,7 +132,8 @@ class InMemory:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             features = None if self.features is None else self.features.index_select(0, chosen).to(device)
-            yield self.x.index_select(0, chosen).to(device), features, self.y.index_select(0, chosen).to(device)
+            x, y = (tensor.index_select(0, chosen).to(device) for tensor in (self.x, self.y))
+            yield Batch(x, None, features, y)
 
 
 @dataclass(frozen=True)
@@ -125,6 +157,8 @@ class Recipe:
     """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
     sampler: Sampler | None = None
     """Chooses the examples of each epoch; None: `epoch_order`."""
+    groups: Callable[[nn.Module], list[Group]] | None = None
+    """Divides the network's parameters; None: all are one group."""
 
 
 @dataclass
@@ -177,7 +211,7 @@ def fit(
     train: Examples,
     val: Examples | None,
     loss: nn.Module,
-    metric: Metric,
+    metric: Metric | None,
     recipe: Recipe,
     *,
     seed: int,
@@ -195,9 +229,9 @@ def fit(
     train, val
         Training and validation examples; without validation, `recipe.stop_after` says when to end.
     loss
-        Of logits `(batch, classes)` and labels `(batch,)`; those of sequences come in one row.
+        Of logits `(batch, classes)` and `Batch.y`; those of sequences come in one row.
     metric
-        Chooses the epoch; higher is better. On a tie the earlier epoch stays.
+        Chooses the epoch; higher is better. On a tie the earlier epoch stays. None where there is no validation.
     recipe
         Epochs, batch size (examples), learning rate, schedule, precision and what else training is made of.
     seed
@@ -239,7 +273,7 @@ class Training:
         train: Examples,
         val: Examples | None,
         loss: nn.Module,
-        metric: Metric,
+        metric: Metric | None,
         recipe: Recipe,
         seed: int,
         device: torch.device,
@@ -256,15 +290,23 @@ class Training:
         if recipe.ema:
             self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         fused = device.type in ("cpu", "cuda", "mps")
+        groups = [Group(list(self.model.parameters()), recipe.weight_decay)]
+        if recipe.groups is not None:
+            groups = recipe.groups(self.model)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
+            [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups],
+            recipe.learning_rate,
+            fused=fused,
         )
-        total = self.steps * recipe.max_epochs
-        self.schedule = LambdaLR(self.optimiser, lambda step: rate_at(step, total, recipe.schedule))
+        self.schedule = LambdaLR(self.optimiser, [self._rate(group) for group in groups])
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.epoch, self.best_epoch, self.best_metric, self.seconds = 0, 0, -math.inf, 0.0
         self.best: dict[str, Tensor] = {}
         self.history: list[Epoch] = []
+
+    def _rate(self, group: Group) -> Callable[[int], float]:
+        total = self.steps * self.recipe.max_epochs
+        return lambda step: group.share(step / max(total, 1)) * rate_at(step, total, self.recipe.schedule)
 
     @property
     def finished(self) -> bool:
@@ -286,7 +328,7 @@ class Training:
             )
         candidate = self.ema.module if self.ema is not None else self.model
         val_loss, value = math.nan, math.nan
-        if self.val is not None:
+        if self.val is not None and self.metric is not None:
             logits, labels, val_loss = _score(candidate, self.val, self.recipe, self.device, self.loss)
             value = self.metric(logits, labels)
         self.epoch += 1
@@ -315,11 +357,11 @@ class Training:
         order = sampler(self.epoch, self.seed) if sampler else self._order()
         order = order[: self.steps * self.batch_size]
         total = torch.zeros((), device=self.device)
-        for x, features, y in self.train.batches(order, self.batch_size, self.device):
+        for batch in self.train.batches(order, self.batch_size, self.device):
             self.optimiser.zero_grad(set_to_none=True)
             with autocast(self.device, self.recipe.precision):
-                logits = self.model(x, features=features)
-            loss = self.loss(full_precision(logits).flatten(0, -2), y.flatten())
+                logits, labels = _of(self.model, batch)
+            loss = self.loss(logits, labels)
             self.scaler.scale(loss).backward()
             if self.recipe.gradient_clip is not None:
                 self.scaler.unscale_(self.optimiser)
@@ -397,16 +439,23 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _of(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits `(n, classes)` of a batch and its labels, those of sequences in one row."""
+    logits = full_precision(model(batch.x, features=batch.features, lengths=batch.lengths))
+    return logits.flatten(0, -2), batch.y if batch.y.dim() == logits.dim() else batch.y.flatten()
+
+
 def _score(
     model: nn.Module, examples: Examples, recipe: Recipe, device: torch.device, loss: nn.Module | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+) -> tuple[NDArray[np.float32], NDArray[Any], float]:
     training = model.training
     model.eval()
     logits, labels = [], []
     with torch.no_grad(), autocast(device, recipe.precision):
-        for x, features, y in examples.batches(torch.arange(len(examples)), 1024, device):
-            logits.append(full_precision(model(x, features=features)).flatten(0, -2))
-            labels.append(y.flatten())
+        for batch in examples.batches(torch.arange(len(examples)), 1024, device):
+            found, wanted = _of(model, batch)
+            logits.append(found)
+            labels.append(wanted)
     model.train(training)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     value = math.nan if loss is None else float(loss(all_logits, all_labels))

@@ -1,8 +1,4 @@
-"""Trains a network on whole recordings with several labels, through the training loop of beats.
-
-The loop hands a batch's features to the network and a row of labels to the loss. Here the features are the lengths of
-padded recordings, and the labels `(batch, classes)` in one row.
-"""
+"""Trains a network on whole recordings with several labels."""
 
 from __future__ import annotations
 
@@ -31,31 +27,6 @@ SCORED_AT_ONCE: Final = 64
 """Recordings of a batch that is only scored."""
 MOST: Final = 400_000
 """Padded samples of such a batch at most, so that long recordings fit in memory."""
-
-
-class Reader(nn.Module):
-    """A network of recordings as the loop calls it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)`; `features` are the lengths `(batch,)`, None where none is padded."""
-        logits: Tensor = self.network(x, lengths=features)
-        return logits
-
-
-class OfRow(nn.Module):
-    """A loss of labels `(batch, classes)` as the loop calls it, with the labels in one row."""
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        loss: Tensor = self.loss(logits, targets.view_as(logits))
-        return loss
 
 
 class Recordings:
@@ -105,7 +76,7 @@ class Recordings:
             if self.how is not None:
                 x, lengths = augmentation.augment(x, lengths, batch.known, self.how, noise, generator)
             padded = bool((self._cropped(batch.index.cpu().numpy()) < x.shape[2]).any())
-            yield x, lengths if padded else None, batch.y
+            yield loop.Batch(x, lengths if padded else None, None, batch.y)
 
     def _cropped(self, places: Index) -> Index:
         """Samples of recordings after the crop, if there is one."""
@@ -189,10 +160,10 @@ def train(
     """
     learnt, val, test = parts
     fitted = loop.fit(
-        lambda: Reader(make()),
+        make,
         Recordings(data, learnt, how=how, noise=noise, seed=seed, workers=workers),
         Recordings(data, val, workers=workers),
-        OfRow(loss),
+        loss,
         macro_auroc,
         recipe,
         seed=seed,
@@ -205,8 +176,7 @@ def train(
         predict(fitted.model, data, part, device=device, precision=recipe.precision, workers=workers)
         for part in (val, test)
     ]
-    assert isinstance(fitted.model, Reader)
-    return Trained(fitted.model.network.cpu(), fitted.run, fitted.seconds, found[0], found[1])
+    return Trained(fitted.model.cpu(), fitted.run, fitted.seconds, found[0], found[1])
 
 
 def predict(
@@ -219,7 +189,6 @@ def predict(
     workers: int = 0,
 ) -> NDArray[np.float32]:
     """Logits `(n, classes)` of the recordings at these places, in their order."""
-    model = model if isinstance(model, Reader) else Reader(model)
     by_length = np.argsort(data.lengths()[index], kind="stable")
     examples = Recordings(data, index[by_length], workers=workers)
     found = loop.predict(model, examples, device=device, precision=precision)
@@ -230,7 +199,7 @@ def predict(
 
 def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
     """Mean AUROC over the labels that have a positive and a negative; NaN where none has."""
-    y = labels.reshape(logits.shape) > 0.5
+    y = labels > 0.5
     auroc, _ = areas(y, sigmoid(logits), np.ones((1, len(y)), dtype=np.int64))
     return float(macro(auroc)[0])
 

@@ -13,7 +13,7 @@ learn on is the *way*:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -21,14 +21,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from ecglib import aami
 from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.training import loop
-from ecglib.training.device import determinism
-from ecglib.training.progress import Reporter
 
 RECIPE = 1
 """1: as published."""
@@ -254,63 +251,25 @@ def share_of_rate(way: Way, depth: int, n_layers: int, done: float, decay: float
     return float(decay**depth)
 
 
-def fit(
-    make: Callable[[], Transferred],
-    way: Way,
-    decay: float,
-    head_decay: float,
-    train: loop.Examples,
-    loss: nn.Module,
-    recipe: loop.Recipe,
-    *,
-    seed: int,
-    device: torch.device,
-    title: str,
-) -> loop.Fitted:
-    """As `loop.fit`, with a learning rate of its own for every layer, falling from one to the next by `decay`, and a
-    weight decay of their own for the head's.
+def groups(way: Way, decay: float, head_decay: float, weight_decay: float) -> Callable[[nn.Module], list[loop.Group]]:
+    """The parameters of a `Transferred` as `loop.Recipe.groups` wants them: a learning rate of its own for every layer,
+    falling from one to the next by `decay`, and a weight decay of their own for the head's."""
 
-    Without validation, the last weights stay; and without checkpoints, as it takes seconds.
-    """
-    recipe = replace(recipe, stop_after=recipe.stop_after or recipe.max_epochs)
-    with determinism(recipe.deterministic):
-        state = _LayerByLayer(make, train, None, loss, lambda logits, labels: 0.0, recipe, seed, device)
-        state.set_rates(way, decay, head_decay)
-        with Reporter(title, state.epochs) as report:
-            while not state.finished:
-                note = state.run_epoch()
-                report.epoch(state.epoch, note)
-        return state.result(0)
-
-
-class _LayerByLayer(loop.Training):
-    def set_rates(self, way: Way, decay: float, head_decay: float) -> None:
-        assert isinstance(self.model, Transferred)
-        recipe, total = self.recipe, self.steps * self.recipe.max_epochs
-        layers = self.model.layers()
-
-        def rate(depth: int) -> Callable[[int], float]:
-            def at(step: int) -> float:
-                share = share_of_rate(way, depth, len(layers), step / max(total, 1), decay)
-                return share * loop.rate_at(step, total, recipe.schedule)
-
-            return at
-
-        groups = []
+    def divided(model: nn.Module) -> list[loop.Group]:
+        assert isinstance(model, Transferred)
+        layers = model.layers()
+        found = []
         for depth, modules in enumerate(layers):
             own = [(name, p) for layer in modules for name, p in layer.named_parameters(recurse=False)]
             learning = [(name, p) for name, p in own if p.requires_grad]
+            share = partial(share_of_rate, way, depth, len(layers), decay=decay)
             if depth == 0:
                 # many features of few patients ask for a strong decay; a bias sets a level, which is not to shrink
                 weights = [p for name, p in learning if name == "weight"]
                 biases = [p for name, p in learning if name == "bias"]
-                groups.append((depth, {"params": weights, "weight_decay": head_decay}))
-                groups.append((depth, {"params": biases, "weight_decay": 0.0}))
+                found += [loop.Group(weights, head_decay, share), loop.Group(biases, 0.0, share)]
             elif learning:
-                groups.append((depth, {"params": [p for _, p in learning], "weight_decay": recipe.weight_decay}))
-        self.optimiser = torch.optim.AdamW(
-            [group for _, group in groups],
-            recipe.learning_rate,
-            fused=self.device.type in ("cpu", "cuda", "mps"),
-        )
-        self.schedule = LambdaLR(self.optimiser, [rate(depth) for depth, _ in groups])
+                found.append(loop.Group([p for _, p in learning], weight_decay, share))
+        return found
+
+    return divided

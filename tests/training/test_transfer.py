@@ -188,11 +188,10 @@ def fitted(
         return model
 
     given = {"max_epochs": 2, "patience": 9, "batch_size": 16, "learning_rate": 0.01}
-    plan = loop.Recipe(**given | recipe)
-    done = transfer.fit(
-        make, way, 0.5, head_decay, loop.InMemory(x, y), nn.CrossEntropyLoss(), plan,
-        seed=0, device=torch.device("cpu"), title="test",
-    )  # fmt: skip
+    divided = transfer.groups(way, 0.5, head_decay, recipe.get("weight_decay", 0.01))
+    plan = loop.Recipe(**{"stop_after": recipe.get("max_epochs", 2), **given, **recipe}, groups=divided)
+    loss, cpu = nn.CrossEntropyLoss(), torch.device("cpu")
+    done = loop.fit(make, loop.InMemory(x, y), None, loss, None, plan, seed=0, device=cpu)
     old = Transferred("cnet", 1, 187, 2)
     old.load_state_dict(before[0])
     assert isinstance(done.model, Transferred)
