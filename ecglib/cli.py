@@ -20,8 +20,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ecglib import aami, config, paths, results
+from ecglib import aami, config, paths
 from ecglib.errors import RecordError, UserError
+from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
     from ecglib.data.fetch import Progress
@@ -228,7 +229,7 @@ def _is_missing(parameters: config.SharedParameters) -> bool:
 
 def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
     """Why a result no longer holds: in full, or where it is only told, the reference result; else the page."""
-    from ecglib import recipes
+    from ecglib.experiment import recipes
     from ecglib.report import book
 
     if isinstance(parameters, _TRAINED) and (told or parameters.profile == "full"):
@@ -243,10 +244,10 @@ def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
 
 def _say_what_is_not_found() -> None:
     """Say once how many runs an earlier version left that are not found any more."""
-    from ecglib import runs
+    from ecglib.experiment import driver
 
     told = paths.runs() / "old-layout-told"
-    if not told.is_file() and (n := runs.of_old_layout()):
+    if not told.is_file() and (n := driver.of_old_layout()):
         print(f"{n} runs in {paths.runs()} are of an earlier version and are not found any more; delete them freely")
         told.touch()
 
@@ -289,7 +290,7 @@ def verify(
     What was found is written into the records. With --renew, a record takes over today's recipe where the code of its
     own recipe and today's train alike.
     """
-    from ecglib import verify as verifying
+    from ecglib.experiment import verify as verifying
     from ecglib.report import tables
 
     if bool(experiments) == all_:

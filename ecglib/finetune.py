@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ecglib import config, paths, provenance, results, told, twelve_lead
+from ecglib import config, paths, told
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import catalogue
 from ecglib.data.catalogues import folder as own
@@ -29,11 +29,13 @@ from ecglib.data.recordings import TwelveLead, survey
 from ecglib.data.splits import OFFICIAL, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import thresholds
+from ecglib.experiment import provenance, twelve_lead
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Interval, SeedRun
+from ecglib.experiment.twelve_lead import Run, Scored
 from ecglib.models import registry
-from ecglib.results import Interval, SeedRun
 from ecglib.training import recordings
 from ecglib.training.transfer import State, read_weights
-from ecglib.twelve_lead import Run, Scored
 
 SHARE_OF_RATE: Final = 0.3
 """Learning rate as a share of the recorded run's, where none is asked for."""

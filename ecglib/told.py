@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ecglib.results import Record
+from ecglib.experiment.record import Record
 
 _NAMED = 2
 """Names that a line gives; the others are counted."""

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from ecglib import paths
 from ecglib.errors import UserError
-from ecglib.results import Interval, Moved, Record
+from ecglib.experiment.record import Interval, Moved, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

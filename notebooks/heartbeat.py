@@ -74,7 +74,7 @@ deterministic = False
 from IPython.display import Markdown
 
 from ecglib import config
-from ecglib import experiment as experiments
+from ecglib.experiment import heartbeat as experiments
 from ecglib.report import figures, tables, words
 
 parameters = config.from_notebook(globals(), "heartbeat")

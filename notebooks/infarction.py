@@ -71,7 +71,7 @@ deterministic = False
 from IPython.display import Markdown
 
 from ecglib import config
-from ecglib import infarction as experiments
+from ecglib.experiment import infarction as experiments
 from ecglib.report import figures, infarctions, tables
 from ecglib.report.yardsticks import yardstick_results
 

@@ -71,7 +71,7 @@ deterministic = False
 from IPython.display import Markdown
 
 from ecglib import config
-from ecglib import twelve_lead as experiments
+from ecglib.experiment import twelve_lead as experiments
 from ecglib.report import ecg_figures, figures, recordings, tables
 from ecglib.report.yardsticks import yardstick_results
 

@@ -23,8 +23,10 @@ import pytest
 from projects import ROOT, kept, make_project
 from report.example import example_record
 
-from ecglib import aami, cli, config, paths, recipes, results, tracking
+from ecglib import aami, cli, config, paths, tracking
 from ecglib.data import databases, synthetic
+from ecglib.experiment import recipes
+from ecglib.experiment import record as results
 from ecglib.report import book as builder
 from ecglib.report import runner
 

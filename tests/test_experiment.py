@@ -17,13 +17,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib import aami, config, experiment, fingerprint, paths, provenance, raw, results, runs, tracking
+from ecglib import aami, config, fingerprint, paths, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import databases, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, thresholds
+from ecglib.experiment import driver, heartbeat, provenance, raw
+from ecglib.experiment import record as results
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
 from ecglib.training import device as devices
@@ -58,7 +60,7 @@ def parameters(name: str = "heartbeat/baseline", *, profile: str = "smoke", **ov
 
 def keys() -> dict[str, str]:
     every = [config.load(name, profile="smoke") for name in config.experiments()]
-    return {p.experiment: experiment.key_of(p) for p in every if isinstance(p, HeartbeatParameters)}
+    return {p.experiment: heartbeat.key_of(p) for p in every if isinstance(p, HeartbeatParameters)}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -85,9 +87,9 @@ def test_a_run_is_trained_once_and_then_found(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch, logged: list[results.Record]
 ) -> None:
     p = parameters(name)
-    first = experiment.run(p)
+    first = heartbeat.run(p)
     assert first.trained
-    assert first.folder == project / "runs" / experiment.key_of(p)
+    assert first.folder == project / "runs" / heartbeat.key_of(p)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert sorted(path.name for path in files) == [
         "evaluated.json", "made-of.json", "predictions-seed0.parquet", "record.json", "record.parquet",
@@ -95,7 +97,7 @@ def test_a_run_is_trained_once_and_then_found(
         "validation-seed0.parquet", "weights-seed0.safetensors",
     ]  # fmt: skip
     monkeypatch.setattr(loop, "fit", no_training)
-    again = experiment.run(p)
+    again = heartbeat.run(p)
     assert not again.trained
     assert again.record == first.record == results.load(first.folder / "record.json")
     assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == files
@@ -104,8 +106,8 @@ def test_a_run_is_trained_once_and_then_found(
 
 def test_fresh_trains_again(project: Path) -> None:
     p = parameters(deterministic=True)
-    first = experiment.run(p)
-    again = experiment.run(p, fresh=True)
+    first = heartbeat.run(p)
+    again = heartbeat.run(p, fresh=True)
     assert again.trained
     assert again.folder == first.folder
     assert again.record.confusion == first.record.confusion
@@ -113,8 +115,8 @@ def test_fresh_trains_again(project: Path) -> None:
 
 def test_two_that_want_the_same_run_train_it_once(project: Path) -> None:
     p = parameters()
-    found: list[experiment.Run] = []
-    threads = [threading.Thread(target=lambda: found.append(experiment.run(p))) for _ in range(2)]
+    found: list[heartbeat.Run] = []
+    threads = [threading.Thread(target=lambda: found.append(heartbeat.run(p))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -137,29 +139,29 @@ def test_a_half_finished_run_goes_on_with_the_seed_that_is_missing(
 
     monkeypatch.setattr(loop, "fit", dies_at_seed_one)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(p)
-    folder = paths.runs() / experiment.key_of(p)
+        heartbeat.run(p)
+    folder = paths.runs() / heartbeat.key_of(p)
     assert not (folder / "record.json").exists()
     first = (folder / "weights-seed0.safetensors").stat().st_mtime_ns
 
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     assert tried == [0, 1, 1]
     assert (folder / "weights-seed0.safetensors").stat().st_mtime_ns == first
     logits = run.predictions().to_numpy()
-    np.testing.assert_array_equal(logits, experiment.run(p, fresh=True).predictions().to_numpy())
+    np.testing.assert_array_equal(logits, heartbeat.run(p, fresh=True).predictions().to_numpy())
 
 
 def test_damaged_notes_are_made_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     p = parameters()
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     (run.folder / "record.json").write_text('{"half')
     with monkeypatch.context() as patch:
         patch.setattr(classifier, "train", no_training)
-        again = experiment.run(p)
+        again = heartbeat.run(p)
     assert again.record.metrics == run.record.metrics
     assert results.load(run.folder / "record.json").metrics == run.record.metrics
     (run.folder / "training-seed0.json").write_text("")
-    assert experiment.run(p).trained
+    assert heartbeat.run(p).trained
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -167,7 +169,7 @@ def test_a_seed_that_stopped_midway_goes_on_from_its_last_epoch(
     refit: bool, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = parameters(max_epochs=4, max_beats=1000, deterministic=True, refit=refit)
-    whole = (experiment.run(p).folder / "weights-seed0.safetensors").read_bytes()
+    whole = (heartbeat.run(p).folder / "weights-seed0.safetensors").read_bytes()
     fit, save, saved, resumed = loop.fit, checkpoint.save, [], []
     stop_at = 5 if refit else 2
 
@@ -184,9 +186,9 @@ def test_a_seed_that_stopped_midway_goes_on_from_its_last_epoch(
 
     monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
-        experiment.run(p, fresh=True)
+        heartbeat.run(p, fresh=True)
     monkeypatch.setattr(loop, "fit", note)
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     assert resumed == ([4, 1] if refit else [2])
     assert (run.folder / "weights-seed0.safetensors").read_bytes() == whole
     assert not list(run.folder.glob("*.pt"))
@@ -210,9 +212,9 @@ OTHER: dict[str, Any] = {
 def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(project: Path) -> None:
     assert {*OTHER, "database", "model"} == set(HeartbeatParameters.model_fields)
     p = parameters()
-    key = experiment.key_of(p)
-    same = {name for name, value in OTHER.items() if experiment.key_of(p.model_copy(update={name: value})) == key}
-    assert experiment.key_of(p.model_copy(update={"model": "bilstm"})) != key
+    key = heartbeat.key_of(p)
+    same = {name for name, value in OTHER.items() if heartbeat.key_of(p.model_copy(update={name: value})) == key}
+    assert heartbeat.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
     idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
     assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
@@ -222,7 +224,7 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
 def test_a_parameter_that_is_in_use_changes_the_key(project: Path, name: str) -> None:
     switch, values = config.ONLY_WITH[name]
     p = parameters().model_copy(update={switch: values[0]})
-    assert experiment.key_of(p) != experiment.key_of(p.model_copy(update={name: OTHER[name]}))
+    assert heartbeat.key_of(p) != heartbeat.key_of(p.model_copy(update={name: OTHER[name]}))
 
 
 def test_a_process_whose_code_was_edited_warns_trains_and_does_not_file(
@@ -236,7 +238,7 @@ def test_a_process_whose_code_was_edited_warns_trains_and_does_not_file(
     assert fingerprint.edited() == ["losses.py"]
     assert keys() == before, "they are of the code that runs"
     with pytest.warns(UserWarning, match=r"losses\.py: edited after this process started; the run is not filed"):
-        run = experiment.run(parameters())
+        run = heartbeat.run(parameters())
     assert run.trained and len(run.predictions())
     assert not logged and not list(paths.runs().glob("*/record.json"))
 
@@ -247,13 +249,13 @@ def test_half_a_run_of_other_code_is_not_resumed_and_the_command_says_why(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "predict", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            experiment.run(parameters())
+            heartbeat.run(parameters())
     replace(code / "training" / "loop.py", "rise = 0.02", "rise = 0.03")
     with pytest.warns(UserWarning, match=r"half a run of .* is not resumed: code: training/loop.py"):
-        experiment.run(parameters())
+        heartbeat.run(parameters())
 
 
-@pytest.mark.parametrize("package", runs.VERSIONS)
+@pytest.mark.parametrize("package", driver.VERSIONS)
 def test_another_version_changes_every_key(package: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, versions = keys(), provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: versions | {package: "0"})
@@ -322,11 +324,11 @@ def test_code_that_cannot_change_the_weights_changes_no_key(file: str, project: 
 def test_changed_evaluation_is_computed_from_the_stored_predictions(
     project: Path, code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = experiment.run(parameters()).record
+    first = heartbeat.run(parameters()).record
     monkeypatch.setattr(loop, "fit", no_training)
     monkeypatch.setattr(loop, "predict", no_training)
 
-    fewer = experiment.run(parameters(bootstrap=20))
+    fewer = heartbeat.run(parameters(bootstrap=20))
     assert not fewer.trained
     assert fewer.record.intervals.n == 20
     assert fewer.record.confusion == first.confusion
@@ -336,7 +338,7 @@ def test_changed_evaluation_is_computed_from_the_stored_predictions(
     before = (fewer.folder / "evaluated.json").read_text()
     with (code / "evaluation" / "bootstrap.py").open("a", encoding="utf-8") as module:
         module.write("\nCHANGED = True\n")
-    recomputed = experiment.run(parameters(bootstrap=20))
+    recomputed = heartbeat.run(parameters(bootstrap=20))
     assert not recomputed.trained
     assert recomputed.folder == fewer.folder and (fewer.folder / "evaluated.json").read_text() != before
     assert recomputed.record.metrics == fewer.record.metrics
@@ -344,7 +346,7 @@ def test_changed_evaluation_is_computed_from_the_stored_predictions(
 
 @pytest.mark.parametrize("name", ["heartbeat/baseline", "heartbeat/inter-patient"])
 def test_the_record_follows_from_its_predictions(name: str, project: Path) -> None:
-    run = experiment.run(parameters(name, seeds=[0, 1], max_epochs=3))
+    run = heartbeat.run(parameters(name, seeds=[0, 1], max_epochs=3))
     record, predictions = run.record, run.predictions()
     assert [int(seed) for seed in predictions["seed"].unique()] == record.seeds == [0, 1]
     columns = [f"logit_{name}" for name in aami.CLASSES]
@@ -364,7 +366,7 @@ def test_the_record_follows_from_its_predictions(name: str, project: Path) -> No
 
 def test_the_test_set_of_a_seed_is_that_of_its_split(project: Path) -> None:
     p = parameters(seeds=[1])
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     beats = all_beats(p)
     split = splits.intra(beats.labels, 1, p.validation_fraction)
     predictions = run.predictions()
@@ -378,7 +380,7 @@ def test_the_test_set_of_a_seed_is_that_of_its_split(project: Path) -> None:
 
 def test_the_stored_weights_give_the_stored_logits(project: Path) -> None:
     p = parameters(max_epochs=2)
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     model, stored = run.model(0), run.predictions()
     assert not model.training
     with torch.no_grad():
@@ -388,7 +390,7 @@ def test_the_stored_weights_give_the_stored_logits(project: Path) -> None:
 
 
 def test_the_chosen_epoch_is_the_best_on_validation(project: Path) -> None:
-    (training,) = experiment.run(parameters(max_epochs=4)).record.training
+    (training,) = heartbeat.run(parameters(max_epochs=4)).record.training
     values = [epoch.val_metric for epoch in training.history]
     assert training.best_epoch == 1 + int(np.argmax(np.array(values)))
     assert training.validation == pytest.approx(max(value for value in values if value is not None))
@@ -396,13 +398,13 @@ def test_the_chosen_epoch_is_the_best_on_validation(project: Path) -> None:
 
 def test_the_validation_metric_is_that_of_what_scores_the_test_set(project: Path) -> None:
     """Of adapted networks after adaptation, of classical references at all."""
-    plain = experiment.run(parameters(max_epochs=2)).record.training[0]
+    plain = heartbeat.run(parameters(max_epochs=2)).record.training[0]
     assert plain.validation is not None and 0 < plain.validation <= 1
     assert plain.validation_recall is not None and 0 < plain.validation_recall <= 1
-    classical = experiment.run(parameters(model="logistic_regression")).record.training[0]
+    classical = heartbeat.run(parameters(model="logistic_regression")).record.training[0]
     assert classical.validation is not None and 0 < classical.validation <= 1
     assert classical.strength is not None
-    refitted = experiment.run(parameters(refit=True, max_epochs=2)).record.training[0]
+    refitted = heartbeat.run(parameters(refit=True, max_epochs=2)).record.training[0]
     assert refitted.validation is None, "it has learnt the validation beats"
 
 
@@ -422,7 +424,7 @@ LOGITS = [f"logit_{name}" for name in aami.CLASSES]
 def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
     values: dict[str, Any], project: Path
 ) -> None:
-    run = experiment.run(parameters(**values))
+    run = heartbeat.run(parameters(**values))
     record, moved = run.record, run.record.moved
     assert moved is not None
     classes = [record.classes.index(name) for name in record.macro_classes]
@@ -453,7 +455,7 @@ def test_every_run_decides_a_second_time_with_thresholds_moved_on_validation(
 
 
 def test_a_network_is_given_plain_or_with_its_thresholds_moved(project: Path) -> None:
-    run = experiment.run(parameters(max_epochs=2))
+    run = heartbeat.run(parameters(max_epochs=2))
     assert run.record.moved is not None
     offsets = torch.tensor(run.record.moved.offsets[0])
     assert offsets.any()
@@ -472,7 +474,7 @@ def test_a_network_is_given_plain_or_with_its_thresholds_moved(project: Path) ->
     ],
 )
 def test_where_there_are_no_thresholds_to_move_none_are(values: dict[str, Any], project: Path) -> None:
-    run = experiment.run(parameters(**values))
+    run = heartbeat.run(parameters(**values))
     assert run.record.moved is None
     assert results.decisions(run.record) == [run.record]
     with pytest.raises(UserError, match=r"^heartbeat/baseline: its thresholds were never moved$"):
@@ -480,13 +482,13 @@ def test_where_there_are_no_thresholds_to_move_none_are(values: dict[str, Any], 
 
 
 def test_a_run_of_earlier_code_is_found_without_a_second_decision(project: Path) -> None:
-    run = experiment.run(parameters())
+    run = heartbeat.run(parameters())
     note = run.folder / "training-seed0.json"
     card = json.loads(note.read_text(encoding="utf-8"))
     del card["offsets"]
     note.write_text(json.dumps(card), encoding="utf-8")
     (run.folder / "record.json").unlink()
-    found = experiment.run(parameters())
+    found = heartbeat.run(parameters())
     assert not found.trained and found.record.moved is None
     assert found.record.metrics == run.record.metrics
 
@@ -510,7 +512,7 @@ def test_a_development_run_sees_no_test_beat(name: str, project: Path, monkeypat
         return beats
 
     monkeypatch.setattr(beats_module, "load", poisoned)
-    run = experiment.run(p)
+    run = heartbeat.run(p)
     assert run.record.scored == "val"
     predictions = run.predictions()
     assert np.isfinite(predictions[[f"logit_{name}" for name in aami.CLASSES]]).all(axis=None)
@@ -522,7 +524,7 @@ def test_a_development_run_sees_no_test_beat(name: str, project: Path, monkeypat
 
 def test_every_scoring_of_ds2_is_noted(project: Path) -> None:
     p = parameters("heartbeat/inter-patient", seeds=[0, 1])
-    record = experiment.run(p).record
+    record = heartbeat.run(p).record
     lines = [json.loads(line) for line in paths.test_reads().read_text(encoding="utf-8").splitlines()]
     assert [(line["seed"], line["decision"], line["key"], line["model"]) for line in lines] == [
         (seed, decision, record.key, "cnet") for seed in (0, 1) for decision in ("plain", "moved")
@@ -530,14 +532,14 @@ def test_every_scoring_of_ds2_is_noted(project: Path) -> None:
     for decided, mine in zip(results.decisions(record), (lines[::2], lines[1::2]), strict=True):
         for k, line in enumerate(mine):
             assert line["metrics"]["accuracy"] == pytest.approx(decided.metrics["accuracy"].per_seed[k], abs=1e-6)
-    experiment.run(p)
-    experiment.run(parameters("heartbeat/inter-patient", seeds=[0, 1], bootstrap=5))
-    experiment.run(parameters())
+    heartbeat.run(p)
+    heartbeat.run(parameters("heartbeat/inter-patient", seeds=[0, 1], bootstrap=5))
+    heartbeat.run(parameters())
     assert len(paths.test_reads().read_text(encoding="utf-8").splitlines()) == 4
 
 
 def test_an_inter_patient_record_is_over_four_classes_with_and_without_202(project: Path) -> None:
-    run = experiment.run(parameters("heartbeat/inter-patient"))
+    run = heartbeat.run(parameters("heartbeat/inter-patient"))
     record, predictions = results.load(run.folder / "record.json"), run.predictions()
     assert record.macro_classes == ["N", "S", "V", "F"]
     assert set(predictions["record"]) == set(aami.DS2)
@@ -550,7 +552,7 @@ def test_an_inter_patient_record_is_over_four_classes_with_and_without_202(proje
 
 
 def test_a_record_holds_what_every_beat_of_the_first_seed_was_given(project: Path) -> None:
-    run = experiment.run(parameters(seeds=[1, 0]))
+    run = heartbeat.run(parameters(seeds=[1, 0]))
     record, predictions = results.load(run.folder / "record.json"), run.predictions()
     logits = predictions[predictions["seed"] == 1][[f"logit_{name}" for name in aami.CLASSES]].to_numpy(np.float64)
     predicted = raw.unpack(record.predicted)
@@ -578,7 +580,7 @@ def test_resampling_sees_training_beats_only(
         return resample(signals, labels, *args, **more)
 
     monkeypatch.setattr(classifier, "resample", watched)
-    record = experiment.run(p).record
+    record = heartbeat.run(p).record
     beats = all_beats(p)
     split = splits.intra(beats.labels, 0, p.validation_fraction)
     parts = [split.train, np.sort(np.concatenate([split.train, split.val]))][: 2 if refit else 1]
@@ -606,7 +608,7 @@ def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
         return fitted
 
     monkeypatch.setattr(loop, "fit", watched)
-    run = experiment.run(parameters(refit=True, max_epochs=3))
+    run = heartbeat.run(parameters(refit=True, max_epochs=3))
     card, (training,) = run.record.data, run.record.training
     chosen = training.best_epoch
     assert calls == [(card.n_train, card.n_val, None, 3), (card.n_train + card.n_val, None, chosen, chosen)]
@@ -625,7 +627,7 @@ def tiny_full(project: Path) -> Path:
 
 
 def test_a_full_run_becomes_the_reference_result(tiny_full: Path) -> None:
-    run = experiment.run(parameters(profile="full"))
+    run = heartbeat.run(parameters(profile="full"))
     assert run.record.overridden == []
     assert run.reference() == run.record == results.references()["heartbeat/baseline"]
     assert list(check_records(tiny_full)) == []
@@ -636,14 +638,14 @@ def test_a_full_run_becomes_the_reference_result(tiny_full: Path) -> None:
     [("smoke", {}), ("full", {"learning_rate": 0.001}), ("full", {"seeds": [4]}), ("full", {"test": False})],
 )
 def test_no_other_run_does(profile: str, overrides: dict[str, Any], tiny_full: Path) -> None:
-    run = experiment.run(parameters(profile=profile, **overrides))
+    run = heartbeat.run(parameters(profile=profile, **overrides))
     assert run.record.overridden == sorted(overrides)
     assert run.reference() is None
     assert list(paths.results().glob("*/*.json")) == []
 
 
 def test_a_free_exploration_has_no_reference(tiny_full: Path) -> None:
-    run = experiment.run(HeartbeatParameters(profile="full", max_epochs=1, max_beats=1000, bootstrap=0))
+    run = heartbeat.run(HeartbeatParameters(profile="full", max_epochs=1, max_beats=1000, bootstrap=0))
     assert (run.record.experiment, run.record.overridden, run.reference()) == ("", [], None)
     assert run.record.metrics["accuracy"].low is None
     assert list(paths.results().rglob("*.json")) == []
@@ -656,7 +658,7 @@ def test_synthetic_stand_ins_are_marked_and_never_a_reference(
     write: Callable[..., None] = synthetic.write
     monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=1.5))
     monkeypatch.setenv("ECGLIB_DATA", str(tiny_full / "nothing"))
-    run = experiment.run(parameters(name, profile="full"))
+    run = heartbeat.run(parameters(name, profile="full"))
     assert run.record.data.synthetic
     assert run.record.overridden == []
     assert run.reference() is None
@@ -672,7 +674,7 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(tracking, "log", fails)
     with pytest.warns(UserWarning, match="is not in MLflow: MLFLOW_TRACKING_URI: no answer"):
-        run = experiment.run(parameters())
+        run = heartbeat.run(parameters())
     assert results.load(run.folder / "record.json") == run.record
 
 
@@ -704,9 +706,9 @@ def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> Non
 
 def test_a_run_is_in_mlflow_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "log", LOG_RUN)
-    run = experiment.run(parameters())
+    run = heartbeat.run(parameters())
     assert tracking.find(run.record.key) is not None
-    experiment.run(parameters())
+    heartbeat.run(parameters())
     assert tracking.count() == 1
 
 
@@ -715,7 +717,7 @@ def test_bad_records_are_set_aside_and_counted(project: Path, own_data: Path) ->
     (own_data / "100.dat").write_bytes(content[: len(content) // 2])
     (own_data / "101.atr").unlink()
     (own_data / "103.hea").write_text("")
-    run = experiment.run(parameters())
+    run = heartbeat.run(parameters())
     assert run.record.data.records_left_out == {
         "100": "truncated signal", "101": "missing annotations", "103": "empty header",
     }  # fmt: skip
@@ -733,7 +735,7 @@ def test_broken_data_is_one_line_and_leaves_nothing(suffix: str, fault: str, pro
         else:
             path.write_bytes(content[: len(content) // 3 | 1] if fault == "truncated" else b"")
     with pytest.raises(UserError) as error:
-        experiment.run(parameters())
+        heartbeat.run(parameters())
     message = str(error.value)
     assert "\n" not in message
     assert f"100{suffix}" in message
@@ -744,7 +746,7 @@ def test_broken_data_is_one_line_and_leaves_nothing(suffix: str, fault: str, pro
 
 def test_a_model_that_cannot_be_built_is_refused_before_anything_is_computed(project: Path) -> None:
     with pytest.raises(UserError, match=r"model cnet: .*depth"):
-        experiment.run(parameters(model_options={"depth": 3}))
+        heartbeat.run(parameters(model_options={"depth": 3}))
     assert not (project / "runs").exists()
     assert not (project / "cache" / "beats").exists()
 
@@ -752,4 +754,4 @@ def test_a_model_that_cannot_be_built_is_refused_before_anything_is_computed(pro
 def test_a_place_that_cannot_be_written_is_named(project: Path) -> None:
     (project / "runs").write_text("a file")
     with pytest.raises(UserError, match=r"runs: can't be written"):
-        experiment.run(parameters())
+        heartbeat.run(parameters())

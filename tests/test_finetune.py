@@ -17,12 +17,13 @@ import torch
 from projects import make_project
 from safetensors.torch import load_file, save_file
 
-from ecglib import cli, finetune, paths, twelve_lead
+from ecglib import cli, finetune, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
-from ecglib.twelve_lead import Run
+from ecglib.experiment import twelve_lead
+from ecglib.experiment.twelve_lead import Run
 
 LEADS = ("V2", "II", "aVR")
 

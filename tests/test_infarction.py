@@ -16,12 +16,14 @@ from projects import ROOT
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from ecglib import config, experiment, infarction, paths, results, runs, tracking
+from ecglib import config, paths, tracking
 from ecglib.config import InfarctionParameters
 from ecglib.errors import UserError
+from ecglib.experiment import heartbeat, infarction
+from ecglib.experiment import record as results
+from ecglib.experiment.record import infarction as part
 from ecglib.models import registry
 from ecglib.report.check_records import recomputed
-from ecglib.results import infarction as part
 from ecglib.training import device as devices
 from ecglib.training import folds, joint
 
@@ -123,7 +125,7 @@ def test_a_beat_experiment_is_run_first_and_transferred(monkeypatch: pytest.Monk
     run = infarction.run(parameters("infarction/finetune"))
     beats = config.load("heartbeat/baseline", profile="smoke")
     assert isinstance(beats, config.HeartbeatParameters)
-    assert (paths.runs() / experiment.key_of(beats) / "weights-seed0.safetensors").is_file()
+    assert (paths.runs() / heartbeat.key_of(beats) / "weights-seed0.safetensors").is_file()
     assert len(part(run.record).transfer["loaded"]) == 22
 
 

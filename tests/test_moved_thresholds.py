@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from projects import ROOT
 
-from ecglib import results
-from ecglib.results import Record
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 
 BEFORE = "99917aa294b6d5aeabfd024ca0fdf179f441d5b7"
 """The last commit with these experiments."""

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from ecglib import config, experiment, fingerprint, paths, provenance, recipes, results, tracking, verify
+from ecglib import config, fingerprint, paths, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.errors import UserError
+from ecglib.experiment import heartbeat, provenance, recipes, verify
+from ecglib.experiment import record as results
 from ecglib.training import device as devices
 from ecglib.training import loop
 
@@ -39,7 +41,7 @@ def reference(project: Path) -> tuple[HeartbeatParameters, results.Record]:
     (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL)
     p = config.load("heartbeat/baseline", profile="full")
     assert isinstance(p, HeartbeatParameters)
-    experiment.run(p)
+    heartbeat.run(p)
     record = results.reference(p.experiment)
     assert record is not None
     return p, record
@@ -95,7 +97,7 @@ def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
     assert isinstance(p, HeartbeatParameters)
     monkeypatch.setattr(provenance, "commit", lambda: "c0ffee-dirty")
     with pytest.warns(UserWarning, match="no reference result written: the working tree has uncommitted changes"):
-        experiment.run(p)
+        heartbeat.run(p)
     assert results.reference(p.experiment) is None
 
 
@@ -128,7 +130,7 @@ def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Referenc
     code = (
         "from ecglib import config, experiment, recipes, results\n"
         "p = config.load('heartbeat/baseline', profile='full')\n"
-        "print(recipes.__file__, recipes.stale(p, results.reference(p.experiment)), experiment.key_of(p))"
+        "print(recipes.__file__, recipes.stale(p, results.reference(p.experiment)), heartbeat.key_of(p))"
     )
     given: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(copy.parent)}, "cwd": tmp_path}
     done = subprocess.run([sys.executable, "-c", code], **given, capture_output=True, text=True, check=False)

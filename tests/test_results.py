@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from projects import ROOT
 from report.example import example_record
 
-from ecglib import raw, results
 from ecglib.errors import UserError
 from ecglib.evaluation import scoring
-from ecglib.results import InfarctionCard, Interval, Moved, Record
+from ecglib.experiment import raw
+from ecglib.experiment import record as results
+from ecglib.experiment.record import InfarctionCard, Interval, Moved, Record
 
 REFERENCES = ROOT / "book" / "results"
 FILES = sorted(REFERENCES.glob("*/*.json"))

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from ecglib import results, tracking
+from ecglib import tracking
 from ecglib.errors import UserError
-from ecglib.results import Record
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from tests.report.example import example_record, with_moved
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_ONE = """
 import sys
 from pathlib import Path
-from ecglib import results, tracking
+from ecglib import tracking
+from ecglib.experiment import record as results
 for folder in map(Path, sys.argv[1:]):
     tracking.log(results.load(folder / "record.json"), folder)
 """

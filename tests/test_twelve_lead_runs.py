@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecglib import config, finetune, results, twelve_lead
+from ecglib import config, finetune
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
+from ecglib.experiment import record as results
+from ecglib.experiment import twelve_lead
 from ecglib.report import ecg_figures, recordings, tables
 
 SMALL = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, ranking
 from ecglib.evaluation.metrics import ratio
-from ecglib.results import Interval
+from ecglib.experiment.record import Interval
 
 Array = NDArray[np.float64]
 BINS = 10

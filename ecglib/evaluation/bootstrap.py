@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecglib.results import Interval
+from ecglib.experiment.record import Interval
 
 LEVEL = 0.95
 

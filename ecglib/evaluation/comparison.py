@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap
-from ecglib.raw import unpack
-from ecglib.results import Interval, Record
+from ecglib.experiment.raw import unpack
+from ecglib.experiment.record import Interval, Record
 
 Metric = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """Confusion matrices `(..., classes, classes)` to values `(...)`."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, ranking
 from ecglib.evaluation.metrics import macro, ratio
-from ecglib.results import Interval
+from ecglib.experiment.record import Interval
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

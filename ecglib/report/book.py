@@ -22,9 +22,11 @@ from typing import Any
 import jupytext
 import nbformat
 
-from ecglib import config, files, fingerprint, paths, recipes, results
+from ecglib import config, files, fingerprint, paths
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
+from ecglib.experiment import recipes
+from ecglib.experiment import record as results
 from ecglib.report import chapters, tables, yardsticks
 
 QUARTO_SECONDS = 60

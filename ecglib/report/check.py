@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ecglib import results
 from ecglib.errors import UserError
+from ecglib.experiment import record as results
 from ecglib.report import chapters, check_text, tables
 from ecglib.report.chapters import Chapter
 from ecglib.report.check_links import check_links

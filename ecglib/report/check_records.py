@@ -11,12 +11,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib import aami, raw, results
+from ecglib import aami
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
+from ecglib.experiment import raw
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.report import recompute
 from ecglib.report.problem import Problem, relative
-from ecglib.results import Record
 
 TOLERANCE: Final = 1e-9
 Values = dict[str, NDArray[np.float64]]

@@ -8,13 +8,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib import aami, config, results
+from ecglib import aami, config
 from ecglib.data import beats
 from ecglib.evaluation import comparison, metrics
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Interval, Record
 from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.tables import UNDEFINED, count, interval, number
-from ecglib.results import Interval, Record
 
 NOT_RUN: Final = "not run"
 PROTOCOLS: Final = {

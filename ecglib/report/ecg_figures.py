@@ -11,9 +11,9 @@ from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from ecglib.data.records import LEADS
+from ecglib.experiment.record import Record, card
 from ecglib.report.figures import _marked, _subplots, style
 from ecglib.report.tables import count, number
-from ecglib.results import Record, card
 
 MM_PER_S: Final = 25.0
 MM_PER_MV: Final = 10.0

@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ecglib.aami import SYMBOLS
+from ecglib.experiment.record import Interval, Record, SeedRun, infarction
 from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture, unit
-from ecglib.results import Interval, Record, SeedRun, infarction
 
 WIDTH: Final = 6.4
 """Inches. At the 150 dots per inch that figures are saved with: 960 px."""

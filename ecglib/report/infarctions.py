@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ecglib import results
 from ecglib.evaluation import bootstrap, metrics, ranking
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Interval, Record, infarction
 from ecglib.report import comparisons
 from ecglib.report.comparisons import NOT_RUN, link, of, signed, told_apart
 from ecglib.report.published import entries, listed, span
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
-from ecglib.results import Interval, Record, infarction
 
 WAYS: Final = {
     "scratch": "from scratch",

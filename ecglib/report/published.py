@@ -11,10 +11,10 @@ import yaml
 
 from ecglib import paths
 from ecglib.errors import UserError
+from ecglib.experiment.record import Interval, Record
 from ecglib.report import tables
 from ecglib.report.comparisons import HOLDS_MOST_S, NOT_RUN, PROTOCOLS, best, link, of, without
 from ecglib.report.tables import UNDEFINED, interval, number
-from ecglib.results import Interval, Record
 
 _SCORES: Final = ("S", "V", "accuracy", "macro-F1")
 """Keys of scores in `tried.yml`: F1 of a class, or the score of that name."""

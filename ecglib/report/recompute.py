@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ecglib import aami
 from ecglib.evaluation import binary, bootstrap, metrics, scoring
 from ecglib.evaluation.metrics import macro
+from ecglib.experiment.record import Interval, Record
 from ecglib.models import registry
-from ecglib.results import Interval, Record
 
 Values = NDArray[np.float64]
 Matrices = Mapping[str, Any]

@@ -12,11 +12,11 @@ import pandas as pd
 from ecglib.evaluation import bootstrap
 from ecglib.evaluation.labels import Array, areas, recording_weights
 from ecglib.evaluation.metrics import macro
+from ecglib.experiment.record import Interval, Record, card
 from ecglib.report.comparisons import NOT_RUN, signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
-from ecglib.results import Interval, Record, card
 
 SHOWN: Final = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from ecglib import aami, paths, results
+from ecglib import aami, paths
 from ecglib.errors import UserError
-from ecglib.results import Interval, Record, SeedRun
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Interval, Record, SeedRun
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats

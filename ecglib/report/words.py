@@ -11,8 +11,8 @@ import pandas as pd
 from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
+from ecglib.experiment.record import Record
 from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
-from ecglib.results import Record
 
 _ANSWERS = {
     "none": "nothing done about the class imbalance",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ecglib import config, results
+from ecglib import config
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.results import Record
 
 
 def is_yardstick(record: Record) -> bool:

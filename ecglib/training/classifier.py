@@ -23,10 +23,10 @@ from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Split
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
+from ecglib.experiment.record import Epoch, SeedRun
 from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
-from ecglib.results import Epoch, SeedRun
 from ecglib.training import device as device_module
 from ecglib.training import loop, sequences
 from ecglib.training.sampling import ByRecord

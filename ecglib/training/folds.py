@@ -16,7 +16,7 @@ from ecglib.config import InfarctionParameters
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index
-from ecglib.results import SeedRun
+from ecglib.experiment.record import SeedRun
 from ecglib.training import loop, transfer
 from ecglib.training.transfer import State, Transferred
 

@@ -23,8 +23,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from ecglib.errors import UserError
+from ecglib.experiment.record import Epoch, SeedRun
 from ecglib.models.layers import full_precision
-from ecglib.results import Epoch, SeedRun
 from ecglib.training import checkpoint
 from ecglib.training.device import autocast, determinism
 from ecglib.training.progress import Reporter

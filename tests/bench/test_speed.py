@@ -14,9 +14,10 @@ import pytest
 import torch
 from projects import ROOT, make_project
 
-from ecglib import config, experiment, tracking
+from ecglib import config, tracking
 from ecglib.data import beats, records
 from ecglib.data.catalogues import kaggle_csv
+from ecglib.experiment import heartbeat
 from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
 
@@ -100,7 +101,7 @@ def test_a_seed_in_full(
     (tmp_path / "project" / "params" / "heartbeat" / f"{name}.yaml").write_text(source, encoding="utf-8")
     p = config.load(f"heartbeat/{name}", profile="full", overrides={"test": False, "seeds": [0]})
     assert isinstance(p, config.HeartbeatParameters)
-    (run,) = experiment.run(p.model_copy(update={"max_epochs": 2, "bootstrap": 0})).record.training
+    (run,) = heartbeat.run(p.model_copy(update={"max_epochs": 2, "bootstrap": 0})).record.training
     seconds = run.history[1].seconds * p.max_epochs
     print(f"\n{name}: {p.max_epochs} epochs in {seconds:.0f} s (n = 1; {circumstances()})")
     assert seconds < 60 * minutes

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from ecglib import raw, results
 from ecglib.errors import UserError
 from ecglib.evaluation import comparison, metrics
-from ecglib.results import Record
+from ecglib.experiment import raw
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "book" / "results" / "heartbeat" / "baseline.json"
 N_RECORDS, N_BEATS = 5, 400

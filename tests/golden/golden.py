@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import trainings
 
-from ecglib import recipes
+from ecglib.experiment import recipes
 
 KNOWN: Final = Path(__file__).parent / "known.json"
 TOLERANCE: Final = 1e-9

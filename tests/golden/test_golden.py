@@ -10,7 +10,7 @@ import golden
 import pytest
 import trainings
 
-from ecglib import recipes
+from ecglib.experiment import recipes
 
 
 @pytest.fixture(scope="module", autouse=True)

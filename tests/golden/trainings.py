@@ -22,13 +22,14 @@ import readers
 import torch
 from safetensors.torch import load_file, save_file
 
-from ecglib import aami, config, experiment, paths, recipes, runs
+from ecglib import aami, config, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import digest
 from ecglib.data.catalogues import snomed
 from ecglib.evaluation import challenge, comparison, metrics
+from ecglib.experiment import driver, heartbeat, recipes
+from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.results import Record
 
 DATA: Final = Path(__file__).parent / "data"
 COMMON: Final[dict[str, Any]] = {"device": "cpu", "precision": "float32", "bootstrap": 5}
@@ -194,7 +195,7 @@ def _functions() -> dict[str, Callable[[], Digest]]:
 
     def comparison_() -> Digest:
         names = ("heartbeat/nearest_neighbour-smote-inter", "heartbeat/hydra-smote-tomek-inter")
-        two = [experiment.run(parameters()[name]).record for name in names]
+        two = [heartbeat.run(parameters()[name]).record for name in names]
         tested = comparison.mcnemar(*two)
         gained = comparison.difference(*two, lambda matrices: metrics.summary(matrices, [0, 1, 2])["macro_f1"], 20)
         return {"mcnemar": vars(tested), "difference": gained.model_dump()}
@@ -212,7 +213,7 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         return dict(digest.of(whole=given[0].numpy(), padded=given[1].numpy()))
 
     def loaded() -> Digest:
-        run = experiment.run(parameters()["heartbeat/nearest_neighbour-none-intra"])
+        run = heartbeat.run(parameters()["heartbeat/nearest_neighbour-none-intra"])
         x = torch.from_numpy(draw.random((30, 1, 187)))
         return dict(digest.of(logits=run.model(0).predict_logits(x)))
 
@@ -246,7 +247,7 @@ def numbers(name: str) -> Digest:
     if p.database == "ptb-xl" and isinstance(p, InfarctionParameters) and p.way != "scratch":
         _pretrained(p)
     run = recipes.task(p).run(p)
-    scores = run.predictions() if isinstance(run, experiment.Run) else run.scores()
+    scores = run.predictions() if isinstance(run, heartbeat.Run) else run.scores()
     columns = [name for name in scores if str(name).startswith(("logit_", "score", "p:", "t:"))]
     history = _history(run)
     return {
@@ -259,7 +260,7 @@ def numbers(name: str) -> Digest:
     }
 
 
-def _history(run: runs.Run) -> list[dict[str, Any]]:
+def _history(run: driver.Run) -> list[dict[str, Any]]:
     """Every epoch of every network of the first seed, as the run noted it."""
     found: list[dict[str, Any]] = []
 
@@ -279,11 +280,11 @@ def _history(run: runs.Run) -> list[dict[str, Any]]:
 def place() -> Iterator[None]:
     """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data."""
     before = {name: os.environ.get(name) for name in ("ECGLIB_ROOT", "ECGLIB_DATA")}
-    track, threads = runs.track, torch.get_num_threads()
+    track, threads = driver.track, torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "_quarto.yml").touch()
         os.environ |= {"ECGLIB_ROOT": folder, "ECGLIB_DATA": str(DATA)}
-        runs.track = lambda record, folder: None
+        driver.track = lambda record, folder: None
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         try:
@@ -291,6 +292,6 @@ def place() -> Iterator[None]:
         finally:
             torch.set_default_dtype(torch.float32)
             torch.set_num_threads(threads)
-            runs.track = track
+            driver.track = track
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

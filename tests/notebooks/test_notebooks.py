@@ -25,7 +25,7 @@ QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
 NOTEBOOKS = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
 CHAPTERS = sorted(NOTEBOOKS - {"explore", "heartbeat", "infarction", "twelve-lead"})
 UNTRAINED = """
-from ecglib import experiment as _beats, infarction as _infarction, twelve_lead as _recordings
+from ecglib.experiment import heartbeat as _beats, infarction as _infarction, twelve_lead as _recordings
 from ecglib.models import registry as _registry
 from ecglib.training import loop as _loop, transfer as _transfer
 _beats.run = _infarction.run = _recordings.run = _loop.fit = _transfer.fit = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecglib.aami import CLASSES
 from ecglib.evaluation import metrics
-from ecglib.results import DataCard, Epoch, Interval, Moved, Record, Resampling, SeedRun
+from ecglib.experiment.record import DataCard, Epoch, Interval, Moved, Record, Resampling, SeedRun
 
 _BEATS = (18_118, 556, 1_447, 161, 1_608)
 

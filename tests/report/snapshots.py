@@ -40,10 +40,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-from ecglib import config, results
+from ecglib import config
 from ecglib.evaluation import bootstrap, ranking
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.report import book, tables
-from ecglib.results import Record
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).with_suffix("")

@@ -20,9 +20,10 @@ from filelock import FileLock
 from projects import ROOT
 from report.example import example_record, with_moved
 
-from ecglib import config, experiment, files, paths
+from ecglib import config, files, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
+from ecglib.experiment import heartbeat
 from ecglib.report import book, check, runner, tables
 from ecglib.report.preview import pages
 
@@ -291,11 +292,11 @@ def test_a_page_follows_from_the_database_of_its_parameters(project: Path, monke
 
 
 def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path) -> None:
-    code = f"print(experiment.run(config.load({BASELINE!r}, profile='smoke')).trained)"
+    code = f"print(heartbeat.run(config.load({BASELINE!r}, profile='smoke')).trained)"
     plant(project, f"from ecglib import config, experiment\n{code}", "heartbeat")
     parameters = smoke()
     assert isinstance(parameters, config.HeartbeatParameters)
-    folder = paths.runs() / experiment.key_of(parameters)
+    folder = paths.runs() / heartbeat.key_of(parameters)
     folder.mkdir(parents=True)
     (folder / "of another").touch()
     job = threading.Thread(target=book.execute, args=(parameters,), kwargs={"fresh": True})

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from projects import ROOT
 
-from ecglib import raw, results
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats
 from ecglib.data.records import RATE
 from ecglib.evaluation import ranking
+from ecglib.experiment import raw
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.report import check_text, recompute
 from ecglib.report.check import check
 from ecglib.report.check_records import check_records, not_recomputed, recomputed
-from ecglib.results import Record
 
 METHODS, NOTEBOOK, RECORD = (
     "book/methods.qmd", "book/experiments/heartbeat/baseline.ipynb", "book/results/heartbeat/baseline.json",

@@ -7,12 +7,14 @@ import pytest
 from example import example_record, with_moved
 from test_tables import cells
 
-from ecglib import config, paths, raw, results
+from ecglib import config, paths
 from ecglib.aami import CLASSES
 from ecglib.evaluation import comparison, metrics
+from ecglib.experiment import raw
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.report import comparisons, figures, published, tables
-from ecglib.results import Record
 
 
 def record(name: str, model: str, protocol: str, imbalance: str = "none", draw: int = 0) -> Record:

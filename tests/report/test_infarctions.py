@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ecglib import results
 from ecglib.data.infarction import CLASSES
+from ecglib.experiment import record as results
+from ecglib.experiment.record import DataCard, InfarctionCard, Interval, Record, Resampling
 from ecglib.report import comparisons, figures, infarctions, published, yardsticks
 from ecglib.report.comparisons import NOT_RUN
-from ecglib.results import DataCard, InfarctionCard, Interval, Record, Resampling
 
 
 def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **given: Any) -> Record:

@@ -12,10 +12,10 @@ import pytest
 from projects import ROOT
 from test_infarctions import example, yardstick
 
-from ecglib import results
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.report import comparisons, infarctions, recordings
 from ecglib.report.yardsticks import beside, is_yardstick, yardstick_results
-from ecglib.results import Record
 
 BEFORE = "99917aa"
 """The commit whose records still hold yardsticks of their own."""

@@ -8,8 +8,8 @@ from test_tables import cells
 
 from ecglib import paths
 from ecglib.errors import UserError
+from ecglib.experiment.record import Record
 from ecglib.report import comparisons, published
-from ecglib.results import Record
 
 
 def validated(made: Record, f1: float, recall: float = 0.5) -> Record:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from ecglib import paths
+from ecglib.experiment.record import Record
 from ecglib.report import published, recordings
-from ecglib.results import Record
 
 
 @pytest.fixture

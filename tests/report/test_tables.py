@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecglib import results
 from ecglib.errors import UserError
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Interval
 from ecglib.report import tables
-from ecglib.results import Interval
 from tests.report.example import example_record, with_moved
 
 FULL = example_record()

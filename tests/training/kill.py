@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 
 EPOCHS = 8
 SCRIPT = f"""
-from ecglib import config, experiment, tracking
+from ecglib import config, tracking
+from ecglib.experiment import heartbeat
 tracking.log = lambda record, folder: ""
 p = config.load("heartbeat/baseline", profile="smoke", overrides=dict(
     deterministic=True, device="cpu", max_epochs={EPOCHS}, patience={EPOCHS}, max_beats=None, ema=0.9, batch_size=64))
 print("ready", flush=True)
-print("run", experiment.run(p).folder, flush=True)
+print("run", heartbeat.run(p).folder, flush=True)
 """
 
 

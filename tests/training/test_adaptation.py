@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ecglib import config, experiment, paths
+from ecglib import config, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
+from ecglib.experiment import heartbeat
 from ecglib.training import adaptation, classifier
 
 SMALL = {
@@ -85,10 +86,8 @@ def test_training_labels_do_count(project: Path) -> None:
 def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
     p = parameters()
     done, _ = trained(p)
-    record = experiment.run(p).record
-    inter = experiment.run(
-        p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50})
-    )
+    record = heartbeat.run(p).record
+    inter = heartbeat.run(p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50}))
     predicted = inter.predictions().set_index("index").loc[done.scored]
     logits = predicted[[column for column in predicted if column.startswith("logit_")]].to_numpy()
     np.testing.assert_allclose(done.unadapted, logits, atol=1e-5)
@@ -120,14 +119,14 @@ def test_in_development_the_validation_records_stand_in(project: Path) -> None:
 
 
 def test_a_development_run_is_recorded(project: Path) -> None:
-    record = experiment.run(parameters(test=False)).record
+    record = heartbeat.run(parameters(test=False)).record
     assert record.scored == "val"
     assert sum(map(sum, record.confusion[0])) == record.data.n_val
 
 
 def test_statistics_need_batch_normalisation(project: Path) -> None:
     with pytest.raises(UserError, match="no batch normalisation"):
-        experiment.key_of(parameters(adaptation="statistics"))  # before anything is trained
+        heartbeat.key_of(parameters(adaptation="statistics"))  # before anything is trained
 
 
 def test_statistics_move_batch_normalisation_alone(project: Path) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ecglib import losses, provenance, recipes, results, runs
+from ecglib import losses
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import databases, digest, median_beats, splits
 from ecglib.data.catalogues import catalogue, ptb_xl, snomed
@@ -38,10 +38,21 @@ from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap, challenge, thresholds
 from ecglib.evaluation import labels as label_scores
+from ecglib.experiment import driver, provenance, recipes
+from ecglib.experiment import record as results
+from ecglib.experiment.record import (
+    DataCard,
+    Epoch,
+    Interval,
+    Record,
+    Resampling,
+    SeedRun,
+    TwelveLeadCard,
+    TwelveLeadRecord,
+)
 from ecglib.models import registry
 from ecglib.models.crnn import CRNN
 from ecglib.models.yardstick import Yardstick
-from ecglib.results import DataCard, Epoch, Interval, Record, Resampling, SeedRun, TwelveLeadCard, TwelveLeadRecord
 from ecglib.training import augmentation, loop, out_of_fold, recordings
 from ecglib.training import device as devices
 from ecglib.training.augmentation import Augmentation, Noise
@@ -78,18 +89,18 @@ class _Plan:
     device: torch.device
     precision: str
     synthetic: bool
-    made_of: runs.Parts
+    made_of: driver.Parts
 
     @cached_property
     def key(self) -> str:
-        return runs.key(self.made_of)
+        return driver.key(self.made_of)
 
     @cached_property
     def data(self) -> TwelveLead:
         return TwelveLead(self.source, self.parameters.rate)
 
 
-class Run(runs.Run):
+class Run(driver.Run):
     """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-<part>.safetensors` of
     every part's network; a yardstick is fitted in seconds, and its weights are not kept."""
 
@@ -125,7 +136,7 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
         When data, parameters or disk don't allow it.
     """
     plan = _plan(parameters)
-    done = runs.do(
+    done = driver.do(
         parameters,
         plan.made_of,
         lambda folder: _train_missing(plan, folder),
@@ -304,7 +315,7 @@ def _plan(p: TwelveLeadParameters) -> _Plan:
     make = maker(p, len(source.classes))
     device, precision = placed(p, make)
     noise = databases.find("nstdb") if augmentation_of(p).needs_noise else None
-    made_of = runs.parts(
+    made_of = driver.parts(
         p,
         {*NOT_IN_KEY, *p.idle()},
         data=source.fingerprint,
@@ -318,10 +329,10 @@ def _plan(p: TwelveLeadParameters) -> _Plan:
 
 
 def placed(p: TwelveLeadParameters, make: Callable[[], nn.Module]) -> tuple[torch.device, str]:
-    """Device and precision of training such a network (see `runs.place`)."""
+    """Device and precision of training such a network (see `driver.place`)."""
     shape = (p.batch_size, *_shape(p))
     probes = not registry.entry(p.model).yardstick
-    return runs.place(p, make, (shape, 0), probes=probes)
+    return driver.place(p, make, (shape, 0), probes=probes)
 
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
@@ -375,11 +386,11 @@ def _train_missing(plan: _Plan, folder: Path) -> bool:
     if not missing:
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    surveyed = runs.note(folder / "survey.json")
+    surveyed = driver.note(folder / "survey.json")
     if surveyed is None:
         repaired, refused = survey(plan.data)
         surveyed = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
-        runs.write_note(folder / "survey.json", surveyed)
+        driver.write_note(folder / "survey.json", surveyed)
     usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])
     divided = parts(plan.source, p, usable)
     yardstick = _fitted(plan, divided) if registry.entry(p.model).yardstick else None
@@ -440,7 +451,7 @@ def _train_seed(
         "commit": commit,
         "created": provenance.now(),
     }
-    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    driver.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for left in (*files, *folder.glob(f"part-seed{seed}-*.json"), *folder.glob(f"checkpoint-seed{seed}-*")):
         left.unlink(missing_ok=True)
 
@@ -448,7 +459,7 @@ def _train_seed(
 def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int) -> dict[str, Any]:
     """Train the network of one part, unless it is there; returns how it went."""
     note = folder / f"part-seed{seed}-{part.name}.json"
-    found: dict[str, Any] | None = runs.note(note)
+    found: dict[str, Any] | None = driver.note(note)
     if found is not None:
         return found
     p, y = plan.parameters, catalogue.labels(plan.source)
@@ -479,7 +490,7 @@ def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int)
         "thresholds": chosen.values.tolist(),
         "chosen": chosen.chosen.tolist(),
     }
-    runs.write_note(note, done)
+    driver.write_note(note, done)
     return done
 
 
@@ -611,7 +622,7 @@ def measured(
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
-    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
+    return driver.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
 def _evaluate(plan: _Plan, folder: Path) -> Record:
@@ -638,7 +649,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         },
     }  # fmt: skip
     return TwelveLeadRecord(
-        **runs.named(p),
+        **driver.named(p),
         key=plan.key,
         task="multilabel",
         data=DataCard(
@@ -664,7 +675,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
         training=[] if yardstick else [SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
         recipe=recipes.of(p),
-        **runs.provenance_of(cards, plan.device, plan.precision),
+        **driver.provenance_of(cards, plan.device, plan.precision),
         twelve_lead=TwelveLeadCard(
             recordings=len(plan.source.entries),
             patients=len({entry.patient for entry in plan.source.entries}),

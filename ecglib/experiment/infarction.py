@@ -21,16 +21,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib import aami, config, experiment, paths, provenance, raw, recipes, results, runs
+from ecglib import aami, config, paths
 from ecglib.config import InfarctionParameters
 from ecglib.data import aligned_beats, databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, bootstrap, metrics
+from ecglib.experiment import driver, heartbeat, provenance, raw, recipes
+from ecglib.experiment import record as results
+from ecglib.experiment.record import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
 from ecglib.models import registry
 from ecglib.models.yardstick import Yardstick
-from ecglib.results import DataCard, Epoch, InfarctionCard, Interval, Record, Resampling
 from ecglib.training import device as devices
 from ecglib.training import folds, joint, out_of_fold, transfer
 from ecglib.training.transfer import State, Transferred
@@ -52,14 +54,14 @@ class _Plan:
     precision: str
     data_fingerprint: str
     synthetic: bool
-    made_of: runs.Parts
+    made_of: driver.Parts
 
     @cached_property
     def key(self) -> str:
-        return runs.key(self.made_of)
+        return driver.key(self.made_of)
 
 
-class Run(runs.Run):
+class Run(driver.Run):
     """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-foldn.safetensors` of
     every fold's network; a yardstick is fitted in seconds, and its weights are not kept."""
 
@@ -81,7 +83,7 @@ def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
         When data, parameters, pretrained weights or disk don't allow it.
     """
     plan = _plan(parameters)
-    done = runs.do(
+    done = driver.do(
         parameters,
         plan.made_of,
         lambda folder: _train_missing(plan, folder),
@@ -152,7 +154,7 @@ def first_epochs(parameters: InfarctionParameters, n: int, device: torch.device,
     torch.manual_seed(seed)
     drawn = registry.build(p.model, 1, infarction.N_SAMPLES, len(aami.CLASSES), **p.model_options).state_dict()
     found = folds.train(p, cohort, None if p.way == "scratch" else drawn, seed, *index, **how).run.history
-    return found + (experiment.first_epochs(_pretraining(p), n, device, precision) if _learns_beats(p) else [])
+    return found + (heartbeat.first_epochs(_pretraining(p), n, device, precision) if _learns_beats(p) else [])
 
 
 def _plan(p: InfarctionParameters) -> _Plan:
@@ -160,10 +162,10 @@ def _plan(p: InfarctionParameters) -> _Plan:
     make = _maker(p)
     n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
     yardstick = registry.entry(p.model).yardstick
-    device, precision = runs.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0), probes=not yardstick)
+    device, precision = driver.place(p, make, ((p.batch_size, len(p.leads), n_samples), 0), probes=not yardstick)
     model = make()
     data = source.fingerprint()
-    made_of = runs.parts(
+    made_of = driver.parts(
         p,
         {*NOT_IN_KEY, *p.idle()},
         data=data,
@@ -204,7 +206,7 @@ def _pretrained_key(p: InfarctionParameters) -> str:
         return ""
     if not _learns_beats(p):
         return hashlib.sha256((paths.root() / p.pretrained).read_bytes()).hexdigest()
-    return experiment.key_of(_pretraining(p))
+    return heartbeat.key_of(_pretraining(p))
 
 
 def _learns_beats(p: InfarctionParameters) -> bool:
@@ -237,7 +239,7 @@ def _weights(p: InfarctionParameters, seed: int) -> State | None:
         return None
     file = paths.root() / p.pretrained
     if _learns_beats(p):
-        file = experiment.run(_pretraining(p)).folder / f"weights-seed{seed}.safetensors"
+        file = heartbeat.run(_pretraining(p)).folder / f"weights-seed{seed}.safetensors"
     return transfer.read_weights(file)
 
 
@@ -297,7 +299,7 @@ def _train_seed(plan: _Plan, folder: Path, cohort: Cohort, seed: int) -> None:
         "commit": commit,
         "created": provenance.now(),
     }
-    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    driver.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for table in folder.glob(f"scores-seed{seed}-fold*.parquet"):
         table.unlink()
     for note in folder.glob(f"fold-seed{seed}-*.json"):
@@ -364,7 +366,7 @@ def _fold(
 ) -> dict[str, Any]:
     """Train the networks of one fold, unless they are there; returns how it went."""
     note = folder / f"fold-seed{seed}-{number}.json"
-    found: dict[str, Any] | None = runs.note(note)
+    found: dict[str, Any] | None = driver.note(note)
     if found is not None:
         return found
     p = plan.parameters
@@ -397,7 +399,7 @@ def _fold(
         "history": [epoch.model_dump() for epoch in whole.run.history],
         "seconds": seconds,
     }
-    runs.write_note(note, done)
+    driver.write_note(note, done)
     return done
 
 
@@ -420,7 +422,7 @@ def _table(cohort: Cohort, index: Index) -> pd.DataFrame:
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and up to date."""
-    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
+    return driver.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
 def _evaluate(plan: _Plan, folder: Path) -> Record:
@@ -456,7 +458,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         CLASSES[1]: {key: record_scores[name] for key, name in names.items()},
     }
     return Record(
-        **runs.named(p),
+        **driver.named(p),
         key=plan.key,
         task="binary",
         data=DataCard(
@@ -483,7 +485,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         by_record={name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
         right=[raw.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
         recipe=recipes.of(p),
-        **runs.provenance_of(cards, plan.device, plan.precision),
+        **driver.provenance_of(cards, plan.device, plan.precision),
         infarction=InfarctionCard(
             beat_metrics={} if yardstick else _scores(beats, n_resamples),
             likely=of_likely,

@@ -2,7 +2,7 @@
 
 A run is found again, not repeated: its key is made of the parameters that can change the weights, the fingerprint of
 the data, the syntax trees of the code, the versions of what trains, the kind of device and the precision (see
-`runs.parts`). Metrics are computed anew from the stored predictions when only their code changed.
+`driver.parts`). Metrics are computed anew from the stored predictions when only their code changed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecglib import aami, files, paths, provenance, raw, recipes, runs
+from ecglib import aami, files, paths
 from ecglib.config import HeartbeatParameters
 from ecglib.data import databases, digest
 from ecglib.data.beats import Beats
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring, thresholds
+from ecglib.experiment import driver, provenance, raw, recipes
+from ecglib.experiment.record import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.models import registry
-from ecglib.results import DataCard, Epoch, Moved, Record, Resampling, SeedRun
 from ecglib.training import adaptation, classifier
 from ecglib.training import device as devices
 
@@ -40,7 +41,7 @@ FEWEST = 3
 """Beats of a class that can be divided into three sets."""
 
 
-class Run(runs.Run):
+class Run(driver.Run):
     """A finished run; its folder has for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet` and, of
     the validation beats, `validation-seedk.parquet`."""
 
@@ -116,7 +117,7 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
         When data, parameters or disk don't allow it.
     """
     plan = _plan(parameters)
-    done = runs.do(
+    done = driver.do(
         parameters,
         plan.made_of,
         lambda folder: _train_missing(plan, folder),
@@ -147,11 +148,11 @@ class _Plan:
     device: torch.device
     precision: str
     data_fingerprint: str
-    made_of: runs.Parts
+    made_of: driver.Parts
 
     @cached_property
     def key(self) -> str:
-        return runs.key(self.made_of)
+        return driver.key(self.made_of)
 
 
 def key_of(parameters: HeartbeatParameters) -> str:
@@ -181,10 +182,10 @@ def _plan(parameters: HeartbeatParameters) -> _Plan:
     if parameters.protocol == "adapted" and parameters.adaptation == "statistics":
         adaptation.refuse_without_statistics(model)
     batch = classifier.batch_of(parameters)
-    device, precision = runs.place(parameters, make, batch, probes=not classical)
+    device, precision = driver.place(parameters, make, batch, probes=not classical)
     data = source.fingerprint()
     idle = {*NOT_IN_KEY, *parameters.idle()}
-    made_of = runs.parts(
+    made_of = driver.parts(
         parameters, idle, data=data, task="experiment.py", model=model, device=device, precision=precision
     )
     return _Plan(parameters, source, device, precision, data, made_of)
@@ -231,7 +232,7 @@ def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
 
 def _card(folder: Path, seed: int) -> dict[str, Any] | None:
     """What `_train_seed` noted of a seed when it was done."""
-    found: dict[str, Any] | None = runs.note(folder / f"training-seed{seed}.json")
+    found: dict[str, Any] | None = driver.note(folder / f"training-seed{seed}.json")
     return found
 
 
@@ -273,7 +274,7 @@ def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
         "commit": commit,
         "created": provenance.now(),
     }
-    runs.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
+    driver.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
     for name in ("checkpoint", "refit"):
         (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
 
@@ -342,7 +343,7 @@ def _note_test_read(
 
 def _evaluated(plan: _Plan, folder: Path) -> Record:
     """The run's record, computed from its predictions unless it is there and up to date."""
-    return runs.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
+    return driver.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
 
 
 def _evaluate(plan: _Plan, folder: Path) -> Record:
@@ -360,7 +361,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
     first = cards[0]
     counts = first["class_counts"]
     return Record(
-        **runs.named(p),
+        **driver.named(p),
         key=plan.key,
         task="multiclass",
         data=DataCard(
@@ -394,7 +395,7 @@ def _evaluate(plan: _Plan, folder: Path) -> Record:
         n_features=first["n_features"],
         resampled=first["resampled"],
         recipe=recipes.of(p),
-        **runs.provenance_of(cards, plan.device, plan.precision),
+        **driver.provenance_of(cards, plan.device, plan.precision),
     )
 
 

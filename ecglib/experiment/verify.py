@@ -1,6 +1,6 @@
 """Whether committed results still come out: cut again, train the first epochs again, compare with the record.
 
-`python -m ecglib.verify losses EXPERIMENT` prints the losses of these epochs; `renew` asks that of the old code and of
+`python -m ecglib.experiment.verify losses EXPERIMENT` prints the losses of these epochs; `renew` asks that of the old code and of
 today's.
 """
 
@@ -21,10 +21,12 @@ from typing import Any, Final
 
 import torch
 
-from ecglib import config, paths, provenance, recipes, results
+from ecglib import config, paths
 from ecglib.data import digest
 from ecglib.errors import UserError
-from ecglib.results import Epoch, Record
+from ecglib.experiment import provenance, recipes
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Epoch, Record
 from ecglib.training import device as devices
 
 EPOCHS: Final = 2
@@ -178,7 +180,7 @@ def _losses(experiment: str, root: Path) -> list[Any]:
 def _python(root: Path, what: str, experiment: str) -> Any:
     """What `main` prints with the code in a folder."""
     environment = {**os.environ, "PYTHONPATH": str(root), "ECGLIB_ROOT": str(root), "ECGLIB_DATA": str(paths.data())}
-    command = [sys.executable, "-m", "ecglib.verify", what, experiment]
+    command = [sys.executable, "-m", "ecglib.experiment.verify", what, experiment]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(experiment, f"the code in {root.name} ended with: {done.stderr.strip().splitlines()[-1]}")

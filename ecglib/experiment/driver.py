@@ -21,11 +21,13 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from ecglib import config, files, fingerprint, paths, provenance, results, tracking
+from ecglib import config, files, fingerprint, paths, tracking
 from ecglib.config import SharedParameters, TrainedParameters
 from ecglib.errors import UserError
+from ecglib.experiment import provenance
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.results import Record
 from ecglib.training import device as devices
 
 CHOICES: Final = tuple(f"evaluation/{name}.py" for name in ("metrics", "ranking", "labels", "thresholds"))

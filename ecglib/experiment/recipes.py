@@ -16,12 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from ecglib import config, results
+from ecglib import config
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TrainedParameters, TwelveLeadParameters
 from ecglib.data import databases, digest
 from ecglib.errors import UserError
+from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.results import Record
 
 Recipe = dict[str, int]
 """Stage -> number."""
@@ -30,8 +31,8 @@ Trained = HeartbeatParameters | InfarctionParameters | TwelveLeadParameters
 
 STAGES: Final = {
     "heartbeat": "ecglib.training.classifier",
-    "infarction": "ecglib.infarction",
-    "twelve-lead": "ecglib.twelve_lead",
+    "infarction": "ecglib.experiment.infarction",
+    "twelve-lead": "ecglib.experiment.twelve_lead",
     "training": "ecglib.training.loop",
     "losses": "ecglib.losses",
     "multilabel-losses": "ecglib.losses",
@@ -126,9 +127,9 @@ def stale(p: Trained, record: Record) -> list[str]:
 
 
 TASKS: Final[dict[type, str]] = {
-    HeartbeatParameters: "ecglib.experiment",
-    InfarctionParameters: "ecglib.infarction",
-    TwelveLeadParameters: "ecglib.twelve_lead",
+    HeartbeatParameters: "ecglib.experiment.heartbeat",
+    InfarctionParameters: "ecglib.experiment.infarction",
+    TwelveLeadParameters: "ecglib.experiment.twelve_lead",
 }
 
 

@@ -1,6 +1,6 @@
 """The result record: everything about a run that a page of the book shows, as a JSON and a Parquet file.
 
-The reference results lie in `book/results/<notebook>/<experiment>.json`, their raw material beside them (`ecglib.raw`
+The reference results lie in `book/results/<notebook>/<experiment>.json`, their raw material beside them (`ecglib.experiment.raw`
 says what it is); a fresh run keeps its own as `runs/<key>/record.json` and `record.parquet`. Both have the same shape,
 and pages, tables, MLflow and `ecglib book --check` read nothing else.
 """
@@ -16,8 +16,9 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecglib import config, files, paths, raw
+from ecglib import config, files, paths
 from ecglib.errors import UserError
+from ecglib.experiment import raw
 
 WIDTH: Final = 160
 """Characters of a line of the JSON file; only a longer text makes a longer line."""
@@ -242,7 +243,7 @@ class Record(BaseModel):
     evaluated: dict[str, str] = {}
     """`commit` and `created` of the computation of the metrics."""
     recipe: dict[str, int] = {}
-    """Stage -> number: the recipe that made the weights (`ecglib.recipes`)."""
+    """Stage -> number: the recipe that made the weights (`ecglib.experiment.recipes`)."""
     verified: dict[str, Any] = {}
     """What `ecglib verify` found when it last cut and trained again."""
 

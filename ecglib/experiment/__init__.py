@@ -1,0 +1,1 @@
+"""Parameters in; a trained, scored and recorded run out."""
