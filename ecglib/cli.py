@@ -229,13 +229,13 @@ def _is_missing(parameters: config.SharedParameters) -> bool:
 
 def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
     """Why a result no longer holds: in full, or where it is only told, the reference result; else the page."""
-    from ecglib.experiment import recipes
+    from ecglib.experiment import verify
     from ecglib.report import book
 
     if isinstance(parameters, _TRAINED) and (told or parameters.profile == "full"):
         full, reference = config.load(parameters.experiment, profile="full"), results.reference(parameters.experiment)
         assert isinstance(full, _TRAINED)
-        said = recipes.stale(full, reference) if reference is not None else []
+        said = verify.stale(full, reference) if reference is not None else []
         if said or parameters.profile == "full":
             return said
     stale = book.has_page(parameters.experiment) and not book.is_current(parameters)

@@ -22,19 +22,16 @@ from torch import Tensor, nn
 
 from ecglib import config, paths, told
 from ecglib.config import TwelveLeadParameters
-from ecglib.data.catalogues import catalogue
 from ecglib.data.catalogues import folder as own
 from ecglib.data.catalogues.catalogue import Records
-from ecglib.data.recordings import TwelveLead, survey
 from ecglib.data.splits import OFFICIAL, Part
 from ecglib.errors import UserError
-from ecglib.evaluation import thresholds
-from ecglib.experiment import provenance, twelve_lead
+from ecglib.experiment import driver, provenance, twelve_lead
 from ecglib.experiment import record as results
+from ecglib.experiment.driver import Where
 from ecglib.experiment.record import Interval, SeedRun
 from ecglib.experiment.twelve_lead import Run, Scored
 from ecglib.models import registry
-from ecglib.training import recordings
 from ecglib.training.transfer import State, read_weights
 
 SHARE_OF_RATE: Final = 0.3
@@ -177,30 +174,17 @@ def finetune(
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
     p = _parameters(run, epochs, learning_rate, seed, device)
     source = own.read(folder, table)
-    data = TwelveLead(source, p.rate)
-    repaired, refused = survey(data)
-    part, y = _divided(source, p, refused, table)
+    data = twelve_lead.Data(p, source)
+    part, y = _divided(data, p, table)
     state = _weights(run)
     make = _maker(p, run, state, source)
-    place, precision = twelve_lead.placed(p, make)
-    trained = recordings.train(
-        make,
-        data,
-        (part.train, part.val, part.test),
-        twelve_lead.loss_of(p, y[part.train]),
-        twelve_lead.augmentation_of(p),
-        twelve_lead.noise_of(p),
-        twelve_lead.recipe_of(p, len(part.train), precision),
-        seed=seed,
-        device=place,
-        title="fine-tuning",
-    )
-    val, test = recordings.sigmoid(trained.val_logits), recordings.sigmoid(trained.test_logits)
-    chosen = thresholds.choose(y[part.val], val).values
-    tested = twelve_lead.score_table(source, "test", part.test, test, chosen)
-    scores = pd.concat([twelve_lead.score_table(source, "validation", part.val, val, chosen), tested])
+    place, precision = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
+    trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
+    chosen = trained.thresholds.values
+    tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, chosen)
+    scores = pd.concat([twelve_lead.score_table(source, "validation", part.val, trained.val, chosen), tested])
     metrics, per_class, _ = twelve_lead.measured(Scored.of([tested], source.classes), source.classes, (), p.bootstrap)
-    sets = {"training": part.train, "validation": part.val, "test": part.test}
+    sets = {"training": part.train, "validation": part.val, "test": part.scored}
     names = list(trained.network.state_dict())
     note = Finetuned(
         started_from=run.record.key,
@@ -213,10 +197,10 @@ def finetune(
         loaded=[name for name in names if not name.startswith(HEAD)],
         anew=[name for name in names if name.startswith(HEAD)],
         sets={name: _counted(source, index, y) for name, index in sets.items()},
-        refused=source.refused | refused,
-        repaired={name: list(said) for name, said in repaired.items()},
+        refused=source.refused | data.survey["refused"],
+        repaired=data.survey["repaired"],
         assumed=list(source.assumed),
-        training=trained.run,
+        training=trained.done.run,
         metrics=metrics,
         per_class=per_class,
         learning_rate=p.learning_rate,
@@ -273,15 +257,13 @@ def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, d
     return TwelveLeadParameters.model_validate(own.model_dump() | changed)
 
 
-def _divided(
-    source: Records, p: TwelveLeadParameters, refused: dict[str, str], table: Path
-) -> tuple[Part, NDArray[np.bool_]]:
+def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> tuple[Part, NDArray[np.bool_]]:
     """The sets, and the labels `(recordings, classes)`."""
-    usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused], dtype=np.int64)
+    source, usable, refused = data.source, data.usable, data.survey["refused"]
     if not len(usable):
         first = next(iter(refused.items()))
         raise UserError(table, f"no recording of it can be read; {first[0]}: {first[1]}")
-    y = catalogue.labels(source)
+    y = data.labels
     patients = len({source.entries[i].patient for i in usable})
     try:
         (part,) = twelve_lead.parts(source, p, usable)

@@ -169,12 +169,20 @@ def some_patients(labels: Index, patients: Index, train: Index, n: int, seed: in
 
 @dataclass(frozen=True)
 class Part:
-    """A division of recordings into sets, and how it is called in files (`fold10`, `source-PTB`)."""
+    """A division into sets, by places in the data.
+
+    Attributes
+    ----------
+    name
+        How files call it (`fold10`, `source-PTB`); empty where there is but one.
+    train, val, scored
+        What is learnt from, what choices are made on (empty where none is made), and what is scored.
+    """
 
     name: str
     train: Index
     val: Index
-    test: Index
+    scored: Index
 
 
 def parts(
@@ -215,7 +223,7 @@ def parts(
         if test.sum() >= FEWEST_OF_SOURCE and val.any() and not (test | val).all():
             made.append(Part(f"source-{name}", place[~test & ~val], place[val], place[test]))
     for part in made:
-        if min(len(part.train), len(part.val) if validates else 1, len(part.test)) == 0:
+        if min(len(part.train), len(part.val) if validates else 1, len(part.scored)) == 0:
             raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
     return made
 

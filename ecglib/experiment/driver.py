@@ -1,7 +1,8 @@
-"""What the runs of every task share: found again by their key, never done twice at once, filed and tracked.
+"""The driver of every experiment: parameters in; a trained, scored, recorded and tracked run out.
 
-`ecglib.experiment` (beats), `ecglib.infarction` and `ecglib.twelve_lead` say what a run is made of, how
-it is trained and how it is evaluated; the rest is here.
+A task says in four functions what a kind of experiment is (`heartbeat`, `infarction`, `twelve_lead`). The rest is here,
+once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated anew
+where only that code changed, filed and tracked.
 """
 
 from __future__ import annotations
@@ -12,82 +13,194 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+import pandas as pd
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from ecglib import config, files, fingerprint, paths, tracking
-from ecglib.config import SharedParameters, TrainedParameters
+from ecglib.config import SharedParameters
+from ecglib.data import digest
+from ecglib.data.splits import Part
 from ecglib.errors import UserError
-from ecglib.experiment import provenance
+from ecglib.experiment import provenance, recipes
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Record
+from ecglib.experiment.recipes import Trained
+from ecglib.experiment.record import Epoch, Record, SeedRun
 from ecglib.models import registry
 from ecglib.training import device as devices
+from ecglib.training import loop
 
 CHOICES: Final = tuple(f"evaluation/{name}.py" for name in ("metrics", "ranking", "labels", "thresholds"))
 """Of the evaluation, what chooses epochs and thresholds."""
 ROOMS: Final = ("aami.py", "data", "losses.py", "training", *CHOICES)
 """The code that can change weights, taken whole; the task's file and those of the network come to it."""
-EVALUATION: Final = ("evaluation", "results.py")
+EVALUATION: Final = ("evaluation", "experiment/record.py")
 """The code that metrics follow from, beside the task's file."""
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
 """The packages that read, split, resample and train."""
-MADE_OF = "made-of.json"
+NOT_IN_KEY: Final = {
+    "experiment", "title", "profile", "seeds", "bootstrap", "device", "precision", "in_book", "max_records", "workers",
+}  # fmt: skip
+"""Parameters that can't change weights, or are in the key by what follows from them."""
+MADE_OF: Final = "made-of.json"
 """The file of a run's folder that tells what its key is made of."""
 
 Parts = dict[str, Any]
 """What a run's key is made of, by name; of code, file -> hash."""
 
 
-def parts(
-    p: TrainedParameters,
-    not_in_key: Iterable[str],
-    *,
-    data: str,
-    task: str,
-    model: nn.Module,
-    device: torch.device,
-    precision: str,
-    **more: Any,
-) -> Parts:
-    """What the key of a run is made of.
+@dataclass(frozen=True)
+class Where:
+    """Where and how a part is trained.
 
-    Parameters
+    Attributes
     ----------
-    p, not_in_key
-        Its parameters, and those that can't change its weights.
-    data
-        Fingerprint of the files.
-    task
-        The task's file, relative to the package.
-    model
-        The network.
     device, precision
-        Where and how it is trained.
-    more
-        What else it follows from.
+        What it is computed on and in.
+    title
+        What the line of progress begins with.
+    folder, key
+        Checkpoints go to this folder, and are resumed where they carry this key; None keeps nothing.
+    epochs
+        To end after, of the whole course of the learning rate; None for all.
     """
-    versions = provenance.versions()
-    return {
-        "parameters": p.model_dump(exclude={*not_in_key}),
-        "data": data,
-        "code": fingerprint.of_files([*ROOMS, task, *registry.files(model)]),
-        "versions": {name: versions[name] for name in VERSIONS},
-        "device": device.type,
-        "precision": precision,
-        **more,
-    }
+
+    device: torch.device
+    precision: str
+    title: str
+    folder: Path | None = None
+    key: str = ""
+    epochs: int | None = None
+
+    def training(self, name: str) -> dict[str, Any]:
+        """The arguments of `loop.fit` that say this; `name` is the checkpoint's."""
+        return {
+            "device": self.device,
+            "title": self.title,
+            "checkpoint_path": None if self.folder is None else self.folder / f"{name}.pt",
+            "fingerprint": self.key,
+        }
 
 
-def key(parts: Parts) -> str:
-    """The key of a run that is made of this."""
-    return fingerprint.of_values(parts)[:20]
+@dataclass(frozen=True)
+class Fitted:
+    """What the training of a part gave.
+
+    Attributes
+    ----------
+    model
+        The network whose weights are kept; None where none are.
+    run
+        How its training went; None of what is fitted at once.
+    seconds
+        Spent.
+    tables
+        Kind (`scores`, `predictions`, ...) -> a row for each example.
+    note
+        What else is noted of it, in JSON's types.
+    """
+
+    model: nn.Module | None
+    run: SeedRun | None
+    seconds: float
+    tables: dict[str, pd.DataFrame]
+    note: dict[str, Any] = field(default_factory=dict)
+
+
+class Data(Protocol):
+    """What an experiment rests on. No signal is read before it is asked for."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its files."""
+        ...
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is made up."""
+        ...
+
+    @property
+    def in_key(self) -> dict[str, Any]:
+        """What else weights follow from, as JSON."""
+        ...
+
+    def digest(self) -> digest.Digest:
+        """Of what was cut and how it is divided under each seed."""
+        ...
+
+    def no_reference(self, record: Record) -> str:
+        """Why a run in full on it is no reference result nevertheless; empty where it is one."""
+        ...
+
+
+P = TypeVar("P", bound=Trained)
+D = TypeVar("D", bound=Data)
+
+
+class Task(ABC, Generic[P, D]):
+    """A kind of experiment."""
+
+    @abstractmethod
+    def data(self, p: P) -> D:
+        """What it rests on."""
+
+    @abstractmethod
+    def network(self, data: D, p: P) -> tuple[Callable[[], nn.Module], devices.Batch]:
+        """A function that makes the model, and the shape of a batch that it is timed on."""
+
+    @abstractmethod
+    def parts(self, data: D, p: P, seed: int) -> list[Part]:
+        """The divisions into sets, each with a network of its own."""
+
+    @abstractmethod
+    def fit(self, data: D, part: Part, p: P, seed: int, where: Where) -> Fitted:
+        """Train on a part and score it."""
+
+    @abstractmethod
+    def evaluate(self, data: D, found: Found, p: P) -> dict[str, Any]:
+        """The fields of the record that follow from the scores of every seed; `parameters` are added to those that the
+        experiment was given."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the trained folder of a run holds.
+
+    Attributes
+    ----------
+    folder
+        The run's own.
+    seeds
+        Those that are evaluated.
+    key
+        The run's.
+    """
+
+    folder: Path
+    seeds: list[int]
+    key: str
+
+    @cached_property
+    def cards(self) -> list[dict[str, Any]]:
+        """What was noted of every seed."""
+        return [json.loads(_card(self.folder, seed).read_text(encoding="utf-8")) for seed in self.seeds]
+
+    def parts(self, name: str) -> list[dict[str, Any]]:
+        """What was noted of a part under every seed."""
+        return [card["parts"][name] for card in self.cards]
+
+    def tables(self, kind: str) -> list[pd.DataFrame]:
+        """The rows of every seed, of all parts in their order."""
+        return [pd.read_parquet(self.folder / f"{kind}-seed{seed}.parquet") for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -99,7 +212,8 @@ class Run:
     record
         What it gave.
     folder
-        Its files: `record.json`, and what its task keeps.
+        Its files: `record.json`, and for every seed k `<kind>-seedk.parquet` of every kind of table and
+        `weights-seedk[-<part>].safetensors` of every part's network; of what is fitted in seconds weights are not kept.
     trained
         False when the run was found and not repeated.
     """
@@ -112,61 +226,258 @@ class Run:
         """The committed reference result of the same experiment, if there is one."""
         return results.reference(self.record.experiment) if self.record.experiment else None
 
+    def table(self, kind: str) -> pd.DataFrame:
+        """The rows of every seed, which is a column of its own."""
+        tables = Found(self.folder, self.record.seeds, self.record.key).tables(kind)
+        return pd.concat([each.assign(seed=seed) for each, seed in zip(tables, self.record.seeds, strict=True)])
 
-def do(
-    p: TrainedParameters,
-    made_of: Parts,
-    train: Callable[[Path], bool],
-    evaluate: Callable[[Path], Record],
-    why_not: Callable[[Record], str],
-    *,
-    fresh: bool,
-) -> Run:
-    """Train and evaluate, or find the run that did; then file and track it.
+
+@dataclass(frozen=True)
+class _Plan(Generic[P, D]):
+    """What is decided before anything is computed."""
+
+    task: Task[P, D]
+    parameters: P
+    data: D
+    device: torch.device
+    precision: str
+    made_of: Parts
+
+    @cached_property
+    def key(self) -> str:
+        return fingerprint.of_values(self.made_of)[:20]
+
+
+def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
+    data = task.data(p)
+    make, batch = task.network(data, p)
+    model = make()  # one that can't take this shape is refused before anything is computed
+    device, precision = place(p, make, batch)
+    versions = provenance.versions()
+    own = Path(type(task).__module__.replace(".", "/")).with_suffix(".py").relative_to("ecglib").as_posix()
+    made_of = {
+        "parameters": p.model_dump(exclude=NOT_IN_KEY | p.idle()),
+        "data": data.fingerprint,
+        "code": fingerprint.of_files([*ROOMS, "experiment/driver.py", own, *registry.files(model)]),
+        "versions": {name: versions[name] for name in VERSIONS},
+        "device": device.type,
+        "precision": precision,
+        **data.in_key,
+    }
+    return _Plan(task, p, data, device, precision, made_of)
+
+
+def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tuple[torch.device, str]:
+    """Device and precision of a run, which its parameters may leave to the machine (`auto`).
 
     Parameters
     ----------
     p
-        The run's parameters.
-    made_of
-        What its key is made of; `runs/<key>` is its folder.
-    train
-        Trains in the folder what is missing, and returns whether anything was.
-    evaluate
-        The folder's record.
-    why_not
-        Why an experiment's run in full on real data is no reference result nevertheless; empty where it is one.
+        Its parameters.
+    make, batch
+        What is probed for the faster precision (see `devices.choose_precision`). What is fitted at once is not: it runs
+        on the CPU in single precision.
+    """
+    if registry.entry(p.model).classical:
+        return torch.device("cpu"), "float32"
+    device = devices.choose(p.device)
+    if p.deterministic:
+        return device, "float32"
+    return device, devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
+
+
+def recipe(p: Trained, examples_per_epoch: int, where: Where, **own: Any) -> loop.Recipe:
+    """How a network of these parameters is trained; `own` are further fields of `loop.Recipe`."""
+    given: dict[str, Any] = {
+        "max_epochs": p.max_epochs,
+        "patience": p.patience,
+        "batch_size": p.batch_size,
+        "learning_rate": p.learning_rate,
+        "schedule": p.schedule,
+        "weight_decay": p.weight_decay,
+        "gradient_clip": p.gradient_clip,
+        "ema": p.ema,
+        "precision": where.precision,
+        "deterministic": p.deterministic,
+        "examples_per_epoch": examples_per_epoch,
+        "stop_after": where.epochs,
+    }
+    return loop.Recipe(**given | own)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
+    """Train and evaluate, or find the run that did; then file and track it.
+
+    Parameters
+    ----------
+    task, p
+        What to do.
     fresh
         Throw away an earlier run (or half a run) with this key first.
+
+    Raises
+    ------
+    UserError
+        When data, parameters or disk don't allow it.
     """
-    folder = _folder(made_of)
+    plan = _plan(task, p)
+    folder = _folder(plan)
     names = named(p)  # before hours of training: this reads the experiment's file
     with files.lock(folder.with_suffix(".lock")):
         if fresh and folder.is_dir():
             shutil.rmtree(folder)
         if not folder.is_dir():
-            _say_what_is_not_resumed(p, made_of)
+            _say_what_is_not_resumed(p, plan.made_of)
             folder.mkdir()
-            write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **made_of})
+            write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **plan.made_of})
         try:
-            trained = train(folder)
+            trained = _train_missing(plan, folder)
         finally:
             if [file.name for file in folder.iterdir()] == [MADE_OF]:  # nothing was begun
                 shutil.rmtree(folder)
-        record = evaluate(folder)
-    record = record.model_copy(update=names)
-    if folder.parent != paths.runs():
-        return Run(record, folder, trained)
+        record = _evaluated(plan, folder).model_copy(update=names)
+    if folder.parent == paths.runs():
+        _file(plan, record, folder)
+    return Run(record, folder, trained)
+
+
+def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
+    """Write the reference result where it is one, and track the run."""
     if is_reference(record):
         commits = (record.commit, record.evaluated.get("commit", ""))
         uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
-        if reason := uncommitted or why_not(record):
-            warnings.warn(f"no reference result written: {reason}", stacklevel=3)
+        if reason := uncommitted or plan.data.no_reference(record):
+            warnings.warn(f"no reference result written: {reason}", stacklevel=4)
         else:
             _with_verification(record).save(paths.reference(record.experiment))
     track(record, folder)
     _to_watcher("runs", str(folder))
-    return Run(record, folder, trained)
+
+
+def of_other_data(record: Record) -> str:
+    """Why a run rests on other recordings than its reference result, which it must not replace then; else empty."""
+    there = results.reference(record.experiment)
+    same = there is None or there.data.fingerprint == record.data.fingerprint
+    return "" if same else f"that of {record.experiment} rests on other data"
+
+
+def key_of(task: Task[P, D], p: P) -> str:
+    """The key of a run with these parameters, on this data, this code and this machine."""
+    return _plan(task, p).key
+
+
+def first_epochs(task: Task[P, D], p: P, n: int, device: torch.device, precision: str) -> list[Epoch]:
+    """The first epochs of the first seed, of the part that the record's history tells of; none of what is fitted at
+    once. Nothing is filed."""
+    if registry.entry(p.model).classical:
+        return []
+    data, seed = task.data(p), p.seeds[0]
+    where = Where(device, precision, f"{p.experiment or p.model} first epochs", epochs=n)
+    done = task.fit(data, told_of(task.parts(data, p, seed)), p, seed, where).run
+    return [] if done is None else done.history
+
+
+def told_of(parts: list[Part]) -> Part:
+    """The part that a record's history tells of: the last fold, or the only one."""
+    return [part for part in parts if not part.name.startswith("source-")][-1]
+
+
+def _train_missing(plan: _Plan[P, D], folder: Path) -> bool:
+    """Train the seeds that aren't there yet; returns whether there were any."""
+    missing = [seed for seed in plan.parameters.seeds if note(_card(folder, seed)) is None]
+    for seed in missing:
+        _train_seed(plan, folder, seed)
+    return bool(missing)
+
+
+def _card(folder: Path, seed: int) -> Path:
+    """What was noted of a seed when all its parts were done."""
+    return folder / f"training-seed{seed}.json"
+
+
+def _train_seed(plan: _Plan[P, D], folder: Path, seed: int) -> None:
+    commit, parts = provenance.commit(), plan.task.parts(plan.data, plan.parameters, seed)
+    done = {part.name: _train_part(plan, folder, part, seed) for part in parts}
+    for kind in next(iter(done.values()))["tables"]:
+        tables = [pd.read_parquet(_part_file(folder, kind, seed, part.name)) for part in parts]
+        pd.concat(tables).to_parquet(folder / f"{kind}-seed{seed}.parquet", index=False)
+    card = {
+        "seed": seed,
+        "parts": done,
+        "seconds": sum(one["seconds"] for one in done.values()),
+        "hardware": devices.hardware(plan.device),
+        "versions": provenance.versions(),
+        "commit": commit,
+        "created": provenance.now(),
+    }
+    write_note(_card(folder, seed), card)  # last: its presence says that the seed is done
+    for left in folder.glob(f"part-*-seed{seed}-*"):
+        left.unlink()
+    for left in folder.glob(f"*-seed{seed}*.pt"):
+        left.unlink()
+
+
+def _part_file(folder: Path, kind: str, seed: int, part: str) -> Path:
+    return folder / f"part-{kind}-seed{seed}-{part}.{'json' if kind == 'note' else 'parquet'}"
+
+
+def _train_part(plan: _Plan[P, D], folder: Path, part: Part, seed: int) -> dict[str, Any]:
+    """Train and score a part, unless that was done; returns what is noted of it."""
+    path = _part_file(folder, "note", seed, part.name)
+    found: dict[str, Any] | None = note(path)
+    if found is not None:
+        return found
+    p = plan.parameters
+    title = f"{p.experiment or p.model} seed {seed} {part.name}".rstrip()
+    fitted = plan.task.fit(plan.data, part, p, seed, Where(plan.device, plan.precision, title, folder, plan.key))
+    if fitted.model is not None:
+        weights = {name: t.detach().cpu().contiguous() for name, t in fitted.model.state_dict().items()}
+        save_file(weights, folder / f"weights-seed{seed}{f'-{part.name}' if part.name else ''}.safetensors")
+    for kind, table in fitted.tables.items():
+        table.to_parquet(_part_file(folder, kind, seed, part.name), index=False)
+    done = {
+        "run": None if fitted.run is None else fitted.run.model_dump(),
+        "seconds": fitted.seconds,
+        "tables": list(fitted.tables),
+        **fitted.note,
+    }
+    write_note(path, done)
+    return done
+
+
+def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
+    """The run's record, computed from its scores unless it is there and of this evaluation code."""
+    p = plan.parameters
+    evaluation = fingerprint.of_values(fingerprint.of_code(EVALUATION), p.bootstrap, p.seeds)
+    path, done = folder / "record.json", folder / "evaluated.json"
+    if note(done) == evaluation:
+        with contextlib.suppress(UserError):  # damaged: what the run keeps beside it says it all
+            return results.load(path)
+    found = Found(folder, p.seeds, plan.key)
+    first = found.cards[0]
+    fields: dict[str, Any] = {
+        **named(p),
+        "key": plan.key,
+        "parameters": p.model_dump(exclude={"experiment", "title", "profile", "seeds"}),
+        "seeds": p.seeds,
+        "recipe": recipes.of(p),
+        "train_seconds": sum(card["seconds"] for card in found.cards),
+        "device": plan.device.type,
+        "precision": plan.precision,
+        "evaluated": {"commit": provenance.commit(), "created": provenance.now()},
+        **{name: first[name] for name in ("hardware", "versions", "commit", "created")},
+    }
+    own = plan.task.evaluate(plan.data, found, p)
+    fields["parameters"] |= own.pop("parameters", {})
+    Record.model_validate(fields | own).save(path)
+    write_note(done, evaluation)
+    return results.load(path)  # a run just made and one found later are the same
+
+
+# --- where runs lie and what is told of them ------------------------------------------------------------------------
 
 
 def _with_verification(record: Record) -> Record:
@@ -176,17 +487,17 @@ def _with_verification(record: Record) -> Record:
     return record.model_copy(update={"verified": there.verified}) if same and there is not None else record
 
 
-def _folder(made_of: Parts) -> Path:
+def _folder(plan: _Plan[P, D]) -> Path:
     """The run's own; one that ends with this process where its code was edited meanwhile, as no key tells then what
     was run."""
     edited = fingerprint.edited()
     if not edited:
-        return paths.runs() / key(made_of)
+        return paths.runs() / plan.key
     warnings.warn(
         f"{', '.join(edited)}: edited after this process started; the run is not filed; restart the kernel",
         stacklevel=4,
     )
-    return Path(_unfiled().name) / key(made_of)
+    return Path(_unfiled().name) / plan.key
 
 
 @cache
@@ -195,7 +506,7 @@ def _unfiled() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ecglib-unfiled-")
 
 
-def _say_what_is_not_resumed(p: TrainedParameters, made_of: Parts) -> None:
+def _say_what_is_not_resumed(p: Trained, made_of: Parts) -> None:
     """Warn of half a run of the same experiment and profile that was made of something else, and say of what."""
     for path in sorted(paths.runs().glob(f"*/{MADE_OF}")):
         before = note(path) or {}
@@ -227,42 +538,6 @@ def of_old_layout() -> int:
     return sum(not (path.parent / MADE_OF).is_file() for path in paths.runs().glob("*/record.json"))
 
 
-def place(
-    p: TrainedParameters,
-    make: Callable[[], nn.Module],
-    batch: devices.Batch,
-    *,
-    probes: bool = True,
-) -> tuple[torch.device, str]:
-    """Device and precision of a run.
-
-    Parameters
-    ----------
-    p
-        Its parameters, which may leave both to the machine (`auto`).
-    make, batch
-        What is probed for the faster precision (see `devices.choose_precision`).
-    probes
-        False of what is not trained step by step: it runs on the CPU in single precision.
-    """
-    device = devices.choose(p.device) if probes else torch.device("cpu")
-    if p.deterministic or not probes:
-        return device, "float32"
-    return device, devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
-
-
-def saved(folder: Path, p: TrainedParameters, evaluate: Callable[[], Record]) -> Record:
-    """The record in a run's folder, computed and saved there first unless it is there and of this evaluation code."""
-    evaluation = fingerprint.of_values(fingerprint.of_code(EVALUATION), p.bootstrap, p.seeds)
-    path, done = folder / "record.json", folder / "evaluated.json"
-    if note(done) == evaluation:
-        with contextlib.suppress(UserError):  # damaged: what the run keeps beside it says it all
-            return results.load(path)
-    evaluate().save(path)
-    write_note(done, evaluation)
-    return results.load(path)  # a run just made and one found later are the same
-
-
 def note(path: Path) -> Any:
     """What was noted of a seed, a fold or a run; None where nothing was, or where the note is damaged."""
     try:
@@ -279,26 +554,6 @@ def write_note(path: Path, value: Any) -> None:
 def named(p: SharedParameters) -> dict[str, Any]:
     """The fields of a record that can't change what it measured."""
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
-
-
-def provenance_of(cards: list[dict[str, Any]], device: torch.device, precision: str) -> dict[str, Any]:
-    """The fields of a record that say where it comes from.
-
-    Parameters
-    ----------
-    cards
-        What each seed's training noted when it was done. The first one's speaks for all, but for the time they took.
-    device, precision
-        What they were trained on and in.
-    """
-    first = cards[0]
-    same = ("n_parameters", "input_shape", "hardware", "versions", "commit", "created")
-    return {name: first[name] for name in same} | {
-        "train_seconds": sum(card["seconds"] for card in cards),
-        "device": device.type,
-        "precision": precision,
-        "evaluated": {"commit": provenance.commit(), "created": provenance.now()},
-    }
 
 
 def overridden(p: SharedParameters) -> list[str]:

@@ -1,53 +1,109 @@
-"""Parameters in; a trained, tested and recorded run out. What every notebook and command calls.
-
-A run is found again, not repeated: its key is made of the parameters that can change the weights, the fingerprint of
-the data, the syntax trees of the code, the versions of what trains, the kind of device and the precision (see
-`driver.parts`). Metrics are computed anew from the stored predictions when only their code changed.
-"""
+"""One beat classifier, under one protocol and with one answer to the class imbalance: the task."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ecglib import aami, files, paths
-from ecglib.config import HeartbeatParameters
-from ecglib.data import databases, digest
+from ecglib import aami, losses, paths
+from ecglib.config import RESAMPLERS, HeartbeatParameters
+from ecglib.data import beats as beats_module
+from ecglib.data import databases, digest, splits
 from ecglib.data.beats import Beats
-from ecglib.data.splits import Index
+from ecglib.data.resampling import resample
+from ecglib.data.splits import Index, Part, Split
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring, thresholds
-from ecglib.experiment import driver, provenance, raw, recipes
-from ecglib.experiment.record import DataCard, Epoch, Moved, Record, Resampling, SeedRun
+from ecglib.experiment import driver, provenance, raw
+from ecglib.experiment.driver import Fitted, Found, Where
+from ecglib.experiment.record import DataCard, Moved, Record, Resampling, SeedRun
 from ecglib.models import registry
-from ecglib.training import adaptation, classifier
-from ecglib.training import device as devices
+from ecglib.models.classical import Classical
+from ecglib.models.ecgnet import ECGNet
+from ecglib.training import adaptation, device, loop, sequences
+from ecglib.training.sampling import ByRecord
 
-NOT_IN_KEY = ("experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book", "precision")
-"""Parameters that can't change the weights of a beat classifier."""
-FEWEST = 3
+RECIPE = 1
+"""1: as published."""
+N_CLASSES: Final = len(aami.CLASSES)
+FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
 
 
+def macro_classes(protocol: str) -> list[int]:
+    """The classes that macro means, and every choice, are over: Q has a handful of beats in DS1 and DS2."""
+    return [i for i, name in enumerate(aami.CLASSES) if protocol == "intra" or name != "Q"]
+
+
+class Data:
+    """The beats of an experiment, read when asked for."""
+
+    def __init__(self, p: HeartbeatParameters) -> None:
+        self._p, self.source = p, databases.get(p.database)
+        self.fingerprint, self.synthetic = self.source.fingerprint(), self.source.synthetic
+        self.split = cache(self._split)
+
+    in_key: Final[dict[str, Any]] = {}
+
+    @cached_property
+    def beats(self) -> Beats:
+        """All that are divided; in development no record of DS2 is read."""
+        p, source = self._p, self.source
+        if p.protocol != "intra":
+            wanted = aami.DS1 + (aami.DS2 if p.test else ())
+            source = replace(source, records=tuple(name for name in source.records if name in wanted))
+        beats = beats_module.load(source, p.cut, p.leads)
+        return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
+
+    @cached_property
+    def early(self) -> NDArray[np.bool_]:
+        """The beats of each record that a patient-adapted network may learn from, `(n,)`."""
+        return adaptation.within(self.beats, self.source, self._p.adaptation_minutes)
+
+    def _split(self, seed: int) -> Split:
+        """The sets under a seed; a patient-adapted network validates and tests on the whole of them before."""
+        if self._p.protocol != "intra":
+            return splits.inter(self.beats.record, with_test=self._p.test)
+        return splits.intra(self.beats.labels, seed, self._p.validation_fraction)
+
+    def digest(self) -> digest.Digest:
+        """Of the beats, and of their division into sets under each seed."""
+        sets = [index for seed in self._p.seeds for index in vars(self.split(seed)).values()]
+        return digest.of(
+            signals=self.beats.signals,
+            features=self.beats.features,
+            labels=self.beats.labels,
+            record=self.beats.record,
+            sample=self.beats.sample,
+            sets=np.concatenate([np.append(index, -1) for index in sets]),
+        )
+
+    def no_reference(self, record: Record) -> str:
+        """A run on fewer records than the database has must not replace the reference result."""
+        whole = not record.data.records_left_out
+        whole &= len(self.source.records) == databases.database(self.source.name).expected
+        return "" if whole else "the run rests on a part of the database"
+
+
 class Run(driver.Run):
-    """A finished run; its folder has for every seed k `weights-seedk.safetensors`, `predictions-seedk.parquet` and, of
-    the validation beats, `validation-seedk.parquet`."""
+    """A finished run, with `predictions-seedk.parquet` and, of the validation beats, `validation-seedk.parquet`."""
 
     def predictions(self) -> pd.DataFrame:
         """Every scored beat of every seed: `seed, index, record, sample, symbol, label, logit_N …`."""
-        return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("predictions-seed*.parquet"))])
+        return self.table("predictions")
 
     def model(self, seed: int, *, moved: bool = False) -> nn.Module:
         """The network of one seed with its trained weights, on the CPU, in eval mode.
@@ -102,112 +158,194 @@ class Shifted(nn.Module):
 
 
 def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
-    """Train and test one beat classifier, or find the run that did.
-
-    Parameters
-    ----------
-    parameters
-        What to do.
-    fresh
-        Throw away an earlier run (or half a run) with this key first.
-
-    Raises
-    ------
-    UserError
-        When data, parameters or disk don't allow it.
-    """
-    plan = _plan(parameters)
-    done = driver.do(
-        parameters,
-        plan.made_of,
-        lambda folder: _train_missing(plan, folder),
-        lambda folder: _evaluated(plan, folder),
-        lambda record: _part(plan.source, record),
-        fresh=fresh,
-    )
-    return Run(**vars(done))
-
-
-def data_fingerprint(parameters: HeartbeatParameters) -> str:
-    """The fingerprint of the files that such a run rests on here."""
-    return databases.get(parameters.database).fingerprint()
-
-
-def first_epochs(parameters: HeartbeatParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
-    """The first epochs of the first seed's training; nothing is filed."""
-    beats = classifier.load_beats(parameters, databases.get(parameters.database))
-    return classifier.first_epochs(parameters, beats, parameters.seeds[0], n, device=device, precision=precision)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is decided before anything is computed."""
-
-    parameters: HeartbeatParameters
-    source: databases.Source
-    device: torch.device
-    precision: str
-    data_fingerprint: str
-    made_of: driver.Parts
-
-    @cached_property
-    def key(self) -> str:
-        return driver.key(self.made_of)
-
-
-def key_of(parameters: HeartbeatParameters) -> str:
-    """The key of a run with these parameters, on this data, this code and this machine."""
-    return _plan(parameters).key
-
-
-def data_digest(parameters: HeartbeatParameters) -> digest.Digest:
-    """The digest of the beats of such a run, and of their division into sets under each of its seeds."""
-    beats = classifier.load_beats(parameters, databases.get(parameters.database))
-    splits = [vars(classifier.divided(parameters, beats, seed)).values() for seed in parameters.seeds]
-    return digest.of(
-        signals=beats.signals,
-        features=beats.features,
-        labels=beats.labels,
-        record=beats.record,
-        sample=beats.sample,
-        sets=np.concatenate([np.append(index, -1) for split in splits for index in split]),
-    )
-
-
-def _plan(parameters: HeartbeatParameters) -> _Plan:
-    source = databases.get(parameters.database)
-    classical = registry.entry(parameters.model).classical
-    make = classifier.model_maker(parameters)
-    model = make()  # a model that can't take this shape is refused before anything is computed
-    if parameters.protocol == "adapted" and parameters.adaptation == "statistics":
-        adaptation.refuse_without_statistics(model)
-    batch = classifier.batch_of(parameters)
-    device, precision = driver.place(parameters, make, batch, probes=not classical)
-    data = source.fingerprint()
-    idle = {*NOT_IN_KEY, *parameters.idle()}
-    made_of = driver.parts(
-        parameters, idle, data=data, task="experiment.py", model=model, device=device, precision=precision
-    )
-    return _Plan(parameters, source, device, precision, data, made_of)
+    """Train and test one beat classifier, or find the run that did (see `driver.run`)."""
+    return Run(**vars(driver.run(TASK, parameters, fresh=fresh)))
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train_missing(plan: _Plan, folder: Path) -> bool:
-    """Train the seeds that aren't there yet; returns whether there were any."""
-    missing = [seed for seed in plan.parameters.seeds if _card(folder, seed) is None]
-    if not missing:
-        return False
-    beats = classifier.load_beats(plan.parameters, plan.source)
-    refuse_rare(plan.parameters, beats.labels)
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in missing:
-        _train_seed(plan, folder, beats, seed)
-    return True
+def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
+    """A function that makes the experiment's network, its weights drawn anew."""
+    cut, n_leads = p.cut, len(p.leads)
+    options: dict[str, Any] = dict(p.model_options)
+    if registry.entry(p.model).reads_features:
+        options["n_features"] = beats_module.n_features(cut, n_leads)
+    shape = beats_module.n_channels(cut, n_leads), beats_module.n_samples(cut)
+    return lambda: registry.build(p.model, *shape, N_CLASSES, **options)
 
 
-def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
+def batch_of(p: HeartbeatParameters) -> device.Batch:
+    """Shape of a batch, and features of each beat in it, that the experiment's network is timed on."""
+    cut, n_leads = p.cut, len(p.leads)
+    beat = beats_module.n_channels(cut, n_leads), beats_module.n_samples(cut)
+    size = min(p.batch_size, 1024)
+    if reads_sequences(p):
+        return (max(1, size // p.beats_per_sequence), p.beats_per_sequence, *beat), 0
+    features = beats_module.n_features(cut, n_leads) if registry.entry(p.model).reads_features else 0
+    return (size, *beat), features
+
+
+def reads_sequences(p: HeartbeatParameters) -> bool:
+    """Whether the model is given consecutive beats, and not single ones."""
+    return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What is trained on: positions, signals and labels, maybe resampled, and the class counts before that."""
+
+    index: Index
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    features: NDArray[np.float32] | None
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """What the first fit and the refit share."""
+
+    p: HeartbeatParameters
+    beats: Beats
+    seed: int
+    where: Where
+
+    def sample(self, index: Index) -> _Sample:
+        x, y = self.beats.signals[index], self.beats.labels[index]
+        counts = np.bincount(y, minlength=N_CLASSES)
+        if self.p.imbalance not in RESAMPLERS:
+            return _Sample(index, x, y, self.beats.features[index], counts)
+        scored = macro_classes(self.p.protocol)
+        x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
+        return _Sample(index, x, y, None, counts)
+
+    def fit(self, part: _Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
+        p = self.p
+        if registry.entry(p.model).classical:
+            return self._fit_at_once(part, val)
+        training = self._training(part)
+        n = self._examples_per_epoch(len(training) if reads_sequences(p) else int(part.counts.sum()))
+        if reads_sequences(p):
+            changes["batch_size"] = max(1, p.batch_size // p.beats_per_sequence)
+        if p.sampling == "by-record":
+            changes["sampler"] = ByRecord(self.beats.record[part.index], part.y)
+        fitted = loop.fit(
+            self._maker(part),
+            training,
+            None if val is None else self.examples(val),
+            self._loss(part.counts),
+            self._macro_f1,
+            driver.recipe(p, n, self.where, **changes),
+            seed=self.seed,
+            **self.where.training(f"{name}-seed{self.seed}"),
+        )
+        if reads_sequences(p):
+            fitted.run.examples_per_epoch *= p.beats_per_sequence
+        return fitted
+
+    def _examples_per_epoch(self, n: int) -> int:
+        if self.p.beats_per_epoch is None:
+            return n
+        beats_each = self.p.beats_per_sequence if reads_sequences(self.p) else 1
+        return min(n, max(1, self.p.beats_per_epoch // beats_each))
+
+    def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
+        """Logits `(n, classes)` of the beats at these increasing positions."""
+        if isinstance(model, Classical):
+            return model.predict_logits(loop.as_tensor(self.beats.signals[index]))
+        examples = self.examples(index)
+        logits = loop.predict(
+            model,
+            examples,
+            device=self.where.device,
+            precision=self.where.precision,
+            deterministic=self.p.deterministic,
+        )
+        return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
+
+    def _fit_at_once(self, part: _Sample, val: Index | None) -> loop.Fitted:
+        start = time.perf_counter()
+        torch.manual_seed(self.seed)
+        model = model_maker(self.p)()
+        assert isinstance(model, Classical) and val is not None  # config refuses to refit one
+        labels = self.beats.labels[val]
+        x_val = loop.as_tensor(self.beats.signals[val])
+        n = len(part.y)
+        order = loop.epoch_order(0, n, min(n, self.p.beats_per_epoch or n), self.seed).sort().values.numpy()
+        strength = model.fit(
+            loop.as_tensor(part.x[order]),
+            torch.from_numpy(part.y[order]),
+            x_val,
+            lambda logits: self._macro_f1(logits, labels),
+        )
+        run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
+        return loop.Fitted(model.eval(), run, time.perf_counter() - start)
+
+    def _maker(self, part: _Sample) -> Callable[[], nn.Module]:
+        make = model_maker(self.p)
+        if not registry.entry(self.p.model).reads_features:
+            return make
+        features = loop.as_tensor(self.beats.features[part.index])
+
+        def standardised() -> nn.Module:
+            model = make()
+            assert isinstance(model, ECGNet)
+            model.standardise(features)
+            return model
+
+        return standardised
+
+    def _training(self, part: _Sample) -> loop.InMemory:
+        if reads_sequences(self.p):
+            windows = sequences.windows(self.beats.record, self.p.beats_per_sequence)
+            return sequences.Sequences(self.beats, windows, part.index, told=part.index)
+        return loop.InMemory(part.x, part.y, self._features(part.features))
+
+    def examples(self, index: Index) -> loop.InMemory:
+        if reads_sequences(self.p):
+            windows = sequences.windows(self.beats.record, self.p.beats_per_sequence)
+            return sequences.Sequences(self.beats, windows, index)
+        return loop.InMemory(
+            self.beats.signals[index], self.beats.labels[index], self._features(self.beats.features[index])
+        )
+
+    def _features(self, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        return features if registry.entry(self.p.model).reads_features else None
+
+    def _loss(self, counts: NDArray[np.int64]) -> nn.Module:
+        """Classes are balanced that the protocol scores; the beats of another weigh like the average one."""
+        p = self.p
+        scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
+        counts = np.where(scored, counts, 0)
+        if p.imbalance == "focal":
+            return losses.FocalLoss(p.focal_gamma)
+        if p.imbalance == "logit-adjustment":
+            return losses.LogitAdjusted(counts, p.adjustment_strength, p.label_smoothing)
+        weights = None
+        if p.imbalance == "weighted":
+            weights = losses.inverse_frequency(counts, p.weight_exponent)
+        elif p.imbalance == "effective-number":
+            weights = losses.effective_number(counts, p.effective_beta)
+        weights = None if weights is None else np.where(scored, weights, 1.0)
+        return losses.cross_entropy(weights, p.label_smoothing)
+
+    def _macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        counted = labels != losses.IGNORED
+        matrix = metrics.confusion(labels[counted], logits[counted].argmax(1), N_CLASSES)
+        return float(metrics.summary(matrix, macro_classes(self.p.protocol))["macro_f1"])
+
+
+def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
+    """Refuse sets without a beat of a class that the metric averages over."""
+    for name, index in vars(split).items():
+        counts = np.bincount(beats.labels[index], minlength=N_CLASSES)
+        missing = [aami.CLASSES[i] for i in classes if len(index) and not counts[i]]
+        if missing:
+            raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
+
+
+def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
     """Refuse beats that can't be divided by class, with the names of the classes.
 
     Raises
@@ -230,74 +368,155 @@ def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
         )  # fmt: skip
 
 
-def _card(folder: Path, seed: int) -> dict[str, Any] | None:
-    """What `_train_seed` noted of a seed when it was done."""
-    found: dict[str, Any] | None = driver.note(folder / f"training-seed{seed}.json")
-    return found
+class Task(driver.Task[HeartbeatParameters, Data]):
+    """A beat classifier."""
+
+    def data(self, p: HeartbeatParameters) -> Data:
+        return Data(p)
+
+    def network(self, data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
+        make = model_maker(p)
+        if p.protocol == "adapted" and p.adaptation == "statistics":
+            adaptation.refuse_without_statistics(make())
+        return make, batch_of(p)
+
+    def parts(self, data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
+        _refuse_rare(p, data.beats.labels)
+        split = data.split(seed)
+        if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
+            _check_classes(split, data.beats, macro_classes(p.protocol))
+        val, scored = split.val, split.test if p.test else split.val
+        if p.protocol == "adapted":
+            val, scored = (index[~data.early[index]] for index in (val, scored))
+            if not len(val) or not len(scored):
+                raise UserError("protocol adapted", f"no beat after minute {p.adaptation_minutes:g}", "longer records")
+        return [Part("", split.train, val, scored)]
+
+    def fit(self, data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where) -> Fitted:
+        beats, split = data.beats, data.split(seed)
+        fitting = _Fitting(p, beats, seed, where)
+        sample = fitting.sample(split.train)
+        fitted = fitting.fit(sample, "checkpoint", val=split.val)
+        run, seconds = fitted.run, fitted.seconds
+        if where.epochs is not None:
+            return Fitted(None, run, seconds, {})
+        if p.refit:
+            both = np.sort(np.concatenate([split.train, split.val]))
+            fitted = fitting.fit(fitting.sample(both), "refit", stop_after=run.best_epoch)
+            seconds += fitted.seconds
+        started, tables = time.perf_counter(), {}
+        if p.protocol == "adapted":
+            _, val_logits = self._adapted(fitting, fitted.model, data, part, part.val)
+            before, logits = self._adapted(fitting, fitted.model, data, part, part.scored)
+            tables["unadapted"] = _predictions(beats, part.scored, before)
+            seconds += time.perf_counter() - started
+        else:
+            val_logits = fitting.predict(fitted.model, part.val)
+            logits = fitting.predict(fitted.model, part.scored) if p.test else val_logits
+        tables |= {
+            "predictions": _predictions(beats, part.scored, logits),
+            "validation": _predictions(beats, part.val, val_logits),
+        }
+        _note_test_read(data, p, where.key, beats.labels[part.scored], logits, seed)
+        offsets = None
+        if _moves_thresholds(p):
+            offsets = thresholds.class_offsets(val_logits, beats.labels[part.val], macro_classes(p.protocol))
+            _note_test_read(data, p, where.key, beats.labels[part.scored], logits + offsets, seed, decision="moved")
+        resampled = np.bincount(sample.y, minlength=N_CLASSES) if p.imbalance in RESAMPLERS else None
+        note = {
+            "offsets": None if offsets is None else offsets.tolist(),
+            "resampled": {} if resampled is None else _named(resampled),
+            "n_parameters": registry.n_parameters(fitted.model),
+        }
+        return Fitted(fitted.model, run, seconds, tables, note)
+
+    def _adapted(
+        self, fitting: _Fitting, model: nn.Module, data: Data, part: Part, index: Index
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits of these beats before and after the network is adapted to the first minutes of each one's record."""
+        p, beats, model = fitting.p, data.beats, model.cpu()
+        how = adaptation.How(p.adaptation, p.adaptation_rate, p.adaptation_steps, p.label_smoothing)
+        places, before, after = [], [], []
+        for name in np.unique(beats.record[index]):
+            places.append(np.flatnonzero(beats.record[index] == name))
+            own = np.flatnonzero((beats.record == name) & data.early)
+            with device.determinism(p.deterministic):
+                network = adaptation.adapted(
+                    model, how, beats, own, part.train, fitting.examples, fitting.seed, fitting.where.device
+                )
+            before.append(fitting.predict(model, index[places[-1]]))
+            after.append(fitting.predict(network, index[places[-1]]))
+        order = np.argsort(np.concatenate(places))
+        return np.concatenate(before)[order], np.concatenate(after)[order]
+
+    def evaluate(self, data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]:
+        tables, classes, (part,) = (
+            found.tables("predictions"),
+            macro_classes(p.protocol),
+            self.parts(data, p, p.seeds[0]),
+        )
+        test = part.scored if p.test else np.zeros(0, dtype=np.int64)
+        split = Split(part.train, part.val, test)
+        counts = {
+            name: _named(np.bincount(data.beats.labels[index], minlength=N_CLASSES))
+            for name, index in vars(split).items()
+        }
+        notes = found.parts(part.name)
+        return {
+            "task": "multiclass",
+            "data": DataCard(
+                name=p.database,
+                synthetic=data.synthetic,
+                fingerprint=data.fingerprint,
+                n_train=len(split.train),
+                n_val=len(split.val),
+                n_test=len(split.test),
+                digest=data.digest(),
+                test_indices_sha256=split.test_sha256(),
+                left_out=data.beats.left_out,
+                records_left_out=data.beats.records_left_out,
+                class_counts=counts,
+            ),
+            "classes": list(aami.CLASSES),
+            "macro_classes": [aami.CLASSES[i] for i in classes],
+            "scored": "test" if p.test else "val",
+            "selection": "macro_f1",
+            **_decision(p, tables),
+            "moved": _moved(p, found, tables),
+            "predicted": raw.pack(scoring.predicted(tables[0])),
+            "class_scores": {
+                name: raw.pack(of_class)
+                for name, of_class in zip(aami.CLASSES, scoring.levels(tables[0]).T, strict=True)
+            },
+            "unadapted": _unadapted(p, found) if p.protocol == "adapted" else {},
+            "intervals": Resampling(unit="record", n=p.bootstrap),
+            "training": _training(p, found),
+            "n_features": data.beats.features.shape[1],
+            "input_shape": list(data.beats.signals.shape[1:]),
+            "n_parameters": notes[0]["n_parameters"],
+            "resampled": notes[0]["resampled"],
+        }
 
 
-def _train_seed(plan: _Plan, folder: Path, beats: Beats, seed: int) -> None:
-    commit = provenance.commit()
-    how: dict[str, Any] = {"device": plan.device, "precision": plan.precision, "folder": folder, "key": plan.key}
-    if plan.parameters.protocol == "adapted":
-        early = adaptation.within(beats, plan.source, plan.parameters.adaptation_minutes)
-        done: classifier.Trained = adaptation.train(plan.parameters, beats, early, seed, **how)
-    else:
-        done = classifier.train(plan.parameters, beats, seed, **how)
-    _save_predictions(folder / f"predictions-seed{seed}.parquet", beats, done.scored, done.logits, seed)
-    _save_predictions(folder / f"validation-seed{seed}.parquet", beats, done.split.val, done.val_logits, seed)
-    if isinstance(done, adaptation.Adapted):
-        _save_predictions(folder / f"unadapted-seed{seed}.parquet", beats, done.scored, done.unadapted, seed)
-    weights = {name: t.detach().cpu().contiguous() for name, t in done.model.state_dict().items()}
-    save_file(weights, folder / f"weights-seed{seed}.safetensors")
-    _note_test_read(plan, beats.labels[done.scored], done.logits, seed)
-    offsets = _moved_thresholds(plan.parameters, beats, done)
-    if offsets is not None:
-        _note_test_read(plan, beats.labels[done.scored], done.logits + offsets, seed, decision="moved")
-    card = {
-        "run": done.run.model_dump(),
-        "offsets": None if offsets is None else offsets.tolist(),
-        "seconds": done.seconds,
-        "test_indices_sha256": done.split.test_sha256(),
-        "class_counts": {
-            name: _named(np.bincount(beats.labels[index], minlength=len(aami.CLASSES)))
-            for name, index in vars(done.split).items()
-        },
-        "resampled": {} if done.resampled is None else _named(done.resampled),
-        "left_out": beats.left_out,
-        "records_left_out": beats.records_left_out,
-        "n_parameters": registry.n_parameters(done.model),
-        "input_shape": list(beats.signals.shape[1:]),
-        "n_features": beats.features.shape[1],
-        "hardware": devices.hardware(plan.device),
-        "versions": provenance.versions(),
-        "commit": commit,
-        "created": provenance.now(),
-    }
-    driver.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
-    for name in ("checkpoint", "refit"):
-        (folder / f"{name}-seed{seed}.pt").unlink(missing_ok=True)
+TASK: Final = Task()
 
 
-def _moved_thresholds(p: HeartbeatParameters, beats: Beats, done: classifier.Trained) -> NDArray[np.float32] | None:
-    """Offsets `(classes,)` of a network's second decision, chosen on its validation beats.
+def _moves_thresholds(p: HeartbeatParameters) -> bool:
+    """Whether a network's second decision is made, by offsets chosen on its validation beats.
 
-    None where there is none to make: a refit has learnt those beats, in development they are what is scored, votes have
-    no thresholds, and adaptation makes a network for each record, of which none is kept.
+    None is made where a refit has learnt those beats, in development where they are what is scored, of votes, which
+    have no thresholds, and after adaptation, which makes a network for each record, of which none is kept.
     """
-    if p.refit or not p.test or p.protocol == "adapted" or registry.entry(p.model).votes:
-        return None
-    return thresholds.class_offsets(done.val_logits, beats.labels[done.split.val], classifier.macro_classes(p.protocol))
+    return p.test and not p.refit and p.protocol != "adapted" and not registry.entry(p.model).votes
 
 
 def _named(counts: NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(aami.CLASSES, counts.tolist(), strict=True))
 
 
-def _save_predictions(path: Path, beats: Beats, index: Index, logits: NDArray[np.float32], seed: int) -> None:
+def _predictions(beats: Beats, index: Index, logits: NDArray[np.float32]) -> pd.DataFrame:
     table = pd.DataFrame(
         {
-            "seed": seed,
             "index": index,
             "record": beats.record[index],
             "sample": beats.sample[index],
@@ -307,24 +526,29 @@ def _save_predictions(path: Path, beats: Beats, index: Index, logits: NDArray[np
     )
     for column, name in enumerate(aami.CLASSES):
         table[f"logit_{name}"] = logits[:, column]
-    table.to_parquet(path, index=False)
+    return table
 
 
 def _note_test_read(
-    plan: _Plan, labels: NDArray[np.int64], logits: NDArray[np.float32], seed: int, decision: str = "plain"
+    data: Data,
+    p: HeartbeatParameters,
+    key: str,
+    labels: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    seed: int,
+    decision: str = "plain",
 ) -> None:
     """Add a line to the log of DS2 scorings; the book prints their number beside every result on DS2.
 
     Each decision is a scoring of its own: two numbers come from it, and either could be picked.
     """
-    p = plan.parameters
-    if p.protocol == "intra" or not p.test or plan.source.synthetic:
+    if p.protocol == "intra" or not p.test or data.synthetic:
         return
-    matrix = metrics.confusion(labels, logits.argmax(1), len(aami.CLASSES))
-    values = metrics.summary(matrix, classifier.macro_classes(p.protocol))
+    matrix = metrics.confusion(labels, logits.argmax(1), N_CLASSES)
+    values = metrics.summary(matrix, macro_classes(p.protocol))
     line = {
         "time": provenance.now(),
-        "key": plan.key,
+        "key": key,
         "experiment": p.experiment,
         "profile": p.profile,
         "model": p.model,
@@ -334,69 +558,11 @@ def _note_test_read(
     }
     path = paths.test_reads()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+    with FileLock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
-
-
-def _evaluated(plan: _Plan, folder: Path) -> Record:
-    """The run's record, computed from its predictions unless it is there and up to date."""
-    return driver.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
-
-
-def _evaluate(plan: _Plan, folder: Path) -> Record:
-    p = plan.parameters
-    cards = [card for seed in p.seeds if (card := _card(folder, seed)) is not None]
-    tables = [pd.read_parquet(folder / f"predictions-seed{seed}.parquet") for seed in p.seeds]
-    classes = classifier.macro_classes(p.protocol)
-    unadapted = {}
-    if p.protocol == "adapted":
-        before = [pd.read_parquet(folder / f"unadapted-seed{seed}.parquet") for seed in p.seeds]
-        names = _records(before)
-        parts = np.stack([scoring.by_record(table, names) for table in before])
-        unadapted = scoring.scores(parts, classes, p.bootstrap, nsv=True)
-        unadapted["by_record"] = {name: parts[:, i].tolist() for i, name in enumerate(names)}
-    first = cards[0]
-    counts = first["class_counts"]
-    return Record(
-        **driver.named(p),
-        key=plan.key,
-        task="multiclass",
-        data=DataCard(
-            name=p.database,
-            synthetic=plan.source.synthetic,
-            fingerprint=plan.data_fingerprint,
-            n_train=sum(counts["train"].values()),
-            n_val=sum(counts["val"].values()),
-            n_test=sum(counts["test"].values()),
-            digest=data_digest(p),
-            test_indices_sha256=first["test_indices_sha256"],
-            left_out=first["left_out"],
-            records_left_out=first["records_left_out"],
-            class_counts=counts,
-        ),
-        parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"}),
-        seeds=p.seeds,
-        classes=list(aami.CLASSES),
-        macro_classes=[aami.CLASSES[i] for i in classes],
-        scored="test" if p.test else "val",
-        selection="macro_f1",
-        **_decision(p, tables),
-        moved=_moved(p, folder, cards, tables),
-        predicted=raw.pack(scoring.predicted(tables[0])),
-        class_scores={
-            name: raw.pack(of_class) for name, of_class in zip(aami.CLASSES, scoring.levels(tables[0]).T, strict=True)
-        },
-        unadapted=unadapted,
-        intervals=Resampling(unit="record", n=p.bootstrap),
-        training=[_training(p, folder, card["run"]) for card in cards],
-        n_features=first["n_features"],
-        resampled=first["resampled"],
-        recipe=recipes.of(p),
-        **driver.provenance_of(cards, plan.device, plan.precision),
-    )
 
 
 def _records(tables: list[pd.DataFrame]) -> list[str]:
@@ -407,7 +573,7 @@ def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, A
     """The fields of a record that follow from the predictions of every seed."""
     names = _records(tables)
     matrices = np.stack([scoring.by_record(table, names) for table in tables])
-    classes = classifier.macro_classes(p.protocol)
+    classes = macro_classes(p.protocol)
     across = p.protocol != "intra"
 
     def scores(of: list[str]) -> dict[str, Any]:
@@ -428,17 +594,13 @@ def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, A
     }
 
 
-def _moved(
-    p: HeartbeatParameters, folder: Path, cards: list[dict[str, Any]], tables: list[pd.DataFrame]
-) -> Moved | None:
-    """The decision with thresholds moved; None unless every seed's were."""
-    offsets: list[list[float]] = [
-        own for card in cards if (own := card.get("offsets"))
-    ]  # notes of earlier code lack it
-    if len(offsets) < len(cards):
+def _moved(p: HeartbeatParameters, found: Found, tables: list[pd.DataFrame]) -> Moved | None:
+    """The decision with thresholds moved; None where it was not made."""
+    if not _moves_thresholds(p):
         return None
-    validation = [pd.read_parquet(folder / f"validation-seed{seed}.parquet") for seed in p.seeds]
-    validated = [_validated(p, _shifted(table, own)) for table, own in zip(validation, offsets, strict=True)]
+    offsets: list[list[float]] = [note["offsets"] for note in found.parts("")]
+    validation = zip(found.tables("validation"), offsets, strict=True)
+    validated = [_validated(p, _shifted(table, own)) for table, own in validation]
     return Moved(
         offsets=offsets,
         validation=[f1 for f1, _ in validated],
@@ -448,28 +610,31 @@ def _moved(
     )
 
 
+def _unadapted(p: HeartbeatParameters, found: Found) -> dict[str, Any]:
+    """The scores of the networks before they were adapted."""
+    tables = found.tables("unadapted")
+    names = _records(tables)
+    parts = np.stack([scoring.by_record(table, names) for table in tables])
+    by_record = {name: parts[:, i].tolist() for i, name in enumerate(names)}
+    return scoring.scores(parts, macro_classes(p.protocol), p.bootstrap, nsv=True) | {"by_record": by_record}
+
+
 def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
     """Predictions with offsets added to their logits."""
     columns = [f"logit_{name}" for name in aami.CLASSES]
     return table.assign(**(table[columns] + np.array(offsets, dtype=np.float32)))
 
 
-def _training(p: HeartbeatParameters, folder: Path, card: dict[str, Any]) -> SeedRun:
-    run = SeedRun(**card)
+def _training(p: HeartbeatParameters, found: Found) -> list[SeedRun]:
+    runs = [SeedRun(**note["run"]) for note in found.parts("")]
     if not p.refit:  # which has learnt the validation beats
-        table = pd.read_parquet(folder / f"validation-seed{run.seed}.parquet")
-        run.validation, run.validation_recall = _validated(p, table)
-    return run
+        for run, table in zip(runs, found.tables("validation"), strict=True):
+            run.validation, run.validation_recall = _validated(p, table)
+    return runs
 
 
 def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> tuple[float, float]:
     """Macro-F1 and macro recall of predictions."""
     matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
-    summary = metrics.summary(matrix, classifier.macro_classes(p.protocol))
+    summary = metrics.summary(matrix, macro_classes(p.protocol))
     return float(summary["macro_f1"]), float(summary["macro_recall"])
-
-
-def _part(source: databases.Source, record: Record) -> str:
-    """Why the run does not rest on every record of its database; one on fewer must not replace the reference result."""
-    whole = not record.data.records_left_out and len(source.records) == databases.database(source.name).expected
-    return "" if whole else "the run rests on a part of the database"

@@ -14,14 +14,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ecglib import config
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TrainedParameters, TwelveLeadParameters
-from ecglib.data import databases, digest
 from ecglib.errors import UserError
-from ecglib.experiment import record as results
-from ecglib.experiment.record import Record
 from ecglib.models import registry
 
 Recipe = dict[str, int]
@@ -30,7 +27,7 @@ Trained = HeartbeatParameters | InfarctionParameters | TwelveLeadParameters
 """The parameters of what trains."""
 
 STAGES: Final = {
-    "heartbeat": "ecglib.training.classifier",
+    "heartbeat": "ecglib.experiment.heartbeat",
     "infarction": "ecglib.experiment.infarction",
     "twelve-lead": "ecglib.experiment.twelve_lead",
     "training": "ecglib.training.loop",
@@ -98,48 +95,6 @@ def _of_infarctions(p: InfarctionParameters) -> list[str]:
         assert isinstance(before, HeartbeatParameters)
         used += [stage for stage in _of_heartbeats(before) if stage not in used]
     return used
-
-
-CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
-"""Parameters that are no part of what is computed, or are compared by themselves."""
-
-
-def stale(p: Trained, record: Record) -> list[str]:
-    """Why a result does not hold any more, a phrase for each reason; none where it holds.
-
-    It holds while its parameters, the digest of its data and its recipe are those of today, and so are those of the
-    pretraining that it starts from. Where its data are not here, or others of that name are, nothing is said of them.
-    """
-    said = [] if record.seeds == p.seeds else [f"seeds {record.seeds} → {p.seeds}"]
-    for name, value in p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()}).items():
-        before = record.parameters.get(name, type(p).model_fields[name].default)
-        if before != value:
-            said.append(f"{name} {before} → {value}")
-    said += why(record.recipe, of(p))
-    if record.data.digest and _data_here(p) and task(p).data_fingerprint(p) == record.data.fingerprint:
-        moved = digest.moved(record.data.digest, task(p).data_digest(p))
-        said += [f"data: {', '.join(moved)} moved"] if moved else []
-    before = task(p).pretraining(p) if isinstance(p, InfarctionParameters) else None
-    reference = None if before is None else results.reference(before.experiment)
-    if before is not None and reference is not None:
-        said += [f"{before.experiment}: {reason}" for reason in stale(before, reference) if reason not in said]
-    return said
-
-
-TASKS: Final[dict[type, str]] = {
-    HeartbeatParameters: "ecglib.experiment.heartbeat",
-    InfarctionParameters: "ecglib.experiment.infarction",
-    TwelveLeadParameters: "ecglib.experiment.twelve_lead",
-}
-
-
-def task(p: TrainedParameters) -> Any:
-    """The module whose `run`, `key_of`, `data_digest` and `first_epochs` are for these parameters."""
-    return import_module(TASKS[type(p)])
-
-
-def _data_here(p: Trained) -> bool:
-    return databases.find(p.database) is not None
 
 
 def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

@@ -1,7 +1,7 @@
 """The result record: everything about a run that a page of the book shows, as a JSON and a Parquet file.
 
-The reference results lie in `book/results/<notebook>/<experiment>.json`, their raw material beside them (`ecglib.experiment.raw`
-says what it is); a fresh run keeps its own as `runs/<key>/record.json` and `record.parquet`. Both have the same shape,
+The reference results lie in `book/results/<notebook>/<experiment>.json`, their raw material beside them (`raw` says
+what it is); a fresh run keeps its own as `runs/<key>/record.json` and `record.parquet`. Both have the same shape,
 and pages, tables, MLflow and `ecglib book --check` read nothing else.
 """
 

@@ -1,114 +1,168 @@
-"""Parameters in; several labels of 12-lead recordings, scored fold by fold and recorded, out.
+"""Several labels of whole 12-lead recordings, scored fold by fold: the task.
 
-What `ecglib.experiment` is to beats this is to whole recordings: a run is found again by its key, a half-finished one
-goes on at the part that is missing, and metrics are computed anew when only their code changed.
-
-A *part* is one division into sets: a fold that is scored by a network which learnt from the others, or a source that
-is scored by one which learnt from the other sources.
+A part is a fold that is scored by a network which learnt from the others, or a source that is scored by one which
+learnt from the other sources.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from ecglib import losses
+from ecglib import fingerprint, losses, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import databases, digest, median_beats, splits
+from ecglib.data import recordings as data_sets
 from ecglib.data.catalogues import catalogue, ptb_xl, snomed
 from ecglib.data.catalogues import challenge as challenge_2021
 from ecglib.data.catalogues.catalogue import Records
 from ecglib.data.infarction import AFTER, BEFORE
-from ecglib.data.recordings import Refused, TwelveLead, survey
+from ecglib.data.recordings import TwelveLead
 from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap, challenge, thresholds
 from ecglib.evaluation import labels as label_scores
-from ecglib.experiment import driver, provenance, recipes
-from ecglib.experiment import record as results
-from ecglib.experiment.record import (
-    DataCard,
-    Epoch,
-    Interval,
-    Record,
-    Resampling,
-    SeedRun,
-    TwelveLeadCard,
-    TwelveLeadRecord,
-)
-from ecglib.models import registry
+from ecglib.experiment import driver
+from ecglib.experiment.driver import Fitted, Found, Where
+from ecglib.experiment.record import DataCard, Interval, Record, Resampling, TwelveLeadCard
+from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
 from ecglib.models.yardstick import Yardstick
-from ecglib.training import augmentation, loop, out_of_fold, recordings
-from ecglib.training import device as devices
+from ecglib.training import augmentation, device, loop, recordings
 from ecglib.training.augmentation import Augmentation, Noise
 
 RECIPE = 1
 """1: as published."""
-NOT_IN_KEY: Final = (
-    "experiment",
-    "title",
-    "profile",
-    "bootstrap",
-    "device",
-    "in_book",
-    "precision",
-    "seeds",
-    "workers",
-)
 HALF: Final = 0.5
 """Threshold of yardsticks, which weigh recordings with a label as much as those without."""
 OF_NETWORKS, OF_YARDSTICKS = 4, 9
 """Digits to which a record keeps probabilities; scores of a regression on a rare label lie all but at 0 and at 1."""
-
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is decided before anything is computed."""
+class Data:
+    """The recordings of an experiment, or others that are given, read when asked for."""
 
-    parameters: TwelveLeadParameters
-    source: Records
-    few: dict[str, int]
-    device: torch.device
-    precision: str
-    synthetic: bool
-    made_of: driver.Parts
+    synthetic = False
+
+    def __init__(self, p: TwelveLeadParameters, source: Records | None = None) -> None:
+        self.source, self.few = source_of(p) if source is None else (source, {})
+        self.recordings, self.fingerprint = TwelveLead(self.source, p.rate), self.source.fingerprint
+        self._p = p
+        self._scores: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def in_key(self) -> dict[str, Any]:
+        """The noise of the augmentation, whose files are another database's."""
+        noise = databases.find("nstdb") if augmentation_of(self._p).needs_noise else None
+        return {"noise": "" if noise is None else noise.fingerprint()}
 
     @cached_property
-    def key(self) -> str:
-        return driver.key(self.made_of)
+    def labels(self) -> Flags:
+        """`(recordings, labels)`."""
+        return catalogue.labels(self.source)
 
     @cached_property
-    def data(self) -> TwelveLead:
-        return TwelveLead(self.source, self.parameters.rate)
+    def survey(self) -> dict[str, Any]:
+        """What was `repaired` in which recording, and which were `refused` for what; kept, as it reads all of them."""
+        names = [entry.record for entry in self.source.entries]
+        made_of = (self.fingerprint, self.recordings.rate, names, fingerprint.of_code(["data"]))
+        path = paths.cache() / "surveys" / f"{fingerprint.of_values(*made_of)[:20]}.json"
+        found: dict[str, Any] | None = driver.note(path)
+        if found is None:
+            repaired, refused = data_sets.survey(self.recordings)
+            found = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            driver.write_note(path, found)
+        return found
+
+    @property
+    def usable(self) -> Index:
+        """Places of the recordings that can be read."""
+        entries = enumerate(self.source.entries)
+        return np.array([i for i, entry in entries if entry.record not in self.survey["refused"]], dtype=np.int64)
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """That of the augmentation: of `nstdb` where it is here, else synthetic; None where none is needed."""
+        if not augmentation_of(self._p).needs_noise:
+            return None
+        return augmentation.load_noise(self._p.rate) or augmentation.synthetic_noise(self._p.rate)
+
+    @cached_property
+    def read_by_yardstick(self) -> Array:
+        """What a yardstick reads of every recording, `(recordings, leads, samples)`.
+
+        Raises
+        ------
+        UserError
+            When age or sex is wanted and nobody's is known.
+        """
+        if registry.entry(self._p.model).takes == "median beat":
+            return median_beats.of_recordings(self.recordings)
+        known = np.array([[entry.age, entry.female] for entry in self.source.entries])
+        return age_and_sex.as_read(known)
+
+    def yardstick(self, part: Part) -> Array:
+        """Scores 0..1 of a part's recordings by a yardstick, `(n, labels)`; the same under every seed, as the folds are
+        the database's own."""
+        if part.name not in self._scores:
+            model = _yardstick(self._p, self.labels.shape[1])
+            patients = np.array([entry.patient for entry in self.source.entries])
+            x, train = self.read_by_yardstick, part.train
+            model.fit(x[train], self.labels[train], patients[train], seed=0)
+            found = model.predict_logits(x[part.scored])
+            self._scores[part.name] = recordings.sigmoid(np.nan_to_num(found))
+        return self._scores[part.name]
+
+    def digest(self) -> digest.Digest:
+        """Of the recordings that can be read, and of their division into parts."""
+        every = (self.recordings[i] for i in range(len(self.recordings)))
+        read = [found for found in every if isinstance(found, data_sets.Example)]
+        usable = [example.index for example in read]
+        entries = [self.source.entries[i] for i in usable]
+        divided = parts(self.source, self._p, np.array(usable))
+        noise = self.noise
+        return digest.of(  # of each recording, as all of a large database would not lie in memory at once
+            norms=np.array([float(example.x.double().norm()) for example in read]),
+            waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
+            labels=self.labels[usable],
+            record=np.array([entry.record for entry in entries]),
+            patient=np.array([entry.patient for entry in entries]),
+            people=np.array([[entry.age, entry.female] for entry in entries]),
+            parts=np.concatenate(
+                [np.append(index, -1) for part in divided for index in (part.train, part.val, part.scored)]
+            ),
+            noise=np.zeros(0)
+            if noise is None
+            else torch.cat([noise.wander.ravel(), noise.muscle.ravel()]).double().numpy(),
+        )
+
+    def no_reference(self, record: Record) -> str:
+        """Other recordings than those of its reference result must not replace it."""
+        return driver.of_other_data(record)
 
 
 class Run(driver.Run):
-    """A finished run; its folder has for every seed k `scores-seedk.parquet`, and `weights-seedk-<part>.safetensors` of
-    every part's network; a yardstick is fitted in seconds, and its weights are not kept."""
+    """A finished run, with `scores-seedk.parquet` of every seed."""
 
     def scores(self) -> pd.DataFrame:
-        """Every scored recording under every seed and part: `seed, part, set, record, source, patient, fold`, and
+        """Every scored recording under every seed and part: `seed, part, record, source, patient, fold`, and
         `p:<label>`, `y:<label>`, `t:<label>` (probability, truth, threshold) of every label."""
-        paths_ = {seed: self.folder / f"scores-seed{seed}.parquet" for seed in self.record.seeds}
-        return pd.concat([pd.read_parquet(path).assign(seed=seed) for seed, path in paths_.items()])
+        return self.table("scores")
 
     def parts(self) -> list[str]:
         """Names of the parts, those of folds first."""
@@ -123,64 +177,12 @@ class Run(driver.Run):
 
     def data(self) -> TwelveLead:
         """The recordings that it was made of."""
-        parameters = parameters_of(self.record)
-        return TwelveLead(_source(parameters)[0], parameters.rate)
+        return Data(parameters_of(self.record)).recordings
 
 
 def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
-    """Train and score a network of recordings fold by fold, or find the run that did.
-
-    Raises
-    ------
-    UserError
-        When data, parameters or disk don't allow it.
-    """
-    plan = _plan(parameters)
-    done = driver.do(
-        parameters,
-        plan.made_of,
-        lambda folder: _train_missing(plan, folder),
-        lambda folder: _evaluated(plan, folder),
-        _of_other_data,
-        fresh=fresh,
-    )
-    return Run(**vars(done))
-
-
-def key_of(parameters: TwelveLeadParameters) -> str:
-    """The key of a run with these parameters, on this data, this code and this machine."""
-    return _plan(parameters).key
-
-
-def data_digest(parameters: TwelveLeadParameters) -> digest.Digest:
-    """The digest of the recordings of such a run that can be read, and of their division into parts."""
-    source, _ = _source(parameters)
-    data = TwelveLead(source, parameters.rate)
-    read = [found for i in range(len(data)) if not isinstance(found := data[i], Refused)]
-    usable = [example.index for example in read]
-    entries = [source.entries[i] for i in usable]
-    divided = parts(source, parameters, np.array(usable))
-    return digest.of(  # of each recording, as all of a large database would not lie in memory at once
-        norms=np.array([float(example.x.double().norm()) for example in read]),
-        waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
-        labels=catalogue.labels(source)[usable],
-        record=np.array([entry.record for entry in entries]),
-        patient=np.array([entry.patient for entry in entries]),
-        people=np.array([[entry.age, entry.female] for entry in entries]),
-        parts=np.concatenate([np.append(index, -1) for part in divided for index in (part.train, part.val, part.test)]),
-        noise=_noise_values(parameters),
-    )
-
-
-def data_fingerprint(parameters: TwelveLeadParameters) -> str:
-    """The fingerprint of the files that such a run rests on here."""
-    return _source(parameters)[0].fingerprint
-
-
-def _noise_values(p: TwelveLeadParameters) -> Array:
-    """The noise that training draws from, one value after the other; none where it needs none."""
-    noise = None if registry.entry(p.model).yardstick else noise_of(p)
-    return np.zeros(0) if noise is None else torch.cat([noise.wander.ravel(), noise.muscle.ravel()]).double().numpy()
+    """Train and score a model of recordings fold by fold, or find the run that did (see `driver.run`)."""
+    return Run(**vars(driver.run(TASK, parameters, fresh=fresh)))
 
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
@@ -204,13 +206,6 @@ def _yardstick(p: TwelveLeadParameters, n_classes: int) -> Yardstick:
     made = registry.build(p.model, *_shape(p), n_classes)
     assert isinstance(made, Yardstick)
     return made
-
-
-def _of_other_data(record: Record) -> str:
-    """Why the run rests on other recordings than its reference result, which it must not replace then."""
-    there = results.reference(record.experiment)
-    same = there is None or there.data.fingerprint == record.data.fingerprint
-    return "" if same else f"that of {record.experiment} rests on other data"
 
 
 def parameters_of(record: Record) -> TwelveLeadParameters:
@@ -241,7 +236,7 @@ def example(run: Run) -> Example:
     row, data = rows.iloc[best], run.data()
     index = next(i for i, entry in enumerate(data.entries) if entry.record == row["record"])
     found = data[index]
-    if isinstance(found, Refused):
+    if isinstance(found, data_sets.Refused):
         raise UserError(found.record, f"can't be read any more ({found.reason})")
     weights = None
     if registry.entry(run.record.parameters["model"]).build is CRNN:
@@ -257,7 +252,7 @@ def example(run: Run) -> Example:
 # --- what is learnt from ----------------------------------------------------------------------------------------------
 
 
-def _source(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
+def source_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
     scored = p.labels == "scored"
     if p.database == "ptb-xl":
@@ -286,55 +281,6 @@ def _limited(source: Records, most: int | None) -> Records:
     return replace(source, entries=tuple(source.entries[i] for i in kept))
 
 
-def first_epochs(parameters: TwelveLeadParameters, n: int, device: torch.device, precision: str) -> list[Epoch]:
-    """The first epochs of the last fold's network under the first seed, none of a yardstick's; nothing is filed."""
-    p, (source, _) = parameters, _source(parameters)
-    if registry.entry(p.model).yardstick:
-        return []
-    data, y = TwelveLead(source, p.rate), catalogue.labels(source)
-    _, refused = survey(data)
-    usable = np.array([i for i, entry in enumerate(source.entries) if entry.record not in refused])
-    part = [one for one in parts(source, p, usable) if one.name.startswith("fold")][-1]
-    trained = recordings.train(
-        maker(p, y.shape[1]),
-        data,
-        (part.train, part.val, part.test),
-        loss_of(p, y[part.train]),
-        augmentation_of(p),
-        noise_of(p),
-        replace(recipe_of(p, len(part.train), precision), stop_after=n),
-        seed=p.seeds[0],
-        device=device,
-        title=f"{p.experiment or p.model} first epochs",
-    )
-    return list(trained.run.history)
-
-
-def _plan(p: TwelveLeadParameters) -> _Plan:
-    source, few = _source(p)
-    make = maker(p, len(source.classes))
-    device, precision = placed(p, make)
-    noise = databases.find("nstdb") if augmentation_of(p).needs_noise else None
-    made_of = driver.parts(
-        p,
-        {*NOT_IN_KEY, *p.idle()},
-        data=source.fingerprint,
-        task="twelve_lead.py",
-        model=make(),
-        device=device,
-        precision=precision,
-        noise="" if noise is None else noise.fingerprint(),
-    )
-    return _Plan(p, source, few, device, precision, synthetic=False, made_of=made_of)
-
-
-def placed(p: TwelveLeadParameters, make: Callable[[], nn.Module]) -> tuple[torch.device, str]:
-    """Device and precision of training such a network (see `driver.place`)."""
-    shape = (p.batch_size, *_shape(p))
-    probes = not registry.entry(p.model).yardstick
-    return driver.place(p, make, (shape, 0), probes=probes)
-
-
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
     """What is done to recordings that are learnt from; nothing for a yardstick."""
     if registry.entry(p.model).yardstick:
@@ -346,13 +292,6 @@ def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
         muscle=p.muscle,
         lead_dropout=p.lead_dropout,
     )
-
-
-def noise_of(p: TwelveLeadParameters) -> Noise | None:
-    """The noise for it, if any: that of `nstdb` where it is here, else synthetic."""
-    if not augmentation_of(p).needs_noise:
-        return None
-    return augmentation.load_noise(p.rate) or augmentation.synthetic_noise(p.rate)
 
 
 def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]:
@@ -380,118 +319,61 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train_missing(plan: _Plan, folder: Path) -> bool:
-    p = plan.parameters
-    missing = [seed for seed in p.seeds if not (folder / f"training-seed{seed}.json").is_file()]
-    if not missing:
-        return False
-    folder.mkdir(parents=True, exist_ok=True)
-    surveyed = driver.note(folder / "survey.json")
-    if surveyed is None:
-        repaired, refused = survey(plan.data)
-        surveyed = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
-        driver.write_note(folder / "survey.json", surveyed)
-    usable = np.array([i for i, entry in enumerate(plan.source.entries) if entry.record not in surveyed["refused"]])
-    divided = parts(plan.source, p, usable)
-    yardstick = _fitted(plan, divided) if registry.entry(p.model).yardstick else None
-    for seed in missing:
-        _train_seed(plan, folder, divided, surveyed, seed, yardstick)
-    return True
+@dataclass(frozen=True)
+class Trained:
+    """A network trained on one division into sets.
+
+    Attributes
+    ----------
+    network
+        With the weights of the best epoch, in eval mode, on the CPU.
+    done
+        How it was trained.
+    val, scored
+        Probabilities of the validation and of the scored recordings in their order, `(n, labels)`.
+    thresholds
+        Chosen on validation.
+    """
+
+    network: nn.Module
+    done: loop.Fitted
+    val: Array
+    scored: Array
+    thresholds: thresholds.Thresholds
 
 
-def _fitted(plan: _Plan, divided: Sequence[Part]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Scores of a yardstick, each fold's from all others, and how it went; the same under every seed, as the folds are
-    the database's own."""
-    p, source, started = plan.parameters, plan.source, time.perf_counter()
-    y, entries = catalogue.labels(source), source.entries
-    patients = np.array([entry.patient for entry in entries])
-    if registry.entry(p.model).takes == "median beat":
-        x = median_beats.of_recordings(plan.data)
-    else:
-        x = out_of_fold.people(np.array([[entry.age, entry.female] for entry in entries]), p.model)
-    sets = [(part.train, part.test) for part in divided]
-    found = out_of_fold.logits(lambda: _yardstick(p, y.shape[1]), x, y, patients, sets, seed=0)
-    squashed = recordings.sigmoid(np.nan_to_num(found))
-    half = np.full(y.shape[1], HALF)
-    tables = [score_table(source, part.name, part.test, squashed[part.test], half) for part in divided]
-    seconds = (time.perf_counter() - started) / (len(divided) * len(p.seeds))
-    return pd.concat(tables), [{"seconds": seconds} for _ in divided]
+def train(
+    make: Callable[[], nn.Module], data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
+) -> Trained:
+    """Train a network, the epoch chosen by macro AUROC on validation, and score.
 
-
-def _train_seed(
-    plan: _Plan,
-    folder: Path,
-    divided: Sequence[Part],
-    surveyed: dict[str, Any],
-    seed: int,
-    yardstick: tuple[pd.DataFrame, list[dict[str, Any]]] | None,
-) -> None:
-    p, commit, noise = plan.parameters, provenance.commit(), noise_of(plan.parameters)
-    files = [folder / f"scores-seed{seed}-{part.name}.parquet" for part in divided]
-    if yardstick is None:
-        made = [_part(plan, folder, part, noise, seed) for part in divided]
-        table = pd.concat([pd.read_parquet(file) for file in files])
-    else:
-        table, made = yardstick
-    table.to_parquet(folder / f"scores-seed{seed}.parquet", index=False)
-    network = maker(p, len(plan.source.classes))()
-    card = {
-        "seed": seed,
-        "parts": {part.name: one for part, one in zip(divided, made, strict=True)},
-        "seconds": sum(one["seconds"] for one in made),
-        "sets": {part.name: [len(part.train), len(part.val), len(part.test)] for part in divided},
-        "tests_sha256": hashlib.sha256(b"".join(part.test.tobytes() for part in divided)).hexdigest(),
-        "repaired": surveyed["repaired"],
-        "records_left_out": plan.source.refused | surveyed["refused"],
-        "noise": "" if noise is None else "synthetic" if noise.synthetic else "nstdb",
-        "n_parameters": registry.n_parameters(network),
-        "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
-        "hardware": devices.hardware(plan.device),
-        "versions": provenance.versions(),
-        "commit": commit,
-        "created": provenance.now(),
-    }
-    driver.write_note(folder / f"training-seed{seed}.json", card)  # last: its presence says that the seed is done
-    for left in (*files, *folder.glob(f"part-seed{seed}-*.json"), *folder.glob(f"checkpoint-seed{seed}-*")):
-        left.unlink(missing_ok=True)
-
-
-def _part(plan: _Plan, folder: Path, part: Part, noise: Noise | None, seed: int) -> dict[str, Any]:
-    """Train the network of one part, unless it is there; returns how it went."""
-    note = folder / f"part-seed{seed}-{part.name}.json"
-    found: dict[str, Any] | None = driver.note(note)
-    if found is not None:
-        return found
-    p, y = plan.parameters, catalogue.labels(plan.source)
-    trained = recordings.train(
-        maker(p, y.shape[1]),
-        plan.data,
-        (part.train, part.val, part.test),
-        loss_of(p, y[part.train]),
-        augmentation_of(p),
-        noise,
-        recipe_of(p, len(part.train), plan.precision),
-        seed=seed,
-        device=plan.device,
-        workers=p.workers,
-        title=f"{p.experiment or p.model} seed {seed} {part.name}",
-        checkpoint_path=folder / f"checkpoint-seed{seed}-{part.name}.pt",
-        fingerprint=plan.key,
+    Parameters
+    ----------
+    make
+        Makes the network of recordings.
+    data, part, p, seed, where
+        As for `driver.Task.fit`.
+    """
+    how: dict[str, Any] = {"workers": p.workers}
+    learnt = recordings.Recordings(
+        data.recordings, part.train, how=augmentation_of(p), noise=data.noise, seed=seed, **how
     )
-    chosen = thresholds.choose(y[part.val], recordings.sigmoid(trained.val_logits))
-    tested = recordings.sigmoid(trained.test_logits)
-    table = score_table(plan.source, part.name, part.test, tested, chosen.values)
-    weights = {name: t.detach().contiguous() for name, t in trained.network.state_dict().items()}
-    save_file(weights, folder / f"weights-seed{seed}-{part.name}.safetensors")
-    table.to_parquet(folder / f"scores-seed{seed}-{part.name}.parquet", index=False)
-    done = {
-        "run": trained.run.model_dump(),
-        "seconds": trained.seconds,
-        "thresholds": chosen.values.tolist(),
-        "chosen": chosen.chosen.tolist(),
-    }
-    driver.write_note(note, done)
-    return done
+    fitted = loop.fit(
+        make,
+        learnt,
+        recordings.Recordings(data.recordings, part.val, **how),
+        loss_of(p, data.labels[part.train]),
+        recordings.macro_auroc,
+        driver.recipe(p, max(len(part.train), p.fewest_per_epoch), where),
+        seed=seed,
+        **where.training(f"checkpoint-seed{seed}-{part.name}"),
+    )
+    given: dict[str, Any] = {"device": where.device, "precision": where.precision, **how}
+    val, scored = (
+        recordings.sigmoid(recordings.predict(fitted.model, data.recordings, index, **given))
+        for index in (part.val, part.scored)
+    )
+    return Trained(fitted.model.cpu(), fitted, val, scored, thresholds.choose(data.labels[part.val], val))
 
 
 def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
@@ -502,23 +384,6 @@ def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
     if p.imbalance == "weighted":
         return losses.WeightedBCE(weights)
     return losses.FocalLoss(p.focal_gamma, losses.balance(weights))
-
-
-def recipe_of(p: TwelveLeadParameters, n_train: int, precision: str) -> loop.Recipe:
-    """How to train on so many recordings."""
-    return loop.Recipe(
-        max_epochs=p.max_epochs,
-        patience=p.patience,
-        batch_size=p.batch_size,
-        learning_rate=p.learning_rate,
-        schedule=p.schedule,
-        weight_decay=p.weight_decay,
-        gradient_clip=p.gradient_clip,
-        ema=p.ema,
-        precision=precision,
-        deterministic=p.deterministic,
-        examples_per_epoch=max(n_train, p.fewest_per_epoch),
-    )
 
 
 def score_table(
@@ -620,87 +485,108 @@ def measured(
     return whole, per_class, seeds
 
 
-def _evaluated(plan: _Plan, folder: Path) -> Record:
-    """The run's record, computed from its scores unless it is there and up to date."""
-    return driver.saved(folder, plan.parameters, lambda: _evaluate(plan, folder))
+class Task(driver.Task[TwelveLeadParameters, Data]):
+    """Several labels of whole recordings."""
 
+    def data(self, p: TwelveLeadParameters) -> Data:
+        return Data(p)
 
-def _evaluate(plan: _Plan, folder: Path) -> Record:
-    p, classes = plan.parameters, plan.source.classes
-    cards = [json.loads((folder / f"training-seed{seed}.json").read_text(encoding="utf-8")) for seed in p.seeds]
-    tables = [pd.read_parquet(folder / f"scores-seed{seed}.parquet") for seed in p.seeds]
-    codes = _codes(classes) if p.labels == "scored" and "NSR" in classes else []
-    folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
-    yardstick = registry.entry(p.model).yardstick
-    whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
-    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
-    first, names = cards[0], list(cards[0]["parts"])
-    of_folds = [name for name in names if name.startswith("fold")]
-    last = of_folds[-1]
-    n_train, n_val, _ = first["sets"][last]
-    official: dict[str, Interval] = {}
-    if OFFICIAL in p.test_folds:
-        own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
-        official = measured(own, classes, codes, p.bootstrap, calibrated=not yardstick)[0]
-    counts = {
-        "recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)),
-        "patients": {
-            name: int(folds.rows["patient"][folds.y[:, c]].nunique()) for c, name in enumerate(classes)
-        },
-    }  # fmt: skip
-    return TwelveLeadRecord(
-        **driver.named(p),
-        key=plan.key,
-        task="multilabel",
-        data=DataCard(
-            name=p.database,
-            synthetic=plan.synthetic,
-            fingerprint=plan.source.fingerprint,
-            n_train=n_train,
-            n_val=n_val,
-            n_test=len(folds.rows),
-            digest=data_digest(p),
-            test_indices_sha256=first["tests_sha256"],
-            records_left_out=first["records_left_out"],
-            class_counts=counts,
-        ),
-        parameters=p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
-        | {"test": True, "cut": registry.entry(p.model).takes if yardstick else "whole recordings", "refit": False},
-        seeds=p.seeds,
-        classes=list(classes),
-        metrics=whole,
-        per_class=per_class,
-        selection="" if yardstick else "macro_auroc",
-        intervals=Resampling(unit="patient", n=p.bootstrap),
-        confusion=matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
-        training=[] if yardstick else [SeedRun.model_validate(one["parts"][last]["run"]) for one in cards],
-        recipe=recipes.of(p),
-        **driver.provenance_of(cards, plan.device, plan.precision),
-        twelve_lead=TwelveLeadCard(
-            recordings=len(plan.source.entries),
-            patients=len({entry.patient for entry in plan.source.entries}),
-            positives=dict(zip(classes, catalogue.labels(plan.source).sum(0).tolist(), strict=True)),
-            by_source=_counted([entry.source for entry in plan.source.entries]),
-            repaired=first["repaired"],
-            duplicates=plan.source.duplicates,
-            conflicts=catalogue.conflicts(plan.source),
-            few=plan.few,
-            noise=first["noise"],
-            official=official,
-            folds=_by_fold(folds, classes, codes),
-            **_by_source(tables, folds, classes, codes, p.bootstrap),
-            thresholds={}
-            if yardstick
-            else {
-                name: [[one["parts"][part]["thresholds"][c] for part in of_folds] for one in cards]
-                for c, name in enumerate(classes)
+    def network(self, data: Data, p: TwelveLeadParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
+        return maker(p, len(data.source.classes)), ((p.batch_size, *_shape(p)), 0)
+
+    def parts(self, data: Data, p: TwelveLeadParameters, seed: int) -> list[Part]:
+        return parts(data.source, p, data.usable)
+
+    def fit(self, data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where) -> Fitted:
+        if registry.entry(p.model).yardstick:
+            return self._fit_yardstick(data, part, p)
+        trained = train(maker(p, data.labels.shape[1]), data, part, p, seed, where)
+        chosen = trained.thresholds.values
+        table = score_table(data.source, part.name, part.scored, trained.scored, chosen)
+        note = {"thresholds": chosen.tolist(), "n_parameters": registry.n_parameters(trained.network)}
+        return Fitted(trained.network, trained.done.run, trained.done.seconds, {"scores": table}, note)
+
+    def _fit_yardstick(self, data: Data, part: Part, p: TwelveLeadParameters) -> Fitted:
+        started = time.perf_counter()
+        found, half = data.yardstick(part), np.full(data.labels.shape[1], HALF)
+        table = score_table(data.source, part.name, part.scored, found, half)
+        return Fitted(None, None, time.perf_counter() - started, {"scores": table}, {"n_parameters": 0})
+
+    def evaluate(self, data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
+        classes, yardstick = data.source.classes, registry.entry(p.model).yardstick
+        tables, divided = found.tables("scores"), self.parts(data, p, p.seeds[0])
+        codes = _codes(classes) if p.labels == "scored" and "NSR" in classes else []
+        folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
+        whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
+        matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
+        last = driver.told_of(divided)
+        official: dict[str, Interval] = {}
+        if OFFICIAL in p.test_folds:
+            own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
+            official = measured(own, classes, codes, p.bootstrap, calibrated=not yardstick)[0]
+        of_folds = [part.name for part in divided if part.name.startswith("fold")]
+        chosen = [] if yardstick else [[part["thresholds"] for part in found.parts(name)] for name in of_folds]
+        noise = data.noise
+        return {
+            "task": "multilabel",
+            "data": DataCard(
+                name=p.database,
+                synthetic=False,
+                fingerprint=data.fingerprint,
+                n_train=len(last.train),
+                n_val=len(last.val),
+                n_test=len(folds.rows),
+                digest=data.digest(),
+                test_indices_sha256=hashlib.sha256(b"".join(part.scored.tobytes() for part in divided)).hexdigest(),
+                records_left_out=data.source.refused | data.survey["refused"],
+                class_counts=_class_counts(folds, classes),
+            ),
+            "parameters": {
+                "test": True,
+                "cut": registry.entry(p.model).takes if yardstick else "whole recordings",
+                "refit": False,
             },
-            reliability={} if yardstick else _reliability(folds, classes),
-            probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
-            truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
-            patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
-        ),
-    )
+            "classes": list(classes),
+            "metrics": whole,
+            "per_class": per_class,
+            "selection": "" if yardstick else "macro_auroc",
+            "intervals": Resampling(unit="patient", n=p.bootstrap),
+            "confusion": matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
+            "training": [] if yardstick else [part["run"] for part in found.parts(last.name)],
+            "n_parameters": found.parts(last.name)[0]["n_parameters"],
+            "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
+            "twelve_lead": TwelveLeadCard(
+                recordings=len(data.source.entries),
+                patients=len({entry.patient for entry in data.source.entries}),
+                positives=dict(zip(classes, data.labels.sum(0).tolist(), strict=True)),
+                by_source=_counted([entry.source for entry in data.source.entries]),
+                repaired=data.survey["repaired"],
+                duplicates=data.source.duplicates,
+                conflicts=catalogue.conflicts(data.source),
+                few=data.few,
+                noise="" if noise is None else "synthetic" if noise.synthetic else "nstdb",
+                official=official,
+                folds=_by_fold(folds, classes, codes),
+                **_by_source(tables, folds, classes, codes, p.bootstrap),
+                thresholds={
+                    name: [[of_fold[k][c] for of_fold in chosen] for k in range(len(p.seeds))]
+                    for c, name in enumerate(classes)
+                    if chosen
+                },
+                reliability={} if yardstick else _reliability(folds, classes),
+                probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
+                truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
+                patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
+            ),
+        }
+
+
+TASK: Final = Task()
+
+
+def _class_counts(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    patients = {name: int(folds.rows["patient"][folds.y[:, c]].nunique()) for c, name in enumerate(classes)}
+    return {"recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)), "patients": patients}
 
 
 def _codes(classes: Sequence[str]) -> list[str]:

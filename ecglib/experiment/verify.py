@@ -1,7 +1,7 @@
 """Whether committed results still come out: cut again, train the first epochs again, compare with the record.
 
-`python -m ecglib.experiment.verify losses EXPERIMENT` prints the losses of these epochs; `renew` asks that of the old code and of
-today's.
+`python -m ecglib.experiment.verify losses EXPERIMENT` prints the losses of these epochs; `renew` asks that of the old
+code and of today's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Any, Final
 import torch
 
 from ecglib import config, paths
-from ecglib.data import digest
+from ecglib.config import InfarctionParameters
+from ecglib.data import databases, digest
 from ecglib.errors import UserError
-from ecglib.experiment import provenance, recipes
+from ecglib.experiment import driver, heartbeat, infarction, provenance, recipes, tasks
 from ecglib.experiment import record as results
+from ecglib.experiment.recipes import Trained
 from ecglib.experiment.record import Epoch, Record
 from ecglib.training import device as devices
 
@@ -37,7 +39,34 @@ TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
 """Share by which a loss may differ on another machine, by the precision of the record."""
 
 
-def parameters_of(experiment: str) -> recipes.Trained:
+CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
+"""Parameters that are no part of what is computed, or are compared by themselves."""
+
+
+def stale(p: Trained, record: Record) -> list[str]:
+    """Why a result does not hold any more, a phrase for each reason; none where it holds.
+
+    It holds while its parameters, the digest of its data and its recipe are those of today, and so are those of the
+    pretraining that it starts from. Where its data are not here, or others of that name are, nothing is said of them.
+    """
+    said = [] if record.seeds == p.seeds else [f"seeds {record.seeds} → {p.seeds}"]
+    for name, value in p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()}).items():
+        before = record.parameters.get(name, type(p).model_fields[name].default)
+        if before != value:
+            said.append(f"{name} {before} → {value}")
+    said += recipes.why(record.recipe, recipes.of(p))
+    if record.data.digest and databases.find(p.database) is not None:
+        data = tasks.of(p).data(p)
+        moved = digest.moved(record.data.digest, data.digest()) if data.fingerprint == record.data.fingerprint else []
+        said += [f"data: {', '.join(moved)} moved"] if moved else []
+    before = infarction.pretraining(p) if isinstance(p, InfarctionParameters) else None
+    reference = None if before is None else results.reference(before.experiment)
+    if before is not None and reference is not None:
+        said += [f"{before.experiment}: {reason}" for reason in stale(before, reference) if reason not in said]
+    return said
+
+
+def parameters_of(experiment: str) -> Trained:
     """The parameters of an experiment's reference result.
 
     Raises
@@ -46,7 +75,7 @@ def parameters_of(experiment: str) -> recipes.Trained:
         When it is no experiment that trains.
     """
     p = config.load(experiment, profile="full")
-    if not isinstance(p, recipes.Trained):
+    if not isinstance(p, Trained):
         raise UserError(experiment, "it trains nothing", "an experiment with a result")
     return p
 
@@ -80,20 +109,20 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     p, record = parameters_of(experiment), reference_of(experiment)
     known = record.training[0].history[:EPOCHS] if record.training else []
     found: dict[str, Any] = {
-        "moved": digest.moved(record.data.digest, recipes.task(p).data_digest(p)),
+        "moved": digest.moved(record.data.digest, tasks.of(p).data(p).digest()),
         "train_loss": None,
         "val_loss": None,
         "epochs": len(known),
     }
     if known:
         device = devices.choose("auto")
-        again = recipes.task(p).first_epochs(p, EPOCHS, device, precision or record.precision)
+        again = first_epochs(p, EPOCHS, device, precision or record.precision)
         found |= {name: _largest(known, again[: len(known)], name) for name in ("train_loss", "val_loss")}
         found["hardware"] = devices.hardware(device)
     off = [found[name] for name in ("train_loss", "val_loss")] if known else []
     found["holds"] = not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off)
     found |= {
-        "stale": recipes.stale(p, record),
+        "stale": stale(p, record),
         "precision": precision or record.precision,
         "torch": provenance.versions()["torch"],
         "commit": provenance.commit(),
@@ -102,6 +131,13 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     keep = {"renewed": record.verified["renewed"]} if "renewed" in record.verified else {}
     record.model_copy(update={"verified": found | keep}).save(paths.reference(experiment))
     return found
+
+
+def first_epochs(p: Trained, n: int, device: torch.device, precision: str) -> list[Epoch]:
+    """The first epochs of the first seed's training, and of a transfer those of its pretraining; nothing is filed."""
+    found = driver.first_epochs(tasks.of(p), p, n, device, precision)
+    before = infarction.pretraining(p) if isinstance(p, InfarctionParameters) else None
+    return found if before is None else found + driver.first_epochs(heartbeat.TASK, before, n, device, precision)
 
 
 def _largest(known: Sequence[Epoch], again: Sequence[Epoch], name: str) -> float:
@@ -180,7 +216,8 @@ def _losses(experiment: str, root: Path) -> list[Any]:
 def _python(root: Path, what: str, experiment: str) -> Any:
     """What `main` prints with the code in a folder."""
     environment = {**os.environ, "PYTHONPATH": str(root), "ECGLIB_ROOT": str(root), "ECGLIB_DATA": str(paths.data())}
-    command = [sys.executable, "-m", "ecglib.experiment.verify", what, experiment]
+    module = "ecglib.verify" if (root / "ecglib" / "verify.py").is_file() else "ecglib.experiment.verify"  # as it was
+    command = [sys.executable, "-m", module, what, experiment]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(experiment, f"the code in {root.name} ended with: {done.stderr.strip().splitlines()[-1]}")
@@ -202,7 +239,7 @@ def main(what: str, experiment: str) -> None:
         return
     torch.set_num_threads(1)
     p = p.model_copy(update={"deterministic": True})
-    epochs = recipes.task(p).first_epochs(p, EPOCHS, torch.device("cpu"), "float32")
+    epochs = first_epochs(p, EPOCHS, torch.device("cpu"), "float32")
     print(json.dumps([[epoch.train_loss, epoch.val_loss] for epoch in epochs]))
 
 

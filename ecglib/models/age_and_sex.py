@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from ecglib.errors import UserError
 from ecglib.models.yardstick import Yardstick, linear
 
 RECIPE = 1
@@ -23,3 +26,16 @@ class AgeAndSex(Yardstick):
     def estimator(self, fewest: int, seed: int) -> Pipeline:
         """A regression with the usual penalty; nothing is drawn."""
         return linear(1.0)
+
+
+def as_read(known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Age in years and sex (0 or 1, female) `(n, 2)` as the model reads them, `(n, 1, 2)`; NaN is unknown.
+
+    Raises
+    ------
+    UserError
+        When all ages or all sexes are unknown.
+    """
+    if np.isnan(known).all(0).any():
+        raise UserError("model: age_and_sex", "nobody's age and sex are known", "those of some recordings")
+    return known[:, None]

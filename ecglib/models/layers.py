@@ -19,6 +19,8 @@ each recording's own last step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan_op
@@ -271,3 +273,15 @@ def reverse(x: Tensor, mask: Mask) -> Tensor:
     steps = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
     order = (mask.sum((1, 2)).long() - 1 - steps).remainder(x.shape[0])
     return x.gather(0, order.unsqueeze(2).expand_as(x))
+
+
+class Vote(nn.Module):
+    """The mean of the logits of several networks of one task."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
+        return torch.stack([network(x) for network in self.networks]).mean(0)

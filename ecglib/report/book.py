@@ -25,8 +25,9 @@ import nbformat
 from ecglib import config, files, fingerprint, paths
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
-from ecglib.experiment import recipes
+from ecglib.experiment import driver, tasks
 from ecglib.experiment import record as results
+from ecglib.experiment.recipes import Trained
 from ecglib.report import chapters, tables, yardsticks
 
 QUARTO_SECONDS = 60
@@ -104,8 +105,8 @@ def execute(
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
     try:
         with _environment(environment):
-            if fresh and isinstance(parameters, config.TrainedParameters):
-                recipes.task(parameters).run(parameters, fresh=True)  # the notebook finds it
+            if fresh and isinstance(parameters, Trained):
+                tasks.run(parameters, fresh=True)  # the notebook finds it
             papermill.execute_notebook(
                 notebook,
                 unfinished,
@@ -185,10 +186,10 @@ def inputs_key(parameters: SharedParameters) -> str:
     """Hash of the notebook, the parameters, the data and the code that a page follows from."""
     text = (paths.notebooks() / f"{parameters.experiment.split('/')[0]}.py").read_text(encoding="utf-8")
     shown = parameters.model_dump()
-    if isinstance(parameters, config.TrainedParameters):
+    if isinstance(parameters, Trained):
         notebook = parameters.experiment.split("/")[0]
         paired = [] if notebook == "heartbeat" else yardsticks.yardstick_results(notebook)
-        key = recipes.task(parameters).key_of(parameters)
+        key = driver.key_of(tasks.of(parameters), parameters)
         run = fingerprint.of_values(key, [record.model_dump(mode="json") for record in paired])
     elif isinstance(parameters, config.ChapterParameters):
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]

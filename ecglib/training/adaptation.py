@@ -8,10 +8,9 @@ record alone. In development (`test: false`) the validation records of DS1 stand
 from __future__ import annotations
 
 import copy
-import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,16 +18,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ecglib import losses
-from ecglib.config import HeartbeatParameters
 from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.data.records import sampling_rate
 from ecglib.data.splits import Index
 from ecglib.errors import UserError
-from ecglib.models import registry
-from ecglib.training import classifier, loop
-from ecglib.training.classifier import Trained
-from ecglib.training.device import determinism
+from ecglib.training import loop
 from ecglib.training.sampling import ByRecord
 
 RECIPE = 1
@@ -38,16 +33,22 @@ REPLAYED: Final = 512
 
 
 @dataclass(frozen=True)
-class Adapted(Trained):
-    """A patient-adapted classifier of one seed.
+class How:
+    """How a network is adapted.
 
     Attributes
     ----------
-    unadapted
-        Logits `(n, classes)` of the network before adaptation, of the same scored beats.
+    what
+        `statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without
+        their labels. `head`: the last layer learns on; `all`: every layer does.
+    rate, steps, label_smoothing
+        Of that learning.
     """
 
-    unadapted: NDArray[np.float32]
+    what: str
+    rate: float
+    steps: int
+    label_smoothing: float
 
 
 def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
@@ -58,101 +59,53 @@ def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
     return early
 
 
-def train(
-    p: HeartbeatParameters,
+def adapted(
+    model: nn.Module,
+    how: How,
     beats: Beats,
-    early: NDArray[np.bool_],
+    own: Index,
+    others: Index,
+    examples: Callable[[Index], loop.InMemory],
     seed: int,
-    *,
     device: torch.device,
-    precision: str,
-    folder: Path,
-    key: str,
-) -> Adapted:
-    """Train on DS1 as inter-patient, then adapt to each record of DS2 and score the rest of it.
+) -> nn.Module:
+    """A copy of the network, adapted to some beats of one record.
 
-    The validation records are adapted to in the same way: their logits are those of the adapted networks, and the beats
-    learnt from are in no set. In development they are all there is.
+    Each step sees all of them and, with the same weight, `REPLAYED` training beats of DS1, drawn by record, so that
+    classes which the patient has not shown yet aren't forgotten.
 
     Parameters
     ----------
-    early
-        From `within`: the beats of each record that may be learnt from.
-
-    Other parameters are those of `classifier.train`. The model that comes back is the one before adaptation.
-    """
-    how: dict[str, Any] = {"device": device, "precision": precision, "folder": folder, "key": key}
-    base = classifier.train(p, beats, seed, **how)
-    start = time.perf_counter()
-
-    def adapted(index: Index) -> tuple[Index, NDArray[np.float32], NDArray[np.float32]]:
-        """The beats that are scored, and their logits before and after adaptation."""
-        rests, before, after = [], [], []
-        for name in np.unique(beats.record[index]):
-            mine = index[beats.record[index] == name]
-            first, rest = mine[early[mine]], mine[~early[mine]]
-            if not len(rest):
-                continue
-            given: dict[str, Any] = {"device": device, "precision": precision, "deterministic": p.deterministic}
-            before.append(loop.predict(base.model, _examples(p, beats, rest), **given))
-            with determinism(p.deterministic):
-                network = adapted_to(base.model, p, beats, first, base.split.train, seed, device)
-            rests.append(rest)
-            after.append(loop.predict(network, _examples(p, beats, rest), **given))
-        if not rests:
-            raise UserError("protocol adapted", f"no beat after minute {p.adaptation_minutes:g}", "longer records")
-        order = np.argsort(np.concatenate(rests), kind="stable")
-        return np.concatenate(rests)[order], np.concatenate(before)[order], np.concatenate(after)[order]
-
-    val, unadapted, val_logits = adapted(base.split.val)
-    test, logits = base.split.test, val_logits
-    if p.test:
-        test, unadapted, logits = adapted(test)
-    changed = replace(
-        base,
-        split=replace(base.split, val=val, test=test),
-        scored=test if p.test else val,
-        logits=logits,
-        val_logits=val_logits,
-        seconds=base.seconds + time.perf_counter() - start,
-    )
-    return Adapted(**vars(changed), unadapted=unadapted)
-
-
-def adapted_to(
-    model: nn.Module, p: HeartbeatParameters, beats: Beats, own: Index, others: Index, seed: int, device: torch.device
-) -> nn.Module:
-    """A copy of the network, adapted to the beats `own` of one record; `others` are the training beats of DS1.
-
-    `statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without their
-    labels. `head`: the last layer learns on; `all`: every layer does. Each step sees all beats of `own` and, with the
-    same weight, `REPLAYED` training beats of DS1, drawn by record, so that classes which the patient has not shown yet
-    aren't forgotten.
+    model, how
+        The network, and how it learns on.
+    beats, own, others
+        All beats, and positions of those to adapt to and of the training beats of DS1.
+    examples
+        Makes examples of the beats at these positions.
+    seed
+        Fixes what is replayed.
+    device
+        Where it is computed.
     """
     model = copy.deepcopy(model).to(device)
     if not len(own):
         return model
-    if p.adaptation == "statistics":
-        return _statistics(model, _examples(p, beats, own), device)
-    learning = list((_last_layer(model) if p.adaptation == "head" else model).parameters())
-    optimiser = torch.optim.AdamW(learning, p.adaptation_rate, weight_decay=0.0)
-    loss = losses.cross_entropy(None, p.label_smoothing).to(device)
+    if how.what == "statistics":
+        return _statistics(model, examples(own), device)
+    learning = list((_last_layer(model) if how.what == "head" else model).parameters())
+    optimiser = torch.optim.AdamW(learning, how.rate, weight_decay=0.0)
+    loss = losses.cross_entropy(None, how.label_smoothing).to(device)
     draw = np.random.default_rng(seed)
     replayed = others[ByRecord(beats.record[others], beats.labels[others])(0, seed).numpy()]
     model.eval()  # no dropout, and batch normalisation as it was learnt
-    for _ in range(p.adaptation_steps):
+    for _ in range(how.steps):
         optimiser.zero_grad(set_to_none=True)
         for part in (own, draw.choice(replayed, REPLAYED)):
-            for batch in _examples(p, beats, part).batches(torch.arange(len(part)), len(part), device):
+            for batch in examples(part).batches(torch.arange(len(part)), len(part), device):
                 with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers learn in training mode alone
                     loss(model(batch.x, features=batch.features), batch.y).backward()
         optimiser.step()
     return model
-
-
-def _examples(p: HeartbeatParameters, beats: Beats, index: Index) -> loop.InMemory:
-    features = beats.features[index] if registry.entry(p.model).reads_features else None
-    return loop.InMemory(beats.signals[index], beats.labels[index], features)
 
 
 def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device) -> nn.Module:

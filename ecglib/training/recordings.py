@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -98,85 +96,6 @@ class Recordings:
                 longest = int(self.lengths[place])
             made[-1].append(place)
         return made
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network trained on one division into sets.
-
-    Attributes
-    ----------
-    network
-        With the weights of the best epoch, in eval mode, on the CPU.
-    run
-        How the epoch was chosen.
-    seconds
-        Spent training.
-    val_logits, test_logits
-        `(n, classes)`, float32, of the validation and the test recordings in their order.
-    """
-
-    network: nn.Module
-    run: Any
-    seconds: float
-    val_logits: NDArray[np.float32]
-    test_logits: NDArray[np.float32]
-
-
-def train(
-    make: Callable[[], nn.Module],
-    data: TwelveLead,
-    parts: Sequence[Index],
-    loss: nn.Module,
-    how: Augmentation,
-    noise: Noise | None,
-    recipe: loop.Recipe,
-    *,
-    seed: int,
-    device: torch.device,
-    workers: int = 0,
-    title: str = "training",
-    checkpoint_path: Path | None = None,
-    fingerprint: str = "",
-) -> Trained:
-    """Train a network, the epoch chosen by macro AUROC on validation, and score the test recordings.
-
-    Parameters
-    ----------
-    make
-        Makes the network of recordings.
-    data
-        All recordings.
-    parts
-        Places of those to learn from, of validation, and of the test.
-    loss
-        Of logits and labels `(batch, classes)`.
-    how, noise
-        Augmentation of the first part.
-    recipe, seed, device, title, checkpoint_path, fingerprint
-        As for `loop.fit`.
-    workers
-        As for `Recordings`.
-    """
-    learnt, val, test = parts
-    fitted = loop.fit(
-        make,
-        Recordings(data, learnt, how=how, noise=noise, seed=seed, workers=workers),
-        Recordings(data, val, workers=workers),
-        loss,
-        macro_auroc,
-        recipe,
-        seed=seed,
-        device=device,
-        title=title,
-        checkpoint_path=checkpoint_path,
-        fingerprint=fingerprint,
-    )
-    found = [
-        predict(fitted.model, data, part, device=device, precision=recipe.precision, workers=workers)
-        for part in (val, test)
-    ]
-    return Trained(fitted.model.cpu(), fitted.run, fitted.seconds, found[0], found[1])
 
 
 def predict(

@@ -110,6 +110,8 @@ class Transferred(nn.Module):
         Units of the head's first layer.
     dropout
         Share dropped in training before each layer of the head, from 0 to below 1.
+    noise
+        Standard deviation of the noise that its input gets in training.
     options
         Of the network.
     """
@@ -123,10 +125,11 @@ class Transferred(nn.Module):
         *,
         hidden: int = 64,
         dropout: float = 0.0,
+        noise: float = 0.0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.n_leads, self._name, self._frozen = n_leads, name, False
+        self.n_leads, self.noise, self._name, self._frozen = n_leads, noise, name, False
         self.trunk = registry.build(name, 1, n_samples, len(aami.CLASSES), **(options or {}))
         self._all_names = list(self.trunk.state_dict())
         linear = [each for each, layer in self.trunk.named_modules() if isinstance(layer, nn.Linear)]
@@ -166,6 +169,8 @@ class Transferred(nn.Module):
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
         shared = self.read(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
         logits: Tensor = self.head(shared)
         return logits

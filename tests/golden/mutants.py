@@ -49,7 +49,7 @@ class Mutant:
 
 CONFIG: Final = "ecglib/config.py"
 LOOP: Final = "ecglib/training/loop.py"
-TWELVE_LEAD: Final = "ecglib/twelve_lead.py"
+TWELVE_LEAD: Final = "ecglib/experiment/twelve_lead.py"
 SMOOTHING: Final = '"""Decoupled weight decay of AdamW."""\n    label_smoothing: float = Field(0.0'
 OF_BEATS: Final = (
     '"""Beats per step."""\n    learning_rate: float = Field(0.003, gt=0)\n    """Peak of the schedule."""'
@@ -65,7 +65,8 @@ MUTANTS: Final = {
         "twelve-lead/xresnet1d-weighted",
     ),
     "no weight decay for recordings": Mutant(
-        TWELVE_LEAD, "weight_decay=p.weight_decay,", "weight_decay=0.0,", "twelve-lead/xresnet1d-none"
+        "ecglib/experiment/driver.py", '"weight_decay": p.weight_decay', '"weight_decay": 0.0',
+        "twelve-lead/xresnet1d-none",
     ),
     "another fold validates": Mutant(
         "ecglib/data/splits.py", "fold == (number - 2) % FOLDS + 1", "fold == number % FOLDS + 1",
@@ -86,11 +87,13 @@ MUTANTS: Final = {
         "ecglib/data/records.py", '"V1", "V2", "V3"', '"V2", "V1", "V3"', "data/twelve-lead-100"
     ),
     "trained on the fold that is scored": Mutant(
-        "ecglib/infarction.py", "whole = learnt(train, title)", "whole = learnt(test, title)",
+        "ecglib/experiment/infarction.py", "learn(p, data, seed, part.train, part.scored, where)",
+        "learn(p, data, seed, part.scored, part.scored, where)",
         "infarction/aligned-weighted",
     ),
     "no weight decay": Mutant(
-        LOOP, "weight_decay=recipe.weight_decay, fused", "weight_decay=0.0, fused", "heartbeat/cnet-none-intra"
+        LOOP, "self.model.parameters()), recipe.weight_decay)", "self.model.parameters()), 0.0)",
+        "heartbeat/cnet-none-intra",
     ),
     "a rate of 0.00301": Mutant(
         CONFIG, OF_BEATS, OF_BEATS.replace("0.003", "0.00301"), "heartbeat/cnet-none-intra"

@@ -27,7 +27,7 @@ from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadP
 from ecglib.data import digest
 from ecglib.data.catalogues import snomed
 from ecglib.evaluation import challenge, comparison, metrics
-from ecglib.experiment import driver, heartbeat, recipes
+from ecglib.experiment import driver, heartbeat, infarction, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
 
@@ -243,11 +243,16 @@ def numbers(name: str) -> Digest:
         found: Digest = p()
         return found
     if name.startswith("data/"):
-        return dict(recipes.task(p).data_digest(p))
+        return dict(tasks.of(p).data(p).digest())
     if p.database == "ptb-xl" and isinstance(p, InfarctionParameters) and p.way != "scratch":
         _pretrained(p)
-    run = recipes.task(p).run(p)
-    scores = run.predictions() if isinstance(run, heartbeat.Run) else run.scores()
+    run: driver.Run
+    if isinstance(p, HeartbeatParameters):
+        run = heartbeat.run(p)
+        scores = run.predictions()
+    else:
+        run = infarction.run(p) if isinstance(p, InfarctionParameters) else twelve_lead.run(p)
+        scores = run.scores()
     columns = [name for name in scores if str(name).startswith(("logit_", "score", "p:", "t:"))]
     history = _history(run)
     return {
