@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,9 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ecglib import paths
 from ecglib.errors import UserError
 
+if TYPE_CHECKING:
+    from ecglib.models.registry import Entry
+
 ProfileName = Literal["smoke", "quick", "full"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, scikit-learn and torch all take."""
+AtLeastZero = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Within = Annotated[float, Field(gt=0, lt=1)]
+"""Between 0 and 1, and neither of them."""
+BatchSize = Annotated[int, Field(ge=2)]
 
 RESAMPLERS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
 """Answers to imbalance that change the training set; the others change the loss."""
@@ -106,8 +115,34 @@ class ModelChapterParameters(ChapterParameters):
     """The model whose results are compared."""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What does not go together in the parameters of a training.
+
+    Attributes
+    ----------
+    when
+        Of the parameters and the registry's entry of their model, whether the rule holds.
+    says
+        The refusal, `field: why`; `{p}` and `{e}` stand for these two, `{name}` for the field that it is about. Without
+        one, that the field means nothing.
+    fields
+        Those that mean nothing where the rule holds: they must be as by default. Of a rule without any, the parameters
+        are refused as they are.
+    """
+
+    when: Callable[[Any, Entry], bool]
+    says: str = ""
+    fields: tuple[str, ...] = ()
+
+
+def _only_with(name: str, switch: str, values: tuple[str, ...]) -> Rule:
+    said = f"{{name}}: only means something with {switch}: {' or '.join(values)}"
+    return Rule(lambda p, e: getattr(p, switch) not in values, said, (name,))
+
+
 class TrainedParameters(SharedParameters):
-    """What every experiment has that trains."""
+    """What every experiment has that trains; a task has defaults of its own, and rules."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
@@ -116,10 +151,37 @@ class TrainedParameters(SharedParameters):
     deterministic: bool = False
     """Same machine, same versions, same seed, same bits; float32 only."""
 
+    # model
+    model: str = "cnet"
+    """Name in the registry of models, of one that reads what the task is about."""
+    model_options: dict[str, int | float | bool | str] = {}
+    """Keyword arguments of the model's own, such as its width."""
+
+    # training
+    batch_size: BatchSize = 256
+    """Beats or recordings per step."""
+    learning_rate: Positive = 0.003
+    """Peak of the schedule; of what is transferred, of the head."""
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    """Course of the learning rate over `max_epochs`."""
+    weight_decay: AtLeastZero = 0.01
+    """Decoupled weight decay of AdamW."""
+    gradient_clip: Positive | None = 1.0
+    """Upper bound of the gradient's norm; None: unbounded."""
+    ema: Within | None = 0.998
+    """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """What is refused, in this order."""
     READ: ClassVar[tuple[str, ...]] = ()
     """Of experiments on recordings: the fields that say which are read, as what, and how they are divided."""
     OF_SIGNALS: ClassVar[tuple[str, ...]] = ("leads", "rate")
     """Those of them that mean nothing where no signal is read."""
+    OF_YARDSTICKS: ClassVar[tuple[str, ...]] = (
+        "experiment", "title", "profile", "seeds", "bootstrap", "in_book", "model", "way", "device", "precision",
+        "deterministic",
+    )  # fmt: skip
+    """The fields that mean something to a yardstick, beside what it reads."""
 
     @classmethod
     def read_by(cls, model: str) -> set[str]:
@@ -128,16 +190,36 @@ class TrainedParameters(SharedParameters):
 
         return set(cls.READ) - (set(cls.OF_SIGNALS) if registry.entry(model).takes == "age and sex" else set())
 
-    @classmethod
-    def _idle_of_yardstick(cls, model: str) -> set[str]:
-        """The fields that mean nothing to a yardstick: how a network is made and trained, and what it does not read."""
-        used = {"experiment", "title", "profile", "seeds", "bootstrap", "in_book", "model"}
-        return set(cls.model_fields) - used - {"device", "precision", "deterministic"} - cls.read_by(model)
+    def idle(self) -> set[str]:
+        """The fields that mean nothing with the others as they are."""
+        from ecglib.models import registry
+
+        entry = registry.entry(self.model)
+        idle = {name for rule in self.RULES if rule.fields and rule.when(self, entry) for name in rule.fields}
+        if entry.yardstick:
+            idle |= type(self).model_fields.keys() - self.OF_YARDSTICKS - self.read_by(self.model)
+        return idle
 
     @model_validator(mode="after")
     def _precision_is_deterministic(self) -> Self:
         if self.deterministic and self.precision not in ("auto", "float32"):
             raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_kept(self) -> Self:
+        """Fields that profiles set, or that name what is transferred, may mean nothing."""
+        from ecglib.models import registry
+
+        entry, fields = registry.entry(self.model), type(self).model_fields
+        changed = {name for name in fields if getattr(self, name) != fields[name].default}
+        changed -= {"pretrained", *SharedParameters.model_fields}
+        for rule in self.RULES:
+            named = [name for name in rule.fields if name in changed] or [""]
+            if rule.says and (named[0] or not rule.fields) and rule.when(self, entry):
+                raise ValueError(rule.says.format(p=self, e=entry, name=named[0]))
+        for name in sorted(changed & self.idle()):
+            raise ValueError(f"{name}: means nothing with the other parameters as they are")
         return self
 
     @field_validator("leads", check_fields=False)
@@ -147,7 +229,7 @@ class TrainedParameters(SharedParameters):
             raise ValueError(f"{', '.join(leads)} names a lead twice")
         return leads
 
-    @field_validator("model_options", check_fields=False)
+    @field_validator("model_options")
     @classmethod
     def _options_are_of_the_model(cls, options: dict[str, object]) -> dict[str, object]:
         if given := [name for name in FROM_DATA if name in options]:
@@ -172,13 +254,6 @@ class HeartbeatParameters(TrainedParameters):
     """Share of the training part held out for every choice (intra; inter has fixed validation records)."""
     test: bool = True
     """False in development: the test set is not loaded, the validation set is scored in its place."""
-
-    # model
-    model: str = "cnet"
-    """Name in the registry of models."""
-    model_options: dict[str, int | float | bool | str] = {}
-    """Keyword arguments of the model's own, such as its width."""
-
     beats_per_sequence: int = Field(10, ge=1)
     """Sequence models: consecutive beats of a record that are read together; 1: single beats."""
 
@@ -221,99 +296,52 @@ class HeartbeatParameters(TrainedParameters):
     """Beats of an epoch: all, or drawn anew from each record, at most so many of a class (see `training.sampling`)."""
 
     # training
-    batch_size: int = Field(256, ge=2)
-    """Beats per step."""
-    learning_rate: float = Field(0.003, gt=0)
-    """Peak of the schedule."""
-    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    """Course of the learning rate over `max_epochs`."""
-    weight_decay: float = Field(0.01, ge=0)
-    """Decoupled weight decay of AdamW."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
-    gradient_clip: float | None = Field(1.0, gt=0)
-    """Upper bound of the gradient's norm; None: unbounded."""
-    ema: float | None = Field(0.998, gt=0, lt=1)
-    """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
     refit: bool = False
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        from ecglib.models import registry
-
-        entry = registry.entry(self.model)
-        if not entry.reads_beats:
-            raise ValueError(f"model: {self.model} takes {entry.takes}s and is not for the classes of heartbeats")
-        for name, (switch, values) in ONLY_WITH.items():
-            if getattr(self, name) != type(self).model_fields[name].default and not self._is_on(name):
-                raise ValueError(f"{name}: only means something with {switch}: {' or '.join(values)}")
-        if self.imbalance in RESAMPLERS and entry.takes != "beat" and not self._one_beat_form():
-            more = "; beats_per_sequence: 1 makes it read single ones" if entry.takes == "sequence" else ""
-            raise ValueError(
-                f"imbalance: {self.imbalance} makes single beats, and {self.model} takes {entry.takes}{more}"
-            )
-        if self.imbalance == "focal" and self.label_smoothing:
-            raise ValueError("label_smoothing: the focal loss has none")
-        if self.sampling != "all" and (
-            self.imbalance in RESAMPLERS or (entry.takes == "sequence" and not self._one_beat_form())
-        ):
-            raise ValueError("sampling: by-record draws single beats of records, not resampled ones and no sequences")
-        if entry.votes and self.imbalance == "random-over":
-            raise ValueError(f"imbalance: random-over changes no vote of {self.model}; take SMOTE or its kin")
-        if entry.classical:
-            if self.imbalance not in ("none", *RESAMPLERS):
-                raise ValueError(f"imbalance: {self.model} is fitted without this loss; resample")
-            for name in (*OF_NETWORKS, "refit", "sampling"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name}: {self.model} is fitted at once, and has no steps or epochs")
-        if self.protocol == "adapted" and (entry.classical or entry.takes == "sequence"):
-            raise ValueError(f"protocol: {self.model} can't learn on from single beats of a record, as adapted asks")
-        if self.adaptation == "statistics":
-            for name in ("adaptation_steps", "adaptation_rate"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name}: statistics are taken over without steps")
-        if self.protocol == "adapted" and self.imbalance != "none":
-            raise ValueError(f"imbalance: {self.imbalance} would be undone by the adaptation, which has no such answer")
-        if self.refit and not self.test:
-            raise ValueError("refit: in development it would be scored on the validation beats that it has learnt")
-        if self.sampling == "by-record" and self.protocol == "intra":
-            raise ValueError(
-                "sampling: by-record is for patients apart; it draws no beat of class Q, which intra scores"
-            )
-        if self.sampling == "by-record" and self.imbalance not in ("none", "focal"):
-            raise ValueError(f"imbalance: {self.imbalance} counts all beats, and by-record shows others in an epoch")
-        if (
-            entry.takes != "sequence"
-            and self.beats_per_sequence != type(self).model_fields["beats_per_sequence"].default
-        ):
-            raise ValueError(f"beats_per_sequence: {self.model} takes {entry.takes}, not sequences")
-        if self.cut == "kachuee" and len(self.leads) > 1:
-            raise ValueError("leads: the kachuee cut is of one lead")
-        if self.cut == "kachuee" and entry.reads_features:
-            raise ValueError(f"cut: kachuee has no features, and {self.model} needs them; take relative or centred")
-        return self
-
-    def _one_beat_form(self) -> bool:
-        return self.beats_per_sequence == 1
-
-    def _is_on(self, name: str) -> bool:
-        """Whether a field means something with the others as they are."""
-        switch, values = ONLY_WITH[name]
-        return getattr(self, switch) in values
-
-    def idle(self) -> set[str]:
-        """The fields that mean nothing with the others as they are."""
-        from ecglib.models import registry
-
-        idle = {name for name in ONLY_WITH if not self._is_on(name)}
-        if self.adaptation == "statistics":
-            idle |= {"adaptation_steps", "adaptation_rate"}
-        if self.beats_per_epoch is None or self.sampling == "by-record":
-            idle.add("beats_per_epoch")
-        if registry.entry(self.model).classical:
-            idle |= {*OF_NETWORKS, "max_epochs", "patience", "refit", "sampling"}
-        return idle if registry.entry(self.model).takes == "sequence" else idle | {"beats_per_sequence"}
+    RULES = (
+        Rule(lambda p, e: not e.reads_beats,
+             "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
+        *(_only_with(name, switch, values) for name, (switch, values) in ONLY_WITH.items()),
+        Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes == "sequence" and p.beats_per_sequence > 1,
+             "imbalance: {p.imbalance} makes single beats, and {p.model} takes sequence; "
+             "beats_per_sequence: 1 makes it read single ones"),
+        Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes != "beat" and p.beats_per_sequence > 1,
+             "imbalance: {p.imbalance} makes single beats, and {p.model} takes {e.takes}"),
+        Rule(lambda p, e: p.imbalance == "focal" and p.label_smoothing,
+             "label_smoothing: the focal loss has none"),
+        Rule(lambda p, e: p.sampling != "all"
+             and (p.imbalance in RESAMPLERS or (e.takes == "sequence" and p.beats_per_sequence > 1)),
+             "sampling: by-record draws single beats of records, not resampled ones and no sequences"),
+        Rule(lambda p, e: e.votes and p.imbalance == "random-over",
+             "imbalance: random-over changes no vote of {p.model}; take SMOTE or its kin"),
+        Rule(lambda p, e: e.classical and p.imbalance not in ("none", *RESAMPLERS),
+             "imbalance: {p.model} is fitted without this loss; resample"),
+        Rule(lambda p, e: e.classical,
+             "{name}: {p.model} is fitted at once, and has no steps or epochs",
+             (*OF_NETWORKS, "refit", "sampling", "max_epochs", "patience")),
+        Rule(lambda p, e: p.protocol == "adapted" and (e.classical or e.takes == "sequence"),
+             "protocol: {p.model} can't learn on from single beats of a record, as adapted asks"),
+        Rule(lambda p, e: p.adaptation == "statistics",
+             "{name}: statistics are taken over without steps", ("adaptation_steps", "adaptation_rate")),
+        Rule(lambda p, e: p.protocol == "adapted" and p.imbalance != "none",
+             "imbalance: {p.imbalance} would be undone by the adaptation, which has no such answer"),
+        Rule(lambda p, e: p.refit and not p.test,
+             "refit: in development it would be scored on the validation beats that it has learnt"),
+        Rule(lambda p, e: p.sampling == "by-record" and p.protocol == "intra",
+             "sampling: by-record is for patients apart; it draws no beat of class Q, which intra scores"),
+        Rule(lambda p, e: p.sampling == "by-record" and p.imbalance not in ("none", "focal"),
+             "imbalance: {p.imbalance} counts all beats, and by-record shows others in an epoch"),
+        Rule(lambda p, e: e.takes != "sequence",
+             "beats_per_sequence: {p.model} takes {e.takes}, not sequences", ("beats_per_sequence",)),
+        Rule(lambda p, e: p.cut == "kachuee" and len(p.leads) > 1,
+             "leads: the kachuee cut is of one lead"),
+        Rule(lambda p, e: p.cut == "kachuee" and e.reads_features,
+             "cut: kachuee has no features, and {p.model} needs them; take relative or centred"),
+        Rule(lambda p, e: p.beats_per_epoch is None or p.sampling == "by-record", fields=("beats_per_epoch",)),
+    )  # fmt: skip
 
 
 class InfarctionParameters(TrainedParameters):
@@ -334,11 +362,6 @@ class InfarctionParameters(TrainedParameters):
     """Parts that are scored in turn by a network that learnt from the others."""
 
     # model
-    model: str = "cnet"
-    """Name in the registry of models; it must take single beats, or have a form that does, or take aligned beats, or be
-    a yardstick."""
-    model_options: dict[str, int | float | bool | str] = {}
-    """Keyword arguments of the model's own, such as its width."""
     way: Literal["scratch", "frozen", "finetune", "gradual"] = "finetune"
     """What learns, and how fast (see `ecglib.training.transfer`)."""
     epochs: int = Field(5, ge=1)
@@ -365,63 +388,34 @@ class InfarctionParameters(TrainedParameters):
     """SMOTE and its kin: neighbours between which new beats are drawn."""
 
     # training
-    batch_size: int = Field(64, ge=2)
-    """Beats per step."""
-    learning_rate: float = Field(0.003, gt=0)
-    """Peak of the schedule; of what is transferred, of the head."""
-    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    """Course of the learning rate over `max_epochs`."""
-    weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of AdamW, of all layers but those of the head that `head_decay` is for."""
+    batch_size: BatchSize = 64
+    weight_decay: AtLeastZero = 0.05
+    ema: Within | None = None
     head_decay: float = Field(5.0, ge=0)
-    """That of the head's two layers."""
+    """Weight decay of the head's two layers; `weight_decay` is that of all others."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
-    gradient_clip: float | None = Field(1.0, gt=0)
-    """Upper bound of the gradient's norm; None: unbounded."""
-    ema: float | None = Field(None, gt=0, lt=1)
-    """Decay per step of a moving average of the weights; None: off."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        from ecglib.models import registry
-
-        entry = registry.entry(self.model)
-        if (entry.classical and not entry.yardstick) or entry.reads_features or entry.reads_recordings:
-            raise ValueError(f"model: {self.model} is not trained on single beats alone, so nothing can be transferred")
-        if entry.yardstick and (self.way != "scratch" or self.protocol != "by-patient"):
-            raise ValueError(f"model: {self.model} is fitted at once; take way: scratch and protocol: by-patient")
-        if entry.reads_aligned and (self.way != "scratch" or self.protocol != "by-patient"):
-            raise ValueError(f"model: {self.model} takes aligned beats; take way: scratch and protocol: by-patient")
-        if entry.yardstick and self.database == "heartbeat":
-            raise ValueError(f"database: heartbeat has beats alone, and {self.model} reads a recording's {entry.takes}")
-        if self.database == "heartbeat" and (self.protocol != "by-beat" or self.leads != ["II"]):
-            raise ValueError("database: heartbeat has no patients and lead II alone; take protocol: by-beat")
-        if self.protocol == "by-beat" and self.curve:
-            raise ValueError("curve: counts patients, and by-beat does not hold them apart")
-        for name in sorted(self.idle() - {"pretrained", *SharedParameters.model_fields}):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: means nothing with the other parameters as they are")
-        return self
-
-    def idle(self) -> set[str]:
-        """The fields that mean nothing with the others as they are."""
-        from ecglib.models import registry
-
-        entry, idle = registry.entry(self.model), {"patience", "max_beats", "beats_per_epoch"}
-        if entry.yardstick:
-            return self._idle_of_yardstick(self.model) - {"way"}
-        if entry.reads_aligned:
-            idle |= {"hidden", "dropout", "noise", "head_decay"}
-        else:
-            idle.add("networks")
-        if self.way in ("scratch", "frozen"):
-            idle.add("layer_decay")
-        if self.way == "scratch":
-            idle.add("pretrained")
-        if not self.imbalance.startswith("smote"):
-            idle.add("smote_neighbours")
-        return idle
+    RULES = (
+        Rule(lambda p, e: (e.classical and not e.yardstick) or e.reads_features or e.reads_recordings,
+             "model: {p.model} is not trained on single beats alone, so nothing can be transferred"),
+        Rule(lambda p, e: e.yardstick and (p.way != "scratch" or p.protocol != "by-patient"),
+             "model: {p.model} is fitted at once; take way: scratch and protocol: by-patient"),
+        Rule(lambda p, e: e.reads_aligned and (p.way != "scratch" or p.protocol != "by-patient"),
+             "model: {p.model} takes aligned beats; take way: scratch and protocol: by-patient"),
+        Rule(lambda p, e: e.yardstick and p.database == "heartbeat",
+             "database: heartbeat has beats alone, and {p.model} reads a recording's {e.takes}"),
+        Rule(lambda p, e: p.database == "heartbeat" and (p.protocol != "by-beat" or p.leads != ["II"]),
+             "database: heartbeat has no patients and lead II alone; take protocol: by-beat"),
+        Rule(lambda p, e: p.protocol == "by-beat" and p.curve,
+             "curve: counts patients, and by-beat does not hold them apart"),
+        Rule(lambda p, e: True, fields=("patience", "max_beats", "beats_per_epoch")),
+        Rule(lambda p, e: e.reads_aligned, fields=("hidden", "dropout", "noise", "head_decay")),
+        Rule(lambda p, e: not e.reads_aligned, fields=("networks",)),
+        Rule(lambda p, e: p.way in ("scratch", "frozen"), fields=("layer_decay",)),
+        Rule(lambda p, e: p.way == "scratch", fields=("pretrained",)),
+        Rule(lambda p, e: not p.imbalance.startswith("smote"), fields=("smote_neighbours",)),
+    )  # fmt: skip
 
 
 class TwelveLeadParameters(TrainedParameters):
@@ -447,9 +441,6 @@ class TwelveLeadParameters(TrainedParameters):
 
     # model
     model: str = "crnn"
-    """Name in the registry of models; it must read recordings, or be a yardstick."""
-    model_options: dict[str, int | float | bool | str] = {}
-    """Keyword arguments of the model's own, such as its width."""
 
     # imbalance
     imbalance: Literal["none", "weighted", "focal"] = "weighted"
@@ -476,49 +467,30 @@ class TwelveLeadParameters(TrainedParameters):
     """Recordings that an epoch shows at least: of a small set each comes up several times."""
     workers: int = Field(0, ge=0)
     """Processes that read recordings ahead; 0 reads in the training's own."""
-    batch_size: int = Field(32, ge=2)
-    """Recordings per step."""
-    learning_rate: float = Field(0.003, gt=0)
-    """Peak of the schedule."""
-    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    """Course of the learning rate over `max_epochs`."""
-    weight_decay: float = Field(0.05, ge=0)
-    """Decoupled weight decay of AdamW."""
-    gradient_clip: float | None = Field(1.0, gt=0)
-    """Upper bound of the gradient's norm; None: unbounded."""
-    ema: float | None = Field(0.99, gt=0, lt=1)
-    """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
+    batch_size: BatchSize = 32
+    weight_decay: AtLeastZero = 0.05
+    ema: Within | None = 0.99
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    RULES = (
+        Rule(lambda p, e: not (e.reads_recordings or e.yardstick),
+             "model: {p.model} reads beats, not recordings; take one of {p.fitting}"),
+        Rule(lambda p, e: len(set(p.test_folds)) != len(p.test_folds),
+             "test_folds: {p.test_folds} names a fold twice"),
+        Rule(lambda p, e: p.database == "challenge-2021" and p.labels != "scored",
+             "labels: Challenge records have no superclasses; take scored"),
+        Rule(lambda p, e: p.leave_source_out and p.database != "challenge-2021",
+             "leave_source_out: ptb-xl is one source"),
+        Rule(lambda p, e: True, fields=("max_beats", "beats_per_epoch")),
+        Rule(lambda p, e: p.imbalance != "focal", fields=("focal_gamma",)),
+        Rule(lambda p, e: p.imbalance == "none", fields=("weight_exponent",)),
+    )  # fmt: skip
+
+    @property
+    def fitting(self) -> str:
+        """The models that read recordings, and the yardsticks, by name."""
         from ecglib.models import registry
 
-        fitting = [name for name, entry in registry.ENTRIES.items() if entry.reads_recordings or entry.yardstick]
-        if self.model not in fitting:
-            registry.entry(self.model)
-            known = ", ".join(fitting)
-            raise ValueError(f"model: {self.model} reads beats, not recordings; take one of {known}")
-        if len(set(self.test_folds)) != len(self.test_folds):
-            raise ValueError(f"test_folds: {self.test_folds} names a fold twice")
-        if self.database == "challenge-2021" and self.labels != "scored":
-            raise ValueError("labels: Challenge records have no superclasses; take scored")
-        if self.leave_source_out and self.database != "challenge-2021":
-            raise ValueError("leave_source_out: ptb-xl is one source")
-        for name in sorted(self.idle() - set(SharedParameters.model_fields)):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: means nothing with the other parameters as they are")
-        return self
-
-    def idle(self) -> set[str]:
-        """The fields that mean nothing with the others as they are."""
-        from ecglib.models import registry
-
-        if registry.entry(self.model).yardstick:
-            return self._idle_of_yardstick(self.model)
-        idle = {"max_beats", "beats_per_epoch"}
-        if self.imbalance != "focal":
-            idle.add("focal_gamma")
-        return idle | ({"weight_exponent"} if self.imbalance == "none" else set())
+        return ", ".join(n for n, entry in registry.ENTRIES.items() if entry.reads_recordings or entry.yardstick)
 
 
 MODELS: dict[str, type[SharedParameters]] = {

@@ -50,10 +50,11 @@ class Mutant:
 CONFIG: Final = "ecglib/config.py"
 LOOP: Final = "ecglib/training/loop.py"
 TWELVE_LEAD: Final = "ecglib/experiment/twelve_lead.py"
-SMOOTHING: Final = '"""Decoupled weight decay of AdamW."""\n    label_smoothing: float = Field(0.0'
-OF_BEATS: Final = (
-    '"""Beats per step."""\n    learning_rate: float = Field(0.003, gt=0)\n    """Peak of the schedule."""'
+SMOOTHING: Final = (
+    "label_smoothing: float = Field(0.0, ge=0, lt=1)\n"
+    '    """Share of the target spread evenly over the classes."""\n    refit'
 )
+RATE: Final = "learning_rate: Positive = 0.003"
 NEIGHBOURS: Final = (
     "smote_neighbours: int = Field(5, ge=1)\n"
     '    """SMOTE and its kin: neighbours between which new beats are drawn."""\n    sampling'
@@ -96,7 +97,7 @@ MUTANTS: Final = {
         "heartbeat/cnet-none-intra",
     ),
     "a rate of 0.00301": Mutant(
-        CONFIG, OF_BEATS, OF_BEATS.replace("0.003", "0.00301"), "heartbeat/cnet-none-intra"
+        CONFIG, RATE, RATE.replace("0.003", "0.00301"), "heartbeat/cnet-none-intra"
     ),
     "gradients clipped at 1.1": Mutant(
         LOOP, "self.model.parameters(), self.recipe.gradient_clip)",
