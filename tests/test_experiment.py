@@ -24,7 +24,7 @@ from ecglib.data import databases, splits, synthetic
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, thresholds
-from ecglib.experiment import driver, heartbeat, provenance, raw
+from ecglib.experiment import driver, heartbeat, provenance, raw, tasks
 from ecglib.experiment import record as results
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, classifier, loop
@@ -60,7 +60,7 @@ def parameters(name: str = "heartbeat/baseline", *, profile: str = "smoke", **ov
 
 def keys() -> dict[str, str]:
     every = [config.load(name, profile="smoke") for name in config.experiments()]
-    return {p.experiment: heartbeat.key_of(p) for p in every if isinstance(p, HeartbeatParameters)}
+    return {p.experiment: tasks.key_of(p) for p in every if isinstance(p, HeartbeatParameters)}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -89,7 +89,7 @@ def test_a_run_is_trained_once_and_then_found(
     p = parameters(name)
     first = heartbeat.run(p)
     assert first.trained
-    assert first.folder == project / "runs" / heartbeat.key_of(p)
+    assert first.folder == project / "runs" / tasks.key_of(p)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert sorted(path.name for path in files) == [
         "evaluated.json", "made-of.json", "predictions-seed0.parquet", "record.json", "record.parquet",
@@ -140,7 +140,7 @@ def test_a_half_finished_run_goes_on_with_the_seed_that_is_missing(
     monkeypatch.setattr(loop, "fit", dies_at_seed_one)
     with pytest.raises(KeyboardInterrupt):
         heartbeat.run(p)
-    folder = paths.runs() / heartbeat.key_of(p)
+    folder = paths.runs() / tasks.key_of(p)
     assert not (folder / "record.json").exists()
     first = (folder / "weights-seed0.safetensors").stat().st_mtime_ns
 
@@ -212,9 +212,9 @@ OTHER: dict[str, Any] = {
 def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(project: Path) -> None:
     assert {*OTHER, "database", "model"} == set(HeartbeatParameters.model_fields)
     p = parameters()
-    key = heartbeat.key_of(p)
-    same = {name for name, value in OTHER.items() if heartbeat.key_of(p.model_copy(update={name: value})) == key}
-    assert heartbeat.key_of(p.model_copy(update={"model": "bilstm"})) != key
+    key = tasks.key_of(p)
+    same = {name for name, value in OTHER.items() if tasks.key_of(p.model_copy(update={name: value})) == key}
+    assert tasks.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
     idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
     assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
@@ -224,7 +224,7 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
 def test_a_parameter_that_is_in_use_changes_the_key(project: Path, name: str) -> None:
     switch, values = config.ONLY_WITH[name]
     p = parameters().model_copy(update={switch: values[0]})
-    assert heartbeat.key_of(p) != heartbeat.key_of(p.model_copy(update={name: OTHER[name]}))
+    assert tasks.key_of(p) != tasks.key_of(p.model_copy(update={name: OTHER[name]}))
 
 
 def test_a_process_whose_code_was_edited_warns_trains_and_does_not_file(
@@ -689,8 +689,8 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
 def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: float, message: str) -> None:
     p = HeartbeatParameters(validation_fraction=fraction)
     with pytest.raises(UserError, match=re.escape(message)):
-        experiment.refuse_rare(p, np.repeat(np.arange(5), counts))
-    experiment.refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
+        heartbeat.refuse_rare(p, np.repeat(np.arange(5), counts))
+    heartbeat.refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
 
 
 @settings(max_examples=50, deadline=None)
@@ -698,7 +698,7 @@ def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: 
 def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(5), [40 + counts[0], *counts[1:]])
     try:
-        experiment.refuse_rare(HeartbeatParameters(), labels)
+        heartbeat.refuse_rare(HeartbeatParameters(), labels)
     except UserError:
         return
     assert len(splits.intra(labels, seed).val)

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from ecglib import config, paths, tracking
 from ecglib.config import InfarctionParameters
 from ecglib.errors import UserError
-from ecglib.experiment import heartbeat, infarction
+from ecglib.experiment import driver, infarction, tasks
 from ecglib.experiment import record as results
 from ecglib.experiment.record import infarction as part
 from ecglib.models import registry
@@ -118,14 +118,14 @@ def test_weights_of_a_file_are_transferred_and_listed(project: Path) -> None:
     assert found["n_learning"] < run.record.n_parameters
     key = run.record.key
     weights(project / "old.pt", seed=4)
-    assert infarction.key_of(parameters("infarction/frozen", pretrained="old.pt")) != key
+    assert tasks.key_of(parameters("infarction/frozen", pretrained="old.pt")) != key
 
 
 def test_a_beat_experiment_is_run_first_and_transferred(monkeypatch: pytest.MonkeyPatch) -> None:
     run = infarction.run(parameters("infarction/finetune"))
     beats = config.load("heartbeat/baseline", profile="smoke")
     assert isinstance(beats, config.HeartbeatParameters)
-    assert (paths.runs() / heartbeat.key_of(beats) / "weights-seed0.safetensors").is_file()
+    assert (paths.runs() / tasks.key_of(beats) / "weights-seed0.safetensors").is_file()
     assert len(part(run.record).transfer["loaded"]) == 22
 
 
@@ -243,7 +243,7 @@ def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a quick run; the first in full makes it."""
     p = parameters("infarction/scratch").model_copy(update={"profile": "full"})
-    monkeypatch.setattr(runs, "overridden", lambda p: [])
+    monkeypatch.setattr(driver, "overridden", lambda p: [])
     infarction.run(parameters("infarction/scratch"))
     assert not paths.reference("infarction/scratch").exists()
     infarction.run(p)
@@ -260,11 +260,11 @@ def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytes
 
 def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
     p = parameters()
-    key = infarction.key_of(p)
-    assert infarction.key_of(parameters(bootstrap=7)) == key
-    assert infarction.key_of(parameters(seeds=[0, 1])) == key
+    key = tasks.key_of(p)
+    assert tasks.key_of(parameters(bootstrap=7)) == key
+    assert tasks.key_of(parameters(seeds=[0, 1])) == key
     for name, value in (("learning_rate", 0.5), ("folds", 3), ("leads", ["V1"]), ("imbalance", "smote")):
-        assert infarction.key_of(parameters(**{name: value})) != key, name
+        assert tasks.key_of(parameters(**{name: value})) != key, name
 
 
 def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:

@@ -76,17 +76,17 @@ def test_a_result_holds_until_parameters_recipe_or_data_differ(
 ) -> None:
     p, record = reference
     assert set(record.recipe) == {"heartbeat", "training", "losses", "cnet"}
-    assert recipes.stale(p, record) == []
+    assert verify.stale(p, record) == []
     assert (
-        recipes.stale(p.model_copy(update={"title": "another", "device": "cpu", "precision": "float32"}), record) == []
+        verify.stale(p.model_copy(update={"title": "another", "device": "cpu", "precision": "float32"}), record) == []
     )
-    assert recipes.stale(p.model_copy(update={"ema": None}), record) == ["ema 0.998 → None"]
-    assert recipes.stale(p.model_copy(update={"seeds": [1]}), record)[0] == "seeds [0] → [1]"
+    assert verify.stale(p.model_copy(update={"ema": None}), record) == ["ema 0.998 → None"]
+    assert verify.stale(p.model_copy(update={"seeds": [1]}), record)[0] == "seeds [0] → [1]"
     older = record.model_copy(update={"recipe": record.recipe | {"losses": 0}})
-    assert recipes.stale(p, older) == ["losses 0 → 1: as published"]
+    assert verify.stale(p, older) == ["losses 0 → 1: as published"]
     digest = {**record.data.digest, "labels": "other"}
     moved = record.model_copy(update={"data": record.data.model_copy(update={"digest": digest})})
-    assert recipes.stale(p, moved) == ["data: labels moved"]
+    assert verify.stale(p, moved) == ["data: labels moved"]
 
 
 def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
@@ -130,7 +130,7 @@ def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Referenc
     code = (
         "from ecglib import config, experiment, recipes, results\n"
         "p = config.load('heartbeat/baseline', profile='full')\n"
-        "print(recipes.__file__, recipes.stale(p, results.reference(p.experiment)), heartbeat.key_of(p))"
+        "print(recipes.__file__, verify.stale(p, results.reference(p.experiment)), tasks.key_of(p))"
     )
     given: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(copy.parent)}, "cwd": tmp_path}
     done = subprocess.run([sys.executable, "-c", code], **given, capture_output=True, text=True, check=False)

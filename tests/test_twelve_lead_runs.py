@@ -14,7 +14,7 @@ from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
-from ecglib.experiment import twelve_lead
+from ecglib.experiment import tasks, twelve_lead
 from ecglib.report import ecg_figures, recordings, tables
 
 SMALL = {
@@ -105,12 +105,12 @@ def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(real_ptb_xl:
 
 
 def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> None:
-    key = twelve_lead.key_of(small())
-    assert key == twelve_lead.key_of(small(title="another", bootstrap=7, seeds=[3], workers=2))
+    key = tasks.key_of(small())
+    assert key == tasks.key_of(small(title="another", bootstrap=7, seeds=[3], workers=2))
     for change in ({"rate": 125.0}, {"imbalance": "none"}, {"test_folds": [4]}, {"wander": 0.0}, {"max_epochs": 2}):
         if change.get("imbalance") == "none":
             change = {**change, "weight_exponent": 0.5}
-        assert twelve_lead.key_of(small(**change)) != key, change
+        assert tasks.key_of(small(**change)) != key, change
 
 
 @pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])
@@ -160,7 +160,7 @@ def test_parameters_that_contradict_are_refused(change: dict[str, object], said:
 
 def test_a_label_that_too_few_have_is_named(project: Path) -> None:
     with pytest.raises(UserError, match="min_positives"):
-        twelve_lead.key_of(small(min_positives=13))
+        tasks.key_of(small(min_positives=13))
 
 
 def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:

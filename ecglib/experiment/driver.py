@@ -47,7 +47,7 @@ EVALUATION: Final = ("evaluation", "experiment/record.py")
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
 """The packages that read, split, resample and train."""
 NOT_IN_KEY: Final = {
-    "experiment", "title", "profile", "seeds", "bootstrap", "device", "precision", "in_book", "max_records", "workers",
+    "experiment", "title", "profile", "seeds", "bootstrap", "device", "precision", "in_book", "workers",
 }  # fmt: skip
 """Parameters that can't change weights, or are in the key by what follows from them."""
 MADE_OF: Final = "made-of.json"

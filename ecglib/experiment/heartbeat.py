@@ -51,12 +51,26 @@ def macro_classes(protocol: str) -> list[int]:
 class Data:
     """The beats of an experiment, read when asked for."""
 
+    in_key: Final[dict[str, Any]] = {}
+
     def __init__(self, p: HeartbeatParameters) -> None:
-        self._p, self.source = p, databases.get(p.database)
-        self.fingerprint, self.synthetic = self.source.fingerprint(), self.source.synthetic
+        self._p = p
         self.split = cache(self._split)
 
-    in_key: Final[dict[str, Any]] = {}
+    @cached_property
+    def source(self) -> databases.Source:
+        """Where the records are."""
+        return databases.get(self._p.database)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its files."""
+        return self.source.fingerprint()
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether it is made up."""
+        return self.source.synthetic
 
     @cached_property
     def beats(self) -> Beats:
@@ -345,7 +359,7 @@ def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
             raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
 
 
-def _refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
+def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
     """Refuse beats that can't be divided by class, with the names of the classes.
 
     Raises
@@ -381,7 +395,7 @@ class Task(driver.Task[HeartbeatParameters, Data]):
         return make, batch_of(p)
 
     def parts(self, data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
-        _refuse_rare(p, data.beats.labels)
+        refuse_rare(p, data.beats.labels)
         split = data.split(seed)
         if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
             _check_classes(split, data.beats, macro_classes(p.protocol))

@@ -48,12 +48,25 @@ class Data:
     """The cohort of an experiment, and the weights that it starts from, read when asked for."""
 
     def __init__(self, p: InfarctionParameters) -> None:
-        self._p, self.source = p, databases.get(p.database)
-        self.fingerprint = self.source.fingerprint()
-        before = pretraining(p)
-        self.synthetic = self.source.synthetic or (before is not None and databases.get(before.database).synthetic)
+        self._p = p
         self.folds = cache(self._folds)
         self.pretrained = cache(self._pretrained)
+
+    @cached_property
+    def source(self) -> databases.Source:
+        """Where the recordings are."""
+        return databases.get(self._p.database)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its files, those of the pretraining aside."""
+        return self.source.fingerprint()
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether it, or what the pretraining learnt from, is made up."""
+        before = pretraining(self._p)
+        return self.source.synthetic or (before is not None and databases.get(before.database).synthetic)
 
     @property
     def in_key(self) -> dict[str, Any]:

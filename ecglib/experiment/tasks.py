@@ -23,3 +23,8 @@ def of(p: Trained) -> driver.Task[Any, Any]:
 def run(p: Trained, *, fresh: bool = False) -> driver.Run:
     """Train, score and record an experiment of any kind, or find the run that did (see `driver.run`)."""
     return driver.run(of(p), p, fresh=fresh)
+
+
+def key_of(p: Trained) -> str:
+    """The key of a run with these parameters, on this data, this code and this machine."""
+    return driver.key_of(of(p), p)

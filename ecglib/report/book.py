@@ -25,8 +25,8 @@ import nbformat
 from ecglib import config, files, fingerprint, paths
 from ecglib.config import SharedParameters
 from ecglib.errors import UserError
-from ecglib.experiment import driver, tasks
 from ecglib.experiment import record as results
+from ecglib.experiment import tasks
 from ecglib.experiment.recipes import Trained
 from ecglib.report import chapters, tables, yardsticks
 
@@ -189,7 +189,7 @@ def inputs_key(parameters: SharedParameters) -> str:
     if isinstance(parameters, Trained):
         notebook = parameters.experiment.split("/")[0]
         paired = [] if notebook == "heartbeat" else yardsticks.yardstick_results(notebook)
-        key = driver.key_of(tasks.of(parameters), parameters)
+        key = tasks.key_of(parameters)
         run = fingerprint.of_values(key, [record.model_dump(mode="json") for record in paired])
     elif isinstance(parameters, config.ChapterParameters):
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]

@@ -23,7 +23,7 @@ from report.example import example_record, with_moved
 from ecglib import config, files, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
-from ecglib.experiment import heartbeat
+from ecglib.experiment import tasks
 from ecglib.report import book, check, runner, tables
 from ecglib.report.preview import pages
 
@@ -296,7 +296,7 @@ def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path) -> N
     plant(project, f"from ecglib import config, experiment\n{code}", "heartbeat")
     parameters = smoke()
     assert isinstance(parameters, config.HeartbeatParameters)
-    folder = paths.runs() / heartbeat.key_of(parameters)
+    folder = paths.runs() / tasks.key_of(parameters)
     folder.mkdir(parents=True)
     (folder / "of another").touch()
     job = threading.Thread(target=book.execute, args=(parameters,), kwargs={"fresh": True})

@@ -10,7 +10,7 @@ import torch
 from ecglib import config, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
-from ecglib.experiment import heartbeat
+from ecglib.experiment import heartbeat, tasks
 from ecglib.training import adaptation, classifier
 
 SMALL = {
@@ -126,7 +126,7 @@ def test_a_development_run_is_recorded(project: Path) -> None:
 
 def test_statistics_need_batch_normalisation(project: Path) -> None:
     with pytest.raises(UserError, match="no batch normalisation"):
-        heartbeat.key_of(parameters(adaptation="statistics"))  # before anything is trained
+        tasks.key_of(parameters(adaptation="statistics"))  # before anything is trained
 
 
 def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
