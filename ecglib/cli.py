@@ -282,7 +282,7 @@ def verify(
     ] = False,
     precision: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="To train in instead of the record's; processors without bfloat16 are slow in it."),
+        typer.Option(help="To train in instead of the record's."),
     ] = None,
 ) -> None:
     """Cut and train again, two epochs of the first seed, and compare with the reference results.

@@ -302,6 +302,7 @@ class HeartbeatParameters(TrainedParameters):
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
 
     RULES = (
+        Rule(lambda p, e: True, fields=("max_records",)),
         Rule(lambda p, e: not e.reads_beats,
              "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
         *(_only_with(name, switch, values) for name, (switch, values) in ONLY_WITH.items()),

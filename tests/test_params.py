@@ -7,7 +7,7 @@ import yaml
 from projects import ROOT
 
 from ecglib import config
-from ecglib.training import classifier
+from ecglib.experiment import heartbeat
 
 EXPERIMENTS = config.experiments()
 
@@ -18,7 +18,7 @@ def test_it_fits_every_profile_and_its_network_can_be_made(name: str, profile: s
     parameters = config.load(name, profile=profile)
     assert parameters.title
     if isinstance(parameters, config.HeartbeatParameters):
-        assert classifier.model_maker(parameters)()
+        assert heartbeat.model_maker(parameters)()
 
 
 def test_titles_differ_and_every_experiment_has_its_page_in_the_book() -> None:

@@ -206,7 +206,7 @@ def reads_sequences(p: HeartbeatParameters) -> bool:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """What is trained on: positions, signals and labels, maybe resampled, and the class counts before that."""
 
     index: Index
@@ -217,7 +217,7 @@ class _Sample:
 
 
 @dataclass(frozen=True)
-class _Fitting:
+class Fitting:
     """What the first fit and the refit share."""
 
     p: HeartbeatParameters
@@ -225,16 +225,17 @@ class _Fitting:
     seed: int
     where: Where
 
-    def sample(self, index: Index) -> _Sample:
+    def sample(self, index: Index) -> Sample:
+        """The beats at these positions as they are trained on."""
         x, y = self.beats.signals[index], self.beats.labels[index]
         counts = np.bincount(y, minlength=N_CLASSES)
         if self.p.imbalance not in RESAMPLERS:
-            return _Sample(index, x, y, self.beats.features[index], counts)
+            return Sample(index, x, y, self.beats.features[index], counts)
         scored = macro_classes(self.p.protocol)
         x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
-        return _Sample(index, x, y, None, counts)
+        return Sample(index, x, y, None, counts)
 
-    def fit(self, part: _Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
+    def fit(self, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         p = self.p
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
@@ -248,8 +249,8 @@ class _Fitting:
             self._maker(part),
             training,
             None if val is None else self.examples(val),
-            self._loss(part.counts),
-            self._macro_f1,
+            self.loss(part.counts),
+            self.macro_f1,
             driver.recipe(p, n, self.where, **changes),
             seed=self.seed,
             **self.where.training(f"{name}-seed{self.seed}"),
@@ -278,7 +279,7 @@ class _Fitting:
         )
         return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
 
-    def _fit_at_once(self, part: _Sample, val: Index | None) -> loop.Fitted:
+    def _fit_at_once(self, part: Sample, val: Index | None) -> loop.Fitted:
         start = time.perf_counter()
         torch.manual_seed(self.seed)
         model = model_maker(self.p)()
@@ -291,12 +292,12 @@ class _Fitting:
             loop.as_tensor(part.x[order]),
             torch.from_numpy(part.y[order]),
             x_val,
-            lambda logits: self._macro_f1(logits, labels),
+            lambda logits: self.macro_f1(logits, labels),
         )
         run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
-    def _maker(self, part: _Sample) -> Callable[[], nn.Module]:
+    def _maker(self, part: Sample) -> Callable[[], nn.Module]:
         make = model_maker(self.p)
         if not registry.entry(self.p.model).reads_features:
             return make
@@ -310,7 +311,7 @@ class _Fitting:
 
         return standardised
 
-    def _training(self, part: _Sample) -> loop.InMemory:
+    def _training(self, part: Sample) -> loop.InMemory:
         if reads_sequences(self.p):
             windows = sequences.windows(self.beats.record, self.p.beats_per_sequence)
             return sequences.Sequences(self.beats, windows, part.index, told=part.index)
@@ -327,7 +328,7 @@ class _Fitting:
     def _features(self, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
         return features if registry.entry(self.p.model).reads_features else None
 
-    def _loss(self, counts: NDArray[np.int64]) -> nn.Module:
+    def loss(self, counts: NDArray[np.int64]) -> nn.Module:
         """Classes are balanced that the protocol scores; the beats of another weigh like the average one."""
         p = self.p
         scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
@@ -344,7 +345,8 @@ class _Fitting:
         weights = None if weights is None else np.where(scored, weights, 1.0)
         return losses.cross_entropy(weights, p.label_smoothing)
 
-    def _macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    def macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """The metric that every choice is made on; beats of a sequence that do not count are left out."""
         counted = labels != losses.IGNORED
         matrix = metrics.confusion(labels[counted], logits[counted].argmax(1), N_CLASSES)
         return float(metrics.summary(matrix, macro_classes(self.p.protocol))["macro_f1"])
@@ -408,7 +410,7 @@ class Task(driver.Task[HeartbeatParameters, Data]):
 
     def fit(self, data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where) -> Fitted:
         beats, split = data.beats, data.split(seed)
-        fitting = _Fitting(p, beats, seed, where)
+        fitting = Fitting(p, beats, seed, where)
         sample = fitting.sample(split.train)
         fitted = fitting.fit(sample, "checkpoint", val=split.val)
         run, seconds = fitted.run, fitted.seconds
@@ -445,7 +447,7 @@ class Task(driver.Task[HeartbeatParameters, Data]):
         return Fitted(fitted.model, run, seconds, tables, note)
 
     def _adapted(
-        self, fitting: _Fitting, model: nn.Module, data: Data, part: Part, index: Index
+        self, fitting: Fitting, model: nn.Module, data: Data, part: Part, index: Index
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits of these beats before and after the network is adapted to the first minutes of each one's record."""
         p, beats, model = fitting.p, data.beats, model.cpu()

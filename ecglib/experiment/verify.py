@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 from ecglib import config, paths
 from ecglib.config import InfarctionParameters
@@ -98,7 +100,7 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     experiment
         `<notebook>/<experiment>`.
     precision
-        To train in; None: that of the record. Processors without bfloat16 are many times slower in it than in float32.
+        To train in; None: that of the record. On a processor without bfloat16 it is float32, rounded (`Rounded`).
 
     Returns
     -------
@@ -116,7 +118,8 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     }
     if known:
         device = devices.choose("auto")
-        again = first_epochs(p, EPOCHS, device, precision or record.precision)
+        with _in_precision(device, precision or record.precision):
+            again = first_epochs(p, EPOCHS, device, precision or record.precision)
         found |= {name: _largest(known, again[: len(known)], name) for name in ("train_loss", "val_loss")}
         found["hardware"] = devices.hardware(device)
     off = [found[name] for name in ("train_loss", "val_loss")] if known else []
@@ -131,6 +134,38 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     keep = {"renewed": record.verified["renewed"]} if "renewed" in record.verified else {}
     record.model_copy(update={"verified": found | keep}).save(paths.reference(experiment))
     return found
+
+
+class Rounded(TorchDispatchMode):
+    """Within, what multiplies bfloat16 is computed in float32 and rounded, as kernels for bfloat16 do with their sums.
+
+    A processor without such kernels takes many times as long for the same numbers.
+    """
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = (args, kwargs or {})
+        multiplies = operation in MULTIPLY and any(_is(value, torch.bfloat16) for value in args)
+        if not multiplies:
+            return operation(*given[0], **given[1])
+        args, kwargs = tree_map(lambda t: t.float() if _is(t, torch.bfloat16) else t, given)
+        return tree_map(lambda t: t.bfloat16() if _is(t, torch.float32) else t, operation(*args, **kwargs))
+
+
+MULTIPLY: Final = frozenset(
+    getattr(torch.ops.aten, name).default
+    for name in ("convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm")
+)
+
+
+def _is(value: object, kind: torch.dtype) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == kind
+
+
+def _in_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    lacks = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return Rounded() if precision == "bfloat16" and lacks else contextlib.nullcontext()
 
 
 def first_epochs(p: Trained, n: int, device: torch.device, precision: str) -> list[Epoch]:

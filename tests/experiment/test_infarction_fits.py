@@ -13,7 +13,8 @@ from ecglib.config import InfarctionParameters
 from ecglib.data import infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.splits import Index
-from ecglib.training import folds
+from ecglib.experiment import infarction as task
+from ecglib.experiment.driver import Where
 
 
 def cohort(sick: int = 6, healthy: int = 14, beats: int = 5, of_each: int = 2) -> Cohort:
@@ -50,8 +51,14 @@ def divided(data: Cohort, number: int = 0) -> tuple[Index, Index]:
     return splits.held_out(splits.folds(data.labels, data.patients, 4, 0, CLASSES), number)
 
 
-def train(p: InfarctionParameters, data: Cohort, train: Index, test: Index) -> folds.Fold:
-    return folds.train(p, data, None, 0, train, test, device=torch.device("cpu"), precision="float32", title="test")
+def learn(p: InfarctionParameters, cohort: Cohort, seed: int, train: Index, test: Index) -> task.Learnt:
+    data = task.Data(p)
+    vars(data)["cohort"] = cohort
+    return task.learn(p, data, seed, train, test, Where(torch.device("cpu"), "float32", "test"))
+
+
+def train(p: InfarctionParameters, data: Cohort, train: Index, test: Index) -> task.Learnt:
+    return learn(p, data, 0, train, test)
 
 
 @pytest.mark.parametrize(("sick", "healthy", "n"), [(6, 14, 8), (20, 4, 12), (3, 30, 10), (6, 14, 1000)])

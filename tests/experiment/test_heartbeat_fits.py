@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from ecglib import aami, config
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import databases, splits
+from ecglib.data import splits
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
+from ecglib.experiment import heartbeat
+from ecglib.experiment.driver import Where
 from ecglib.losses import IGNORED, FocalLoss, LogitAdjusted
 from ecglib.models import registry
 from ecglib.models.hydra import Hydra
-from ecglib.training import classifier, loop, sequences
+from ecglib.training import loop, sequences
 
 CPU = torch.device("cpu")
 SIZES = (60, 10, 20, 10, 10)
@@ -68,13 +70,39 @@ def parameters(**values: Any) -> HeartbeatParameters:
     return found
 
 
-def train(p: HeartbeatParameters, beats: Beats, folder: Path, seed: int = 0) -> classifier.Trained:
-    how: dict[str, Any] = {"device": CPU, "precision": "float32", "folder": folder, "key": str(id(beats))}
-    return classifier.train(p, beats, seed, **how)
+class Trained:
+    """What training on these beats gave."""
+
+    def __init__(self, data: heartbeat.Data, p: HeartbeatParameters, folder: Path, seed: int) -> None:
+        (self.part,) = heartbeat.TASK.parts(data, p, seed)
+        where = Where(CPU, "float32", "test", folder, str(folder))
+        self.fitted, self.split = heartbeat.TASK.fit(data, self.part, p, seed, where), data.split(seed)
+        self.run, self.note = self.fitted.run, self.fitted.note
+        self.logits, self.val_logits = (self.of(kind) for kind in ("predictions", "validation"))
+
+    def of(self, kind: str) -> NDArray[np.float32]:
+        table = self.fitted.tables[kind]
+        return table[[name for name in table if name.startswith("logit_")]].to_numpy()
 
 
-def state(trained: classifier.Trained) -> dict[str, torch.Tensor]:
-    return dict(trained.model.state_dict())
+def data_of(p: HeartbeatParameters, beats: Beats, split: splits.Split | None = None) -> heartbeat.Data:
+    """These beats as an experiment's, divided as said."""
+    data = heartbeat.Data(p)
+    vars(data).update(beats=beats, synthetic=True, fingerprint="")
+    if split is not None:
+        data.split = lambda seed: split
+    return data
+
+
+def train(
+    p: HeartbeatParameters, beats: Beats, folder: Path, seed: int = 0, split: splits.Split | None = None
+) -> Trained:
+    return Trained(data_of(p, beats, split), p, folder, seed)
+
+
+def state(trained: Trained) -> dict[str, torch.Tensor]:
+    assert trained.fitted.model is not None
+    return dict(trained.fitted.model.state_dict())
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -93,32 +121,28 @@ def permuted(beats: Beats, index: NDArray[np.int64]) -> Beats:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_labels_of_test_beats_have_no_influence_on_the_weights(
-    kind: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_of_test_beats_have_no_influence_on_the_weights(kind: str, protocol: str, tmp_path: Path) -> None:
     p = parameters(**{**KINDS[kind], "protocol": protocol})
     beats = made(p)
-    split = classifier.divided(p, beats, 0)
-    monkeypatch.setattr(classifier, "divided", lambda *_: split)  # stratified by class, it would follow the labels
-    first = train(p, beats, tmp_path / "a")
-    second = train(p, permuted(beats, split.test), tmp_path / "b")
+    split = data_of(p, beats).split(0)  # as it is: stratified by class, it would follow the labels
+    first = train(p, beats, tmp_path / "a", split=split)
+    second = train(p, permuted(beats, split.test), tmp_path / "b", split=split)
     assert same(state(first), state(second))
     np.testing.assert_array_equal(first.logits, second.logits)
-    np.testing.assert_array_equal(first.scored, split.test)
-    assert not same(state(first), state(train(p, permuted(beats, split.train), tmp_path / "c")))
+    np.testing.assert_array_equal(first.part.scored, split.test)
+    other = train(p, permuted(beats, split.train), tmp_path / "c", split=split)
+    assert not same(state(first), state(other))
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "cnet"])
-def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_of_validation_beats_choose_the_epoch_and_train_nothing(kind: str, tmp_path: Path) -> None:
     p = parameters(**KINDS[kind])
     beats = made(p)
-    split = classifier.divided(p, beats, 0)
-    monkeypatch.setattr(classifier, "divided", lambda *_: split)
-    first = train(p, beats, tmp_path / "a")
-    second = train(p, permuted(beats, split.val), tmp_path / "b")
+    split = data_of(p, beats).split(0)
+    first = train(p, beats, tmp_path / "a", split=split)
+    second = train(p, permuted(beats, split.val), tmp_path / "b", split=split)
     assert same(state(first), state(second)), "with one epoch there is nothing to choose"
+    assert first.run is not None and second.run is not None
     assert first.run.history[0].val_loss != second.run.history[0].val_loss
 
 
@@ -141,13 +165,13 @@ def test_resampling_is_given_training_beats_only(
         seen.append((signals.copy(), labels.copy(), name))
         return signals[::2], labels[::2]
 
-    monkeypatch.setattr(classifier, "resample", watched)
+    monkeypatch.setattr(heartbeat, "resample", watched)
     trained = train(p, beats, tmp_path)
     ((signals, labels, name),) = seen
     assert name == method
     np.testing.assert_array_equal(signals, beats.signals[trained.split.train])
     np.testing.assert_array_equal(labels, beats.labels[trained.split.train])
-    np.testing.assert_array_equal(trained.resampled, np.bincount(labels[::2], minlength=5))
+    assert list(trained.note["resampled"].values()) == np.bincount(labels[::2], minlength=5).tolist()
 
 
 def noting(read: Callable[[Path, str], Any], opened: set[str]) -> Callable[[Path, str], Any]:
@@ -165,17 +189,16 @@ def test_development_on_patients_apart_opens_no_record_of_ds2(
     opened: set[str] = set()
     for function in ("read_recording", "read_annotations"):
         monkeypatch.setattr(beats_module, function, noting(getattr(beats_module, function), opened))
-    source = databases.get("mitdb")
-    classifier.load_beats(parameters(protocol="inter", cut=cut, test=False), source)
+    assert len(heartbeat.Data(parameters(protocol="inter", cut=cut, test=False)).beats)
     assert opened == set(aami.DS1)
-    classifier.load_beats(parameters(protocol="inter", cut=cut), source)
+    assert len(heartbeat.Data(parameters(protocol="inter", cut=cut)).beats)
     assert opened == set(aami.DS1 + aami.DS2)
 
 
 def test_a_development_run_scores_validation_in_place_of_the_test_set(tmp_path: Path) -> None:
     p = parameters(test=False, **KINDS["seq2seq"])
     trained = train(p, made(p), tmp_path)
-    np.testing.assert_array_equal(trained.scored, trained.split.val)
+    np.testing.assert_array_equal(trained.part.scored, trained.split.val)
     np.testing.assert_array_equal(trained.logits, trained.val_logits)
 
 
@@ -195,8 +218,8 @@ def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str, tmp_pat
     p = parameters(protocol=protocol, **KINDS[kind])
     beats = made(p)
     beats.signals[:, 0, 0] = np.arange(len(beats))
-    fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-    for index in vars(classifier.divided(p, beats, 0)).values():
+    fitting = heartbeat.Fitting(p, beats, 0, Where(CPU, "float32", "test"))
+    for index in vars(data_of(p, beats).split(0)).values():
         logits = fitting.predict(SaysThePosition(), index)
         np.testing.assert_array_equal(logits, index[:, None].repeat(5, 1))
 
@@ -256,7 +279,7 @@ def test_an_epoch_is_bounded_in_beats(
     beats = made(p)
     with pytest.raises(Enough):
         train(p, beats, tmp_path)
-    train_index = classifier.divided(p, beats, 0).train
+    train_index = data_of(p, beats).split(0).train
     windows = sequences.windows(beats.record, p.beats_per_sequence)
     told = np.isin(windows.position, train_index) & windows.first
     sizes = {"all": len(train_index), "windows": int(told.any(1).sum())}
@@ -288,9 +311,9 @@ def test_losses_get_their_parameters_and_the_counts_of_the_training_part(
 ) -> None:
     p = parameters(**values, **KINDS["cnet"])
     beats = made(p)
-    fitting = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-    split = classifier.divided(p, beats, 0)
-    loss = fitting._loss(fitting.part(split.train).counts)
+    fitting = heartbeat.Fitting(p, beats, 0, Where(CPU, "float32", "test"))
+    split = data_of(p, beats).split(0)
+    loss = fitting.loss(fitting.sample(split.train).counts)
     assert isinstance(loss, kind)
     if isinstance(loss, FocalLoss):
         assert loss.gamma == 1.5
@@ -304,27 +327,27 @@ def test_answers_balance_the_scored_classes_alone(protocol: str, tmp_path: Path)
     """Patients apart, Q has a handful of beats: weighted by its inverse frequency they would outweigh all others."""
     across = protocol == "inter"
 
-    def fitting(**values: Any) -> tuple[classifier._Fitting, NDArray[np.int64]]:
+    def fitting(**values: Any) -> tuple[heartbeat.Fitting, NDArray[np.int64]]:
         p = parameters(protocol=protocol, **KINDS["cnet"], **values)
         beats = made(p)
         beats.labels[np.flatnonzero(beats.labels == 4)[::2]] = 0
-        found = classifier._Fitting(p, beats, 0, CPU, "float32", tmp_path, "key")
-        return found, classifier.divided(p, beats, 0).train
+        found = heartbeat.Fitting(p, beats, 0, Where(CPU, "float32", "test"))
+        return found, data_of(p, beats).split(0).train
 
     for values in ({"imbalance": "weighted"}, {"imbalance": "effective-number"}):
         found, train_index = fitting(**values)
-        counts = found.part(train_index).counts
-        weight = found._loss(counts).weight
+        counts = found.sample(train_index).counts
+        weight = found.loss(counts).weight
         assert isinstance(weight, torch.Tensor)
         scored = [0, 1, 2, 3] if across else [0, 1, 2, 3, 4]
         assert float((weight[scored] * torch.tensor(counts[scored])).sum() / counts[scored].sum()) == pytest.approx(1)
         assert (float(weight[4]) == 1) == across
     found, train_index = fitting(imbalance="logit-adjustment")
-    prior = found._loss(found.part(train_index).counts).log_prior
+    prior = found.loss(found.sample(train_index).counts).log_prior
     assert isinstance(prior, torch.Tensor)
     assert (float(prior[4]) == 0) == across
     found, train_index = fitting(imbalance="random-over")
-    before, part = np.bincount(found.beats.labels[train_index]), found.part(train_index)
+    before, part = np.bincount(found.beats.labels[train_index]), found.sample(train_index)
     after = np.bincount(part.y)
     assert (after[:4] == before[0]).all()
     assert after[4] == (before[4] if across else before[0])
@@ -375,10 +398,10 @@ def test_a_set_without_q_is_enough_for_patients_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
 def test_ignored_labels_have_no_part_in_the_metric(protocol: str, tmp_path: Path) -> None:
     p = parameters(protocol=protocol)
-    fitting = classifier._Fitting(p, made(p), 0, CPU, "float32", tmp_path, "key")
+    fitting = heartbeat.Fitting(p, made(p), 0, CPU, "float32", tmp_path, "key")
     draw = np.random.default_rng(0)
     labels, logits = draw.integers(0, 5, 200), draw.normal(size=(200, 5)).astype(np.float32)
     labels[:60] = IGNORED
     matrix = metrics.confusion(labels[60:], logits[60:].argmax(1), 5)
-    expected = metrics.summary(matrix, classifier.macro_classes(protocol))["macro_f1"]
-    assert fitting._macro_f1(logits, labels) == expected
+    expected = metrics.summary(matrix, heartbeat.macro_classes(protocol))["macro_f1"]
+    assert fitting.macro_f1(logits, labels) == expected

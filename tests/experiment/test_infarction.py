@@ -23,9 +23,9 @@ from ecglib.experiment import driver, infarction, tasks
 from ecglib.experiment import record as results
 from ecglib.experiment.record import infarction as part
 from ecglib.models import registry
+from ecglib.models.layers import Vote
 from ecglib.report.check_records import recomputed
 from ecglib.training import device as devices
-from ecglib.training import folds, joint
 
 
 @pytest.fixture(autouse=True)
@@ -91,18 +91,18 @@ def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytes
     first = pd.read_parquet(whole.folder / "scores-seed0.parquet")
 
     trained: list[str] = []
-    train = folds.train
+    learn = infarction.learn
 
-    def killed(*args: Any, **given: Any) -> Any:
+    def killed(*args: Any) -> Any:
         if len(trained) == 2:
             raise KeyboardInterrupt
-        trained.append(given["title"])
-        return train(*args, **given)
+        trained.append(args[-1].title)
+        return learn(*args)
 
-    monkeypatch.setattr(folds, "train", killed)
+    monkeypatch.setattr(infarction, "learn", killed)
     with pytest.raises(KeyboardInterrupt):
         infarction.run(p, fresh=True)
-    monkeypatch.setattr(folds, "train", lambda *args, **given: trained.append(given["title"]) or train(*args, **given))
+    monkeypatch.setattr(infarction, "learn", lambda *args: trained.append(args[-1].title) or learn(*args))
     again = infarction.run(p)
     assert len(trained) == len(set(trained)) == 4
     pd.testing.assert_frame_equal(first, pd.read_parquet(again.folder / "scores-seed0.parquet"))
@@ -165,7 +165,7 @@ def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> N
     auroc = record.metrics["auroc"].mean
     assert auroc is not None and auroc > 0.9, "the classes are plain to see"
     weights = load_file(run.folder / "weights-seed0-fold0.safetensors")
-    vote = joint.Vote([registry.build("strided_cnn", 3, 101, 2) for _ in range(2)])
+    vote = Vote([registry.build("strided_cnn", 3, 101, 2) for _ in range(2)])
     vote.load_state_dict(weights)
     assert record.n_parameters == registry.n_parameters(vote)
 
@@ -270,6 +270,6 @@ def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
 def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:
     run = infarction.run(parameters())
     card = json.loads((run.folder / "training-seed0.json").read_text())
-    assert [one["fold"] for one in card["folds"]] == [0, 1, 2, 3]
-    assert not list(run.folder.glob("fold-seed0-*.json"))
+    assert list(card["parts"]) == [f"fold{n}" for n in range(4)]
+    assert not list(run.folder.glob("part-*"))
     assert len(list(run.folder.glob("weights-seed0-fold*.safetensors"))) == 4

@@ -112,7 +112,7 @@ EDITS = (
     ("training/loop.py", r"\border\b", "which"),
     ("training/device.py", 'threads"', 'cores"'),
     ("training/checkpoint.py", "os.fsync(file.fileno())", "os.fsync(file.fileno()); os.fsync(file.fileno())"),
-    ("results.py", "    recipe: dict[str, int] = {}", "    more: str = ''\n    recipe: dict[str, int] = {}"),
+    ("experiment/record.py", "    recipe: dict[str, int] = {}", "    more: str = ''\n    recipe: dict[str, int] = {}"),
     ("data/records.py", '"unsafe path"', '"a path that is unsafe"'),
     ("evaluation/metrics.py", "def ec57(", "def another(matrices):\n    return matrices.sum()\n\n\ndef ec57("),
     ("aami.py", '"F": "F"', '"B": "N",\n    "F": "F"'),
@@ -128,7 +128,9 @@ def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Referenc
         assert n, file
         (copy / file).write_text(edited, encoding="utf-8")
     code = (
-        "from ecglib import config, experiment, recipes, results\n"
+        "from ecglib import config\n"
+        "from ecglib.experiment import recipes, tasks, verify\n"
+        "from ecglib.experiment import record as results\n"
         "p = config.load('heartbeat/baseline', profile='full')\n"
         "print(recipes.__file__, verify.stale(p, results.reference(p.experiment)), tasks.key_of(p))"
     )
@@ -136,7 +138,7 @@ def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Referenc
     done = subprocess.run([sys.executable, "-c", code], **given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     file, stale, key = done.stdout.split()
-    assert file == str(copy / "recipes.py") and stale == "[]"
+    assert file == str(copy / "experiment" / "recipes.py") and stale == "[]"
     assert key != reference[1].key, "a half-finished run of other code is not gone on with"
 
 

@@ -27,7 +27,7 @@ from ecglib.evaluation import metrics, thresholds
 from ecglib.experiment import driver, heartbeat, provenance, raw, tasks
 from ecglib.experiment import record as results
 from ecglib.report.check_records import check_records
-from ecglib.training import checkpoint, classifier, loop
+from ecglib.training import checkpoint, loop
 from ecglib.training import device as devices
 
 LOG_RUN = tracking.log
@@ -156,7 +156,7 @@ def test_damaged_notes_are_made_anew(project: Path, monkeypatch: pytest.MonkeyPa
     run = heartbeat.run(p)
     (run.folder / "record.json").write_text('{"half')
     with monkeypatch.context() as patch:
-        patch.setattr(classifier, "train", no_training)
+        patch.setattr(loop, "fit", no_training)
         again = heartbeat.run(p)
     assert again.record.metrics == run.record.metrics
     assert results.load(run.folder / "record.json").metrics == run.record.metrics
@@ -217,7 +217,7 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
     assert tasks.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
     idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
-    assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
+    assert same == idle | {"experiment", "title", "profile", "seeds", "bootstrap", "device", "max_records", "in_book"}
 
 
 @pytest.mark.parametrize("name", sorted(config.ONLY_WITH))
@@ -290,13 +290,13 @@ def test_a_comment_or_docstring_changes_no_key(project: Path, code: Path) -> Non
         ("aami.py", '"F": "F"', '"F": "V"'),
         ("models/cnet.py", "padding=2", "padding=1"),
         ("models/layers.py", "import torch", "import torch as torch"),
-        ("training/classifier.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
+        ("experiment/heartbeat.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
         ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),
         ("evaluation/thresholds.py", "DEFAULT = 0.5", "DEFAULT = 0.4"),
         ("data/resampling.py", "k=2, workers=-1", "k=3, workers=-1"),
         ("data/databases.py", "import hashlib", "import hashlib; CHANGED = True"),
         ("models/recurrent.py", "import torch", "import torch as torch"),
-        ("experiment.py", "import math", "import math; CHANGED = True"),
+        ("experiment/driver.py", "import shutil", "import shutil; CHANGED = True"),
     ],
 )
 def test_changed_code_that_can_change_the_weights_changes_every_key(
@@ -309,7 +309,14 @@ def test_changed_code_that_can_change_the_weights_changes_every_key(
 
 @pytest.mark.parametrize(
     "file",
-    ["report/figures.py", "tracking.py", "cli.py", "infarction.py", "evaluation/bootstrap.py", "models/bilstm.py"],
+    [
+        "report/figures.py",
+        "tracking.py",
+        "cli.py",
+        "experiment/infarction.py",
+        "evaluation/bootstrap.py",
+        "models/bilstm.py",
+    ],
 )
 def test_code_that_cannot_change_the_weights_changes_no_key(file: str, project: Path, code: Path) -> None:
     before = keys()
@@ -573,13 +580,13 @@ def test_resampling_sees_training_beats_only(
     name: str, refit: bool, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = parameters(f"heartbeat/{name}", refit=refit, smote_neighbours=3)
-    resample, seen = classifier.resample, []
+    resample, seen = heartbeat.resample, []
 
     def watched(signals: Any, labels: Any, *args: Any, **more: Any) -> Any:
         seen.append((signals.copy(), labels.copy()))
         return resample(signals, labels, *args, **more)
 
-    monkeypatch.setattr(classifier, "resample", watched)
+    monkeypatch.setattr(heartbeat, "resample", watched)
     record = heartbeat.run(p).record
     beats = all_beats(p)
     split = splits.intra(beats.labels, 0, p.validation_fraction)

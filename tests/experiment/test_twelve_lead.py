@@ -81,13 +81,13 @@ def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
     assert [part.name for part in divided[:10]] == [f"fold{n}" for n in range(1, 11)]
     assert {part.name for part in divided[10:]} == {f"source-{name}" for name in {e.source for e in source.entries}}
     for part in divided:
-        who = [{source.entries[i].patient for i in index} for index in (part.train, part.val, part.test)]
+        who = [{source.entries[i].patient for i in index} for index in (part.train, part.val, part.scored)]
         assert not who[0] & who[1] and not who[0] & who[2] and not who[1] & who[2]
-        assert len(part.train) + len(part.val) + len(part.test) == len(source.entries)
-    tested = np.concatenate([part.test for part in divided[:10]])
+        assert len(part.train) + len(part.val) + len(part.scored) == len(source.entries)
+    tested = np.concatenate([part.scored for part in divided[:10]])
     assert sorted(tested) == list(range(len(source.entries)))
     official = divided[9]
-    folds = [{source.entries[i].fold for i in index} for index in (official.train, official.val, official.test)]
+    folds = [{source.entries[i].fold for i in index} for index in (official.train, official.val, official.scored)]
     assert folds == [set(range(1, 9)), {9}, {10}]
 
 
@@ -169,4 +169,4 @@ def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:
     logits = np.array([[2, -1], [1, 3], [-1, 0], [-2, 1]], dtype=np.float32)
     y = np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=np.float32)
     # first label: pairs (2>1, 2>-2, -1<1, -1>-2); second: 3 above all
-    assert macro_auroc(logits, y.ravel()) == pytest.approx((3 / 4 + 1) / 2)
+    assert macro_auroc(logits, y) == pytest.approx((3 / 4 + 1) / 2)

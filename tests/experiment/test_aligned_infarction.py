@@ -15,7 +15,9 @@ from ecglib.config import InfarctionParameters
 from ecglib.data import splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.splits import Index
-from ecglib.training import folds, joint
+from ecglib.experiment import infarction as task
+from ecglib.experiment.driver import Where
+from ecglib.models.layers import Vote
 
 
 def cohort(n: int = 40, beats: int = 5) -> Cohort:
@@ -44,10 +46,15 @@ def divided(data: Cohort) -> tuple[Index, Index]:
     return splits.held_out(splits.folds(data.labels, data.patients, 4, 0, CLASSES), 0)
 
 
-def score(p: InfarctionParameters, data: Cohort, seed: int = 0) -> tuple[folds.Fold, NDArray[np.int64]]:
+def learn(p: InfarctionParameters, cohort: Cohort, seed: int, train: Index, test: Index) -> task.Learnt:
+    data = task.Data(p)
+    vars(data)["cohort"] = cohort
+    return task.learn(p, data, seed, train, test, Where(torch.device("cpu"), "float32", "test"))
+
+
+def score(p: InfarctionParameters, data: Cohort, seed: int = 0) -> tuple[task.Learnt, NDArray[np.int64]]:
     train, test = divided(data)
-    cpu = torch.device("cpu")
-    return joint.train(p, data, seed, train, test, device=cpu, precision="float32", title="test"), test
+    return learn(p, data, seed, train, test), test
 
 
 @pytest.mark.parametrize("imbalance", ["weighted", "smote", "random-over"])
@@ -88,9 +95,9 @@ def test_labels_of_what_is_scored_are_not_learnt() -> None:
     first, test = score(p, data)
     labels = data.labels.copy()
     labels[test] = 1 - labels[test]
-    cpu, train = torch.device("cpu"), divided(data)[0]
+    train = divided(data)[0]
     other = replace(data, labels=labels)
-    again = joint.train(p, other, 0, train, test, device=cpu, precision="float32", title="test")
+    again = learn(p, other, 0, train, test)
     np.testing.assert_array_equal(first.scores, again.scores)
 
 
@@ -98,7 +105,7 @@ def test_a_vote_is_the_mean_of_its_networks() -> None:
     data = cohort()
     p = parameters(deterministic=True, networks=3)
     found, test = score(p, data)
-    assert isinstance(found.model, joint.Vote) and len(found.model.networks) == 3
+    assert isinstance(found.model, Vote) and len(found.model.networks) == 3
     x = torch.from_numpy(data.signals[test])
     with torch.no_grad():
         each = torch.stack([network(x) for network in found.model.networks]).numpy()
