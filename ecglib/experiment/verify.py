@@ -165,7 +165,8 @@ def _is(value: object, kind: torch.dtype) -> bool:
 
 def _in_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     lacks = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return Rounded() if precision == "bfloat16" and lacks else contextlib.nullcontext()
+    rounded = Rounded()  # type: ignore[no-untyped-call]
+    return rounded if precision == "bfloat16" and lacks else contextlib.nullcontext()
 
 
 def first_epochs(p: Trained, n: int, device: torch.device, precision: str) -> list[Epoch]:
