@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ecglib import config, paths
-from ecglib.data import databases
+from ecglib import aami, config
 from ecglib.errors import UserError
 from ecglib.experiment import heartbeat, tasks
-from ecglib.training import adaptation, classifier
+from ecglib.experiment.driver import Where
+from ecglib.training import adaptation
 
 SMALL = {
     "model": "ecgnet",
@@ -27,7 +27,8 @@ SMALL = {
 }
 
 
-FOLDERS = itertools.count()
+HOW = adaptation.How("head", 0.001, 3, 0.0)
+CPU = torch.device("cpu")
 
 
 def parameters(**changes: object) -> config.HeartbeatParameters:
@@ -37,58 +38,53 @@ def parameters(**changes: object) -> config.HeartbeatParameters:
     return config.HeartbeatParameters.model_validate(given)
 
 
-def trained(
-    p: config.HeartbeatParameters, *, labels: np.ndarray | None = None
-) -> tuple[adaptation.Adapted, np.ndarray]:
-    source = databases.get("mitdb")
-    beats = classifier.load_beats(p, source)
-    early = adaptation.within(beats, source, p.adaptation_minutes)
-    if labels is not None:
-        beats = beats.take(np.arange(len(beats)))
-        beats.labels[:] = labels
-    folder = paths.runs() / f"{next(FOLDERS)}"  # of its own, so that no training goes on from another's checkpoint
-    how = {"device": torch.device("cpu"), "precision": "float32", "folder": folder, "key": "k"}
-    return adaptation.train(p, beats, early, 0, **how), early
+class Done:
+    """What training and adapting gave, with these labels if any."""
+
+    def __init__(self, p: config.HeartbeatParameters, labels: np.ndarray | None = None, **data: object) -> None:
+        self.data = heartbeat.Data(p)
+        vars(self.data).update(data)
+        if labels is not None:
+            vars(self.data)["beats"] = self.data.beats.take(np.arange(len(self.data.beats)))
+            self.data.beats.labels[:] = labels
+        (self.part,) = heartbeat.TASK.parts(self.data, p, 0)
+        fitted = heartbeat.TASK.fit(self.data, self.part, p, 0, Where(CPU, "float32", "test"))
+        tables = {kind: table[[c for c in table if c.startswith("logit_")]] for kind, table in fitted.tables.items()}
+        self.logits, self.unadapted = (tables[kind].to_numpy() for kind in ("predictions", "unadapted"))
 
 
 def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
     p = parameters()
-    done, early = trained(p)
-    beats = classifier.load_beats(p, databases.get("mitdb"))
-    assert len(done.scored) and not early[done.scored].any()
-    assert (np.diff(done.scored) > 0).all()
-    everything = classifier.divided(p, beats, 0).test
-    assert set(everything.tolist()) == set(done.scored.tolist()) | set(everything[early[everything]].tolist())
-    assert np.array_equal(done.split.test, done.scored)
-    seconds = beats.sample[done.scored] / 360
-    assert seconds.min() >= 60 * p.adaptation_minutes
+    done = Done(p)
+    scored, early, beats = done.part.scored, done.data.early, done.data.beats
+    assert len(scored) and not early[scored].any()
+    assert (np.diff(scored) > 0).all()
+    everything = done.data.split(0).test
+    assert set(everything.tolist()) == set(scored.tolist()) | set(everything[early[everything]].tolist())
+    assert (beats.sample[scored] / 360).min() >= 60 * p.adaptation_minutes
 
 
 def test_the_labels_that_are_scored_change_nothing(project: Path) -> None:
-    p = parameters()
-    first, _ = trained(p)
-    labels = classifier.load_beats(p, databases.get("mitdb")).labels.copy()
-    labels[first.scored] = np.random.default_rng(1).permutation(labels[first.scored])
-    again, _ = trained(p, labels=labels)
-    assert np.array_equal(first.logits, again.logits)
+    first = Done(parameters())
+    labels = first.data.beats.labels.copy()
+    labels[first.part.scored] = np.random.default_rng(1).permutation(labels[first.part.scored])
+    assert np.array_equal(first.logits, Done(parameters(), labels).logits)
 
 
 def test_training_labels_do_count(project: Path) -> None:
     """Else the test before this one would pass on networks that were never trained."""
-    p = parameters()
-    first, _ = trained(p)
-    labels = classifier.load_beats(p, databases.get("mitdb")).labels.copy()
-    labels[first.split.train] = np.random.default_rng(1).permutation(labels[first.split.train])
-    again, _ = trained(p, labels=labels)
-    assert not np.array_equal(first.unadapted, again.unadapted)
+    first = Done(parameters())
+    labels = first.data.beats.labels.copy()
+    labels[first.part.train] = np.random.default_rng(1).permutation(labels[first.part.train])
+    assert not np.array_equal(first.unadapted, Done(parameters(), labels).unadapted)
 
 
 def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
     p = parameters()
-    done, _ = trained(p)
+    done = Done(p)
     record = heartbeat.run(p).record
     inter = heartbeat.run(p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50}))
-    predicted = inter.predictions().set_index("index").loc[done.scored]
+    predicted = inter.predictions().set_index("index").loc[done.part.scored]
     logits = predicted[[column for column in predicted if column.startswith("logit_")]].to_numpy()
     np.testing.assert_allclose(done.unadapted, logits, atol=1e-5)
     right = (logits.argmax(1) == predicted["label"]).mean()
@@ -98,24 +94,18 @@ def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
 
 def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
     p = parameters(adaptation="all", adaptation_rate=0.01)
-    first, early = trained(p)
-    beats = classifier.load_beats(p, databases.get("mitdb"))
-    test = classifier.divided(p, beats, 0).test
-    labels = beats.labels.copy()
-    shown = test[early[test]]
+    first = Done(p)
+    test, labels = first.data.split(0).test, first.data.beats.labels.copy()
+    shown = test[first.data.early[test]]
     labels[shown] = (labels[shown] + 1) % 4
-    again, _ = trained(p, labels=labels)
-    assert not np.array_equal(first.logits, again.logits)
+    assert not np.array_equal(first.logits, Done(p, labels).logits)
 
 
 def test_in_development_the_validation_records_stand_in(project: Path) -> None:
-    from ecglib import aami
-
-    p = parameters(test=False)
-    done, _ = trained(p)
-    beats = classifier.load_beats(p, databases.get("mitdb"))
-    assert set(beats.record.tolist()) <= set(aami.DS1)
-    assert set(beats.record[done.scored].tolist()) <= set(aami.DS1_VALIDATION)
+    done = Done(parameters(test=False))
+    record = done.data.beats.record
+    assert set(record.tolist()) <= set(aami.DS1)
+    assert set(record[done.part.scored].tolist()) <= set(aami.DS1_VALIDATION)
 
 
 def test_a_development_run_is_recorded(project: Path) -> None:
@@ -129,28 +119,25 @@ def test_statistics_need_batch_normalisation(project: Path) -> None:
         tasks.key_of(parameters(adaptation="statistics"))  # before anything is trained
 
 
+def adapted(p: config.HeartbeatParameters, how: adaptation.How, own: np.ndarray, others: np.ndarray) -> set[str]:
+    """Names of the tensors that adapting to these beats moves."""
+    beats = heartbeat.Data(p).beats
+    model = heartbeat.model_maker(p)().eval()
+    examples = heartbeat.Fitting(p, beats, 0, Where(CPU, "float32", "test")).examples
+    found = adaptation.adapted(model, how, beats, own, others, examples, 0, CPU)
+    return {name for name, v in found.state_dict().items() if not torch.equal(v, model.state_dict()[name])}
+
+
 def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
     p = parameters(model_options={"hidden": 8, "width": 4}, adaptation="statistics", leads=["MLII"])
-    source = databases.get("mitdb")
-    beats = classifier.load_beats(p, source)
-    model = classifier.model_maker(p)().eval()
-    own = np.arange(40)
-    adapted = adaptation.adapted_to(model, p, beats, own, own, 0, torch.device("cpu"))
-    moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
+    moved = adapted(p, replace(HOW, what="statistics"), np.arange(40), np.arange(40))
     assert moved
     assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
 
 
 def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -> None:
-    p = parameters()
-    beats = classifier.load_beats(p, databases.get("mitdb"))
-    model = classifier.model_maker(p)().eval()
-    own = np.arange(30)
-    adapted = adaptation.adapted_to(model, p, beats, own, np.arange(100, 200), 0, torch.device("cpu"))
-    moved = {n for n, v in adapted.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
-    assert moved == {"head.3.weight", "head.3.bias"}
-    same = adaptation.adapted_to(model, p, beats, own[:0], own, 0, torch.device("cpu"))
-    assert all(torch.equal(v, model.state_dict()[n]) for n, v in same.state_dict().items())
+    assert adapted(parameters(), HOW, np.arange(30), np.arange(100, 200)) == {"head.3.weight", "head.3.bias"}
+    assert adapted(parameters(), HOW, np.arange(0), np.arange(30)) == set()
 
 
 @pytest.mark.parametrize(
@@ -169,15 +156,9 @@ def test_what_means_nothing_is_refused(changes: dict[str, object], word: str) ->
 
 
 def test_a_record_that_is_over_before_the_rest_begins_is_left_out(project: Path) -> None:
-    p = parameters()
-    source = databases.get("mitdb")
-    beats = classifier.load_beats(p, source)
-    early = adaptation.within(beats, source, p.adaptation_minutes)
-    test = classifier.divided(p, beats, 0).test
-    name = beats.record[test[0]]
-    early = early | (beats.record == name)
-    how = {"device": torch.device("cpu"), "precision": "float32", "folder": paths.runs() / "x", "key": "k"}
-    done = adaptation.train(p, beats, early, 0, **how)
-    assert name not in beats.record[done.scored]
+    data = heartbeat.Data(parameters())
+    name = data.beats.record[data.split(0).test[0]]
+    done = Done(parameters(), early=data.early | (data.beats.record == name))
+    assert name not in data.beats.record[done.part.scored]
     with pytest.raises(UserError, match="no beat after minute"):
-        adaptation.train(p, beats, np.ones(len(beats), dtype=bool), 0, **{**how, "key": "l"})
+        Done(parameters(), early=np.ones(len(data.beats), dtype=bool))

@@ -398,7 +398,7 @@ def test_a_set_without_q_is_enough_for_patients_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
 def test_ignored_labels_have_no_part_in_the_metric(protocol: str, tmp_path: Path) -> None:
     p = parameters(protocol=protocol)
-    fitting = heartbeat.Fitting(p, made(p), 0, CPU, "float32", tmp_path, "key")
+    fitting = heartbeat.Fitting(p, made(p), 0, Where(CPU, "float32", "test"))
     draw = np.random.default_rng(0)
     labels, logits = draw.integers(0, 5, 200), draw.normal(size=(200, 5)).astype(np.float32)
     labels[:60] = IGNORED

@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from ecglib.models import registry
+from ecglib.errors import UserError
+from ecglib.models import age_and_sex, registry
 from ecglib.models.median_beat import MedianBeat
 from ecglib.models.yardstick import Yardstick
 
@@ -121,3 +122,9 @@ def test_the_penalty_is_chosen_where_there_are_patients_enough() -> None:
     twice[1::2] = twice[::2]  # a patient's recordings stay together
     inner = one.cv.split(x.reshape(len(x), -1), y[:, 0], twice)
     assert all(not set(twice[train]) & set(twice[test]) for train, test in inner)
+
+
+def test_age_and_sex_of_nobody_are_refused() -> None:
+    assert age_and_sex.as_read(np.array([[50.0, np.nan], [np.nan, 1.0]])).shape == (2, 1, 2)
+    with pytest.raises(UserError, match="model: age_and_sex: nobody's age and sex are known"):
+        age_and_sex.as_read(np.array([[50.0, np.nan], [60.0, np.nan]]))
