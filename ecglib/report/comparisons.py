@@ -48,7 +48,7 @@ def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
 
     One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
     """
-    every = results.references() if every is None else every
+    every = results.references(notebook="heartbeat") if every is None else every
     models, answers = list(registry.OF_BEATS), list(ANSWERS)
     mine = [record for name, record in every.items() if name.startswith("heartbeat/")]
     found = [one for record in mine for one in results.decisions(record)]

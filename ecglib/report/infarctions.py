@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecglib import results
 from ecglib.evaluation import binary, ranking
@@ -30,7 +31,7 @@ _SHOWN: Final = ("auroc", "auprc", "se", "sp", "ppv", "f1", "ece")
 def infarction_results(every: Mapping[str, Record] | None = None, database: str = "ptb-xl") -> list[Record]:
     """The reference results of networks of infarction, or those of `every`, on one database, in order of model, leads
     and way."""
-    every = results.references() if every is None else every
+    every = results.references(notebook="infarction") if every is None else every
     found = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
     found = [r for r in found if not is_yardstick(r)]
     refuse_mixture(found)
@@ -385,19 +386,25 @@ def _scored(record: Record, learnt: str) -> pd.DataFrame:
 
 def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> binary.Array:
     """AUROC of every column on the recordings and on resamples of their patients, `(columns, 1 + resamples)`."""
-    label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in record.by_record.items()}
+    ill = np.array(list(record.by_record.values())).sum((1, 3)).argmax(1) == 1  # each holds a single recording
+    positive = pd.Series(ill, list(record.by_record)).loc[scores.index].to_numpy()
     patients = tuple(infarction(record).patients[name] for name in scores.index)
-    positive = tuple(label[name] == 1 for name in scores.index)
-    return np.stack([_area(tuple(scores[seed]), positive, patients, n_resamples) for seed in scores])
+    columns = scores.to_numpy(np.float64).T
+    return np.stack([_area(seed.tobytes(), positive.tobytes(), patients, n_resamples) for seed in columns])
 
 
 @lru_cache(maxsize=4096)
-def _area(
-    scores: tuple[float, ...], positive: tuple[bool, ...], patients: tuple[str, ...], n_resamples: int
-) -> binary.Array:
-    """Kept, as a chapter pairs each result with many others."""
-    codes, drawn = binary.weights(pd.Series(patients), n_resamples)
-    return ranking.auroc(np.array(scores), np.array(positive), codes, drawn)
+def _area(scores: bytes, positive: bytes, patients: tuple[str, ...], n_resamples: int) -> binary.Array:
+    """AUROC of scores (float64) of recordings with and without infarction (bool). Kept, as a chapter pairs each result
+    with many others."""
+    codes, drawn = _resamples(patients, n_resamples)
+    return ranking.auroc(np.frombuffer(scores, np.float64), np.frombuffer(positive, np.bool_), codes, drawn)
+
+
+@lru_cache(maxsize=16)
+def _resamples(patients: tuple[str, ...], n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`binary.weights`, drawn once for all results on the same recordings: that takes longer than all else here."""
+    return binary.weights(pd.Series(patients), n_resamples)
 
 
 def circumstances(records: Sequence[Record]) -> str:
