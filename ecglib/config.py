@@ -61,7 +61,7 @@ class SharedParameters(BaseModel):
     profile: ProfileName = "quick"
     """How much is run: `smoke` (seconds), `quick` (minutes), `full` (the reference results)."""
     in_book: bool = True
-    """Whether `make book` runs it; else its page shows the reference result until `ecglib run` has run it."""
+    """Whether `make book` runs it; else its page is of the reference result alone."""
 
 
 class ExploreParameters(SharedParameters):

@@ -445,7 +445,7 @@ def test_an_override_of_all_reaches_those_that_have_the_parameter(
 def test_missing_takes_what_has_no_page_and_in_the_full_profile_no_reference(
     call: Call, project: Path, jobs: list[runner.Job]
 ) -> None:
-    builder.prepare()  # placeholders are no results
+    builder.prepare()  # pages of what was not run are no results
     call("run", "--all", "--missing", "--profile", "smoke")
     assert names(jobs) == EXPERIMENTS
     jobs.clear()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecglib.evaluation import binary
 from ecglib.multilabel import scores
-from ecglib.report.comparisons import NOT_RUN, signed, told_apart
+from ecglib.report.comparisons import signed, told_apart
 from ecglib.report.published import listed
 from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
@@ -129,7 +129,7 @@ def left_out_sources(record: Record) -> str:
     """Every source scored by networks that never saw it, beside the same recordings out of fold."""
     found = card(record)
     if not found.left_out_source:
-        return f"{NOT_RUN.capitalize()}: all recordings are of one source, or none was left out."
+        return "All recordings are of one source, or none was left out."
     rows = []
     for name, unseen in found.left_out_source.items():
         row = {"source": name, "recordings": count(found.by_source[name])}

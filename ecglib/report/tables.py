@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 UNDEFINED: Final = "–"
 NOT_RUN: Final = "not run yet"
 SYNTHETIC: Final = "[synthetic]{.synthetic}"
+FIRST_METRIC: Final = {"multiclass": "macro_f1", "binary": "auroc", "multilabel": "macro_auroc"}
+"""The metric that stands for a result of each task."""
 
 METRICS: Final[dict[str, str]] = {
     "macro_f1": "macro-F1",
@@ -89,12 +91,6 @@ _TEXT_COLUMNS = frozenset(
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")
 _SYNTHETIC_MARK = "[Synthetic data]{.synthetic}"
-_SYNTHETIC_NOTE = (
-    '::: {.callout-important title="Synthetic data"}\n'
-    f"The numbers below come from {SYNTHETIC} records, made by a heart model because the real ones were not there. "
-    "They show that the experiment runs, and say nothing about patients.\n"
-    ":::"
-)
 
 
 def metric_name(key: str) -> str:
@@ -144,33 +140,30 @@ def support(record: Record) -> dict[str, float]:
 
 def refuse_mixture(records: Iterable[Record]) -> None:
     """Raise ValueError when some of the records rest on real and some on synthetic data."""
-    if _mixed(list(records)):
+    if len({record.data.synthetic for record in records}) > 1:
         raise ValueError("numbers of real and of synthetic data never share a table: give one kind at a time")
 
 
-def per_class(record: Record, reference: Record | None = None, keys: Sequence[str] = _PER_CLASS) -> str:
+def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
     """One class against the rest: scores with intervals, and the class's scored beats.
 
     Parameters
     ----------
     record
-        The fresh run, or the only one.
-    reference
-        The reference result to set beside it, in rows of its own; in a table of its own where one of the two rests on
-        real data and the other on synthetic data.
+        The result.
     keys
         The scores: `se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`.
     """
-    if reference is None:
-        return _of_one(record, table(_class_rows(record, keys)))
-    if _mixed([reference, record]):
-        both = {_whose("reference", reference): reference, _whose("this run", record): record}
-        return _apart(both, lambda one: table(_class_rows(one, keys)))
-    rows: list[dict[str, str]] = []
-    for name in dict.fromkeys([*reference.classes, *record.classes]):
-        for whose, one in ((_whose("reference", reference), reference), (_whose("this run", record), record)):
-            rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, keys, [name])]
-    return with_mark(record, table(rows))
+    beats = support(record)
+    rows = [
+        {
+            "class": name,
+            **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
+            unit(record): count(beats[name]),
+        }
+        for name in record.classes
+    ]
+    return _of_one(record, table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
@@ -221,7 +214,7 @@ def headline(records: Mapping[str, Record]) -> str:
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}{caveats(records.values())}"
-    return _with_note(first, f"{text}\n\n{table(rows)}")
+    return with_mark(first, f"{text}\n\n{table(rows)}")
 
 
 def variant(record: Record) -> str:
@@ -305,30 +298,40 @@ def _linked(name: str, record: Record) -> str:
 
 def metrics(record: Record) -> str:
     """The metrics of one result with their intervals, an inter-patient result's without record 202 as well."""
-    return _of_one(record, table(_metric_rows({"score": record})))
+    values = {metric_name(key): value for key, value in record.metrics.items()}
+    values |= {f"{metric_name(key)}, without 202": v for key, v in record.without_202.get("metrics", {}).items()}
+    return _of_one(record, table([{"metric": name, "score": interval(value)} for name, value in values.items()]))
 
 
-def beside(reference: Record | None, fresh: Record | None) -> str:
-    """The reference result beside the fresh one, metric by metric.
-
-    Where one rests on real and the other on synthetic data they come as two tables, the synthetic one under a note.
-    """
-    present = [record for record in (reference, fresh) if record is not None]
-    if not present:
-        return f"{NOT_RUN.capitalize()}."
-    names = (_circumstance("reference", reference), _circumstance("this run", fresh))
-    if reference is not None and fresh is not None and _mixed(present):
-        return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
-    rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
-    return _with_note(present[0], table(rows) + caveats(present))
+def box(reference: Record | None, record: Record) -> str:
+    """What stands in front of a page without a reference result, whose `record` is that of a run made here; empty where
+    there is one."""
+    if reference is not None:
+        return ""
+    made = " The records were made by a heart model because the real ones were not there, and say nothing of patients."
+    return (
+        '::: {.callout-warning title="No reference result yet"}\n'
+        f"What follows is of the run made here, and is no result that the project stands for: {in_brief(record)}."
+        f"{made if record.data.synthetic else ''}\n:::\n\n"
+    )
 
 
-def moved(reference: Record | None, fresh: Record | None) -> str:
-    """The decision with thresholds moved, in short: the reference result's beside the fresh one's."""
-    decided = [None if record is None else results.with_thresholds_moved(record) for record in (reference, fresh)]
-    if decided == [None, None]:
+def in_brief(record: Record) -> str:
+    """A run in a few words: how much was run, and the metric that stands for its task."""
+    said = [record.profile, "one seed" if len(record.seeds) == 1 else f"{count(len(record.seeds))} seeds"]
+    said += [f"{SYNTHETIC} records"] if record.data.synthetic else []
+    said += [f"{_listed([f'`{name}`' for name in record.overridden])} changed"] if record.overridden else []
+    said += ["on the validation set"] if record.scored != "test" else []
+    key = FIRST_METRIC[record.task]
+    return f"{', '.join(said)}, {metric_name(key)} {interval(record.metrics.get(key))}"
+
+
+def moved(record: Record) -> str:
+    """The decision with thresholds moved, in short."""
+    decided = results.with_thresholds_moved(record)
+    if decided is None:
         return "No thresholds were moved in this experiment."
-    return beside(*(None if record is None else record.model_copy(update=_in_short(record)) for record in decided))
+    return metrics(decided.model_copy(update=_in_short(decided)))
 
 
 def _in_short(record: Record) -> dict[str, Any]:
@@ -360,8 +363,9 @@ def _commit(commit: str) -> str:
     return (f"`{name[:12]}`" + (", and changes since" if changed else "")) if commit else UNDEFINED
 
 
-def circumstances(record: Record) -> str:
-    """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit."""
+def circumstances(record: Record, fresh: Record | None = None) -> str:
+    """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit; and the
+    same experiment as run here, where that is another run."""
     data = record.data
     facts = {
         "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
@@ -388,6 +392,8 @@ def circumstances(record: Record) -> str:
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
         facts["verified"] = _escaped(verified(record.verified))
+    if fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile):
+        facts["repeated here"] = in_brief(fresh)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()])
 
 
@@ -462,63 +468,6 @@ def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
     return table(rows)
 
 
-def _class_rows(record: Record, keys: Sequence[str], names: Sequence[str] | None = None) -> list[dict[str, str]]:
-    beats = support(record)
-    return [
-        {
-            "class": name,
-            **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
-            unit(record): count(beats[name]),
-        }
-        for name in (names or record.classes)
-        if name in record.per_class
-    ]
-
-
-def _metric_rows(columns: Mapping[str, Record | None]) -> list[dict[str, str]]:
-    scores = {name: None if record is None else _all_metrics(record) for name, record in columns.items()}
-    rows = dict.fromkeys(row for values in scores.values() if values is not None for row in values)
-    return [
-        {
-            "metric": row,
-            **{name: NOT_RUN if values is None else interval(values.get(row)) for name, values in scores.items()},
-        }
-        for row in rows
-    ]
-
-
-def _all_metrics(record: Record) -> dict[str, Any]:
-    """Metric's name -> value, an inter-patient result's metrics without record 202 after the others."""
-    without = record.without_202.get("metrics", {})
-    return {
-        **{metric_name(key): value for key, value in record.metrics.items()},
-        **{f"{metric_name(key)}, without 202": value for key, value in without.items()},
-    }
-
-
-def _circumstance(whose: str, record: Record | None) -> str:
-    if record is None:
-        return whose
-    seeds = f"{'seed' if len(record.seeds) == 1 else 'seeds'} {_listed(record.seeds)}"
-    return f"{_whose(whose, record)} ({record.profile}, {seeds})"
-
-
-def _whose(whose: str, record: Record) -> str:
-    """A column's head or a row's name, which says so where the run was scored on the validation set."""
-    return whose if record.scored == "test" else f"{whose}, validation set"
-
-
-def _apart(records: Mapping[str, Record], of: Callable[[Record], str]) -> str:
-    """Each record's table under its name, the synthetic one under the note."""
-    return "\n\n".join(
-        f"**{name[0].upper()}{name[1:]}**\n\n{_with_note(record, of(record))}" for name, record in records.items()
-    )
-
-
-def _with_note(record: Record, text: str) -> str:
-    return f"{_SYNTHETIC_NOTE}\n\n{text}" if record.data.synthetic else text
-
-
 def with_mark(record: Record, text: str) -> str:
     return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
 
@@ -526,10 +475,6 @@ def with_mark(record: Record, text: str) -> str:
 def _of_one(record: Record, text: str) -> str:
     """A table of this record alone, under the set that was scored where that is not the test set."""
     return with_mark(record, text if record.scored == "test" else f"On the validation set:\n\n{text}")
-
-
-def _mixed(records: Sequence[Record]) -> bool:
-    return len({record.data.synthetic for record in records}) > 1
 
 
 def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:

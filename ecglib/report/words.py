@@ -11,7 +11,7 @@ import pandas as pd
 from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.sources import Source
-from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
+from ecglib.report.tables import SYNTHETIC, caveats, count, interval, number, scored_set
 from ecglib.results import Record
 
 _ANSWERS = {
@@ -65,7 +65,7 @@ def _resampled(record: Record) -> str:
 
 
 def result(record: Record) -> str:
-    """The headline of one run."""
+    """The headline of one result, and what must be said beside it."""
     over = ", ".join(record.macro_classes or record.classes)
     text = f"On the {scored_set(record)} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:
@@ -74,7 +74,7 @@ def result(record: Record) -> str:
     if record.without_202:
         other = record.without_202["metrics"]["macro_f1"]
         text += f" Without record 202, whose patient is also in DS1, macro-F1 is {interval(other)}."
-    return text
+    return text + caveats([record])
 
 
 def classes(record: Record) -> str:
