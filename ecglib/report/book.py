@@ -32,7 +32,7 @@ QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
-_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "pages",
+_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
                                              "published", "recordings", "tables", "words", "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _HIDDEN = ("parameters", "injected-parameters")

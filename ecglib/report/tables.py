@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,83 +19,25 @@ import pandas as pd
 
 from ecglib import aami, paths, results
 from ecglib.errors import UserError
+from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
 from ecglib.results import Interval, Record, SeedRun
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
 
-UNDEFINED: Final = "–"
-NOT_RUN: Final = "not run yet"
+NOT_RUN_YET: Final = "not run yet"
 SYNTHETIC: Final = "[synthetic]{.synthetic}"
 FIRST_METRIC: Final = {"multiclass": "macro_f1", "binary": "auroc", "multilabel": "macro_auroc"}
 """The metric that stands for a result of each task."""
 
-METRICS: Final[dict[str, str]] = {
-    "macro_f1": "macro-F1",
-    "macro_f1_nsv": "macro-F1 (N,\N{NO-BREAK SPACE}S,\N{NO-BREAK SPACE}V)",
-    "macro_recall": "macro recall",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "MCC",
-    "se": "Se",
-    "sp": "specificity",
-    "specificity": "specificity",
-    "ppv": "+P",
-    "f1": "F1",
-    "fpr": "FPR",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_se": "macro Se",
-    "macro_sp": "macro specificity",
-    "macro_ppv": "macro +P",
-    "macro_ece": "macro ECE",
-    "ece": "ECE",
-    "challenge_score": "challenge score",
-    "loss": "loss",
-}
-"""The field's name of each key of a record's metrics."""
-
-_TEXT_COLUMNS = frozenset(
-    (
-        "experiment",
-        "set",
-        "protocol",
-        "imbalance",
-        "seeds",
-        "profile",
-        "class",
-        "result",
-        "this network is",
-        "metric",
-        "ectopy",
-        "records",
-        "parameter",
-        "circumstance",
-        "value",
-        "model",
-        "source",
-        "known flaw",
-        "what",
-        "aim",
-        "hardware",
-        "record",
-        "for",
-        "measured on",
-        "tried",
-        "ours",
-        "not as by default",
-    )
-)
+_TEXT_COLUMNS = frozenset({
+    "experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "this network is", "metric",
+    "ectopy", "records", "parameter", "circumstance", "value", "model", "source", "known flaw", "what", "aim",
+    "hardware", "record", "for", "measured on", "tried", "ours", "not as by default",
+})  # fmt: skip
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")
 _SYNTHETIC_MARK = "[Synthetic data]{.synthetic}"
-
-
-def metric_name(key: str) -> str:
-    """The field's name of a metric's key (`"ppv"` -> `"+P"`); an unknown key with spaces for underscores."""
-    return METRICS.get(key, key.replace("_", " "))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -117,6 +59,29 @@ def interval(value: Interval | Mapping[str, Any] | None) -> str:
     if value.mean is None or value.low is None or value.high is None:
         return number(value.mean)
     return f"{number(value.mean)} [{number(value.low)},\N{NO-BREAK SPACE}{number(value.high)}]"
+
+
+def scores(values: Mapping[str, Interval | Mapping[str, Any]], keys: Iterable[str]) -> dict[str, str]:
+    """Cells of a row: metric's name -> its value with interval."""
+    return {metric_name(key): interval(values.get(key)) for key in keys}
+
+
+def mean(value: Interval | Mapping[str, Any] | None) -> str:
+    """The mean alone of a value that has an interval."""
+    return number(_as_interval(value).mean)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are defined."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def rests_on(records: Sequence[Record], **facts: Callable[[Record], object]) -> str:
+    """What several results rest on: profiles and seeds, then each fact's values, underscores of its name as spaces."""
+    values = {"profile": [r.profile for r in records], "seeds": [_listed(r.seeds) for r in records]}
+    values |= {name.replace("_", " "): [str(of(r)) for r in records] for name, of in facts.items()}
+    return "; ".join(f"{name} {' or '.join(sorted(set(said)))}" for name, said in values.items())
 
 
 def scored_set(record: Record) -> str:
@@ -158,7 +123,7 @@ def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
     rows = [
         {
             "class": name,
-            **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
+            **scores(record.per_class[name], keys),
             unit(record): count(beats[name]),
         }
         for name in record.classes
@@ -187,7 +152,7 @@ def headline(records: Mapping[str, Record]) -> str:
 
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
-        return table([{"model": f"*{NOT_RUN}*"}])
+        return table([{"model": f"*{NOT_RUN_YET}*"}])
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
@@ -204,12 +169,11 @@ def headline(records: Mapping[str, Record]) -> str:
         model = next(iter(found.values()))[1].parameters.get("model", "")
         for protocol in ("intra", "inter"):
             impossible = protocol == "intra" and model in registry.ENTRIES and registry.entry(model).has_experts
-            cell = _linked(*found[protocol]) if protocol in found else UNDEFINED if impossible else NOT_RUN
+            cell = _linked(*found[protocol]) if protocol in found else UNDEFINED if impossible else NOT_RUN_YET
             row[f"{protocol}: macro-F1"] = cell
         inter = found["inter"][1] if "inter" in found else None
         for cls in "SV":
-            scores = inter.per_class.get(cls, {}) if inter is not None else {}
-            row[f"inter: {cls} F1"] = number(_as_interval(scores.get("f1")).mean)
+            row[f"inter: {cls} F1"] = mean(inter.per_class.get(cls, {}).get("f1") if inter is not None else None)
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
@@ -277,17 +241,12 @@ def caveats(records: Iterable[Record]) -> str:
 
 def validated(record: Record) -> float | None:
     """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
-    return _mean(run.validation for run in record.training)
+    return mean_of(run.validation for run in record.training)
 
 
 def validated_recall(record: Record) -> float | None:
     """The same of macro recall."""
-    return _mean(run.validation_recall for run in record.training)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return mean_of(run.validation_recall for run in record.training)
 
 
 def _linked(name: str, record: Record) -> str:
@@ -336,9 +295,9 @@ def moved(record: Record) -> str:
 
 def _in_short(record: Record) -> dict[str, Any]:
     """Three metrics and each class's F1, all in the place of the metrics."""
-    scores = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
+    chosen = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
     by_class = {f"{name} F1": record.per_class[name]["f1"] for name in record.macro_classes or record.classes}
-    return {"metrics": scores | by_class, "without_202": {}}
+    return {"metrics": chosen | by_class, "without_202": {}}
 
 
 def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
@@ -366,7 +325,7 @@ def _commit(commit: str) -> str:
 def circumstances(record: Record, fresh: Record | None = None) -> str:
     """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit; and the
     same experiment as run here, where that is another run."""
-    data = record.data
+    data, drawn = record.data, record.intervals
     facts = {
         "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
         "fingerprint": f"`{data.fingerprint[:12]}`",
@@ -376,7 +335,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "profile": record.profile,
         "seeds": _listed(record.seeds),
         "epoch chosen": _chosen_epochs(record),
-        "intervals": _resampling(record),
+        "intervals": f"95 %, {count(drawn.n)} resamples by {drawn.unit}" if drawn.n else UNDEFINED,
         "precision": record.precision,
         "hardware": _escaped(f"{hardware(record)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
@@ -416,14 +375,10 @@ def ec57(record: Record) -> str:
     """
     sets = {"all": record.ec57, "without 202": record.without_202.get("ec57", {})}
     rows = [
-        {
-            "ectopy": name,
-            "records": which,
-            **{metric_name(key): interval(scores[name].get(key)) for key in _EC57},
-        }
+        {"ectopy": name, "records": which, **scores(found[name], _EC57)}
         for name in ("VEB", "SVEB")
-        for which, scores in sets.items()
-        if name in scores
+        for which, found in sets.items()
+        if name in found
     ]
     return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
@@ -432,10 +387,10 @@ def classification_report(record: Record) -> str:
     """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
     beats = support(record)
     classes = [
-        [name, *(number(_as_interval(record.per_class[name].get(key)).mean) for key in _PER_CLASS), count(beats[name])]
+        [name, *(mean(record.per_class[name].get(key)) for key in _PER_CLASS), count(beats[name])]
         for name in record.classes
     ]
-    summary = [[metric_name(key), number(value.mean)] for key, value in record.metrics.items()]
+    summary = [[metric_name(key), mean(value)] for key, value in record.metrics.items()]
     head = ["class", *(metric_name(key) for key in _PER_CLASS), "beats"]
     data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}"
     data += f", {scored_set(record)} set"
@@ -523,11 +478,6 @@ def test_reads(model: str | None = None, *, until: str) -> str:
     return count(sum(model is None or entry.get("model") == model for entry in known))
 
 
-def _resampling(record: Record) -> str:
-    n = record.intervals.n
-    return f"95 %, {count(n)} resamples by {record.intervals.unit}" if n else UNDEFINED
-
-
 def _duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
@@ -554,7 +504,9 @@ def _escaped(text: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A pipe table: columns of text to the left, columns of numbers to the right."""
+    """A pipe table: columns of text to the left, columns of numbers to the right; without rows, that it was not run."""
+    if not rows:
+        return sentence(NOT_RUN)
     frame = pd.DataFrame(rows).fillna(UNDEFINED).map(lambda cell: cell.replace("|", "\\|"))
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
     text: str = frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True)

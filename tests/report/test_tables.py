@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ecglib import results
 from ecglib.errors import UserError
-from ecglib.report import tables, words
+from ecglib.report import names, tables, words
 from ecglib.results import Interval, Record
 from tests.report.example import example_record, with_moved
 
@@ -165,7 +165,7 @@ def test_what_is_not_blind_says_so_beside_its_results_on_ds2() -> None:
         assert "Not blind" not in text
     assert tables.headline({"a/b": not_blind}).splitlines()[-1].startswith("|"), "the caption comes next"
     (row,) = cells(tables.headline({"a/b": not_blind}))[1:]
-    assert row[2] == tables.UNDEFINED, "it is for patients apart, so there is nothing to run"
+    assert row[2] == names.UNDEFINED, "it is for patients apart, so there is nothing to run"
 
 
 def test_both_experts_and_what_was_chosen_at_once_are_told() -> None:
