@@ -1,13 +1,15 @@
 """The parameters of every experiment: one field, one sentence; cross-checked; unknown keys refused.
 
 A parameters file is flat YAML, `params/<notebook>/<experiment>.yaml`, and works alone with papermill. Profiles
-(`params/profiles/<profile>.yaml`) hold only fields of `SharedParameters` and are laid over any experiment.
+(`params/profiles/<profile>.yaml`) hold only `OF_PROFILES` and are laid over any experiment that has them.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,29 +74,8 @@ class SharedParameters(BaseModel):
     """The page's title in the book."""
     profile: ProfileName = "quick"
     """How much is run: `smoke` (seconds), `quick` (minutes), `full` (the reference results)."""
-    seeds: list[Seed] = Field([0], min_length=1)
-    """Seed k fixes split k, initialisation k and order k."""
-    max_epochs: int = Field(6, ge=1)
-    """Upper bound of epochs; the learning-rate schedule spans it."""
-    patience: int = Field(10, ge=1)
-    """Epochs without a better validation metric after which training stops."""
-    beats_per_epoch: int | None = Field(None, ge=200)
-    """At most this many training beats in an epoch, the next ones in the next; None: all of them. What is fitted at
-    once gets so many in all; `sampling: by-record` has a bound of its own."""
-    max_beats: int | None = Field(None, ge=200)
-    """At most this many beats, drawn by class; None: all of them."""
-    max_records: int | None = Field(None, ge=1)
-    """At most this many records of a recording-wise data set; None: all of them."""
-    bootstrap: int = Field(200, ge=0)
-    """Resamples of records behind every interval; 0 gives no intervals."""
     in_book: bool = True
-    """Whether `make book` runs it; else its page shows the reference result until `ecglib run` has run it."""
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} names a seed twice")
-        return self
+    """Whether `make book` runs it; else its page is of the reference result alone."""
 
 
 class ExploreParameters(SharedParameters):
@@ -144,6 +125,21 @@ def _only_with(name: str, switch: str, values: tuple[str, ...]) -> Rule:
 class TrainedParameters(SharedParameters):
     """What every experiment has that trains; a task has defaults of its own, and rules."""
 
+    seeds: list[Seed] = Field([0], min_length=1)
+    """Seed k fixes split k, initialisation k and order k."""
+    max_epochs: int = Field(6, ge=1)
+    """Upper bound of epochs; the learning-rate schedule spans it."""
+    patience: int = Field(10, ge=1)
+    """Epochs without a better validation metric after which training stops."""
+    beats_per_epoch: int | None = Field(None, ge=200)
+    """At most this many training beats in an epoch, the next ones in the next; None: all of them. What is fitted at
+    once gets so many in all; `sampling: by-record` has a bound of its own."""
+    max_beats: int | None = Field(None, ge=200)
+    """At most this many beats, drawn by class; None: all of them."""
+    max_records: int | None = Field(None, ge=1)
+    """At most this many records of a recording-wise data set; None: all of them."""
+    bootstrap: int = Field(200, ge=0)
+    """Resamples of records behind every interval; 0 gives no intervals."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where it trains; `auto` takes CUDA, then MPS, then the CPU."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -201,6 +197,12 @@ class TrainedParameters(SharedParameters):
         return idle
 
     @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} names a seed twice")
+        return self
+
+    @model_validator(mode="after")
     def _precision_is_deterministic(self) -> Self:
         if self.deterministic and self.precision not in ("auto", "float32"):
             raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
@@ -213,7 +215,7 @@ class TrainedParameters(SharedParameters):
 
         entry, fields = registry.entry(self.model), type(self).model_fields
         changed = {name for name in fields if getattr(self, name) != fields[name].default}
-        changed -= {"pretrained", *SharedParameters.model_fields}
+        changed -= {"pretrained", *OF_PROFILES}  # a profile sets them for all
         for rule in self.RULES:
             named = [name for name in rule.fields if name in changed] or [""]
             if rule.says and (named[0] or not rule.fields) and rule.when(self, entry):
@@ -572,7 +574,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-OF_PROFILES = {*SharedParameters.model_fields, "curve", "folds", "test_folds"} - {"experiment", "title", "in_book"}
+OF_PROFILES = ("profile", "seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "max_records", "bootstrap",
+               "curve", "folds", "test_folds")  # fmt: skip
 """What a profile may set: how much is done, never what."""
 
 
@@ -639,15 +642,9 @@ def load_profile(profile: str) -> dict[str, Any]:
     return values
 
 
-_PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
-
-
 def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
-    """Parameters from a notebook's variables, to be called right after the cell tagged `parameters`.
-
-    papermill only warns of an unknown name; here it is an error. Every plain value (number, text, list, mapping, None)
-    of the namespace whose name has no leading underscore counts as a parameter, so a notebook keeps its later results
-    in other types or under underscored names, and can be run again from its top.
+    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, and those that papermill
+    injected, where it only warns of an unknown name; here that is an error.
 
     Parameters
     ----------
@@ -661,10 +658,15 @@ def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
     UserError
         Naming the field.
     """
-    shell = {"In", "Out", "exit", "quit"}
-    values = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in shell and isinstance(value, _PLAIN)
-    }
+    text = (paths.notebooks() / f"{notebook}.py").read_text(encoding="utf-8")
+    tagged = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.MULTILINE | re.DOTALL)
+    injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n")]
+    names = [name for source in ([tagged[1]] if tagged else []) + injected for name in _assigned(source)]
+    values = {name: namespace[name] for name in names if name in namespace}
     return check(notebook, values, f"notebooks/{notebook}")
+
+
+def _assigned(source: str) -> list[str]:
+    """The names to which a cell of plain assignments gives values."""
+    return [target.id for one in ast.parse(source).body if isinstance(one, ast.Assign)
+            for target in one.targets if isinstance(target, ast.Name)]  # fmt: skip

@@ -28,13 +28,6 @@
 experiment = ""
 title = ""
 profile = "quick"
-seeds = [0]
-max_epochs = 6
-patience = 10
-beats_per_epoch = None
-max_beats = None
-max_records = None
-bootstrap = 200
 in_book = True
 
 # %%
@@ -44,7 +37,7 @@ from ecglib import config
 from ecglib.report import comparisons, figures
 
 parameters = config.from_notebook(globals(), "architectures")
-_records = comparisons.beat_results()
+records = comparisons.beat_results()
 
 # %% [markdown]
 # ## Patients in both parts
@@ -54,10 +47,10 @@ _records = comparisons.beat_results()
 # %%
 #| label: tbl-intra
 #| tbl-cap: Every model intra-patient, mean over seeds with the 95 % interval over resampled records
-Markdown(comparisons.architectures(_records, "intra"))
+Markdown(comparisons.architectures(records, "intra"))
 
 # %%
-Markdown(comparisons.circumstances(_records, "intra"))
+Markdown(comparisons.circumstances(records, "intra"))
 
 # %% [markdown]
 # ## Patients apart
@@ -68,15 +61,15 @@ Markdown(comparisons.circumstances(_records, "intra"))
 # %%
 #| label: tbl-inter
 #| tbl-cap: Every model inter-patient, mean over seeds with the 95 % interval over resampled records
-Markdown(comparisons.architectures(_records, "inter"))
+Markdown(comparisons.architectures(records, "inter"))
 
 # %%
-Markdown(comparisons.circumstances(_records, "inter"))
+Markdown(comparisons.circumstances(records, "inter"))
 
 # %%
 #| label: fig-macro-f1
 #| fig-cap: Macro-F1 of every model with nothing done about the imbalance; the panels don't compare
-figures.models(_records)
+figures.models(records)
 
 # %% [markdown]
 # ## Five minutes of the patient
@@ -87,7 +80,7 @@ figures.models(_records)
 # %%
 #| label: tbl-adapted
 #| tbl-cap: The same networks before and after adaptation on the same beats; gain in macro-F1 with its interval
-Markdown(comparisons.adapted(_records))
+Markdown(comparisons.adapted(records))
 
 # %% [markdown]
 # ## Against CNet
@@ -99,12 +92,12 @@ Markdown(comparisons.adapted(_records))
 # %%
 #| label: tbl-paired-intra
 #| tbl-cap: Difference to CNet, intra-patient
-Markdown(comparisons.paired(_records, "cnet", "intra"))
+Markdown(comparisons.paired(records, "cnet", "intra"))
 
 # %%
 #| label: tbl-paired-inter
 #| tbl-cap: Difference to CNet, inter-patient
-Markdown(comparisons.paired(_records, "cnet", "inter"))
+Markdown(comparisons.paired(records, "cnet", "inter"))
 
 # %% [markdown]
 # ## What they cost
@@ -115,7 +108,7 @@ Markdown(comparisons.paired(_records, "cnet", "inter"))
 # %%
 #| label: tbl-cost
 #| tbl-cap: Parameters and training time of the plain networks
-Markdown(comparisons.costs(_records))
+Markdown(comparisons.costs(records))
 
 # %% [markdown]
 # ## How they were set
@@ -125,7 +118,7 @@ Markdown(comparisons.costs(_records))
 # %%
 #| label: tbl-tuned
 #| tbl-cap: Parameters of the plain networks that differ from the defaults
-Markdown(comparisons.tuned(_records))
+Markdown(comparisons.tuned(records))
 
 # %% [markdown]
 # ## With and without SMOTE-Tomek
@@ -135,4 +128,4 @@ Markdown(comparisons.tuned(_records))
 # %%
 #| label: tbl-smote-tomek
 #| tbl-cap: Precision, recall and F1 without and with SMOTE-Tomek, intra-patient, mean over seeds
-Markdown(comparisons.resampled(_records, ["cnet", "bilstm", "bigru", "seq2seq"], "smote-tomek"))
+Markdown(comparisons.resampled(records, ["cnet", "bilstm", "bigru", "seq2seq"], "smote-tomek"))

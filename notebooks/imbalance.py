@@ -25,13 +25,6 @@
 experiment = ""
 title = ""
 profile = "quick"
-seeds = [0]
-max_epochs = 6
-patience = 10
-beats_per_epoch = None
-max_beats = None
-max_records = None
-bootstrap = 200
 in_book = True
 
 model = "cnet"
@@ -43,7 +36,7 @@ from ecglib import config
 from ecglib.report import comparisons
 
 parameters = config.from_notebook(globals(), "imbalance")
-_records = comparisons.of(comparisons.beat_results(), model=parameters.model)
+records = comparisons.of(comparisons.beat_results(), model=parameters.model)
 
 # %% [markdown]
 # ## Patients in both parts
@@ -55,10 +48,10 @@ _records = comparisons.of(comparisons.beat_results(), model=parameters.model)
 # %%
 #| label: tbl-intra
 #| tbl-cap: Answers to imbalance on one model, intra-patient
-Markdown(comparisons.imbalance(_records, parameters.model, "intra"))
+Markdown(comparisons.imbalance(records, parameters.model, "intra"))
 
 # %%
-Markdown(comparisons.circumstances(_records, "intra"))
+Markdown(comparisons.circumstances(records, "intra"))
 
 # %% [markdown]
 # ## Patients apart
@@ -66,7 +59,7 @@ Markdown(comparisons.circumstances(_records, "intra"))
 # %%
 #| label: tbl-inter
 #| tbl-cap: Answers to imbalance on one model, inter-patient
-Markdown(comparisons.imbalance(_records, parameters.model, "inter"))
+Markdown(comparisons.imbalance(records, parameters.model, "inter"))
 
 # %%
-Markdown(comparisons.circumstances(_records, "inter"))
+Markdown(comparisons.circumstances(records, "inter"))

@@ -72,42 +72,49 @@ from IPython.display import Markdown
 
 from ecglib import config
 from ecglib.experiment import infarction as experiments
+from ecglib.experiment import record as results
 from ecglib.report import figures, infarctions, tables
 from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "infarction")
+reference, fresh = results.reference(parameters.experiment), None
 
 # %% [markdown]
-# ## The run
+# ## What was run
+#
+# Where there is a reference result, this page is of it, and a run made here is one row of the table at the end.
+
+# %% tags=["run"]
+fresh = experiments.run(parameters).record
 
 # %%
-run = experiments.run(parameters)
-Markdown(infarctions.provenance(run.record))
+shown = reference or fresh
+Markdown(tables.box(reference, shown) + infarctions.provenance(shown))
 
 # %% [markdown]
 # ## Result
 #
-# Scores of recordings, the reference result beside the run that made this page. Intervals come from resampling
-# patients. Both classes count the same in training, so that log-odds of zero decide; probabilities for the calibration
-# error are those at the share of infarctions in the training part.
+# Scores of recordings. Intervals come from resampling patients. Both classes count the same in training, so that
+# log-odds of zero decide; probabilities for the calibration error are those at the share of infarctions in the training
+# part.
 
 # %%
 #| label: tbl-result
-#| tbl-cap: Metrics of recordings, the reference result beside this run (mean over seeds, 95 % interval by patients)
-Markdown(tables.beside(run.reference(), run.record))
+#| tbl-cap: Metrics of recordings, mean over seeds with the 95 % interval by patients
+Markdown(tables.metrics(shown))
 
 # %%
-Markdown(infarctions.result(run.record))
+Markdown(infarctions.result(shown))
 
 # %%
 #| label: fig-confusion
-#| fig-cap: Confusion matrix of this run, recordings over all seeds and rates by true class
-figures.confusion(run.record)
+#| fig-cap: Confusion matrix, recordings over all seeds and rates by true class
+figures.confusion(shown)
 
 # %%
 #| label: tbl-levels
 #| tbl-cap: The same scores of other things
-Markdown(infarctions.levels(run.record))
+Markdown(infarctions.levels(shown))
 
 # %% [markdown]
 # ## Yardsticks
@@ -115,20 +122,20 @@ Markdown(infarctions.levels(run.record))
 # Who the patient is, and two classical models of the median beat, on the same folds: a logistic regression on its
 # samples, all brought to one scale, and the *kernel machine*, a support vector machine on it as it stands, in mV. The
 # difference is paired: a resample draws the same patients for both. Yardsticks are experiments of their own; their
-# reference results stand here, beside that of the network where there is one.
+# reference results stand here.
 
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of recordings, of this network and of what needs none
-Markdown(infarctions.yardsticks(run.reference() or run.record, yardstick_results("infarction")))
+Markdown(infarctions.yardsticks(shown, yardstick_results("infarction")))
 
 # %% [markdown]
 # ## Few patients
 
 # %%
 #| label: fig-curve
-#| fig-cap: AUROC after learning from so many labelled patients, of the reference result where there is one
-figures.label_curve([run.reference() or run.record])
+#| fig-cap: AUROC after learning from so many labelled patients
+figures.label_curve([shown])
 
 # %% [markdown]
 # ## What was transferred
@@ -136,17 +143,17 @@ figures.label_curve([run.reference() or run.record])
 # %%
 #| label: tbl-transferred
 #| tbl-cap: Tensors of the pretrained network
-Markdown(infarctions.transferred(run.record))
+Markdown(infarctions.transferred(shown))
 
 # %% [markdown]
 # ## What the numbers rest on
 
 # %%
 #| label: tbl-circumstances
-#| tbl-cap: Data, seeds, machine and versions of this run
-Markdown(tables.circumstances(run.record))
+#| tbl-cap: Data, seeds, machine and versions, and what a run made here gave
+Markdown(tables.circumstances(shown, fresh))
 
 # %%
 #| label: tbl-parameters
-#| tbl-cap: Parameters of this run
-Markdown(tables.parameters(run.record, parameters.idle()))
+#| tbl-cap: Parameters
+Markdown(tables.parameters(shown, parameters.idle()))

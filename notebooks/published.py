@@ -24,13 +24,6 @@
 experiment = ""
 title = ""
 profile = "quick"
-seeds = [0]
-max_epochs = 6
-patience = 10
-beats_per_epoch = None
-max_beats = None
-max_records = None
-bootstrap = 200
 in_book = True
 
 # %%
@@ -40,15 +33,15 @@ from ecglib import config
 from ecglib.report import comparisons, published
 
 parameters = config.from_notebook(globals(), "published")
-_records = comparisons.beat_results()
+records = comparisons.beat_results()
 
 # %%
 #| label: tbl-published
 #| tbl-cap: Published results beside the best of ours
-Markdown(published.published(_records))
+Markdown(published.published(records))
 
 # %%
-Markdown(comparisons.circumstances(_records, "intra", "inter", "adapted"))
+Markdown(comparisons.circumstances(records, "intra", "inter", "adapted"))
 
 # %% [markdown]
 # ## What was aimed at
@@ -61,7 +54,7 @@ Markdown(comparisons.circumstances(_records, "intra", "inter", "adapted"))
 # %%
 #| label: tbl-aims
 #| tbl-cap: Aims and what was reached
-Markdown(published.aims(_records))
+Markdown(published.aims(records))
 
 # %% [markdown]
 # ## What was tried

@@ -24,13 +24,6 @@
 experiment = ""
 title = ""
 profile = "quick"
-seeds = [0]
-max_epochs = 6
-patience = 10
-beats_per_epoch = None
-max_beats = None
-max_records = None
-bootstrap = 200
 in_book = True
 
 model = "cnet"
@@ -42,8 +35,8 @@ from ecglib import config
 from ecglib.report import comparisons, figures, words
 
 parameters = config.from_notebook(globals(), "splits")
-_records = comparisons.beat_results()
-_gaps = comparisons.gap_by_record(_records, parameters.model)
+records = comparisons.beat_results()
+gaps = comparisons.gap_by_record(records, parameters.model)
 
 # %% [markdown]
 # ## By class
@@ -51,7 +44,7 @@ _gaps = comparisons.gap_by_record(_records, parameters.model)
 # %%
 #| label: tbl-classes
 #| tbl-cap: F1 of each class under both protocols, and what is lost between them
-Markdown(comparisons.gap_by_class(_records))
+Markdown(comparisons.gap_by_class(records))
 
 # %% [markdown]
 # A 1-nearest-neighbour learns nothing that could carry over to another patient. How well it does intra-patient is how
@@ -65,12 +58,12 @@ Markdown(comparisons.gap_by_class(_records))
 # %%
 #| label: fig-records
 #| fig-cap: Share of each DS2 record's beats classified right, under both protocols
-figures.gaps(_gaps)
+figures.gaps(gaps)
 
 # %%
 #| label: tbl-records
 #| tbl-cap: The records of DS2 with the largest gap
-Markdown(comparisons.by_record_table(_gaps))
+Markdown(comparisons.by_record_table(gaps))
 
 # %% [markdown]
 # ## How many patients stand behind a class
@@ -81,7 +74,7 @@ Markdown(comparisons.by_record_table(_gaps))
 # %%
 #| label: tbl-effective
 #| tbl-cap: Beats of DS2 by class, and the effective number of records behind them
-Markdown(comparisons.effective_patients(comparisons.counts_by_record(_gaps)))
+Markdown(comparisons.effective_patients(comparisons.counts_by_record(gaps)))
 
 # %%
-Markdown(words.dependence(_gaps))
+Markdown(words.dependence(gaps))

@@ -23,13 +23,6 @@
 experiment = ""
 title = ""
 profile = "quick"
-seeds = [0]
-max_epochs = 6
-patience = 10
-beats_per_epoch = None
-max_beats = None
-max_records = None
-bootstrap = 200
 in_book = True
 
 model = "cnet"
@@ -42,9 +35,9 @@ from ecglib.report import comparisons, figures, infarctions
 from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "transfer")
-_records = infarctions.infarction_results()
-_yardsticks = yardstick_results("infarction")
-_mine = comparisons.of(_records, model=parameters.model)
+records = infarctions.infarction_results()
+yardsticks = yardstick_results("infarction")
+mine = comparisons.of(records, model=parameters.model)
 
 # %% [markdown]
 # ## Four ways
@@ -55,20 +48,20 @@ _mine = comparisons.of(_records, model=parameters.model)
 # %%
 #| label: tbl-ways
 #| tbl-cap: One lead, recordings, mean over seeds with the 95 % interval over resampled patients
-Markdown(infarctions.ways(_records, parameters.model, 1))
+Markdown(infarctions.ways(records, parameters.model, 1))
 
 # %%
 #| label: tbl-ways-12
 #| tbl-cap: Twelve leads that share the network, recordings
-Markdown(infarctions.ways(_records, parameters.model, 12))
+Markdown(infarctions.ways(records, parameters.model, 12))
 
 # %%
-Markdown(infarctions.circumstances(_mine))
+Markdown(infarctions.circumstances(mine))
 
 # %%
 #| label: fig-confusions
 #| fig-cap: Confusion matrices of the ways, share of the true class over all seeds
-figures.confusions(comparisons.of(_mine, protocol="by-patient", imbalance="weighted"))
+figures.confusions(comparisons.of(mine, protocol="by-patient", imbalance="weighted"))
 
 # %% [markdown]
 # ## What transfer gave
@@ -78,10 +71,10 @@ figures.confusions(comparisons.of(_mine, protocol="by-patient", imbalance="weigh
 # %%
 #| label: tbl-gains
 #| tbl-cap: Pretrained ways against the same network from scratch
-Markdown(infarctions.gains(_records, parameters.model))
+Markdown(infarctions.gains(records, parameters.model))
 
 # %%
-Markdown(infarctions.verdict(_records, parameters.model))
+Markdown(infarctions.verdict(records, parameters.model))
 
 # %% [markdown]
 # ## Without transfer: aligned beats
@@ -96,10 +89,10 @@ Markdown(infarctions.verdict(_records, parameters.model))
 # %%
 #| label: tbl-aligned
 #| tbl-cap: Aligned beats, and the ways of transfer on the same leads and folds
-Markdown(infarctions.aligned(_records, parameters.model))
+Markdown(infarctions.aligned(records, parameters.model))
 
 # %%
-Markdown(infarctions.verdict_of_aligned(_records, parameters.model))
+Markdown(infarctions.verdict_of_aligned(records, parameters.model))
 
 # %% [markdown]
 # ## Aims
@@ -112,7 +105,7 @@ Markdown(infarctions.verdict_of_aligned(_records, parameters.model))
 # %%
 #| label: tbl-aims
 #| tbl-cap: AUROC of recordings, aimed at and reached
-Markdown(infarctions.aims(_records, parameters.model))
+Markdown(infarctions.aims(records, parameters.model))
 
 # %%
 #| label: tbl-tried
@@ -128,16 +121,16 @@ Markdown(infarctions.tried())
 # %%
 #| label: fig-curves
 #| fig-cap: AUROC of recordings against the number of labelled patients, lead II
-_aligned = comparisons.of(_records, cut="aligned", leads=["II"])
-figures.label_curve([*comparisons.of(_mine, protocol="by-patient", imbalance="weighted"), *_aligned])
+aligned = comparisons.of(records, cut="aligned", leads=["II"])
+figures.label_curve([*comparisons.of(mine, protocol="by-patient", imbalance="weighted"), *aligned])
 
 # %%
 #| label: tbl-few
 #| tbl-cap: AUROC less that of CNet from scratch, by number of labelled patients
-Markdown(infarctions.gains_of_few(_records, parameters.model))
+Markdown(infarctions.gains_of_few(records, parameters.model))
 
 # %%
-Markdown(infarctions.verdict_of_few(_records, parameters.model))
+Markdown(infarctions.verdict_of_few(records, parameters.model))
 
 # %% [markdown]
 # ## Yardsticks
@@ -149,15 +142,15 @@ Markdown(infarctions.verdict_of_few(_records, parameters.model))
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of the yardsticks
-Markdown(infarctions.yardstick_scores(_records, _yardsticks))
+Markdown(infarctions.yardstick_scores(records, yardsticks))
 
 # %%
 #| label: tbl-against
 #| tbl-cap: AUROC of the networks, and the paired difference to each yardstick
-Markdown(infarctions.against_yardsticks(_records, _yardsticks))
+Markdown(infarctions.against_yardsticks(records, yardsticks))
 
 # %%
-Markdown(infarctions.verdict_of_yardsticks(_records, _yardsticks))
+Markdown(infarctions.verdict_of_yardsticks(records, yardsticks))
 
 # %% [markdown]
 # ## Other networks
@@ -165,7 +158,7 @@ Markdown(infarctions.verdict_of_yardsticks(_records, _yardsticks))
 # %%
 #| label: tbl-models
 #| tbl-cap: Recurrent networks and sequence to sequence in its one-beat form, lead II
-Markdown(infarctions.models(_records, ["bilstm", "bigru", "seq2seq"]))
+Markdown(infarctions.models(records, ["bilstm", "bigru", "seq2seq"]))
 
 # %% [markdown]
 # ## What a split by beat makes of it
@@ -176,10 +169,10 @@ Markdown(infarctions.models(_records, ["bilstm", "bigru", "seq2seq"]))
 # %%
 #| label: tbl-splits
 #| tbl-cap: One network with patients apart and with beats of a patient in several folds
-Markdown(infarctions.splits(_records, parameters.model))
+Markdown(infarctions.splits(records, parameters.model))
 
 # %%
-Markdown(infarctions.cost_of_the_split(_records, parameters.model))
+Markdown(infarctions.cost_of_the_split(records, parameters.model))
 
 # %% [markdown]
 # ## Published results

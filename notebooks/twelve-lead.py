@@ -71,57 +71,62 @@ deterministic = False
 from IPython.display import Markdown
 
 from ecglib import config
+from ecglib.experiment import record as results
 from ecglib.experiment import twelve_lead as experiments
 from ecglib.report import ecg_figures, figures, recordings, tables
 from ecglib.report.yardsticks import yardstick_results
 
 parameters = config.from_notebook(globals(), "twelve-lead")
+reference, fresh = results.reference(parameters.experiment), None
 
 # %% [markdown]
-# ## The run
+# ## What was run
+#
+# Where there is a reference result, this page is of it, and a run made here is one row of the table at the end.
 
-# %%
+# %% tags=["run"]
 run = experiments.run(parameters)
-_shown = run.reference() or run.record
-Markdown(recordings.provenance(run.record))
+fresh = run.record
 
 # %%
-Markdown(recordings.few(_shown))
+shown = reference or fresh
+Markdown(tables.box(reference, shown) + recordings.provenance(shown))
+
+# %%
+Markdown(recordings.few(shown))
 
 # %% [markdown]
 # ## Result
 #
-# Metrics are means over the labels, the reference result beside the run that made this page. Intervals come from
-# resampling patients. All that follows is of the reference result where there is one, but for the learning curves and
-# the example.
+# Metrics are means over the labels. Intervals come from resampling patients.
 
 # %%
 #| label: tbl-result
-#| tbl-cap: Metrics, the reference result beside this run (mean over seeds, 95 % interval by patients)
-Markdown(tables.beside(run.reference(), run.record))
+#| tbl-cap: Metrics, mean over seeds with the 95 % interval by patients
+Markdown(tables.metrics(shown))
 
 # %%
-Markdown(recordings.result(_shown))
+Markdown(recordings.result(shown))
 
 # %%
 #| label: tbl-labels
 #| tbl-cap: Each label against the rest, out of fold
-Markdown(recordings.per_label(_shown))
+Markdown(recordings.per_label(shown))
 
 # %%
 #| label: fig-confusion
 #| fig-cap: Confusion matrix of every label against the rest, recordings over all seeds and rates by true row
-ecg_figures.one_vs_rest(_shown)
+ecg_figures.one_vs_rest(shown)
 
 # %%
 #| label: fig-learning
 #| fig-cap: Learning curves of the last fold, and the epoch that validation chose
-figures.learning_curves(run.record)
+figures.learning_curves(shown)
 
 # %%
 #| label: tbl-folds
 #| tbl-cap: Every fold, mean over seeds
-Markdown(recordings.folds(_shown))
+Markdown(recordings.folds(shown))
 
 # %% [markdown]
 # ## Yardsticks
@@ -135,7 +140,7 @@ Markdown(recordings.folds(_shown))
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of this network and of what needs none
-Markdown(recordings.yardsticks(_shown, yardstick_results("twelve-lead")))
+Markdown(recordings.yardsticks(shown, yardstick_results("twelve-lead")))
 
 # %% [markdown]
 # ## Thresholds and calibration
@@ -143,12 +148,12 @@ Markdown(recordings.yardsticks(_shown, yardstick_results("twelve-lead")))
 # %%
 #| label: tbl-thresholds
 #| tbl-cap: Thresholds that validation chose
-Markdown(recordings.thresholds(_shown))
+Markdown(recordings.thresholds(shown))
 
 # %%
 #| label: fig-reliability
 #| fig-cap: Share of recordings that have a label against the probability given
-ecg_figures.label_reliability(_shown)
+ecg_figures.label_reliability(shown)
 
 # %% [markdown]
 # ## A source that was never seen
@@ -156,7 +161,7 @@ ecg_figures.label_reliability(_shown)
 # %%
 #| label: tbl-sources
 #| tbl-cap: Each source scored by networks that learnt from the others alone, beside the same recordings out of fold
-Markdown(recordings.left_out_sources(_shown))
+Markdown(recordings.left_out_sources(shown))
 
 # %% [markdown]
 # ## What was tried
@@ -166,19 +171,19 @@ Markdown(recordings.left_out_sources(_shown))
 # %%
 #| label: tbl-tried
 #| tbl-cap: Settings tried before the parameters were set
-Markdown(recordings.tried(_shown))
+Markdown(recordings.tried(shown))
 
-# %% [markdown]
+# %% [markdown] tags=["run"]
 # ## One recording
 #
-# The scored recording that the model is surest of in any label but the first, and where a network with attention
-# looked.
+# The scored recording that the model of the run made here is surest of in any label but the first, and where a network
+# with attention looked.
 
-# %%
+# %% tags=["run"]
 #| label: fig-example
 #| fig-cap: A recording on ECG paper, and the network's attention where it has one
-_example = experiments.example(run)
-ecg_figures.ecg_paper(_example.signals, _example.rate, attention=_example.attention, title=_example.title)
+example = experiments.example(run)
+ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention, title=example.title)
 
 # %% [markdown]
 # ## What was put right
@@ -186,17 +191,17 @@ ecg_figures.ecg_paper(_example.signals, _example.rate, attention=_example.attent
 # %%
 #| label: tbl-repairs
 #| tbl-cap: Recordings that were repaired, counted once, contradictory or set aside
-Markdown(recordings.repairs(_shown))
+Markdown(recordings.repairs(shown))
 
 # %% [markdown]
 # ## What the numbers rest on
 
 # %%
 #| label: tbl-circumstances
-#| tbl-cap: Data, seeds, machine and versions of this run
-Markdown(tables.circumstances(run.record))
+#| tbl-cap: Data, seeds, machine and versions, and what a run made here gave
+Markdown(tables.circumstances(shown, fresh))
 
 # %%
 #| label: tbl-parameters
-#| tbl-cap: Parameters of this run
-Markdown(tables.parameters(run.record, parameters.idle()))
+#| tbl-cap: Parameters
+Markdown(tables.parameters(shown, parameters.idle()))

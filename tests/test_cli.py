@@ -441,13 +441,13 @@ def test_an_override_of_all_reaches_those_that_have_the_parameter(
     assert call("run", "--all", "-p", "batch_size", "64", "--seed", "2").code == 0
     assert names(jobs) == EXPERIMENTS
     assert {job.parameters.model_dump().get("batch_size") for job in jobs} == {64, None}
-    assert all(job.parameters.seeds == [2] for job in jobs)
+    assert all(getattr(job.parameters, "seeds", [2]) == [2] for job in jobs), "chapters have none"
 
 
 def test_missing_takes_what_has_no_page_and_in_the_full_profile_no_reference(
     call: Call, project: Path, jobs: list[runner.Job]
 ) -> None:
-    builder.prepare()  # placeholders are no results
+    builder.prepare()  # pages of what was not run are no results
     call("run", "--all", "--missing", "--profile", "smoke")
     assert names(jobs) == EXPERIMENTS
     jobs.clear()

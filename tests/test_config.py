@@ -313,14 +313,12 @@ def test_a_number_that_yaml_takes_for_a_text_is_shown_as_it_should_be_written() 
         config.check("heartbeat", {"learning_rate": "1e-3"}, "x")
 
 
-def test_a_notebook_can_be_run_again_from_its_top() -> None:
-    namespace = {**config.HeartbeatParameters().model_dump(), "config": config, "_hidden": 3, "In": [], "run": object()}
-    assert config.from_notebook(namespace, "heartbeat") == config.HeartbeatParameters()
-
-
-def test_a_notebook_with_an_unknown_parameter_is_refused() -> None:
+def test_only_the_cell_of_parameters_and_what_papermill_injects_count() -> None:
+    default = config.HeartbeatParameters().model_dump()
+    later = {"config": config, "run": object(), "epoch": 3, "In": ["", "epoch = 3"]}
+    assert config.from_notebook(default | later, "heartbeat") == config.HeartbeatParameters()
     with pytest.raises(UserError, match="unknown parameter epoch"):
-        config.from_notebook({**config.HeartbeatParameters().model_dump(), "epoch": 3}, "heartbeat")
+        config.from_notebook(default | {"epoch": 3, "In": ["", "# Parameters\nepoch = 3\n"]}, "heartbeat")
 
 
 def test_overrides_lie_over_the_profile_and_that_over_the_file(project: Path) -> None:

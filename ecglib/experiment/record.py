@@ -396,10 +396,10 @@ def reference(experiment: str) -> Record | None:
     return load(path) if path.is_file() else None
 
 
-def references(folder: Path | None = None) -> dict[str, Record]:
-    """All reference results, by experiment name; `folder` stands in for `book/results`."""
+def references(folder: Path | None = None, notebook: str = "*") -> dict[str, Record]:
+    """All reference results, or those of one notebook, by experiment name; `folder` stands in for `book/results`."""
     folder = folder or paths.results()
-    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.glob("*/*.json")}
+    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.glob(f"{notebook}/*.json")}
     return {name: load(files[name]) for name in sorted(files)}
 
 

@@ -28,23 +28,14 @@ from ecglib.errors import UserError
 from ecglib.experiment import record as results
 from ecglib.experiment import tasks
 from ecglib.experiment.recipes import Trained
-from ecglib.report import chapters, tables, yardsticks
+from ecglib.report import chapters, pages, tables, yardsticks
 
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
-_TABLES = (
-    "comparisons",
-    "ecg_figures",
-    "figures",
-    "infarctions",
-    "published",
-    "recordings",
-    "tables",
-    "words",
-    "yardsticks",
-)
+_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
+                                             "published", "recordings", "tables", "words", "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _HIDDEN = ("parameters", "injected-parameters")
 
@@ -125,7 +116,7 @@ def execute(
         raise UserError(name, in_a_line(error.ename, error.evalue), do=do) from None
     executed = nbformat.read(unfinished, as_version=4)
     unfinished.unlink()
-    files.write(target, nbformat.writes(stamp(executed, parameters, inputs)))
+    files.write(target, nbformat.writes(stamp(executed, parameters, page_key(parameters, inputs))))
     return target
 
 
@@ -135,13 +126,15 @@ def in_a_line(kind: str, message: str) -> str:
     return first if first and kind in ("UserError", "RecordError") else f"{kind}: {first}".removesuffix(": ")
 
 
-def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters, inputs: str) -> nbformat.NotebookNode:
+def stamp(
+    notebook: nbformat.NotebookNode, parameters: SharedParameters, key: str, *, run: bool = True
+) -> nbformat.NotebookNode:
     """Make an executed notebook a page of the book.
 
     The experiment's title replaces the notebook's, labels get the experiment's name in front (one notebook makes
     several pages, and labels are unique over the book), the cells with parameters are hidden (papermill's injected cell
-    does not inherit the tags of the one before it), and time stamps and paths of this machine go. `inputs` is the
-    `inputs_key` from before the notebook ran.
+    does not inherit the tags of the one before it), and time stamps and paths of this machine go. `key` says what the
+    page follows from, `run` whether the experiment was run for it.
     """
     name = parameters.experiment
     notebook = nbformat.from_dict(notebook)
@@ -157,7 +150,7 @@ def stamp(notebook: nbformat.NotebookNode, parameters: SharedParameters, inputs:
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": page_key(parameters, inputs)},
+        "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": key, "run": run},
     }
     return notebook
 
@@ -198,90 +191,80 @@ def inputs_key(parameters: SharedParameters) -> str:
         from ecglib.data import databases
 
         run = databases.get(shown["database"]).fingerprint()
-    modules = [f"report/{name}.py" for name in _TABLES]
-    code = fingerprint.of_code(["evaluation", "data", *modules])
+    code = fingerprint.of_code(["evaluation", "data", *_SHOWING])
     return fingerprint.of_values(text, shown, run, code)
 
 
 def is_current(parameters: SharedParameters) -> bool:
     """Whether the experiment's page is there and nothing that it follows from has changed."""
-    path = paths.executed(parameters.experiment)
-    if not path.is_file():
-        return False
+    stamped = _stamped(parameters.experiment).get("stamp")
+    return stamped is not None and bool(stamped == page_key(parameters, inputs_key(parameters)))
+
+
+def has_page(experiment: str) -> bool:
+    """Whether the experiment was run here, and its page made by that."""
+    return bool(_stamped(experiment).get("run"))
+
+
+def _stamped(experiment: str) -> dict[str, Any]:
+    """What `stamp` noted in an experiment's page; empty where there is none, or one that can't be read."""
+    page = paths.executed(experiment)
     try:
-        stamped = nbformat.read(path, as_version=4).metadata.get("ecglib", {})
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
-        return False
-    return bool(stamped.get("stamp") == page_key(parameters, inputs_key(parameters)))
-
-
-def placeholder(experiment: str) -> nbformat.NotebookNode:
-    """The page of an experiment that was not run yet: it says so and shows the reference result."""
-    title = str(config.load_yaml(paths.params() / f"{experiment}.yaml").get("title") or experiment)
-    prefix = label_prefix(experiment)
-    reference = results.reference(experiment)
-    parts = [
-        f"# {title} {{#sec-{prefix}}}",
-        '::: {.callout-note title="Not run yet"}\n'
-        f"This experiment was not run here yet. `ecglib run {experiment}` runs it and makes this page.\n:::",
-    ]
-    if reference is not None:
-        parts += [
-            "## Reference result",
-            f"{tables.beside(reference, None)}\n\n: Metrics of the reference result {{#tbl-{prefix}-result}}",
-            f"{tables.per_class(reference)}\n\n: Each class against the rest {{#tbl-{prefix}-classes}}",
-            *_moved(reference, prefix),
-            f"{tables.circumstances(reference)}\n\n: What it rests on {{#tbl-{prefix}-circumstances}}",
-        ]
-    shown = "\n".join(parts)
-    parts += [text for label, text in _stubs(experiment) if f"{{#{label}}}" not in shown]
-    cells = [nbformat.v4.new_markdown_cell(part, id=f"{prefix}-{i}") for i, part in enumerate(parts)]
-    metadata = {"ecglib": {"experiment": experiment, "placeholder": True}}
-    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-    return notebook
-
-
-def _moved(reference: results.Record, prefix: str) -> list[str]:
-    if reference.moved is None:
-        return []
-    return [f"{tables.moved(reference, None)}\n\n: With thresholds moved on validation {{#tbl-{prefix}-moved}}"]
-
-
-def _stubs(experiment: str) -> Iterator[tuple[str, str]]:
-    """Label and stand-in of every figure and table that the executed page will have, so that references to it hold."""
-    for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
-        if cell.cell_type != "code":
-            continue
-        options, _ = chapters.cell_options(_prefixed(cell.source, label_prefix(experiment)), experiment)
-        label = str(options.get("label", ""))
-        caption = options.get("fig-cap") or options.get("tbl-cap")
-        if label and caption:
-            yield label, f"::: {{#{label}}}\n*Not run yet.*\n\n{caption}\n:::"
+        noted: dict[str, Any] = chapters.read_notebook(page)["metadata"]["ecglib"] if page.is_file() else {}
+    except (UserError, KeyError):
+        return {}
+    return noted
 
 
 def prepare() -> None:
-    """Write what the book's sources expect and git does not hold: placeholders, the reference table, the chapter list.
+    """Write what the book's sources expect and git does not hold: the pages of experiments that were not run here, the
+    table of the first page, the chapter list.
 
     Quarto runs this before it renders. It stops when a listed chapter is missing, even before its scripts run, so the
     list itself is what comes last here.
     """
+    code = fingerprint.of_code(["evaluation", *_SHOWING])
     for experiment in config.experiments():
-        page = paths.executed(experiment)
         if not has_page(experiment):
-            _write_if_new(page, nbformat.writes(placeholder(experiment)))
+            _write_page(experiment, code)
     _write_if_new(paths.results() / "headline.md", tables.headline(results.references()) + "\n")
-    chapters = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
-    _write_if_new(paths.book() / "experiments" / "_chapters.yml", chapters)
+    listed = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
+    _write_if_new(paths.book() / "experiments" / "_chapters.yml", listed)
 
 
-def has_page(experiment: str) -> bool:
-    """Whether the experiment was run, so that its page is more than a placeholder."""
+def _write_page(experiment: str, code: Any) -> None:
+    """The page of an experiment that was not run here: that of its reference result, or one that says so."""
     page = paths.executed(experiment)
-    return page.is_file() and not _is_placeholder(page)
+    if not paths.reference(experiment).is_file():
+        _write_if_new(page, nbformat.writes(not_run(experiment)))
+        return
+    notebook = experiment.split("/")[0]
+    read = [paths.notebooks() / f"{notebook}.py", paths.params() / f"{experiment}.yaml"]
+    read += [*sorted(paths.results().glob(f"{notebook}/*.json")), paths.book() / "tried.yml"]  # yardsticks among them
+    key = fingerprint.of_values([file.read_text(encoding="utf-8") for file in read], code)[:20]
+    if _stamped(experiment).get("stamp") != key:
+        parameters = config.load(experiment, profile="full")
+        files.write(page, nbformat.writes(stamp(pages.executed(parameters), parameters, key, run=False)))
 
 
-def _is_placeholder(page: Path) -> bool:
-    return '"placeholder": true' in page.read_text(encoding="utf-8")
+def not_run(experiment: str) -> nbformat.NotebookNode:
+    """The page of an experiment without a run and without a reference result. It has a stand-in for every figure and
+    table of its notebook, so that references to them hold."""
+    prefix = label_prefix(experiment)
+    title = config.load_yaml(paths.params() / f"{experiment}.yaml").get("title") or experiment
+    parts = [
+        f"# {title} {{#sec-{prefix}}}",
+        f'::: {{.callout-note title="Not run yet"}}\n`ecglib run {experiment}` runs it and makes this page.\n:::',
+    ]
+    for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
+        if cell.cell_type == "code":
+            options, _ = chapters.cell_options(_prefixed(cell.source, prefix), experiment)
+            if caption := options.get("fig-cap") or options.get("tbl-cap"):
+                parts.append(f"::: {{#{options['label']}}}\n*Not run yet.*\n\n{caption}\n:::")
+    cells = [nbformat.v4.new_markdown_cell(part, id=f"{prefix}-{i}") for i, part in enumerate(parts)]
+    metadata = {"ecglib": {"experiment": experiment, "run": False}}
+    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    return notebook
 
 
 # --- rendering --------------------------------------------------------------------------------------------------------

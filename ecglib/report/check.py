@@ -215,6 +215,8 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
         for offset, label, numbered in check_text.labels(text.text):
             yield from found.add(label, text, offset, numbered=numbered)
     known, variables = _bibliography(root), chapters.read_yaml(root / "_variables.yml")
+    for text in executed:
+        yield from _not_run(root, text)
     for text in [*written, *executed]:
         yield from _dangling(text, found.targets, known)
         for offset, name, value in check_text.shortcodes(text.text):
@@ -225,6 +227,14 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
 def _prose(text: Text) -> Iterator[Problem]:
     for found in (*check_text.foreign_syntax(text.text), *check_text.typed_numbers(text.text)):
         yield text.problem(found.offset, found.message)
+
+
+def _not_run(root: Path, text: Text) -> Iterator[Problem]:
+    """A page may say that its experiment was not run only where there is no reference result to show."""
+    name = text.file.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb")
+    if (root / "book" / "results" / f"{name}.json").is_file():
+        for match in re.finditer(r"\bnot run\b", text.text, re.IGNORECASE):
+            yield text.problem(match.start(), f"says {match[0]!r}, but there is a reference result: run `ecglib book`")
 
 
 def _headline(root: Path) -> Iterator[Problem]:
@@ -275,19 +285,16 @@ def _notebook_sources(root: Path) -> Iterator[Problem]:
 
 
 def _execution(root: Path, file: Path) -> Iterator[Problem]:
-    """A run that failed or never ended; the page "not run yet" is accepted."""
+    """A run that failed or never ended."""
     try:
         notebook: dict[str, Any] = chapters.read_notebook(file)
     except UserError:
         return  # said already, where its text was read
-    metadata = notebook.get("metadata", {})
-    if metadata.get("ecglib", {}).get("placeholder") is True:
-        return
 
     def failed(message: str) -> Problem:
         return Problem(relative(file, root), 0, f"failed notebook: {message}; run it again: ecglib run --fresh")
 
-    if metadata.get("papermill", {}).get("exception"):
+    if notebook.get("metadata", {}).get("papermill", {}).get("exception"):
         yield failed("papermill met an exception")
     for i, cell in enumerate(notebook["cells"], start=1):
         if cell["cell_type"] != "code" or not chapters.text_of(cell["source"]).strip():

@@ -1,4 +1,4 @@
-"""Dead links and unresolved references in a rendered book, whichever renderer made it."""
+"""Dead links, unresolved references and attributes left in the text of a rendered book, whichever renderer made it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from ecglib.report.problem import Problem, relative
 
 # What the renderers leave in the text for a name that they don't know; Quarto also marks it by a class.
 UNRESOLVED: Final = re.compile(r"\?(?:@|var:)[\w.-]+")
+# What Markdown leaves of the attributes of something that it took for text.
+ATTRIBUTES: Final = re.compile(r"\{[#.][A-Za-z][^{}<>]*\}")
+VERBATIM: Final = {"code", "pre", "annotation"}
 
 
 class _Page(HTMLParser):
-    """The ids of one page, what it points to, and what was left unresolved, with lines."""
+    """The ids of one page, what it points to, and what was left unresolved or unread, with lines."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.targets: list[tuple[int, str]] = []
         self.unresolved: list[tuple[int, str]] = []
+        self.left: list[tuple[int, str]] = []
         self._marked = False
+        self._verbatim = 0
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -31,21 +36,30 @@ class _Page(HTMLParser):
         self.ids |= {values[key] for key in ("id", "name") if key in values and (key == "id" or tag == "a")}
         self.targets += [(self.getpos()[0], values[key]) for key in ("href", "src") if key in values]
         self._marked = "quarto-unresolved-ref" in values.get("class", "")
+        self._verbatim += tag in VERBATIM
+
+    def handle_endtag(self, tag: str) -> None:
+        self._verbatim -= tag in VERBATIM
 
     def handle_data(self, data: str) -> None:
         found = [data.strip()] if self._marked else UNRESOLVED.findall(data)
         self.unresolved += [(self.getpos()[0], name) for name in found if self.cdata_elem is None]
+        if not self._verbatim and self.cdata_elem is None:
+            self.left += [(self.getpos()[0], attributes) for attributes in ATTRIBUTES.findall(data)]
         self._marked = False
 
 
 def check_links(root: Path, output: Path) -> Iterator[Problem]:
-    """Every relative `href` and `src` under `output` whose file or `#fragment` does not exist, and unresolved names."""
+    """Every relative `href` and `src` under `output` whose file or `#fragment` does not exist, unresolved names, and
+    attributes that stand in the text."""
     output = output.resolve()
     pages = {file: _Page(file) for file in sorted(output.rglob("*.html"))}
     for file, page in pages.items():
         shown = relative(file, root.resolve())
         for line, name in page.unresolved:
             yield Problem(shown, line, f"unresolved {name}: no section, figure, table or variable has this name")
+        for line, attributes in page.left:
+            yield Problem(shown, line, f"attributes {attributes} in the text: what they belong to stands elsewhere")
         for line, target in page.targets:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:

@@ -15,31 +15,9 @@ from ecglib.experiment import record as results
 from ecglib.experiment.record import Interval, Record
 from ecglib.models import registry
 from ecglib.report import tables
-from ecglib.report.tables import UNDEFINED, count, interval, number
+from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED
+from ecglib.report.tables import count, interval, mean, number, scores, table
 
-NOT_RUN: Final = "not run"
-PROTOCOLS: Final = {
-    "intra": "intra-patient",
-    "inter": "inter-patient",
-    "adapted": "patient-adapted",
-    "by-patient": "by patient",
-    "by-beat": "by beat",
-}
-ANSWERS: Final = {
-    "none": "nothing",
-    "weighted": "class weights, inverse frequency",
-    "effective-number": "class weights, effective number",
-    "focal": "focal loss",
-    "logit-adjustment": "logit adjustment",
-    results.MOVED: "thresholds moved",
-    "random-over": "random over-sampling",
-    "random-under": "random under-sampling",
-    "smote": "SMOTE",
-    "smote-tomek": "SMOTE-Tomek",
-    "borderline-smote": "Borderline-SMOTE",
-    "adasyn": "ADASYN",
-}
-"""The answers to class imbalance, in the order of the tables."""
 HOLDS_MOST_S: Final = "232"
 """The record of DS2 without which S is scored again, as it holds most beats of that class."""
 
@@ -49,7 +27,7 @@ def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
 
     One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
     """
-    every = results.references() if every is None else every
+    every = results.references(notebook="heartbeat") if every is None else every
     models, answers = list(registry.OF_BEATS), list(ANSWERS)
     mine = [record for name, record in every.items() if name.startswith("heartbeat/")]
     found = [one for record in mine for one in results.decisions(record)]
@@ -88,17 +66,17 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         missing += ["any answer"] if answered is None else []
         if missing:
             rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
-    return tables.table(rows)
+    return table(rows)
 
 
 def _scores(record: Record) -> dict[str, str]:
     values = {"imbalance": ANSWERS[record.parameters["imbalance"]]}
-    values |= {tables.metric_name(key): interval(record.metrics.get(key)) for key in ("macro_f1", "macro_recall")}
+    values |= scores(record.metrics, ("macro_f1", "macro_recall"))
     if record.without_202:
-        values["macro-F1 without 202"] = number(_mean(record.without_202["metrics"]["macro_f1"]))
-        values["macro-F1 (N, S, V)"] = number(_mean(record.metrics.get("macro_f1_nsv")))
+        values["macro-F1 without 202"] = mean(record.without_202["metrics"]["macro_f1"])
+        values["macro-F1 (N, S, V)"] = mean(record.metrics.get("macro_f1_nsv"))
     rare = [name for name in record.macro_classes if name != "N"]
-    values |= {f"{name} F1": number(record.per_class[name]["f1"].mean) for name in rare}
+    values |= {f"{name} F1": mean(record.per_class[name]["f1"]) for name in rare}
     if HOLDS_MOST_S in record.by_record and record.parameters["protocol"] != "intra":
         values[f"S F1 without {HOLDS_MOST_S}"] = number(without(record, HOLDS_MOST_S, "S"))
     return values
@@ -113,23 +91,15 @@ def without(record: Record, left_out: str, name: str) -> float | None:
     return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
-def _mean(value: Interval | Mapping[str, Any] | None) -> float | None:
-    return value.mean if isinstance(value, Interval) else (value or {}).get("mean")
-
-
 def circumstances(records: Sequence[Record], *protocols: str) -> str:
     """What the results under these protocols rest on, how often DS2 was scored where it was."""
     mine = [r for r in records if r.parameters["protocol"] in protocols]
     if not mine:
         return ""
-    said = {
-        "profile": {r.profile for r in mine},
-        "seeds": {", ".join(map(str, r.seeds)) for r in mine},
-        "precision": {r.precision for r in mine},
-        "epochs at most": {str(r.parameters.get("max_epochs")) for r in mine},
-    }
-    text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
-    return f"Real `{mine[0].data.name}`; {text}.{tables.scorings(mine)}"
+    said = tables.rests_on(
+        mine, precision=lambda r: r.precision, epochs_at_most=lambda r: r.parameters.get("max_epochs")
+    )
+    return f"Real `{mine[0].data.name}`; {said}.{tables.scorings(mine)}"
 
 
 def adapted(records: Sequence[Record]) -> str:
@@ -140,11 +110,11 @@ def adapted(records: Sequence[Record]) -> str:
         gained = comparison.difference(after, before, macro_f1(after))
         row = {"model": link(after), "macro-F1": interval(after.metrics["macro_f1"]), "gain": signed(gained)}
         for name in "SV":
-            old, new = (number(_mean(one["f1"])) for one in (after.unadapted["per_class"][name], after.per_class[name]))
+            old, new = (mean(one["f1"]) for one in (after.unadapted["per_class"][name], after.per_class[name]))
             row[f"{name} F1"] = f"{old} → {new}"
         old, new = (number(without(one, HOLDS_MOST_S, "S")) for one in (before, after))
         rows.append(row | {f"S F1 without {HOLDS_MOST_S}": f"{old} → {new}"})
-    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+    return table(rows)
 
 
 def paired(records: Sequence[Record], model: str, protocol: str) -> str:
@@ -157,7 +127,7 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
             continue
         difference, p = _against(other, base)
         rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
-    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+    return table(rows)
 
 
 def tuned(records: Sequence[Record]) -> str:
@@ -173,7 +143,7 @@ def tuned(records: Sequence[Record]) -> str:
                 own += [f"{n}: {value}" for n, value in p.get("model_options", {}).items()]
                 head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
                 rows += [{**head, "not as by default": ", ".join(f"`{one}`" for one in own)}] if own else []
-    return tables.table(rows) if rows else NOT_RUN.capitalize() + "."
+    return table(rows)
 
 
 def costs(records: Sequence[Record]) -> str:
@@ -185,7 +155,7 @@ def costs(records: Sequence[Record]) -> str:
         if not found:
             size = UNDEFINED if entry.classical or entry.reads_features else count(_size(model))
             rows.append({"model": f"`{model}`", "protocol": NOT_RUN, "parameters": size})
-    return tables.table(rows)
+    return table(rows)
 
 
 def _size(model: str) -> int:
@@ -229,18 +199,15 @@ def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> 
                 rows.append({**head, "class": "all", "precision": NOT_RUN})
             else:
                 rows += [{**head, **row} for row in _report(record)]
-    return tables.table(rows)
+    return table(rows)
 
 
 def _report(record: Record) -> list[dict[str, str]]:
     names = {"precision": "ppv", "recall": "se", "F1": "f1"}
     parts = [record.per_class[name] for name in record.macro_classes]
-    whole = {
-        title: number(float(np.mean([p[key].mean for p in parts if p[key].mean is not None])))
-        for title, key in names.items()
-    }
+    whole = {title: number(tables.mean_of(p[key].mean for p in parts)) for title, key in names.items()}
     by_class = [
-        {"class": name, **{title: number(record.per_class[name][key].mean) for title, key in names.items()}}
+        {"class": name, **{title: mean(record.per_class[name][key]) for title, key in names.items()}}
         for name in record.macro_classes
     ]
     return [{"class": "all", **whole}, *by_class]
@@ -259,7 +226,7 @@ def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
         if not found:
             rows.append({"imbalance": name, "macro-F1": NOT_RUN})
         rows += [{**_scores(r), "imbalance": link(r, name), **_gain(r, nothing)} for r in found]
-    return tables.table(rows)
+    return table(rows)
 
 
 def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
@@ -341,7 +308,7 @@ def gap_by_class(records: Sequence[Record]) -> str:
                 "inter-patient": interval(inter.per_class[name]["f1"]),
                 "lost": number(a - b) if a is not None and b is not None else UNDEFINED,
             })  # fmt: skip
-    return tables.table(rows)
+    return table(rows)
 
 
 def gap_by_record(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
@@ -369,10 +336,8 @@ def _right(matrices: Sequence[Sequence[Sequence[int]]]) -> float:
 
 def by_record_table(rows: Sequence[Mapping[str, Any]], most: int = 10) -> str:
     """The records with the largest gap between the protocols."""
-    if not rows:
-        return NOT_RUN.capitalize() + "."
     worst = sorted(rows, key=lambda row: row["inter"] - row["intra"])[:most]
-    return tables.table([
+    return table([
         {
             "record": f"`{row['record']}`",
             **{name: count(row[name]) for name in aami.CLASSES},
@@ -401,7 +366,7 @@ def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
             "share of the largest": f"{n.max() / total:.0%}" if total else UNDEFINED,
             "effective number of records": number(_kish(n), 1),
         })  # fmt: skip
-    return tables.table(rows)
+    return table(rows)
 
 
 def best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecglib.data.records import LEADS
 from ecglib.experiment.record import Record, card
-from ecglib.report.figures import _marked, _subplots, style
+from ecglib.report.figures import marked, style, subplots
 from ecglib.report.tables import count, number
 
 MM_PER_S: Final = 25.0
@@ -50,7 +50,7 @@ def ecg_paper(
     """
     with style():
         width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 1)
-        figure, axes = _subplots(1, 1, height=6.4 * height / width + 0.35)
+        figure, axes = subplots(1, 1, height=6.4 * height / width + 0.35)
         ax = axes[0, 0]
         _grid(ax, width, height)
         piece = SECONDS / len(LAYOUT[0])
@@ -126,7 +126,7 @@ def one_vs_rest(record: Record) -> Figure:
     columns = min(4, len(cells))
     with style():
         rows = -(-len(cells) // columns)
-        figure, axes = _subplots(rows, columns, height=1.75 * rows)
+        figure, axes = subplots(rows, columns, height=1.75 * rows)
         for i, ax in enumerate(axes.ravel()):
             if i >= len(cells):
                 ax.set_axis_off()
@@ -143,7 +143,7 @@ def one_vs_rest(record: Record) -> Figure:
             ax.set_title(record.classes[i], fontsize=9)
         figure.supxlabel("label given", fontsize=9)
         figure.supylabel("label of the recording", fontsize=9)
-        return _marked(figure, record)
+        return marked(figure, record)
 
 
 def label_reliability(record: Record) -> Figure:
@@ -152,7 +152,7 @@ def label_reliability(record: Record) -> Figure:
     columns = min(4, len(found)) or 1
     with style():
         rows = -(-len(found) // columns) or 1
-        figure, axes = _subplots(rows, columns, height=1.75 * rows + 0.2, sharex=True, sharey=True)
+        figure, axes = subplots(rows, columns, height=1.75 * rows + 0.2, sharex=True, sharey=True)
         if not found:
             axes[0, 0].text(0.5, 0.5, "no probabilities, so no calibration", ha="center", va="center")
         for ax in axes.ravel()[len(found) :]:
@@ -170,4 +170,4 @@ def label_reliability(record: Record) -> Figure:
             ax.tick_params(labelsize=7.5)
         figure.supxlabel("probability given", fontsize=9)
         figure.supylabel("share with the label", fontsize=9)
-        return _marked(figure, record)
+        return marked(figure, record)

@@ -26,7 +26,8 @@ from PIL import Image
 
 from ecglib.aami import SYMBOLS
 from ecglib.experiment.record import Interval, Record, SeedRun, infarction
-from ecglib.report.tables import UNDEFINED, count, metric_name, number, refuse_mixture, unit
+from ecglib.report.names import NOT_RUN, PATIENTS, SETS, UNDEFINED, metric_name
+from ecglib.report.tables import count, number, refuse_mixture, unit
 
 WIDTH: Final = 6.4
 """Inches. At the 150 dots per inch that figures are saved with: 960 px."""
@@ -37,15 +38,8 @@ COLOURS: Final[dict[str, str]] = {"N": "#0072B2", "S": "#E69F00", "V": "#882255"
 _OTHERS = ("#0072B2", "#E69F00", "#882255", "#117733", "#56B4E9", "#CC79A7", "#4D4D4D", "#B8A200")
 _MARKERS = "osD^vPX*"
 _INK, _GRID, _RED = "#222222", "#DDDDDD", "#C00000"
-_SETS = {"train": "training", "val": "validation", "test": "test"}
-_PROTOCOLS: Final = {"intra": "patients in both parts", "inter": "patients apart"}
-_RING: Final[dict[str, Any]] = {
-    "linestyle": "",
-    "marker": "o",
-    "markersize": 7,
-    "markerfacecolor": "none",
-    "markeredgewidth": 1.6,
-}
+_RING: Final[dict[str, Any]] = {"linestyle": "", "marker": "o", "markersize": 7, "markerfacecolor": "none",
+                                "markeredgewidth": 1.6}  # fmt: skip
 _STYLE: Final[dict[Any, Any]] = {
     **sns.axes_style("ticks"),
     "font.family": "sans-serif",
@@ -110,11 +104,11 @@ def learning_curves(record: Record) -> Figure:
     """
     with style():
         if not any(run.history for run in record.training):
-            figure, axes = _subplots(1, 1, height=0.6)
+            figure, axes = subplots(1, 1, height=0.6)
             axes[0, 0].set_axis_off()
             axes[0, 0].text(0.5, 0.5, "fitted at once: no epochs, no curves", ha="center", va="center")
-            return _marked(figure, record)
-        figure, axes = _subplots(1, 2, height=3.1)
+            return marked(figure, record)
+        figure, axes = subplots(1, 2, height=3.1)
         left, right = axes[0]
         shades = sns.color_palette("blend:#0B3A66,#5AB4EA", len(record.training))
         for run, shade in zip(record.training, shades, strict=True):
@@ -130,7 +124,7 @@ def learning_curves(record: Record) -> Figure:
             ax.set_xlim(min(1 - 0.03 * last, 0.7), last * 1.03 + 0.2)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         figure.legend(loc="outside lower center", ncols=min(6, len(record.training) + 3), columnspacing=1.2)
-        return _marked(figure, record)
+        return marked(figure, record)
 
 
 def confusion(record: Record, seed: int | None = None) -> Figure:
@@ -145,10 +139,9 @@ def confusion(record: Record, seed: int | None = None) -> Figure:
     """
     matrices = np.asarray(record.confusion)
     counts = matrices.sum(axis=0) if seed is None else matrices[record.seeds.index(seed)]
-    total = counts.sum(axis=1, keepdims=True)
-    rates = np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+    rates = shares(counts)
     with style():
-        figure, axes = _subplots(1, 2, height=3.3, sharey=True)
+        figure, axes = subplots(1, 2, height=3.3, sharey=True)
         over = f"seed {record.seeds[0] if seed is None else seed}"
         if seed is None and len(record.seeds) > 1:
             over = f"{len(record.seeds)} seeds added"
@@ -157,26 +150,26 @@ def confusion(record: Record, seed: int | None = None) -> Figure:
             (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"{beats} ({over})"),
             (axes[0, 1], [[number(rate) for rate in row] for row in rates.tolist()], "share of the true class"),
         ):
-            sns.heatmap(
-                np.nan_to_num(rates),
-                annot=np.array(cells),
-                fmt="",
-                ax=ax,
-                cmap="Blues",
-                vmin=0,
-                vmax=1,
-                cbar=False,
-                square=True,
-                linewidths=0.8,
-                linecolor="white",
-                xticklabels=record.classes,
-                yticklabels=record.classes,
-                annot_kws={"size": 8.5 if len(record.classes) < 6 else 6.5},
-            )
+            _heat_map(ax, rates, np.array(cells), record.classes, 8.5 if len(record.classes) < 6 else 6.5)
             ax.set(title=title, xlabel="predicted")
-            ax.tick_params(length=0, labelrotation=0)
         axes[0, 0].set_ylabel("true")
-        return _marked(figure, record)
+        return marked(figure, record)
+
+
+def shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows of a confusion matrix as shares of the true class; NaN where it has none."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+
+
+def _heat_map(
+    ax: Axes, rates: NDArray[np.float64], cells: NDArray[Any], classes: Sequence[str], size: float | None = None
+) -> None:
+    """Cells as text on the colours of their rates; `size` is that of the text."""
+    kws = {} if size is None else {"size": size}
+    sns.heatmap(np.nan_to_num(rates), annot=cells, fmt="", ax=ax, cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
+                linewidths=0.8, linecolor="white", xticklabels=classes, yticklabels=classes, annot_kws=kws)  # fmt: skip
+    ax.tick_params(length=0, labelrotation=0)
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -190,13 +183,13 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     classes = list(dict.fromkeys(name for one in counts.values() for name in one))
     largest = max((n for one in counts.values() for n in one.values()), default=1)
     with style():
-        figure, axes = _subplots(1, len(counts), height=0.9 + 0.32 * len(classes), sharex=True, sharey=True)
+        figure, axes = subplots(1, len(counts), height=0.9 + 0.32 * len(classes), sharex=True, sharey=True)
         for ax, (name, one) in zip(axes[0], counts.items(), strict=True):
             n = [one.get(label, 0) for label in classes]
             ax.barh(classes, n, color=list(colours(classes).values()), height=0.7)
             for y, value in enumerate(n):
                 ax.text(max(value, 0.7) * 1.25, y, count(value), va="center", fontsize=9)
-            ax.set(title=f"{_SETS.get(name, name)}: {count(sum(n))}", xlabel="beats")
+            ax.set(title=f"{SETS.get(name, name)}: {count(sum(n))}", xlabel="beats")
             ax.set_xscale("log")
             ax.set_xlim(0.7, max(largest, 10) ** 1.45)
             ax.set_xticks([10**k for k in range(0, len(str(largest)), 2)])
@@ -244,7 +237,7 @@ def example_beats(
     with style():
         columns = leads if leads > 1 else min(3, len(classes))
         rows = len(classes) if leads > 1 else -(-len(classes) // columns)
-        figure, axes = _subplots(rows, columns, height=0.5 + 1.35 * rows, sharex=True, sharey=unit == "0..1")
+        figure, axes = subplots(rows, columns, height=0.5 + 1.35 * rows, sharex=True, sharey=unit == "0..1")
         panels = axes.ravel() if leads == 1 else axes
         for ax in axes.ravel()[len(classes) * leads :]:
             ax.axis("off")
@@ -275,7 +268,7 @@ def rr_histogram(rr_s: Mapping[str, ArrayLike]) -> Figure:
     """
     edges = np.arange(0.2, 2.0001, 0.025)
     with style():
-        figure, axes = _subplots(len(rr_s), 1, height=0.7 + 0.62 * len(rr_s), sharex=True)
+        figure, axes = subplots(len(rr_s), 1, height=0.7 + 0.62 * len(rr_s), sharex=True)
         for ax, (name, values) in zip(axes[:, 0], rr_s.items(), strict=True):
             rr = np.asarray(values, dtype=np.float64)
             rr = rr[np.isfinite(rr)]
@@ -284,16 +277,9 @@ def rr_histogram(rr_s: Mapping[str, ArrayLike]) -> Figure:
             if len(rr):
                 ax.axvline(float(np.median(rr)), color=_INK, linewidth=1, linestyle=":")
             middle = f"\nmedian {np.median(rr):.2f} s" if len(rr) else ""
-            ax.text(
-                0.99,
-                0.92,
-                f"{name}: {count(len(rr))} beats{middle}",
-                transform=ax.transAxes,
-                ha="right",
-                va="top",
-                fontsize=9,
-                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
-            )
+            box = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1}
+            said = f"{name}: {count(len(rr))} beats{middle}"
+            ax.text(0.99, 0.92, said, transform=ax.transAxes, ha="right", va="top", fontsize=9, bbox=box)
             ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes[-1, 0].set(xlabel="RR interval, s (outer bars: at the edge or beyond)", xlim=(edges[0], edges[-1]))
         figure.supylabel("% of the class's beats", fontsize=10)
@@ -331,7 +317,7 @@ def record_strip(
     low, high = _paper_range(x)
     with style():
         paper = (WIDTH - 0.7) / (seconds[-1] - seconds[0]) * 0.4
-        figure, axes = _subplots(len(x), 1, height=0.95 + len(x) * ((high - low) * paper + 0.15), sharex=True)
+        figure, axes = subplots(len(x), 1, height=0.95 + len(x) * ((high - low) * paper + 0.15), sharex=True)
         for ax, lead, name in zip(axes[:, 0], x, lead_names, strict=True):
             ax.plot(seconds, lead, color=_INK, linewidth=0.9)
             ax.set_ylabel(f"{name}, mV")
@@ -353,7 +339,7 @@ def beats_per_record(counts: pd.DataFrame) -> Figure:
     """
     half = -(-len(counts) // 2)
     with style():
-        figure, axes = _subplots(1, 2, height=0.9 + 0.19 * half, sharex=True)
+        figure, axes = subplots(1, 2, height=0.9 + 0.19 * half, sharex=True)
         for ax, part in zip(axes[0], (counts.iloc[:half], counts.iloc[half:]), strict=True):
             left = np.zeros(len(part))
             names = [str(name) for name in part.index]
@@ -373,10 +359,10 @@ def models(records: Sequence[Record]) -> Figure:
     """Forest plot of macro-F1, one line per model with nothing done about the imbalance, one panel per protocol."""
     refuse_mixture(records)
     plain = [r for r in records if r.parameters.get("imbalance") == "none"]
-    panels = {title: [r for r in plain if r.parameters["protocol"] == key] for key, title in _PROTOCOLS.items()}
+    panels = {title: [r for r in plain if r.parameters["protocol"] == key] for key, title in PATIENTS.items()}
     most = max(map(len, panels.values()))
     with style():
-        figure, axes = _subplots(1, 2, height=1.0 + 0.26 * max(most, 1))
+        figure, axes = subplots(1, 2, height=1.0 + 0.26 * max(most, 1))
         for ax, (title, mine) in zip(axes[0], panels.items(), strict=True):
             for row, record in enumerate(mine):
                 _forest_line(ax, record.metrics["macro_f1"], row, _OTHERS[0], 0)
@@ -384,7 +370,7 @@ def models(records: Sequence[Record]) -> Figure:
             ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x")
-        return _marked(figure, records[0]) if records else figure
+        return marked(figure, *records)
 
 
 def confusions(records: Sequence[Record]) -> Figure:
@@ -393,21 +379,18 @@ def confusions(records: Sequence[Record]) -> Figure:
     columns = 4
     with style():
         rows = max(1, -(-len(records) // columns))
-        figure, axes = _subplots(rows, columns, height=2.1 * rows, sharex=True, sharey=True)
+        figure, axes = subplots(rows, columns, height=2.1 * rows, sharex=True, sharey=True)
         for ax, record in zip_longest(axes.ravel(), records):
             if record is None:
                 ax.set_axis_off()
                 continue
-            counts = np.asarray(record.confusion).sum(axis=0)
-            rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-            names = record.classes
-            sns.heatmap(rates, annot=True, fmt=".2f", ax=ax, cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
-                        linewidths=0.8, linecolor="white", xticklabels=names, yticklabels=names)  # fmt: skip
+            rates = shares(np.asarray(record.confusion).sum(axis=0))
+            _heat_map(ax, rates, np.array([[number(rate, 2) for rate in row] for row in rates]), record.classes)
             ax.set_title("\n".join(part.strip() for part in record.title.split(",")), fontsize=8.5)
-            ax.tick_params(length=0, labelrotation=0, labelsize=7.5)
+            ax.tick_params(labelsize=7.5)
         if not records:
-            figure.text(0.5, 0.5, "not run", ha="center", va="center")
-        return _marked(figure, records[0]) if records else figure
+            figure.text(0.5, 0.5, NOT_RUN, ha="center", va="center")
+        return marked(figure, *records)
 
 
 def label_curve(records: Sequence[Record]) -> Figure:
@@ -415,7 +398,7 @@ def label_curve(records: Sequence[Record]) -> Figure:
     refuse_mixture(records)
     drawn = [r for r in records if infarction(r).curve]
     with style():
-        figure, axes = _subplots(1, 1, height=3.4)
+        figure, axes = subplots(1, 1, height=3.4)
         ax = axes[0, 0]
         for record, shade, marker in zip(drawn, _OTHERS, _MARKERS, strict=False):
             numbers = [int(n) for n in infarction(record).curve] + [_labelled(record)]
@@ -432,8 +415,8 @@ def label_curve(records: Sequence[Record]) -> Figure:
         if drawn:
             figure.legend(loc="outside upper center", ncols=min(2, len(drawn)))
         else:
-            ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-        return _marked(figure, drawn[0]) if drawn else figure
+            ax.text(0.5, 0.5, NOT_RUN, ha="center", va="center", transform=ax.transAxes)
+        return marked(figure, *drawn)
 
 
 def _labelled(record: Record) -> int:
@@ -450,11 +433,11 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Share of each record's beats classified right under both protocols, of `comparisons.gap_by_record`."""
     ordered = sorted(rows, key=lambda row: row["inter"])
     with style():
-        figure, axes = _subplots(1, 1, height=1.2 + 0.2 * max(len(rows), 1))
+        figure, axes = subplots(1, 1, height=1.2 + 0.2 * max(len(rows), 1))
         ax = axes[0, 0]
         for y, row in enumerate(ordered):
             ax.plot([row["inter"], row["intra"]], [y, y], color=_GRID, linewidth=2, zorder=1)
-        for key, title, shade, marker in zip(_PROTOCOLS, _PROTOCOLS.values(), _OTHERS, _MARKERS, strict=False):
+        for key, title, shade, marker in zip(PATIENTS, PATIENTS.values(), _OTHERS, _MARKERS, strict=False):
             values = [row[key] for row in ordered]
             ax.plot(values, range(len(ordered)), marker, color=shade, markersize=5, label=title)
         ax.set_yticks(range(len(ordered)), [row["record"] for row in ordered])
@@ -464,7 +447,7 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:
         return figure
 
 
-def _subplots(
+def subplots(
     rows: int, columns: int, height: float, sharex: bool = False, sharey: bool = False
 ) -> tuple[BookFigure, NDArray[Any]]:
     engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
@@ -472,9 +455,9 @@ def _subplots(
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
-def _marked(figure: Figure, record: Record) -> Figure:
+def marked(figure: Figure, *records: Record) -> Figure:
     """Numbers from synthetic data say so in red, also where the picture stands without its page."""
-    if record.data.synthetic:
+    if any(record.data.synthetic for record in records):
         figure.set_figheight(figure.get_figheight() + 0.3)
         figure.suptitle("synthetic data", color=_RED, fontsize=10, fontweight="bold")
     return figure

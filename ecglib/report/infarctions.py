@@ -8,29 +8,24 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, metrics, ranking
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Interval, Record, infarction
-from ecglib.report import comparisons
-from ecglib.report.comparisons import NOT_RUN, link, of, signed, told_apart
-from ecglib.report.published import entries, listed, span
-from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, refuse_mixture, table, with_mark
+from ecglib.report.comparisons import link, of, signed, told_apart
+from ecglib.report.names import NOT_RUN, UNDEFINED, WAYS, metric_name, sentence
+from ecglib.report.published import entries, listed, of_task, span, theirs
+from ecglib.report.tables import count, interval, mean, number, refuse_mixture, rests_on, scores, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
 
-WAYS: Final = {
-    "scratch": "from scratch",
-    "frozen": "all frozen but the head's two layers",
-    "finetune": "fine-tuned, deep layers slower",
-    "gradual": "unfrozen from the top",
-}
 _SHOWN: Final = ("auroc", "auprc", "se", "sp", "ppv", "f1", "ece")
 
 
 def infarction_results(every: Mapping[str, Record] | None = None, database: str = "ptb-xl") -> list[Record]:
     """The reference results of networks of infarction, or those of `every`, on one database, in order of model, leads
     and way."""
-    every = results.references() if every is None else every
+    every = results.references(notebook="infarction") if every is None else every
     found = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
     found = [r for r in found if not is_yardstick(r)]
     refuse_mixture(found)
@@ -86,11 +81,7 @@ def levels(record: Record) -> str:
         "recordings, infarction likely": infarction(record).likely,
         "beats": infarction(record).beat_metrics,
     }
-    shown = [
-        {"what": name, **{metric_name(key): interval(values.get(key)) for key in _SHOWN}}
-        for name, values in rows.items()
-        if values
-    ]
+    shown = [{"what": name, **scores(values, _SHOWN)} for name, values in rows.items() if values]
     return with_mark(record, table(shown))
 
 
@@ -122,14 +113,11 @@ def transferred(record: Record) -> str:
     """What was taken over, what was left behind, and what didn't learn."""
     found = infarction(record).transfer
     names = {"loaded": "taken over", "skipped": "left behind", "frozen": "frozen"}
-    rows = [
-        {"what": title, "tensors": count(len(found[key])), "value": _listed(found[key])} for key, title in names.items()
-    ]
+    rows = []
+    for key, title in names.items():
+        value = ", ".join(f"`{name}`" for name in found[key]) or UNDEFINED
+        rows.append({"what": title, "tensors": count(len(found[key])), "value": value})
     return table(rows)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or UNDEFINED
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------
@@ -147,7 +135,7 @@ def ways(records: Sequence[Record], model: str, n_leads: int) -> str:
         rows += [
             {
                 "what": link(r, title),
-                **_scores(r),
+                **scores(r.metrics, _SHOWN),
                 likely: interval(infarction(r).likely.get("auroc")),
                 "AUROC, seeds together": interval(together(r)),
             }
@@ -168,7 +156,7 @@ def models(records: Sequence[Record], names: Sequence[str]) -> str:
             found = [r for r in of(records, model=name, **wanted) if len(r.parameters["leads"]) == 1]
             if not found:
                 rows.append({"model": f"`{name}`", "what": title, "AUROC": NOT_RUN})
-            rows += [{"model": f"`{name}`", "what": link(r, title), **_scores(r)} for r in found]
+            rows += [{"model": f"`{name}`", "what": link(r, title), **scores(r.metrics, _SHOWN)} for r in found]
     return table(rows)
 
 
@@ -180,7 +168,7 @@ def yardstick_scores(records: Sequence[Record], others: Sequence[Record]) -> str
         found = {name: interval(one.metrics["auroc"]) for name, one in beside(record, others).items()}
         if found:
             rows[leads, record.data.test_indices_sha256, *record.seeds] = {"leads": count(leads), **found}
-    return table([rows[key] for key in sorted(rows)]) if rows else f"{NOT_RUN.capitalize()}."
+    return table([rows[key] for key in sorted(rows)])
 
 
 def against_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
@@ -193,7 +181,7 @@ def against_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> s
         for name, one in beside(record, others).items():
             row[f"gain over {name}"] = signed(gain(record, one))
         rows.append(row)
-    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+    return table(rows)
 
 
 def verdict_of_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
@@ -226,9 +214,9 @@ def splits(records: Sequence[Record], model: str) -> str:
                 "protocol": record.parameters["protocol"],
                 "AUROC": interval(record.metrics["auroc"]),
                 "AUROC of beats": interval(infarction(record).beat_metrics["auroc"]),
-                "accuracy of beats": number(infarction(record).beat_metrics["accuracy"].mean),
+                "accuracy of beats": mean(infarction(record).beat_metrics["accuracy"]),
             })  # fmt: skip
-    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+    return table(rows)
 
 
 def cost_of_the_split(records: Sequence[Record], model: str) -> str:
@@ -237,11 +225,11 @@ def cost_of_the_split(records: Sequence[Record], model: str) -> str:
     for record in of(records, model=model, imbalance="weighted", protocol="by-beat"):
         like = of(records, model=model, imbalance="weighted", protocol="by-patient", way=record.parameters["way"])
         for other in (r for r in like if r.parameters["leads"] == record.parameters["leads"]):
-            ours, theirs = (number(infarction(r).beat_metrics["accuracy"].mean) for r in (other, record))
+            ours, theirs = (mean(infarction(r).beat_metrics["accuracy"]) for r in (other, record))
             said.append(
                 f"Accuracy of beats is {ours} with patients apart and {theirs} with beats of a patient in both."
             )
-    return " ".join(said) or f"{NOT_RUN.capitalize()}."
+    return " ".join(said) or sentence(NOT_RUN)
 
 
 def gains(records: Sequence[Record], model: str) -> str:
@@ -255,14 +243,14 @@ def gains(records: Sequence[Record], model: str) -> str:
             "AUROC less that from scratch": signed(difference),
             "result": told_apart(difference),
         })  # fmt: skip
-    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+    return table(rows)
 
 
 def verdict(records: Sequence[Record], model: str) -> str:
     """What transfer gave, in a sentence."""
     said = [told_apart(gain(record, scratch)) for record, scratch in _pairs(records, model)]
     if not said:
-        return f"{NOT_RUN.capitalize()}."
+        return sentence(NOT_RUN)
     counts = {kind: said.count(kind) for kind in ("better", "worse", "not told apart from it")}
     parts = [f"{count(n)} {kind}" for kind, n in counts.items() if n]
     return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
@@ -277,7 +265,7 @@ def gains_of_few(records: Sequence[Record], model: str) -> str:
         if len(shared) > 1:
             ordered = sorted(shared, key=lambda n: (n == "all", int(n) if n != "all" else 0))
             rows.append({"what": link(record)} | {n: signed(gain(record, scratch, n)) for n in ordered})
-    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+    return table(rows)
 
 
 def verdict_of_few(records: Sequence[Record], model: str) -> str:
@@ -291,7 +279,7 @@ def verdict_of_few(records: Sequence[Record], model: str) -> str:
         if sizes:
             where = f"better with {', '.join(map(count, map(int, better)))} patients" if better else "never told better"
             said.append(f"{record.title.split(',')[0]}: {where}.")
-    return " ".join(said) or f"{NOT_RUN.capitalize()}."
+    return " ".join(said) or sentence(NOT_RUN)
 
 
 def aligned(records: Sequence[Record], model: str) -> str:
@@ -313,7 +301,7 @@ def aligned(records: Sequence[Record], model: str) -> str:
             }
             for one, title, more, said in shown
         ]
-    return table(rows) if rows else f"{NOT_RUN.capitalize()}."
+    return table(rows)
 
 
 def verdict_of_aligned(records: Sequence[Record], model: str) -> str:
@@ -327,7 +315,7 @@ def verdict_of_aligned(records: Sequence[Record], model: str) -> str:
                 f"On {count(leads)} lead{'s' * (leads > 1)}, aligned beats are told better than {said.count('better')} "
                 f"and worse than {said.count('worse')} of {count(len(said))} ways of `{model}`."
             )
-    return " ".join(sentences) or f"{NOT_RUN.capitalize()}."
+    return " ".join(sentences) or sentence(NOT_RUN)
 
 
 def _beside(records: Sequence[Record], record: Record, model: str) -> list[Record]:
@@ -383,46 +371,44 @@ def _scored(record: Record, learnt: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(infarction(record).scores[learnt], orient="index")
 
 
-def _areas(record: Record, scores: pd.DataFrame, n_resamples: int) -> metrics.Array:
+def _areas(record: Record, scored: pd.DataFrame, n_resamples: int) -> metrics.Array:
     """AUROC of every column on the recordings and on resamples of their patients, `(columns, 1 + resamples)`."""
-    label = {name: int(np.sum(matrices, axis=(0, 2)).argmax()) for name, matrices in record.by_record.items()}
-    patients = tuple(infarction(record).patients[name] for name in scores.index)
-    positive = tuple(label[name] == 1 for name in scores.index)
-    return np.stack([_area(tuple(scores[seed]), positive, patients, n_resamples) for seed in scores])
+    ill = np.array(list(record.by_record.values())).sum((1, 3)).argmax(1) == 1  # each holds a single recording
+    positive = pd.Series(ill, list(record.by_record)).loc[scored.index].to_numpy()
+    patients = tuple(infarction(record).patients[name] for name in scored.index)
+    columns = scored.to_numpy(np.float64).T
+    return np.stack([_area(seed.tobytes(), positive.tobytes(), patients, n_resamples) for seed in columns])
 
 
 @lru_cache(maxsize=4096)
-def _area(
-    scores: tuple[float, ...], positive: tuple[bool, ...], patients: tuple[str, ...], n_resamples: int
-) -> metrics.Array:
-    """Kept, as a chapter pairs each result with many others."""
-    codes, drawn = bootstrap.patient_weights(pd.Series(patients), n_resamples)
-    return ranking.auroc_auprc(np.array(scores), np.array(positive), codes, drawn)[0]
+def _area(scores: bytes, positive: bytes, patients: tuple[str, ...], n_resamples: int) -> metrics.Array:
+    """AUROC of scores (float64) of recordings with and without infarction (bool). Kept, as a chapter pairs each result
+    with many others."""
+    codes, drawn = _resamples(patients, n_resamples)
+    return ranking.auroc_auprc(np.frombuffer(scores, np.float64), np.frombuffer(positive, np.bool_), codes, drawn)[0]
+
+
+@lru_cache(maxsize=16)
+def _resamples(patients: tuple[str, ...], n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`bootstrap.patient_weights`, drawn once for all results on the same recordings: it takes longest of all here."""
+    return bootstrap.patient_weights(pd.Series(patients), n_resamples)
 
 
 def circumstances(records: Sequence[Record]) -> str:
     """What these results rest on."""
     if not records:
         return ""
-    said = {
-        "profile": {r.profile for r in records},
-        "seeds": {", ".join(map(str, r.seeds)) for r in records},
-        "folds": {str(infarction(r).folds) for r in records},
-        "precision": {r.precision for r in records},
-    }
     data = records[0].data
     counts = data.class_counts["recordings"]
-    text = "; ".join(f"{name} {' or '.join(sorted(values))}" for name, values in said.items())
+    said = rests_on(records, folds=lambda r: infarction(r).folds, precision=lambda r: r.precision)
     who = f"{count(counts['infarction'])} recordings with an infarction, {count(counts['healthy'])} without"
-    return f"Real `{data.name}`: {who}; {text}."
+    return f"Real `{data.name}`: {who}; {said}."
 
 
 def aims(records: Sequence[Record], model: str) -> str:
     """What was aimed at beside the best of the ways, or of all networks, which the score itself chose (`aims.yml`)."""
     rows = []
-    for aim in listed("aims.yml", {"what", "protocol", "metric", "least"}):
-        if aim.get("task") != "infarction":
-            continue
+    for aim in of_task(listed("aims.yml", {"what", "protocol", "metric", "least"}), "infarction"):
         mine = of(records, protocol=aim["protocol"], imbalance="weighted")
         found = [r for r in mine if len(r.parameters["leads"]) == aim["leads"]]
         if not aim.get("any_model"):
@@ -446,8 +432,7 @@ def tried() -> str:
     """What was tried for the open ones (`tried.yml`); how it was measured stands in the first row of a study."""
     rows = [
         {"tried": row["tried"], "AUROC": span(row.get("AUROC")), "measured on": "" if i else study["measured"]}
-        for study in listed("tried.yml", {"aim", "measured", "rows"})
-        if study.get("task") == "infarction"
+        for study in of_task(listed("tried.yml", {"aim", "measured", "rows"}), "infarction")
         for i, row in enumerate(study["rows"])
     ]
     return table(rows)
@@ -455,19 +440,4 @@ def tried() -> str:
 
 def published() -> str:
     """Published results of infarction, each with how its beats were divided (`published.yml`)."""
-    rows = [
-        {
-            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
-            "protocol": comparisons.PROTOCOLS[entry["protocol"]],
-            "metric": metric_name(entry["metric"]),
-            "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
-            "known flaw": entry.get("flaw", UNDEFINED),
-        }
-        for entry in entries()
-        if entry.get("task") == "infarction"
-    ]
-    return table(rows)
-
-
-def _scores(record: Record) -> dict[str, str]:
-    return {metric_name(key): interval(record.metrics.get(key)) for key in _SHOWN}
+    return table([theirs(entry) for entry in of_task(entries(), "infarction")])

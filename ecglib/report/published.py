@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from ecglib import paths
 from ecglib.errors import UserError
 from ecglib.experiment.record import Interval, Record
 from ecglib.report import tables
-from ecglib.report.comparisons import HOLDS_MOST_S, NOT_RUN, PROTOCOLS, best, link, of, without
-from ecglib.report.tables import UNDEFINED, interval, number
+from ecglib.report.comparisons import HOLDS_MOST_S, best, link, of, without
+from ecglib.report.names import NOT_RUN, PROTOCOLS, UNDEFINED, metric_name
+from ecglib.report.tables import interval, number
 
 _SCORES: Final = ("S", "V", "accuracy", "macro-F1")
 """Keys of scores in `tried.yml`: F1 of a class, or the score of that name."""
@@ -23,22 +24,23 @@ _SCORES: Final = ("S", "V", "accuracy", "macro-F1")
 def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
     rows = []
-    for entry in entries():
-        if entry.get("task", "beats") != "beats":
-            continue
-        classes = entry.get("classes")
-        ours = best(of(records, **entry.get("ours", {})), entry["protocol"], entry["metric"])
-        rows.append({
-            "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
-            "protocol": PROTOCOLS[entry["protocol"]],
-            "metric": _metric_title(entry["metric"], classes),
-            "published": number(entry["value"]),
-            "known flaw": entry.get("flaw", UNDEFINED),
-            "ours": NOT_RUN
-            if ours is None
-            else f"{interval(_value(ours, entry['metric'], classes))} ({link(ours)})",
-        })  # fmt: skip
+    for entry in of_task(entries(), "beats"):
+        wanted, classes = entry.get("ours", {}), entry.get("classes")
+        ours = best(of(records, **wanted), entry["protocol"], entry["metric"])
+        told = NOT_RUN if ours is None else f"{interval(_value(ours, entry['metric'], classes))} ({link(ours)})"
+        rows.append(theirs(entry) | {"ours": told})
     return tables.table(rows)
+
+
+def theirs(entry: Mapping[str, Any]) -> dict[str, str]:
+    """A published result as cells of a row."""
+    return {
+        "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
+        "protocol": PROTOCOLS[entry["protocol"]],
+        "metric": _metric_title(entry["metric"], entry.get("classes")),
+        "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
+        "known flaw": entry.get("flaw", UNDEFINED),
+    }
 
 
 def entries() -> list[dict[str, Any]]:
@@ -71,15 +73,13 @@ def _metric_title(metric: str, classes: str | None = None) -> str:
     name, _, key = metric.rpartition(".")
     if name in ("VEB", "SVEB"):
         name = f"{name} (EC57)"
-    return f"{name} {tables.metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
+    return f"{name} {metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
 
 
 def aims(records: Sequence[Record]) -> str:
     """What was aimed at beside the best that was reached, by `book/aims.yml`."""
     rows = []
-    for aim in listed("aims.yml", {"what", "protocol", "metric", "least"}):
-        if aim.get("task", "beats") != "beats":
-            continue
+    for aim in of_task(listed("aims.yml", {"what", "protocol", "metric", "least"}), "beats"):
         floor: float = aim.get("least_f1", 0.0)
         mine = of(records, **aim.get("parameters", {}))
         if aim.get("single_beats"):
@@ -106,9 +106,7 @@ def aims(records: Sequence[Record]) -> str:
 def tried() -> str:
     """What was tried without the test set (`tried.yml`)."""
     rows = []
-    for study in listed("tried.yml", {"aim", "measured", "rows"}):
-        if study.get("task", "beats") != "beats":
-            continue
+    for study in of_task(listed("tried.yml", {"aim", "measured", "rows"}), "beats"):
         for row in study["rows"]:
             scores = {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
             rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **scores})
@@ -120,6 +118,11 @@ def span(value: float | Sequence[float] | None) -> str:
     if isinstance(value, Sequence):
         return f"{number(min(value))} to {number(max(value))}".replace(" ", "\N{NO-BREAK SPACE}")
     return number(value)
+
+
+def of_task(entries: Iterable[dict[str, Any]], task: str) -> list[dict[str, Any]]:
+    """The entries of one task: `beats`, where an entry names none, `infarction`, `twelve-lead`."""
+    return [entry for entry in entries if entry.get("task", "beats") == task]
 
 
 def listed(name: str, needed: AbstractSet[str]) -> list[dict[str, Any]]:

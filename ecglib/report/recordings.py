@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from ecglib.evaluation import bootstrap
-from ecglib.evaluation.labels import Array, areas, recording_weights
-from ecglib.evaluation.metrics import macro
+from ecglib.evaluation.labels import areas, recording_weights
+from ecglib.evaluation.metrics import Array, macro
 from ecglib.experiment.record import Interval, Record, card
-from ecglib.report.comparisons import NOT_RUN, signed, told_apart
-from ecglib.report.published import listed
-from ecglib.report.tables import UNDEFINED, count, interval, metric_name, number, table, with_mark
+from ecglib.report import tables
+from ecglib.report.comparisons import signed, told_apart
+from ecglib.report.names import UNDEFINED, metric_name
+from ecglib.report.published import listed, of_task
+from ecglib.report.tables import count, interval, number, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
 
 SHOWN: Final = ("auroc", "auprc", "f1", "se", "sp", "ppv", "ece")
@@ -54,7 +56,7 @@ def per_label(record: Record) -> str:
         {
             "class": name,
             "recordings": count(positives[name]),
-            **{metric_name(key): interval(record.per_class[name].get(key)) for key in SHOWN},
+            **tables.scores(record.per_class[name], SHOWN),
         }
         for name in record.classes
     ]
@@ -84,7 +86,7 @@ def yardsticks(record: Record, others: Sequence[Record]) -> str:
             "network's gain": signed(gained),
             "this network is": told_apart(gained),
         }
-        by_label = {label: number(one.per_class[label]["auroc"].mean) for label in record.classes}
+        by_label = {label: tables.mean(one.per_class[label]["auroc"]) for label in record.classes}
         rows.append({"model": name, **whole, **by_label})
     return with_mark(record, table(rows))
 
@@ -118,7 +120,7 @@ def folds(record: Record) -> str:
     """Metrics of every fold, mean over the seeds."""
     rows = []
     for fold, metrics in card(record).folds.items():
-        means = {metric_name(name): number(_mean(values)) for name, values in metrics.items()}
+        means = {metric_name(name): number(tables.mean_of(values)) for name, values in metrics.items()}
         rows.append({"set": f"fold {fold}", **means})
     return with_mark(record, table(rows))
 
@@ -127,19 +129,15 @@ def left_out_sources(record: Record) -> str:
     """Every source scored by networks that never saw it, beside the same recordings out of fold."""
     found = card(record)
     if not found.left_out_source:
-        return f"{NOT_RUN.capitalize()}: all recordings are of one source, or none was left out."
+        return "All recordings are of one source, or none was left out."
     rows = []
     for name, unseen in found.left_out_source.items():
         row = {"source": name, "recordings": count(found.by_source[name])}
         for key in ("macro_auroc", "challenge_score"):
             row[f"{metric_name(key)}, unseen"] = interval(unseen.get(key))
-            row[f"{metric_name(key)}, seen"] = _of(found.known_source, name, key)
+            row[f"{metric_name(key)}, seen"] = interval(found.known_source.get(name, {}).get(key))
         rows.append(row)
     return with_mark(record, table(rows))
-
-
-def _of(found: Mapping[str, Mapping[str, Interval]], name: str, key: str) -> str:
-    return interval(found.get(name, {}).get(key))
 
 
 def thresholds(record: Record) -> str:
@@ -179,13 +177,8 @@ def tried(record: Record) -> str:
             "macro AUROC, validation": f"{row['validation']:.4f}",
             "macro AUROC, out of fold": f"{row['test']:.4f}",
         }
-        for study in listed("tried.yml", {"aim", "measured", "rows"})
-        if study.get("task") == "twelve-lead" and study["aim"] == record.experiment
+        for study in of_task(listed("tried.yml", {"aim", "measured", "rows"}), "twelve-lead")
+        if study["aim"] == record.experiment
         for row in study["rows"]
     ]
     return table(rows) if rows else "With this experiment itself nothing else was tried."
-
-
-def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None

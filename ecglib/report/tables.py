@@ -21,86 +21,24 @@ from ecglib import aami, paths
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Interval, Record, SeedRun
+from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
 
-UNDEFINED: Final = "–"
-NOT_RUN: Final = "not run yet"
+NOT_RUN_YET: Final = "not run yet"
 SYNTHETIC: Final = "[synthetic]{.synthetic}"
+FIRST_METRIC: Final = {"multiclass": "macro_f1", "binary": "auroc", "multilabel": "macro_auroc"}
+"""The metric that stands for a result of each task."""
 
-METRICS: Final[dict[str, str]] = {
-    "macro_f1": "macro-F1",
-    "macro_f1_nsv": "macro-F1 (N,\N{NO-BREAK SPACE}S,\N{NO-BREAK SPACE}V)",
-    "macro_recall": "macro recall",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "MCC",
-    "se": "Se",
-    "sp": "specificity",
-    "specificity": "specificity",
-    "ppv": "+P",
-    "f1": "F1",
-    "fpr": "FPR",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_se": "macro Se",
-    "macro_sp": "macro specificity",
-    "macro_ppv": "macro +P",
-    "macro_ece": "macro ECE",
-    "ece": "ECE",
-    "challenge_score": "challenge score",
-    "loss": "loss",
-}
-"""The field's name of each key of a record's metrics."""
-
-_TEXT_COLUMNS = frozenset(
-    (
-        "experiment",
-        "set",
-        "protocol",
-        "imbalance",
-        "seeds",
-        "profile",
-        "class",
-        "result",
-        "this network is",
-        "metric",
-        "ectopy",
-        "records",
-        "parameter",
-        "circumstance",
-        "value",
-        "model",
-        "source",
-        "known flaw",
-        "what",
-        "aim",
-        "hardware",
-        "record",
-        "for",
-        "measured on",
-        "tried",
-        "ours",
-        "not as by default",
-    )
-)
+_TEXT_COLUMNS = frozenset({
+    "experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "this network is", "metric",
+    "ectopy", "records", "parameter", "circumstance", "value", "model", "source", "known flaw", "what", "aim",
+    "hardware", "record", "for", "measured on", "tried", "ours", "not as by default",
+})  # fmt: skip
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")
 _SYNTHETIC_MARK = "[Synthetic data]{.synthetic}"
-_SYNTHETIC_NOTE = (
-    '::: {.callout-important title="Synthetic data"}\n'
-    f"The numbers below come from {SYNTHETIC} records, made by a heart model because the real ones were not there. "
-    "They show that the experiment runs, and say nothing about patients.\n"
-    ":::"
-)
-
-
-def metric_name(key: str) -> str:
-    """The field's name of a metric's key (`"ppv"` -> `"+P"`); an unknown key with spaces for underscores."""
-    return METRICS.get(key, key.replace("_", " "))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -124,6 +62,29 @@ def interval(value: Interval | Mapping[str, Any] | None) -> str:
     return f"{number(value.mean)} [{number(value.low)},\N{NO-BREAK SPACE}{number(value.high)}]"
 
 
+def scores(values: Mapping[str, Interval | Mapping[str, Any]], keys: Iterable[str]) -> dict[str, str]:
+    """Cells of a row: metric's name -> its value with interval."""
+    return {metric_name(key): interval(values.get(key)) for key in keys}
+
+
+def mean(value: Interval | Mapping[str, Any] | None) -> str:
+    """The mean alone of a value that has an interval."""
+    return number(_as_interval(value).mean)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are defined."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def rests_on(records: Sequence[Record], **facts: Callable[[Record], object]) -> str:
+    """What several results rest on: profiles and seeds, then each fact's values, underscores of its name as spaces."""
+    values = {"profile": [r.profile for r in records], "seeds": [_listed(r.seeds) for r in records]}
+    values |= {name.replace("_", " "): [str(of(r)) for r in records] for name, of in facts.items()}
+    return "; ".join(f"{name} {' or '.join(sorted(set(said)))}" for name, said in values.items())
+
+
 def scored_set(record: Record) -> str:
     """The set that the metrics are of: `test`, or `validation` in development."""
     return "test" if record.scored == "test" else "validation"
@@ -145,33 +106,30 @@ def support(record: Record) -> dict[str, float]:
 
 def refuse_mixture(records: Iterable[Record]) -> None:
     """Raise ValueError when some of the records rest on real and some on synthetic data."""
-    if _mixed(list(records)):
+    if len({record.data.synthetic for record in records}) > 1:
         raise ValueError("numbers of real and of synthetic data never share a table: give one kind at a time")
 
 
-def per_class(record: Record, reference: Record | None = None, keys: Sequence[str] = _PER_CLASS) -> str:
+def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
     """One class against the rest: scores with intervals, and the class's scored beats.
 
     Parameters
     ----------
     record
-        The fresh run, or the only one.
-    reference
-        The reference result to set beside it, in rows of its own; in a table of its own where one of the two rests on
-        real data and the other on synthetic data.
+        The result.
     keys
         The scores: `se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`.
     """
-    if reference is None:
-        return _of_one(record, table(_class_rows(record, keys)))
-    if _mixed([reference, record]):
-        both = {_whose("reference", reference): reference, _whose("this run", record): record}
-        return _apart(both, lambda one: table(_class_rows(one, keys)))
-    rows: list[dict[str, str]] = []
-    for name in dict.fromkeys([*reference.classes, *record.classes]):
-        for whose, one in ((_whose("reference", reference), reference), (_whose("this run", record), record)):
-            rows += [{"class": row.pop("class"), "result": whose, **row} for row in _class_rows(one, keys, [name])]
-    return with_mark(record, table(rows))
+    beats = support(record)
+    rows = [
+        {
+            "class": name,
+            **scores(record.per_class[name], keys),
+            unit(record): count(beats[name]),
+        }
+        for name in record.classes
+    ]
+    return _of_one(record, table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
@@ -193,7 +151,7 @@ def headline(records: Mapping[str, Record]) -> str:
     """
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
-        return table([{"model": f"*{NOT_RUN}*"}])
+        return table([{"model": f"*{NOT_RUN_YET}*"}])
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
@@ -208,16 +166,15 @@ def headline(records: Mapping[str, Record]) -> str:
     for (name, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
         row = {"model": name, "imbalance": imbalance}
         for protocol in ("intra", "inter"):
-            row[f"{protocol}: macro-F1"] = _linked(*found[protocol]) if protocol in found else NOT_RUN
+            row[f"{protocol}: macro-F1"] = _linked(*found[protocol]) if protocol in found else NOT_RUN_YET
         inter = found["inter"][1] if "inter" in found else None
         for cls in "SV":
-            scores = inter.per_class.get(cls, {}) if inter is not None else {}
-            row[f"inter: {cls} F1"] = number(_as_interval(scores.get("f1")).mean)
+            row[f"inter: {cls} F1"] = mean(inter.per_class.get(cls, {}).get("f1") if inter is not None else None)
         rows.append(row)
     first = next(iter(records.values()))
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"
-    return _with_note(first, f"{text}\n\n{table(rows)}")
+    return with_mark(first, f"{text}\n\n{table(rows)}")
 
 
 def variant(record: Record) -> str:
@@ -271,17 +228,12 @@ def _computed(record: Record) -> str:
 
 def validated(record: Record) -> float | None:
     """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
-    return _mean(run.validation for run in record.training)
+    return mean_of(run.validation for run in record.training)
 
 
 def validated_recall(record: Record) -> float | None:
     """The same of macro recall."""
-    return _mean(run.validation_recall for run in record.training)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return mean_of(run.validation_recall for run in record.training)
 
 
 def _linked(name: str, record: Record) -> str:
@@ -292,37 +244,47 @@ def _linked(name: str, record: Record) -> str:
 
 def metrics(record: Record) -> str:
     """The metrics of one result with their intervals, an inter-patient result's without record 202 as well."""
-    return _of_one(record, table(_metric_rows({"score": record})))
+    values = {metric_name(key): value for key, value in record.metrics.items()}
+    values |= {f"{metric_name(key)}, without 202": v for key, v in record.without_202.get("metrics", {}).items()}
+    return _of_one(record, table([{"metric": name, "score": interval(value)} for name, value in values.items()]))
 
 
-def beside(reference: Record | None, fresh: Record | None) -> str:
-    """The reference result beside the fresh one, metric by metric.
-
-    Where one rests on real and the other on synthetic data they come as two tables, the synthetic one under a note.
-    """
-    present = [record for record in (reference, fresh) if record is not None]
-    if not present:
-        return f"{NOT_RUN.capitalize()}."
-    names = (_circumstance("reference", reference), _circumstance("this run", fresh))
-    if reference is not None and fresh is not None and _mixed(present):
-        return _apart(dict(zip(names, present, strict=True)), lambda one: table(_metric_rows({"score": one})))
-    rows = _metric_rows(dict(zip(names, (reference, fresh), strict=True)))
-    return _with_note(present[0], table(rows))
+def box(reference: Record | None, record: Record) -> str:
+    """What stands in front of a page without a reference result, whose `record` is that of a run made here; empty where
+    there is one."""
+    if reference is not None:
+        return ""
+    made = " The records were made by a heart model because the real ones were not there, and say nothing of patients."
+    return (
+        '::: {.callout-warning title="No reference result yet"}\n'
+        f"What follows is of the run made here, and is no result that the project stands for: {in_brief(record)}."
+        f"{made if record.data.synthetic else ''}\n:::\n\n"
+    )
 
 
-def moved(reference: Record | None, fresh: Record | None) -> str:
-    """The decision with thresholds moved, in short: the reference result's beside the fresh one's."""
-    decided = [None if record is None else results.with_thresholds_moved(record) for record in (reference, fresh)]
-    if decided == [None, None]:
+def in_brief(record: Record) -> str:
+    """A run in a few words: how much was run, and the metric that stands for its task."""
+    said = [record.profile, "one seed" if len(record.seeds) == 1 else f"{count(len(record.seeds))} seeds"]
+    said += [f"{SYNTHETIC} records"] if record.data.synthetic else []
+    said += [f"{_listed([f'`{name}`' for name in record.overridden])} changed"] if record.overridden else []
+    said += ["on the validation set"] if record.scored != "test" else []
+    key = FIRST_METRIC[record.task]
+    return f"{', '.join(said)}, {metric_name(key)} {interval(record.metrics.get(key))}"
+
+
+def moved(record: Record) -> str:
+    """The decision with thresholds moved, in short."""
+    decided = results.with_thresholds_moved(record)
+    if decided is None:
         return "No thresholds were moved in this experiment."
-    return beside(*(None if record is None else record.model_copy(update=_in_short(record)) for record in decided))
+    return metrics(decided.model_copy(update=_in_short(decided)))
 
 
 def _in_short(record: Record) -> dict[str, Any]:
     """Three metrics and each class's F1, all in the place of the metrics."""
-    scores = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
+    chosen = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
     by_class = {f"{name} F1": record.per_class[name]["f1"] for name in record.macro_classes or record.classes}
-    return {"metrics": scores | by_class, "without_202": {}}
+    return {"metrics": chosen | by_class, "without_202": {}}
 
 
 def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
@@ -347,9 +309,10 @@ def _commit(commit: str) -> str:
     return (f"`{name[:12]}`" + (", and changes since" if changed else "")) if commit else UNDEFINED
 
 
-def circumstances(record: Record) -> str:
-    """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit."""
-    data = record.data
+def circumstances(record: Record, fresh: Record | None = None) -> str:
+    """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit; and the
+    same experiment as run here, where that is another run."""
+    data, drawn = record.data, record.intervals
     facts = {
         "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
         "fingerprint": f"`{data.fingerprint[:12]}`",
@@ -359,7 +322,7 @@ def circumstances(record: Record) -> str:
         "profile": record.profile,
         "seeds": _listed(record.seeds),
         "epoch chosen": _chosen_epochs(record),
-        "intervals": _resampling(record),
+        "intervals": f"95 %, {count(drawn.n)} resamples by {drawn.unit}" if drawn.n else UNDEFINED,
         "precision": record.precision,
         "hardware": _escaped(f"{hardware(record)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
@@ -375,6 +338,8 @@ def circumstances(record: Record) -> str:
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
         facts["verified"] = _escaped(verified(record.verified))
+    if fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile):
+        facts["repeated here"] = in_brief(fresh)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()])
 
 
@@ -397,14 +362,10 @@ def ec57(record: Record) -> str:
     """
     sets = {"all": record.ec57, "without 202": record.without_202.get("ec57", {})}
     rows = [
-        {
-            "ectopy": name,
-            "records": which,
-            **{metric_name(key): interval(scores[name].get(key)) for key in _EC57},
-        }
+        {"ectopy": name, "records": which, **scores(found[name], _EC57)}
         for name in ("VEB", "SVEB")
-        for which, scores in sets.items()
-        if name in scores
+        for which, found in sets.items()
+        if name in found
     ]
     return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
@@ -413,10 +374,10 @@ def classification_report(record: Record) -> str:
     """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
     beats = support(record)
     classes = [
-        [name, *(number(_as_interval(record.per_class[name].get(key)).mean) for key in _PER_CLASS), count(beats[name])]
+        [name, *(mean(record.per_class[name].get(key)) for key in _PER_CLASS), count(beats[name])]
         for name in record.classes
     ]
-    summary = [[metric_name(key), number(value.mean)] for key, value in record.metrics.items()]
+    summary = [[metric_name(key), mean(value)] for key, value in record.metrics.items()]
     head = ["class", *(metric_name(key) for key in _PER_CLASS), "beats"]
     data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}"
     data += f", {scored_set(record)} set"
@@ -449,63 +410,6 @@ def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
     return table(rows)
 
 
-def _class_rows(record: Record, keys: Sequence[str], names: Sequence[str] | None = None) -> list[dict[str, str]]:
-    beats = support(record)
-    return [
-        {
-            "class": name,
-            **{metric_name(key): interval(record.per_class[name].get(key)) for key in keys},
-            unit(record): count(beats[name]),
-        }
-        for name in (names or record.classes)
-        if name in record.per_class
-    ]
-
-
-def _metric_rows(columns: Mapping[str, Record | None]) -> list[dict[str, str]]:
-    scores = {name: None if record is None else _all_metrics(record) for name, record in columns.items()}
-    rows = dict.fromkeys(row for values in scores.values() if values is not None for row in values)
-    return [
-        {
-            "metric": row,
-            **{name: NOT_RUN if values is None else interval(values.get(row)) for name, values in scores.items()},
-        }
-        for row in rows
-    ]
-
-
-def _all_metrics(record: Record) -> dict[str, Any]:
-    """Metric's name -> value, an inter-patient result's metrics without record 202 after the others."""
-    without = record.without_202.get("metrics", {})
-    return {
-        **{metric_name(key): value for key, value in record.metrics.items()},
-        **{f"{metric_name(key)}, without 202": value for key, value in without.items()},
-    }
-
-
-def _circumstance(whose: str, record: Record | None) -> str:
-    if record is None:
-        return whose
-    seeds = f"{'seed' if len(record.seeds) == 1 else 'seeds'} {_listed(record.seeds)}"
-    return f"{_whose(whose, record)} ({record.profile}, {seeds})"
-
-
-def _whose(whose: str, record: Record) -> str:
-    """A column's head or a row's name, which says so where the run was scored on the validation set."""
-    return whose if record.scored == "test" else f"{whose}, validation set"
-
-
-def _apart(records: Mapping[str, Record], of: Callable[[Record], str]) -> str:
-    """Each record's table under its name, the synthetic one under the note."""
-    return "\n\n".join(
-        f"**{name[0].upper()}{name[1:]}**\n\n{_with_note(record, of(record))}" for name, record in records.items()
-    )
-
-
-def _with_note(record: Record, text: str) -> str:
-    return f"{_SYNTHETIC_NOTE}\n\n{text}" if record.data.synthetic else text
-
-
 def with_mark(record: Record, text: str) -> str:
     return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
 
@@ -513,10 +417,6 @@ def with_mark(record: Record, text: str) -> str:
 def _of_one(record: Record, text: str) -> str:
     """A table of this record alone, under the set that was scored where that is not the test set."""
     return with_mark(record, text if record.scored == "test" else f"On the validation set:\n\n{text}")
-
-
-def _mixed(records: Sequence[Record]) -> bool:
-    return len({record.data.synthetic for record in records}) > 1
 
 
 def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
@@ -564,11 +464,6 @@ def test_reads(model: str | None = None, *, until: str) -> str:
     return count(sum(model is None or entry.get("model") == model for entry in known))
 
 
-def _resampling(record: Record) -> str:
-    n = record.intervals.n
-    return f"95 %, {count(n)} resamples by {record.intervals.unit}" if n else UNDEFINED
-
-
 def _duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
@@ -595,7 +490,9 @@ def _escaped(text: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A pipe table: columns of text to the left, columns of numbers to the right."""
+    """A pipe table: columns of text to the left, columns of numbers to the right; without rows, that it was not run."""
+    if not rows:
+        return sentence(NOT_RUN)
     frame = pd.DataFrame(rows).fillna(UNDEFINED).map(lambda cell: cell.replace("|", "\\|"))
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
     text: str = frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True)

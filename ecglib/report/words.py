@@ -12,26 +12,8 @@ from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment.record import Record
+from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD
 from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
-
-_ANSWERS = {
-    "none": "nothing done about the class imbalance",
-    "weighted": "class weights in the loss by inverse frequency",
-    "effective-number": "class weights in the loss by effective number",
-    "focal": "focal loss",
-    "logit-adjustment": "logits adjusted by class frequency in training",
-    "smote": "the rare classes filled up by SMOTE",
-    "smote-tomek": "the rare classes filled up by SMOTE and Tomek links removed",
-    "borderline-smote": "the rare classes filled up by Borderline-SMOTE",
-    "adasyn": "the rare classes filled up by ADASYN",
-    "random-over": "the rare classes filled up with copies",
-    "random-under": "the common classes drawn down to the rarest",
-}
-_PROTOCOLS = {
-    "intra": "intra-patient: beats of a patient may be in training and test set",
-    "inter": "inter-patient: DS1 trains, DS2 tests",
-    "adapted": "patient-adapted: DS1 trains, each record of DS2 adapts by its first minutes and tests on the rest",
-}
 
 
 def provenance(record: Record) -> str:
@@ -40,8 +22,8 @@ def provenance(record: Record) -> str:
     kind = f"{SYNTHETIC} records made in the place of `{data.name}`" if data.synthetic else f"the real `{data.name}`"
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {', '.join(map(str, record.seeds))}"
     return (
-        f"`{p['model']}` with {count(record.n_parameters)} parameters, {_ANSWERS[p['imbalance']]}, "
-        f"{_PROTOCOLS[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
+        f"`{p['model']}` with {count(record.n_parameters)} parameters, {ANSWERS_TOLD[p['imbalance']]}, "
+        f"{PROTOCOLS_TOLD[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
         f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, "
         f"{count(data.n_test) if record.scored == 'test' else 'none'} to test on. "
         f"{_resampled(record)}Key `{record.key}`."
@@ -65,7 +47,7 @@ def _resampled(record: Record) -> str:
 
 
 def result(record: Record) -> str:
-    """The headline of one run."""
+    """The headline of one result, and what must be said beside it."""
     over = ", ".join(record.macro_classes or record.classes)
     text = f"On the {scored_set(record)} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:

@@ -14,7 +14,7 @@ from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
-from ecglib.experiment import tasks, twelve_lead
+from ecglib.experiment.heartbeat import tasks, twelve_lead
 from ecglib.report import ecg_figures, recordings, tables
 
 SMALL = {

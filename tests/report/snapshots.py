@@ -2,15 +2,13 @@
 
 A snapshot is made by the page's own notebook: its cells run in their order, and what each shows is written down, a
 table or sentence as it is, a figure as a line for each of its artists. So a page can't move unseen, and code may:
-nothing here names a function that makes a table. Where a notebook looks up its `run`, the reference result stands in
-under the profile `quick`; which of the two a cell read is noted at its head.
+nothing here names a function that makes a table.
 
 `python tests/report/snapshots.py` compares, and with `--write` renews the files in `tests/report/snapshots/`.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import hashlib
 import math
@@ -19,13 +17,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final
 
-import jupytext
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -40,20 +35,19 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-from ecglib import config
+from ecglib import config, paths
 from ecglib.evaluation import bootstrap, ranking
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Record
-from ecglib.report import book, tables
+from ecglib.report import tables
+from ecglib.report.pages import shown
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).with_suffix("")
 RENEW: Final = "python tests/report/snapshots.py --write"
 NO_RECORD_HOLDS: Final = {
     "explore/mitdb": "the whole page is drawn from the ECG records",
-    "twelve-lead, fig-example": "draws a recording of the data, and needs the run's weights",
 }
-"""Pages and cells without a snapshot: what they show is in no reference result."""
+"""Pages without a snapshot: what they show is in no reference result."""
 IN_FULL: Final = 6
 """So many numbers of an artist are written out; of more, a summary."""
 MOST_LINES: Final = 150
@@ -101,100 +95,26 @@ def kinds() -> list[str]:
 
 
 def pages(kind: str) -> list[str]:
-    """Names of a kind's snapshots: each experiment whose page shows a result, and of what is trained one page that was
-    not run."""
+    """Names of a kind's snapshots: each experiment whose page shows a result."""
     if kind == "headline":
         return [kind]
     with at_home():
+        trained = issubclass(config.MODELS[kind], config.TrainedParameters)
         mine = [name for name in config.experiments() if name.startswith(f"{kind}/") and name not in NO_RECORD_HOLDS]
-        if not _is_trained(kind):
-            return mine
-        mine = [name for name in mine if _reference(name)]
-        return [*mine, f"{kind}/not-run"] if mine else []
-
-
-def _is_trained(kind: str) -> bool:
-    return issubclass(config.MODELS[kind], config.TrainedParameters)
-
-
-@cache
-def _reference(experiment: str) -> Record | None:
-    return results.reference(experiment)
+        return [name for name in mine if not trained or paths.reference(name).is_file()]
 
 
 def snapshot(name: str) -> str:
-    """What a page shows, as one text."""
-    kind, _, own = name.partition("/")
-    first = pages(kind)[0]
+    """What a page shows, as one text: the label of every cell that shows something, and what that is."""
     with at_home():
         if name == "headline":
             return _compact(tables.headline(results.references()))
-        if own == "not-run":
-            return _compact("\n\n".join(cell.source for cell in book.placeholder(first).cells))
-        return "\n\n".join(f"## {head}\n\n{text}" for head, text in _shown(name) if text)
-
-
-class _Watched:
-    """A record that notes when it is read."""
-
-    def __init__(self, record: Record, name: str, read: set[str]) -> None:
-        self._record, self._name, self._read = record, name, read
-
-    def __getattr__(self, name: str) -> Any:
-        self._read.add(self._name)
-        return getattr(self._record, name)
-
-
-def _shown(experiment: str) -> Iterator[tuple[str, str]]:
-    """Of every cell of a page that shows something: its label and which records it read, and what it shows."""
-    kind = experiment.split("/")[0]
-    record = _reference(experiment)
-    values = config.load(experiment, profile=record.profile if record else None).model_dump()
-    namespace: dict[str, Any] = {}
-    read: set[str] = set()
-    if record is not None:
-        reference = _Watched(record, "the reference", read)
-        fresh = _Watched(record.model_copy(update={"profile": "quick"}), "this run", read)
-        namespace["run"] = SimpleNamespace(record=fresh, reference=lambda: reference)
-    for has_parameters, label, body, last in _cells(kind):
-        if f"{kind}, {label}" in NO_RECORD_HOLDS:
-            continue
-        read.clear()
-        exec(body, namespace)
-        if has_parameters:
-            namespace |= values  # as papermill does
-        if last is not None:
-            text = _text(eval(last, namespace))
-            yield (label or "text") + f", of {' and '.join(sorted(read))}" * bool(read), text
-
-
-@cache
-def _cells(kind: str) -> list[tuple[bool, str, Any, Any]]:
-    """Of a notebook's cells of code: whether it is the one with the parameters, its label, what it does without looking
-    up a run, and the expression at its end, which is what it shows.
-
-    Raises
-    ------
-    AssertionError
-        When it trains, and what it finds is not called `run`.
-    """
-    found, runs = [], 0
-    for cell in jupytext.read(ROOT / "notebooks" / f"{kind}.py").cells:
-        if cell.cell_type != "code":
-            continue
-        label = re.search(r"^#\| label: (\S+)", cell.source, re.MULTILINE)
-        every = ast.parse(cell.source).body
-        body = [one for one in every if not (isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "run")]
-        runs += len(every) - len(body)
-        last = ast.Expression(body.pop().value) if body and isinstance(body[-1], ast.Expr) else None
-        found.append((
-            "parameters" in cell.metadata.get("tags", []),
-            label[1] if label else "",
-            compile(ast.Module(body, []), kind, "exec"),
-            None if last is None else compile(last, kind, "eval"),
-        ))  # fmt: skip
-    assert runs == _is_trained(kind), f"notebooks/{kind}.py: {runs} lines `run = …`, or it would train here"
-    return found
+        parts = []
+        for cell, value in shown(config.load(name, profile="full")):
+            if value is not None and (text := _text(value)):
+                label = re.search(r"^#\| label: (\S+)", cell.source, re.MULTILINE)
+                parts.append(f"## {label[1] if label else 'text'}\n\n{text}")
+        return "\n\n".join(parts)
 
 
 def _text(shown: Any) -> str:

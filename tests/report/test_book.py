@@ -18,16 +18,17 @@ import pytest
 import yaml
 from filelock import FileLock
 from projects import ROOT
-from report.example import example_record, with_moved
+from report.example import example_record
 
 from ecglib import config, files, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
-from ecglib.experiment import tasks
+from ecglib.experiment.heartbeat import tasks
 from ecglib.report import book, check, runner, tables
 from ecglib.report.preview import pages
 
 BASELINE = "heartbeat/baseline"
+LABEL = re.compile(r"^#\| label: (fig|tbl)-(\S+)", re.MULTILINE)
 
 
 def smoke(name: str = BASELINE, **overrides: object) -> config.SharedParameters:
@@ -54,7 +55,7 @@ def executed() -> nbformat.NotebookNode:
 
 
 def test_a_stamped_notebook_is_a_page(project: Path) -> None:
-    page = book.stamp(executed(), smoke(), book.inputs_key(smoke()))
+    page = book.stamp(executed(), smoke(), book.page_key(smoke(), book.inputs_key(smoke())))
     title, parameters, injected, curves = page.cells
     assert (
         title.source
@@ -75,7 +76,7 @@ def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> 
 
     def write() -> None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        stamped = book.stamp(executed(), smoke(), book.inputs_key(smoke()))
+        stamped = book.stamp(executed(), smoke(), book.page_key(smoke(), book.inputs_key(smoke())))
         page.write_text(nbformat.writes(stamped), encoding="utf-8")
         assert book.is_current(smoke())
 
@@ -93,22 +94,38 @@ def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> 
     assert not book.is_current(smoke())
 
 
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_a_placeholder_says_so_shows_the_reference_and_has_every_label(project: Path, with_reference: bool) -> None:
-    other = example_record(draw=1)
-    record = with_moved(example_record(), other)
-    if with_reference:
-        record.save(paths.reference(BASELINE))
-    text = "\n".join(cell.source for cell in book.placeholder(BASELINE).cells)
+def test_the_page_of_what_was_not_run_says_so_and_has_every_label(project: Path) -> None:
+    text = "\n".join(cell.source for cell in book.not_run(BASELINE).cells)
     assert text.startswith("# CNet, intra-patient {#sec-heartbeat-baseline}")
     assert "Not run yet" in text
-    for decided in (record, other):
-        assert (tables.interval(decided.metrics["macro_f1"]) in text) is with_reference
+    for kind, name in LABEL.findall((project / "notebooks" / "heartbeat.py").read_text(encoding="utf-8")):
+        assert text.count(f"#{kind}-heartbeat-baseline-{name}}}") == 1
+
+
+def shown(experiment: str) -> dict[str, str]:
+    """Of every cell of code of a page, by its source: what it shows."""
+    cells = nbformat.read(paths.executed(experiment), as_version=4).cells
+    return {cell.source: str(cell.outputs) for cell in cells if cell.cell_type == "code"}
+
+
+def test_a_reference_result_needs_no_run_to_be_shown_and_a_run_adds_a_row(project: Path) -> None:
+    example_record().save(paths.reference(BASELINE))
+    book.prepare()
+    alone = shown(BASELINE)
+    assert not book.has_page(BASELINE), "nothing was run"
     source = (project / "notebooks" / "heartbeat.py").read_text(encoding="utf-8")
-    for line in source.splitlines():
-        if line.startswith("#| label: "):
-            kind, name = line.removeprefix("#| label: ").split("-", 1)
-            assert text.count(f"#{kind}-heartbeat-baseline-{name}}}") == 1
+    for kind, name in LABEL.findall(source):
+        assert f"#| label: {kind}-heartbeat-baseline-{name}\n" in "".join(alone)
+    assert tables.number(example_record().metrics["macro_f1"].mean) in str(alone)
+    example_record(profile="quick", seeds=[0], draw=1).save(project / "fresh.json")
+    with_run = source.replace("), None\n", "), results.load(config.paths.root() / 'fresh.json')\n")
+    (project / "notebooks" / "heartbeat.py").write_text(with_run, encoding="utf-8")
+    book.prepare()
+    moved = [source for source, text in shown(BASELINE).items() if source in alone and text != alone[source]]
+    assert len(moved) == 1 and "tbl-heartbeat-baseline-circumstances" in moved[0]
+    paths.reference(BASELINE).unlink()
+    book.prepare()
+    assert "Not run yet" in paths.executed(BASELINE).read_text(encoding="utf-8")
 
 
 def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
@@ -119,8 +136,16 @@ def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (project / "book").rglob("*") if path.is_file()} == before
     output = project / "_book"
     pages.render(project, output)
-    assert [str(p) for p in check.check(project, output)] == []
-    assert "Not run yet" in (output / "book" / "experiments" / "heartbeat" / "smote.html").read_text(encoding="utf-8")
+    shown = output / "book" / "experiments" / "heartbeat"
+    assert "Not run yet" in (shown / "smote.html").read_text(encoding="utf-8")
+    assert "Not run yet" not in (shown / "baseline.html").read_text(encoding="utf-8")
+    example_record("heartbeat/smote").save(paths.reference("heartbeat/smote"))
+    found = check.check(project, output)
+    assert {problem.file for problem in found if "says 'Not run'" in problem.message} == {
+        "book/experiments/heartbeat/smote.ipynb"
+    }, "a page of before its result came"
+    book.prepare()
+    assert [str(problem) for problem in check.check(project, output)] == []
 
 
 def test_a_book_is_rendered_again_only_when_something_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

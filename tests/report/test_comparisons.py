@@ -14,7 +14,7 @@ from ecglib.experiment import raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.report import comparisons, figures, published, tables
+from ecglib.report import comparisons, figures, names, published, tables
 
 
 def record(name: str, model: str, protocol: str, imbalance: str = "none", draw: int = 0) -> Record:
@@ -57,7 +57,7 @@ def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
     from typing import get_args
 
     answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
-    assert set(comparisons.ANSWERS) == {*answers, results.MOVED}
+    assert set(names.ANSWERS) == {*answers, results.MOVED}
 
 
 def test_moved_thresholds_stand_where_every_answer_does() -> None:
@@ -104,7 +104,7 @@ def test_of_a_models_answers_the_one_that_is_best_on_validation_is_shown(best: s
             run.validation = 0.9 if each.experiment == f"heartbeat/{best}" else 0.8
     _, *rows = cells(comparisons.architectures(records, "intra"))
     shown = [row[1] for row in rows if "cnet" in row[0] or "baseline" in row[0] or f"/{best}." in row[0]]
-    assert shown[:2] == ["nothing", comparisons.ANSWERS[best]]
+    assert shown[:2] == ["nothing", names.ANSWERS[best]]
     assert not any(f"/{other}." in row[0] for row in rows for other in {"weighted", "smote-tomek"} - {best})
 
 
@@ -126,7 +126,7 @@ def test_precision_recall_and_f1_are_means_over_the_classes() -> None:
 
 def test_the_gain_of_an_answer_is_the_paired_difference() -> None:
     rows = {row[0]: row for row in cells(comparisons.imbalance(RECORDS, "cnet", "intra"))[1:]}
-    assert len(rows) == len(comparisons.ANSWERS)
+    assert len(rows) == len(names.ANSWERS)
     plain, weighted = EVERY["heartbeat/baseline"], EVERY["heartbeat/weighted"]
     expected = comparison.difference(weighted, plain, comparisons.macro_f1(weighted))
     row = next(row for name, row in rows.items() if name.startswith("[class weights, inverse"))

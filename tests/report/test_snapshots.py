@@ -36,41 +36,7 @@ def test_every_snapshot_has_its_page() -> None:
 
 def test_what_has_no_snapshot_is_there() -> None:
     with snapshots.at_home():
-        experiments = config.experiments()
-    for name in snapshots.NO_RECORD_HOLDS:
-        kind, _, label = name.partition(", ")
-        labels = [cell[1] for cell in snapshots._cells(kind)] if label else []
-        assert name in experiments or label in labels, f"{name}: neither a page nor a labelled cell"
-
-
-def test_a_notebook_that_would_train_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (snapshots.ROOT / "notebooks" / "heartbeat.py").read_text(encoding="utf-8")
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "heartbeat.py").write_text(text.replace("run = ", "outcome = "), encoding="utf-8")
-    monkeypatch.setattr(snapshots, "ROOT", tmp_path)
-    with pytest.raises(AssertionError, match="or it would train"):
-        snapshots._cells.__wrapped__("heartbeat")
-
-
-def test_which_record_a_cell_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cell(shown: str) -> tuple[bool, str, object, object]:
-        body = "from IPython.display import Markdown\n_shown = run.reference() or run.record"
-        return False, "tbl-a", compile(body, "cell", "exec"), compile(f"Markdown({shown})", "cell", "eval")
-
-    cells = [
-        cell("_shown.profile"),
-        cell("run.record.profile"),
-        cell("run.record.profile + _shown.profile"),
-        cell("''"),
-    ]
-    monkeypatch.setattr(snapshots, "_cells", lambda kind: cells)
-    with snapshots.at_home():
-        assert list(snapshots._shown("heartbeat/baseline")) == [
-            ("tbl-a, of the reference", "full"),
-            ("tbl-a, of this run", "quick"),
-            ("tbl-a, of the reference and this run", "quickfull"),
-            ("tbl-a", ""),
-        ]
+        assert set(snapshots.NO_RECORD_HOLDS) <= set(config.experiments())
 
 
 # --- what a snapshot tells --------------------------------------------------------------------------------------------

@@ -61,9 +61,8 @@ def test_a_count_reads_back(n: int) -> None:
     "markdown",
     [
         tables.per_class(FULL),
-        tables.per_class(QUICK, FULL),
-        tables.beside(FULL, QUICK),
         tables.metrics(INTER),
+        tables.moved(MOVED),
         tables.parameters(FULL),
         tables.ec57(INTER),
     ],
@@ -79,13 +78,6 @@ def test_per_class_shows_the_record() -> None:
     assert [row[0] for row in rows] == FULL.classes
     assert rows[1][2] == tables.interval(FULL.per_class["S"]["ppv"])
     assert rows[1][5] == tables.count(sum(sum(matrix[1]) for matrix in FULL.confusion) / 3)
-
-
-def test_per_class_beside_the_reference() -> None:
-    rows = cells(tables.per_class(QUICK, FULL))[1:]
-    assert [row[:2] for row in rows[:2]] == [["N", "reference"], ["N", "this run"]]
-    assert rows[4][2] == tables.interval(FULL.per_class["V"]["se"])
-    assert rows[5][2] == tables.interval(QUICK.per_class["V"]["se"])
 
 
 def test_headline_has_a_row_a_model_and_answer_with_the_protocols_side_by_side() -> None:
@@ -136,15 +128,14 @@ def test_headline_has_the_decision_with_moved_thresholds_in_a_row_of_its_own() -
         assert row[2] == f"[{mean}](book/experiments/heartbeat/baseline.ipynb) {spread}"
 
 
-def test_moved_thresholds_are_shown_in_short_beside_the_reference() -> None:
-    head, *rows = cells(tables.moved(MOVED, FULL))
-    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run"]
+def test_moved_thresholds_are_shown_in_short() -> None:
+    head, *rows = cells(tables.moved(MOVED))
+    assert head == ["metric", "score"]
     expected = [OTHER.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")]
     expected += [OTHER.per_class[name]["f1"] for name in OTHER.classes]
     assert [row[1] for row in rows] == [tables.interval(value) for value in expected]
     assert [row[0] for row in rows[3:]] == [f"{name} F1" for name in OTHER.classes]
-    assert {row[2] for row in rows} == {"not run yet"}
-    assert tables.moved(FULL, None) == tables.moved(None, None) == "No thresholds were moved in this experiment."
+    assert tables.moved(FULL) == "No thresholds were moved in this experiment."
 
 
 def test_a_decision_made_later_tells_the_scorings_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,17 +156,23 @@ def test_the_epoch_and_what_was_chosen_at_once_are_told() -> None:
     assert "penalty by validation, seed 0: 0.01" in tables.circumstances(FULL.model_copy(update={"training": [ridge]}))
 
 
-def test_beside_names_what_each_rests_on() -> None:
-    head, first, *_ = cells(tables.beside(FULL, QUICK))
-    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run (quick, seed 0)"]
-    assert first == ["macro-F1", tables.interval(FULL.metrics["macro_f1"]), tables.interval(QUICK.metrics["macro_f1"])]
-    assert {row[1] for row in cells(tables.beside(None, QUICK))[1:]} == {"not run yet"}
-    assert {row[2] for row in cells(tables.beside(FULL, None))[1:]} == {"not run yet"}
-    assert tables.beside(None, None) == "Not run yet."
+def test_a_run_made_here_is_one_row_beside_a_reference_and_stands_in_a_box_without_one() -> None:
+    fresh = QUICK.model_copy(update={"overridden": ["cut"], "scored": "val"})
+    alone, both = (cells(tables.circumstances(FULL, one)) for one in (None, fresh))
+    score = tables.interval(QUICK.metrics["macro_f1"])
+    assert both == [
+        *alone,
+        ["repeated here", f"quick, one seed, `cut` changed, on the validation set, macro-F1 {score}"],
+    ]
+    assert cells(tables.circumstances(FULL, FULL)) == alone, "the reference result itself"
+    assert tables.box(FULL, FULL) == ""
+    assert kinds(tables.box(None, QUICK)) == ["Div"] and f"quick, one seed, macro-F1 {score}" in tables.box(None, QUICK)
+    synthetic = cells(tables.circumstances(FULL, SYNTHETIC))[-1][1]
+    assert synthetic.startswith(f"quick, one seed, {tables.SYNTHETIC} records, macro-F1 ")
 
 
 def test_inter_patient_results_come_with_and_without_202() -> None:
-    names = [row[0] for row in cells(tables.beside(INTER, None))[1:]]
+    names = [row[0] for row in cells(tables.metrics(INTER))[1:]]
     assert {"macro-F1", "macro-F1, without 202", "accuracy, without 202"} <= set(names)
     rows = cells(tables.ec57(INTER))
     assert rows[0] == ["ectopy", "records", "Se", "+P", "FPR", "F1"]
@@ -191,16 +188,10 @@ def test_inter_patient_results_come_with_and_without_202() -> None:
 def test_real_and_synthetic_never_share_a_table() -> None:
     with pytest.raises(ValueError, match="synthetic"):
         tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": SYNTHETIC})
-    for markdown in (tables.beside(FULL, SYNTHETIC), tables.per_class(SYNTHETIC, FULL)):
-        assert kinds(markdown) == ["Para", "Table", "Para", "Div", "Table"]
-        assert markdown.index("**Reference") < markdown.index("**This run") < markdown.index("callout-important")
 
 
-def test_a_run_scored_on_validation_says_so_beside_a_reference_on_the_test_set() -> None:
+def test_a_run_scored_on_validation_says_so() -> None:
     val = QUICK.model_copy(update={"scored": "val"})
-    head = cells(tables.beside(FULL, val))[0]
-    assert head == ["metric", "reference (full, seeds 0, 1, 2)", "this run, validation set (quick, seed 0)"]
-    assert {row[1] for row in cells(tables.per_class(val, FULL))[1:]} == {"reference", "this run, validation set"}
     for table in (tables.metrics, tables.per_class, tables.ec57, tables.classification_report):
         assert "validation" in table(val)
         assert "validation" not in table(QUICK)
@@ -209,7 +200,7 @@ def test_a_run_scored_on_validation_says_so_beside_a_reference_on_the_test_set()
 def test_synthetic_numbers_are_marked() -> None:
     for markdown in (
         tables.headline({"a/b": SYNTHETIC}),
-        tables.beside(SYNTHETIC, None),
+        tables.box(None, SYNTHETIC),
         tables.metrics(SYNTHETIC),
         tables.per_class(SYNTHETIC),
         tables.circumstances(SYNTHETIC),
