@@ -22,6 +22,7 @@ from rich.table import Table
 
 from ecglib import aami, config, paths
 from ecglib.errors import RecordError, UserError
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def _say_what_is_not_found() -> None:
 
 def _tell(jobs: list[Job]) -> None:
     """Say on stderr what the runs did not resume, left out, repaired or assumed; once where several did the same."""
-    from ecglib import told
+    from ecglib.experiment import told
 
     said: dict[str, dict[str, None]] = {}
     for job in jobs:
@@ -338,7 +339,7 @@ def finetune(
     folds: eight are learnt from, one chooses epoch and thresholds, one is tested.
     """
     from ecglib import finetune as tuning
-    from ecglib import told
+    from ecglib.experiment import told
 
     note = tuning.finetune(
         tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
@@ -508,7 +509,7 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _short(value: results.Interval | None) -> str:
+def _short(value: Interval | None) -> str:
     if value is None or value.mean is None:
         return "–"
     spread = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"

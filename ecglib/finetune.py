@@ -20,18 +20,19 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ecglib import config, paths, told
+from ecglib import config, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.catalogues.catalogue import Records
 from ecglib.data.splits import OFFICIAL, Part
 from ecglib.errors import UserError
-from ecglib.experiment import driver, provenance, twelve_lead
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment import driver, provenance, told, twelve_lead
 from ecglib.experiment import record as results
 from ecglib.experiment.driver import Where
-from ecglib.experiment.record import Interval, SeedRun
 from ecglib.experiment.twelve_lead import Run, Scored
 from ecglib.models import registry
+from ecglib.training.history import SeedRun
 from ecglib.training.transfer import State, read_weights
 
 SHARE_OF_RATE: Final = 0.3

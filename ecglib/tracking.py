@@ -27,7 +27,8 @@ from filelock import FileLock, Timeout
 
 from ecglib import paths
 from ecglib.errors import UserError
-from ecglib.experiment.record import Interval, Moved, Record
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment.record import Moved, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, ranking
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.metrics import ratio
-from ecglib.experiment.record import Interval
 
 Array = NDArray[np.float64]
 BINS = 10

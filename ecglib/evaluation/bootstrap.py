@@ -10,10 +10,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-from ecglib.experiment.record import Interval
+from pydantic import BaseModel
 
 LEVEL = 0.95
+
+
+class Interval(BaseModel):
+    """A metric over the seeds: mean, the 95 % interval of that mean, and each seed's value.
+
+    `low` and `high` come from resampling records (see `interval`); None where a value is undefined.
+    """
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    per_seed: list[float | None] = []
 
 
 def record_weights(n_records: int, n_resamples: int, seed: int = 0) -> NDArray[np.int64]:

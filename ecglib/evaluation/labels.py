@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, ranking
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.metrics import macro, ratio
-from ecglib.experiment.record import Interval
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

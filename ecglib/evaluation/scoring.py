@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecglib import aami
 from ecglib.evaluation import bootstrap, metrics, ranking
-from ecglib.experiment.record import Interval
+from ecglib.evaluation.bootstrap import Interval
 
 Values = dict[str, NDArray[np.float64]]
 

@@ -33,10 +33,11 @@ from ecglib.errors import UserError
 from ecglib.experiment import provenance, recipes
 from ecglib.experiment import record as results
 from ecglib.experiment.recipes import Trained
-from ecglib.experiment.record import Epoch, Record, SeedRun
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.training import device as devices
 from ecglib.training import loop
+from ecglib.training.history import Epoch, SeedRun
 
 CHOICES: Final = tuple(f"evaluation/{name}.py" for name in ("metrics", "ranking", "labels", "thresholds"))
 """Of the evaluation, what chooses epochs and thresholds."""

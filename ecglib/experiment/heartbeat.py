@@ -29,11 +29,12 @@ from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring, thresholds
 from ecglib.experiment import driver, provenance, raw
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import DataCard, Moved, Record, Resampling, SeedRun
+from ecglib.experiment.record import DataCard, Moved, Record, Resampling
 from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
 from ecglib.training import adaptation, device, loop, sequences
+from ecglib.training.history import SeedRun
 from ecglib.training.sampling import ByRecord
 
 RECIPE = 1

@@ -27,13 +27,15 @@ from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
 from ecglib.errors import UserError
 from ecglib.evaluation import binary, bootstrap, metrics
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, heartbeat, raw
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import DataCard, InfarctionCard, Interval, Record, Resampling, SeedRun
+from ecglib.experiment.record import DataCard, InfarctionCard, Record, Resampling
 from ecglib.models import age_and_sex, registry
 from ecglib.models.layers import Vote
 from ecglib.models.yardstick import Yardstick
 from ecglib.training import device, loop, transfer
+from ecglib.training.history import SeedRun
 from ecglib.training.transfer import State, Transferred
 
 RECIPE = 1

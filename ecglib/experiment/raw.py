@@ -66,7 +66,7 @@ _WHOLE: Final = (
     "twelve_lead.official.{metric}",
     *(f"twelve_lead.{name}.{{name}}.{{metric}}" for name in ("left_out_source", "known_source")),
 )
-"""Intervals (`results.Interval`) that lie in the Parquet file alone."""
+"""Intervals (`Interval`) that lie in the Parquet file alone."""
 _BY_SEED: Final = (
     "per_class.{class}.{metric}",
     "ec57.{class}.{metric}",

@@ -18,24 +18,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecglib import config, files, paths
 from ecglib.errors import UserError
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import raw
+from ecglib.training.history import SeedRun
 
 WIDTH: Final = 160
 """Characters of a line of the JSON file; only a longer text makes a longer line."""
 RAW: Final = "raw_sha256"
 """The JSON file's key for the hash of the Parquet file that belongs to it."""
-
-
-class Interval(BaseModel):
-    """A metric over the seeds: mean, the 95 % interval of that mean, and each seed's value.
-
-    `low` and `high` come from resampling records (see `ecglib.evaluation.bootstrap`); None where a value is undefined.
-    """
-
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    per_seed: list[float | None] = []
 
 
 class DataCard(BaseModel):
@@ -63,36 +53,6 @@ class DataCard(BaseModel):
 class Resampling(BaseModel):
     unit: str
     n: int
-
-
-class Epoch(BaseModel):
-    """One epoch of one seed."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float | None
-    val_metric: float | None
-    learning_rate: float
-    seconds: float
-
-
-class SeedRun(BaseModel):
-    """How the training of one seed went."""
-
-    seed: int
-    best_epoch: int
-    epochs_run: int
-    stopped_early: bool
-    examples_per_epoch: int = 0
-    """Beats that an epoch showed; 0 of what has no epochs."""
-    validation: float | None = None
-    """Validation macro-F1 of what scores the test set, adaptation included; None after a refit, which has learnt those
-    beats."""
-    validation_recall: float | None = None
-    """Macro recall on the same beats."""
-    strength: float | None = None
-    """Strength of the penalty that a classical reference chose on validation."""
-    history: list[Epoch]
 
 
 class Moved(BaseModel):

@@ -32,11 +32,12 @@ from ecglib.data.recordings import TwelveLead
 from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Index, Part
 from ecglib.errors import UserError
-from ecglib.evaluation import bootstrap, challenge, thresholds
+from ecglib.evaluation import bootstrap, challenge, metrics, thresholds
 from ecglib.evaluation import labels as label_scores
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import DataCard, Interval, Record, Resampling, TwelveLeadCard
+from ecglib.experiment.record import DataCard, Record, Resampling, TwelveLeadCard
 from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
 from ecglib.models.yardstick import Yardstick
@@ -363,7 +364,7 @@ def train(
         learnt,
         recordings.Recordings(data.recordings, part.val, **how),
         loss_of(p, data.labels[part.train]),
-        recordings.macro_auroc,
+        macro_auroc,
         driver.recipe(p, max(len(part.train), p.fewest_per_epoch), where),
         seed=seed,
         **where.training(f"checkpoint-seed{seed}-{part.name}"),
@@ -374,6 +375,13 @@ def train(
         for index in (part.val, part.scored)
     )
     return Trained(fitted.model.cpu(), fitted, val, scored, thresholds.choose(data.labels[part.val], val))
+
+
+def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
+    """Mean AUROC over the labels that have a positive and a negative; NaN where none has."""
+    y = labels > 0.5
+    auroc, _ = label_scores.areas(y, recordings.sigmoid(logits), np.ones((1, len(y)), dtype=np.int64))
+    return float(metrics.macro(auroc)[0])
 
 
 def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:

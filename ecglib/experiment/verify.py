@@ -30,8 +30,9 @@ from ecglib.errors import UserError
 from ecglib.experiment import driver, heartbeat, infarction, provenance, recipes, tasks
 from ecglib.experiment import record as results
 from ecglib.experiment.recipes import Trained
-from ecglib.experiment.record import Epoch, Record
+from ecglib.experiment.record import Record
 from ecglib.training import device as devices
+from ecglib.training.history import Epoch
 
 EPOCHS: Final = 2
 """Epochs of the first seed that are trained again."""

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ecglib import aami, config
 from ecglib.data import beats
-from ecglib.evaluation import comparison, metrics
+from ecglib.evaluation import metrics
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment import comparison
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Interval, Record
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED

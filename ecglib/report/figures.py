@@ -25,9 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ecglib.aami import SYMBOLS
-from ecglib.experiment.record import Interval, Record, SeedRun, infarction
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment.record import Record, infarction
 from ecglib.report.names import NOT_RUN, PATIENTS, SETS, UNDEFINED, metric_name
 from ecglib.report.tables import count, number, refuse_mixture, unit
+from ecglib.training.history import SeedRun
 
 WIDTH: Final = 6.4
 """Inches. At the 150 dots per inch that figures are saved with: 960 px."""

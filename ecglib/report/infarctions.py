@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecglib.evaluation import bootstrap, metrics, ranking
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Interval, Record, infarction
+from ecglib.experiment.record import Record, infarction
 from ecglib.report.comparisons import link, of, signed, told_apart
 from ecglib.report.names import NOT_RUN, UNDEFINED, WAYS, metric_name, sentence
 from ecglib.report.published import entries, listed, of_task, span, theirs

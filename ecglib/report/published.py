@@ -11,7 +11,8 @@ import yaml
 
 from ecglib import paths
 from ecglib.errors import UserError
-from ecglib.experiment.record import Interval, Record
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment.record import Record
 from ecglib.report import tables
 from ecglib.report.comparisons import HOLDS_MOST_S, best, link, of, without
 from ecglib.report.names import NOT_RUN, PROTOCOLS, UNDEFINED, metric_name

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ecglib import aami
 from ecglib.evaluation import binary, bootstrap, metrics, scoring
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.metrics import macro
-from ecglib.experiment.record import Interval, Record
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 
 Values = NDArray[np.float64]

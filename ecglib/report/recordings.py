@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ecglib.evaluation import bootstrap
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.labels import areas, recording_weights
 from ecglib.evaluation.metrics import Array, macro
-from ecglib.experiment.record import Interval, Record, card
+from ecglib.experiment.record import Record, card
 from ecglib.report import tables
 from ecglib.report.comparisons import signed, told_apart
 from ecglib.report.names import UNDEFINED, metric_name

@@ -19,9 +19,11 @@ import pandas as pd
 
 from ecglib import aami, paths
 from ecglib.errors import UserError
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Interval, Record, SeedRun
+from ecglib.experiment.record import Record
 from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
+from ecglib.training.history import SeedRun
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats

@@ -23,10 +23,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from ecglib.errors import UserError
-from ecglib.experiment.record import Epoch, SeedRun
 from ecglib.models.layers import full_precision
 from ecglib.training import checkpoint
 from ecglib.training.device import autocast, determinism
+from ecglib.training.history import Epoch, SeedRun
 from ecglib.training.progress import Reporter
 
 RECIPE = 1

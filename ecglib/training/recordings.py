@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from ecglib.data import recordings
 from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
-from ecglib.evaluation.labels import areas
-from ecglib.evaluation.metrics import macro
 from ecglib.training import augmentation, loop
 from ecglib.training.augmentation import Augmentation, Noise
 
@@ -114,13 +112,6 @@ def predict(
     logits = np.empty_like(found)
     logits[by_length] = found
     return logits
-
-
-def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
-    """Mean AUROC over the labels that have a positive and a negative; NaN where none has."""
-    y = labels > 0.5
-    auroc, _ = areas(y, sigmoid(logits), np.ones((1, len(y)), dtype=np.int64))
-    return float(macro(auroc)[0])
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecglib.evaluation import bootstrap, metrics, scoring
-from ecglib.experiment.record import Interval
+from ecglib.evaluation.bootstrap import Interval
 
 
 def matrices(n_records: int = 30) -> np.ndarray:

@@ -17,9 +17,10 @@ from report.example import example_record
 
 from ecglib.errors import UserError
 from ecglib.evaluation import scoring
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import raw
 from ecglib.experiment import record as results
-from ecglib.experiment.record import InfarctionCard, Interval, Moved, Record
+from ecglib.experiment.record import InfarctionCard, Moved, Record
 
 REFERENCES = ROOT / "book" / "results"
 FILES = sorted(REFERENCES.glob("*/*.json"))

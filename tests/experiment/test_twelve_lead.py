@@ -14,7 +14,7 @@ from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
-from ecglib.experiment.heartbeat import tasks, twelve_lead
+from ecglib.experiment import tasks, twelve_lead
 from ecglib.report import ecg_figures, recordings, tables
 
 SMALL = {
@@ -164,9 +164,7 @@ def test_a_label_that_too_few_have_is_named(project: Path) -> None:
 
 
 def test_macro_auroc_on_validation_is_the_mean_over_labels() -> None:
-    from ecglib.training.recordings import macro_auroc
-
     logits = np.array([[2, -1], [1, 3], [-1, 0], [-2, 1]], dtype=np.float32)
     y = np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=np.float32)
     # first label: pairs (2>1, 2>-2, -1<1, -1>-2); second: 3 above all
-    assert macro_auroc(logits, y) == pytest.approx((3 / 4 + 1) / 2)
+    assert twelve_lead.macro_auroc(logits, y) == pytest.approx((3 / 4 + 1) / 2)

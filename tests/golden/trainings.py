@@ -26,8 +26,8 @@ from ecglib import aami, config, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import digest
 from ecglib.data.catalogues import snomed
-from ecglib.evaluation import challenge, comparison, metrics
-from ecglib.experiment import driver, heartbeat, infarction, tasks, twelve_lead
+from ecglib.evaluation import challenge, metrics
+from ecglib.experiment import comparison, driver, heartbeat, infarction, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ecglib.aami import CLASSES
 from ecglib.evaluation import metrics
-from ecglib.experiment.record import DataCard, Epoch, Interval, Moved, Record, Resampling, SeedRun
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment.record import DataCard, Moved, Record, Resampling
+from ecglib.training.history import Epoch, SeedRun
 
 _BEATS = (18_118, 556, 1_447, 161, 1_608)
 

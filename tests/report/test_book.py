@@ -23,7 +23,7 @@ from report.example import example_record
 from ecglib import config, files, paths
 from ecglib.data import databases
 from ecglib.errors import UserError
-from ecglib.experiment.heartbeat import tasks
+from ecglib.experiment import tasks
 from ecglib.report import book, check, runner, tables
 from ecglib.report.preview import pages
 

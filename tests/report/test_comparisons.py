@@ -9,8 +9,8 @@ from test_tables import cells
 
 from ecglib import config, paths
 from ecglib.aami import CLASSES
-from ecglib.evaluation import comparison, metrics
-from ecglib.experiment import raw
+from ecglib.evaluation import metrics
+from ecglib.experiment import comparison, raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.models import registry

@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ecglib.data.infarction import CLASSES
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
-from ecglib.experiment.record import DataCard, InfarctionCard, Interval, Record, Resampling
+from ecglib.experiment.record import DataCard, InfarctionCard, Record, Resampling
 from ecglib.report import comparisons, figures, infarctions, published, yardsticks
 from ecglib.report.comparisons import NOT_RUN
 

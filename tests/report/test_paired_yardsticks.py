@@ -12,6 +12,7 @@ import pytest
 from projects import ROOT
 from test_infarctions import example, yardstick
 
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report import comparisons, infarctions, recordings
@@ -101,7 +102,7 @@ def test_what_a_network_gains_is_what_it_gained_and_is_told_in_the_same_words(no
     gain = infarctions.gain if notebook == "infarction" else recordings.gain
     for record, paired, old in pairs(notebook):
         for name, one in paired.items():
-            now, then = gain(record, one), results.Interval.model_validate(old[name]["difference"])
+            now, then = gain(record, one), Interval.model_validate(old[name]["difference"])
             what = f"{record.experiment}, {name}"
             assert (now.mean, now.low, now.high) == pytest.approx((then.mean, then.low, then.high), abs=MOVED), what
             assert comparisons.told_apart(now) == comparisons.told_apart(then), what

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecglib.errors import UserError
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
-from ecglib.experiment.record import Interval
 from ecglib.report import tables
 from tests.report.example import example_record, with_moved
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report.example import example_record
 
-from ecglib import told
+from ecglib.experiment import told
 
 GAIN = "gain of 4880 units per mV taken for 1000"
 

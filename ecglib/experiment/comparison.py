@@ -11,8 +11,9 @@ from scipy.stats import binomtest
 
 from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap
+from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.raw import unpack
-from ecglib.experiment.record import Interval, Record
+from ecglib.experiment.record import Record
 
 Metric = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """Confusion matrices `(..., classes, classes)` to values `(...)`."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from ecglib.errors import UserError
-from ecglib.evaluation import comparison, metrics
-from ecglib.experiment import raw
+from ecglib.evaluation import metrics
+from ecglib.experiment import comparison, raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 
