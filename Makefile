@@ -28,6 +28,7 @@ lint: env
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 # notebooks/*.ipynb from the text notebooks, for papermill.
 notebooks: env
