@@ -488,18 +488,6 @@ def test_where_there_are_no_thresholds_to_move_none_are(values: dict[str, Any], 
         run.model(0, moved=True)
 
 
-def test_a_run_of_earlier_code_is_found_without_a_second_decision(project: Path) -> None:
-    run = heartbeat.run(parameters())
-    note = run.folder / "training-seed0.json"
-    card = json.loads(note.read_text(encoding="utf-8"))
-    del card["offsets"]
-    note.write_text(json.dumps(card), encoding="utf-8")
-    (run.folder / "record.json").unlink()
-    found = heartbeat.run(parameters())
-    assert not found.trained and found.record.moved is None
-    assert found.record.metrics == run.record.metrics
-
-
 # --- what may be seen -------------------------------------------------------------------------------------------------
 
 
