@@ -182,13 +182,10 @@ class Found:
         The run's own.
     seeds
         Those that are evaluated.
-    key
-        The run's.
     """
 
     folder: Path
     seeds: list[int]
-    key: str
 
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
@@ -229,7 +226,7 @@ class Run:
 
     def table(self, kind: str) -> pd.DataFrame:
         """The rows of every seed, which is a column of its own."""
-        tables = Found(self.folder, self.record.seeds, self.record.key).tables(kind)
+        tables = Found(self.folder, self.record.seeds).tables(kind)
         return pd.concat([each.assign(seed=seed) for each, seed in zip(tables, self.record.seeds, strict=True)])
 
 
@@ -457,7 +454,7 @@ def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
     if note(done) == evaluation:
         with contextlib.suppress(UserError):  # damaged: what the run keeps beside it says it all
             return results.load(path)
-    found = Found(folder, p.seeds, plan.key)
+    found = Found(folder, p.seeds)
     first = found.cards[0]
     fields: dict[str, Any] = {
         **named(p),

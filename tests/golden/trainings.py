@@ -105,7 +105,8 @@ def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
         if entry.takes == "sequence":
             forms["-one-beat"] = {"beats_per_sequence": 1}
         for form, more in forms.items():
-            given = _common(entry.name) | more | {"imbalance": imbalance, "protocol": PROTOCOLS[(i + j) % 2]}
+            protocol = PROTOCOLS[(i + j + entry.classical) % 2]
+            given = _common(entry.name) | more | {"imbalance": imbalance, "protocol": protocol}
             given |= {"beats_per_epoch": 200} if entry.classical else {"max_epochs": 1, "batch_size": 64}
             if entry.reads_features:
                 given["cut"] = "relative"
