@@ -1,14 +1,15 @@
 """Finished runs in MLflow: parameters, learning curves, metrics, pictures, report and weights.
 
 The store is the server that `MLFLOW_TRACKING_URI` names, else SQLite at `mlflow.db` in the project root with artifacts
-in `mlartifacts/`. Several processes that meet a fresh SQLite store at once break its migration, so everything that
-touches the embedded store happens under one file lock, `mlflow.db.lock`.
+in `mlartifacts/`. Several processes that meet a fresh SQLite store at once break its migration, so that it is made
+under a file lock, `mlflow.db.lock`. What is logged of a run stands in its folder (`NOTE`), and is not searched for.
 
 mlflow takes seconds to import, so only the functions that need it do.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 EXPLORATION: Final = "exploration"
 """MLflow experiment of the runs of no parameters file, as JupyterLab makes them."""
+NOTE: Final = "mlflow.json"
+"""The file of a run's folder that lists MLflow's runs of it: `store`, `experiment`, `id`, and as `evaluated` the
+evaluation that was logged, null until it is whole."""
 _LOCK_SECONDS: Final = 300
 _SERVER_SECONDS: Final = 12
 _BATCH: Final = {"metrics": 1000, "params": 100}
@@ -56,16 +60,15 @@ _ENVIRONMENT: Final = {
 def log(record: Record, folder: Path) -> str:
     """Log a finished run, once.
 
-    A run with the same key, experiment and time of evaluation that is already there stays as it is, and a run of no
-    experiment is not logged beside one that has a name. One with the same key that was evaluated at another time, one
-    that was left half-logged, or one of no experiment that now got a name is replaced.
+    What is there of the same experiment and evaluation stays as it is, and a run of no experiment is not logged beside
+    one that has a name. What is of another evaluation, was left half-logged or has got a name since is replaced.
 
     Parameters
     ----------
     record
         The run's result; `record.key` must be set.
     folder
-        The run's folder, whose `weights-seed<k>.safetensors` are logged too.
+        The run's folder, whose `weights-seed<k>.safetensors` are logged too; no other process logs it meanwhile.
 
     Returns
     -------
@@ -78,49 +81,38 @@ def log(record: Record, folder: Path) -> str:
     """
     if not record.key:
         raise ValueError(f"{record.experiment}: a record without a key can't be found again")
-    import ecglib.report.figures  # noqa: F401  # slow, so not while others wait for the lock
-
+    noted = _noted(folder)
     with _store() as store:
-        experiment = store.experiment(record.experiment.split("/")[0] or EXPLORATION)
-        with_key = store.runs(record.key)
-        for run in with_key:
-            named_so = not record.experiment or run.data.tags.get("experiment") == record.experiment
-            if named_so and run.info.status == "FINISHED" and run.data.tags.get("evaluated") == _evaluated(record):
-                return str(run.info.run_id)
-        replaced = [run for run in with_key if run.data.tags.get("experiment", "") in (record.experiment, "")]
-        run_id = _log_new(store.client, experiment, record, folder)
+        mine = [run for run in noted if run["store"] == store.name and store.holds(run["id"])]
+        for run in mine:
+            if run["evaluated"] == _evaluated(record) and record.experiment in (run["experiment"], ""):
+                return str(run["id"])
+        replaced = [run for run in mine if run["experiment"] in (record.experiment, "")]
+        kept = [run for run in noted if run["store"] != store.name or (run in mine and run not in replaced)]
+        end = int(time.time() * 1000)
+        start = end - int(record.train_seconds * 1000)
+        run_id = _begin(store, record, start)
+        new = {"store": store.name, "experiment": record.experiment, "id": run_id, "evaluated": None}
+        _write_note(folder, [*kept, *replaced, new])
+        _fill(store.client, run_id, record, folder, start, end)
         for run in replaced:
-            store.delete(run.info.run_id)
+            store.delete(run["id"])
+        _write_note(folder, [*kept, new | {"evaluated": _evaluated(record)}])
         return run_id
 
 
-def find(key: str) -> str | None:
-    """The id of the finished MLflow run with this key, or None.
-
-    Raises
-    ------
-    UserError
-        When the store can't be reached or read.
-    """
-    if _absent():
-        return None
-    with _store() as store:
-        found = [run for run in store.runs(key) if run.info.status == "FINISHED"]
-        return str(found[0].info.run_id) if found else None
+def _noted(folder: Path) -> list[dict[str, Any]]:
+    try:
+        runs: list[dict[str, Any]] = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return runs
 
 
-def count() -> int:
-    """How many runs the store holds, deleted ones not counted.
-
-    Raises
-    ------
-    UserError
-        When the store can't be reached or read.
-    """
-    if _absent():
-        return 0
-    with _store() as store:
-        return len(store.runs())
+def _write_note(folder: Path, runs: list[dict[str, Any]]) -> None:
+    temporary = folder / f"{NOTE}.tmp"
+    temporary.write_text(json.dumps(runs), encoding="utf-8")
+    temporary.replace(folder / NOTE)
 
 
 def ui_command(port: int = 5000) -> list[str]:
@@ -152,17 +144,25 @@ def ui_command(port: int = 5000) -> list[str]:
 
 @dataclass(frozen=True)
 class _Store:
-    """An open store: MLflow's client, and where artifacts go (None: the server decides)."""
+    """An open store: its name in notes, MLflow's client, and where artifacts go (None: the server decides)."""
 
+    name: str
     client: MlflowClient
     artifacts: Path | None
 
     def experiment(self, name: str) -> str:
         """The id of the MLflow experiment of this name, made or brought back where it isn't there."""
+        from mlflow.exceptions import MlflowException
+
         found = self.client.get_experiment_by_name(name)
         location = None if self.artifacts is None else self.artifacts.as_uri()
         if found is None:
-            return str(self.client.create_experiment(name, artifact_location=location))
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self.experiment(name)  # another process was faster
         if location is not None and found.artifact_location != location:
             raise UserError(
                 self.artifacts or "",
@@ -174,46 +174,42 @@ class _Store:
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def runs(self, key: str | None = None, experiment: str | None = None) -> list[Any]:
-        """All runs, or those of one key, newest first; in one MLflow experiment or in all."""
-        ids = [experiment] if experiment else [one.experiment_id for one in self.client.search_experiments()]
-        where = "" if key is None else f"tags.`key` = '{re.sub(r'[^0-9A-Za-z_.-]', '', key)}'"
-        found: list[Any] = []
-        token: str | None = None
-        while ids:
-            page = self.client.search_runs(ids, where, page_token=token, max_results=1000)
-            found += page
-            token = page.token
-            if not token:
-                break
-        return found
+    def holds(self, run_id: str) -> bool:
+        """Whether the run is there, and not deleted."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException:
+            return False
 
     def delete(self, run_id: str) -> None:
         """Delete a run; in the embedded store its files too, which MLflow would keep."""
         self.client.delete_run(run_id)
-        if self.artifacts is not None and run_id:
+        if self.artifacts is not None:
             shutil.rmtree(self.artifacts / run_id, ignore_errors=True)
 
 
 @contextmanager
 def _store() -> Iterator[_Store]:
-    """Open the store, the embedded one under its lock; what goes wrong with it is a UserError."""
+    """Open the store, made where the embedded one isn't there; what goes wrong with it is a UserError."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    database = _database()
+    database, name = _database(), _shown(_server())
     try:
         if database is None:
-            yield _Store(_reach(_server()), None)
+            yield _Store(name, _reach(_server()), None)
             return
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
-            if not database.is_file():
-                _create(database)
-            yield _Store(MlflowClient(tracking_uri=_sqlite(database)), _artifacts(database))
+        if not database.is_file():
+            database.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
+                if not database.is_file():
+                    _create(database)
+        yield _Store(name, MlflowClient(tracking_uri=_sqlite(database)), _artifacts(database))
     except Timeout:
         raise UserError(
             f"{database}.lock", f"held by another process for {_LOCK_SECONDS} s", do="see which one hangs"
@@ -287,12 +283,6 @@ def _server() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
-def _absent() -> bool:
-    """Whether there is no embedded store yet; to ask for a run makes none."""
-    database = _database()
-    return database is not None and not database.is_file()
-
-
 def _sqlite(database: Path) -> str:
     return f"sqlite:///{database.as_posix()}"
 
@@ -301,13 +291,15 @@ def _artifacts(database: Path) -> Path:
     return database.with_name("mlartifacts")
 
 
-def _log_new(client: MlflowClient, experiment: str, record: Record, folder: Path) -> str:
+def _begin(store: _Store, record: Record, start: int) -> str:
+    experiment, name = record.experiment.split("/")[0] or EXPLORATION, record.experiment.split("/")[-1]
+    made = store.client.create_run(store.experiment(experiment), start_time=start, run_name=name, tags=_tags(record))
+    return str(made.info.run_id)
+
+
+def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start: int, end: int) -> None:
     from mlflow.entities import Param
 
-    end = int(time.time() * 1000)
-    start = end - int(record.train_seconds * 1000)
-    name = record.experiment.split("/")[-1]
-    run_id = str(client.create_run(experiment, start_time=start, run_name=name, tags=_tags(record)).info.run_id)
     params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in record.parameters.items()]
     for first in range(0, len(params), _BATCH["params"]):
         client.log_batch(run_id, params=params[first : first + _BATCH["params"]])
@@ -320,7 +312,6 @@ def _log_new(client: MlflowClient, experiment: str, record: Record, folder: Path
     for weights in sorted(folder.glob("weights-seed*.safetensors")):
         client.log_artifact(run_id, str(weights), "weights")
     client.set_terminated(run_id, "FINISHED", end_time=end)
-    return run_id
 
 
 def _evaluated(record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,3 +59,12 @@ def keep_few(root: Path) -> None:
                 path.unlink()
                 lines = [line for line in lines if f"/{notebook}/{path.stem}.ipynb" not in line]
     chapters.write_text("".join(lines), encoding="utf-8")
+
+
+def tracked(root: Path, **tags: str) -> list[Any]:
+    """MLflow's runs in a project's store, deleted ones not among them, with these tags."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    ids = [one.experiment_id for one in client.search_experiments()]
+    return [run for run in client.search_runs(ids, max_results=1000) if tags.items() <= run.data.tags.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from projects import tracked
 
 from ecglib import tracking
 from ecglib.errors import UserError
@@ -73,29 +75,58 @@ def test_four_processes_fill_an_empty_store(root: Path) -> None:
     printed = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, printed
     assert "".join(printed) == "", "logging is silent"
-    assert tracking.count() == 5
-    assert len({tracking.find(f"key{k}") for k in range(5)} - {None}) == 5
+    assert sorted(run.data.tags["key"] for run in tracked(root)) == [f"key{k}" for k in range(5)]
 
 
-def test_one_run_whole_once_and_replaced(root: Path) -> None:
-    assert (tracking.count(), tracking.find("a1b2c3d4e5f6")) == (0, None)
-    assert not (root / "mlflow.db").exists(), "asking makes no store"
-
+def test_one_run_whole_once_and_replaced(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = with_moved(example_record(epochs=400, protocol="inter"), example_record(protocol="inter", draw=1))
     folder = finished(root, record)
     run_id = tracking.log(record, folder)
     _is_whole(root, record, run_id)
 
     assert tracking.log(record, folder) == run_id
-    assert tracking.count() == 1
+    assert len(tracked(root)) == 1
 
-    client_of(root).create_run(client_of(root).get_run(run_id).info.experiment_id, tags={"key": record.key})
-    assert tracking.count() == 2, "a second run, as a killed process would leave it"
     again = record.model_copy(update={"evaluated": {"created": "later"}})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tracking, "_write_artifacts", interrupted)
+        tracking.log(again, folder)
+    assert len(tracked(root)) == 2, "the other one is half-logged"
     replaced = tracking.log(again, folder)
-    assert (tracking.count(), tracking.find(record.key)) == (1, replaced)
+    assert [run.info.run_id for run in tracked(root)] == [replaced]
     assert replaced != run_id
     assert [one.name for one in (root / "mlartifacts").iterdir()] == [replaced]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_not_in_the_store_any_more_is_logged_anew(root: Path, whole: bool) -> None:
+    record = example_record(epochs=2)
+    folder = finished(root, record)
+    subprocess.run([sys.executable, "-c", LOG_ONE, str(folder)], cwd=root, check=True)  # MLflow holds a store open
+    (noted,) = json.loads((folder / tracking.NOTE).read_text(encoding="utf-8"))
+    if whole:
+        (root / "mlflow.db").unlink()
+    else:
+        client_of(root).delete_run(noted["id"])
+    again = tracking.log(record, folder)
+    assert [run.info.run_id for run in tracked(root)] == [again]
+    assert tracking.log(record, folder) == again != noted["id"]
+
+
+def test_each_store_has_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = example_record(epochs=2)
+    folder = finished(root, record)
+    first = tracking.log(record, folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other/mlflow.db")
+    second = tracking.log(record, folder)
+    assert second != first
+    assert tracking.log(record, folder) == second
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking.log(record, folder) == first
 
 
 def test_a_named_run_takes_the_place_of_a_nameless_one_and_not_of_another(root: Path) -> None:
@@ -105,11 +136,11 @@ def test_a_named_run_takes_the_place_of_a_nameless_one_and_not_of_another(root: 
     first = tracking.log(nameless, folder)
     a = tracking.log(named, folder)
     assert a != first
-    assert tracking.count() == 1
+    assert len(tracked(root)) == 1
     assert tracking.log(nameless, folder) == a, "it is there, and has a name"
     b = tracking.log(other, folder)
     assert tracking.log(named, folder) == a
-    assert tracking.count() == 2
+    assert len(tracked(root)) == 2
     assert b != a
 
 
@@ -184,13 +215,13 @@ def test_a_deaf_server_fails_in_time(root: Path, deaf_server: str, monkeypatch: 
 def test_an_unusable_address_is_a_user_error(root: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
-        tracking.count()
+        tracking.log(example_record(), root)
 
 
 def test_a_broken_store_is_a_user_error(root: Path) -> None:
     (root / "mlflow.db").write_text("no database " * 100)
     with pytest.raises(UserError, match=r"mlflow\.db"):
-        tracking.count()
+        tracking.log(example_record(), root)
 
 
 def test_a_record_without_a_key_is_refused(root: Path) -> None:
@@ -220,8 +251,9 @@ def test_the_pages_open_on_loopback_and_the_server_takes_runs(
             assert results.load(tmp_path_factory.getbasetemp() / "record.json") == record
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
             other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
-            assert tracking.log(other, finished(root, other)) == tracking.find("otherkey")
-            assert tracking.count() == 2
+            logged = tracking.log(other, finished(root, other))
+            assert [run.info.run_id for run in tracked(root, key="otherkey")] == [logged]
+            assert len(tracked(root)) == 2
             with pytest.raises(UserError, match=address):
                 tracking.ui_command(port)
         finally:

@@ -326,10 +326,10 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
     names = named(p)  # before hours of training: this reads the experiment's file
     with files.lock(folder.with_suffix(".lock")):
         if fresh and folder.is_dir():
-            shutil.rmtree(folder)
-        if not folder.is_dir():
+            _clear(folder)
+        if not (folder / MADE_OF).is_file():
             _say_what_is_not_resumed(p, plan.made_of)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **plan.made_of})
         try:
             trained = _train_missing(plan, folder)
@@ -351,7 +351,8 @@ def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
             warnings.warn(f"no reference result written: {reason}", stacklevel=4)
         else:
             _with_verification(record).save(paths.reference(record.experiment))
-    track(record, folder)
+    with files.lock(folder.with_suffix(".lock")):
+        track(record, folder)
     _to_watcher("runs", str(folder))
 
 
@@ -360,6 +361,13 @@ def of_other_data(record: Record) -> str:
     there = results.reference(record.experiment)
     same = there is None or there.data.fingerprint == record.data.fingerprint
     return "" if same else f"that of {record.experiment} rests on other data"
+
+
+def _clear(folder: Path) -> None:
+    """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there."""
+    for path in folder.iterdir():
+        if path.name != tracking.NOTE:
+            path.unlink()
 
 
 def key_of(task: Task[P, D], p: P) -> str:

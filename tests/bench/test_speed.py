@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from projects import ROOT, make_project
+from projects import ROOT, make_project, tracked
 
-from ecglib import config, tracking
+from ecglib import config
 from ecglib.data import beats, records
 from ecglib.data.catalogues import kaggle_csv
 from ecglib.experiment import heartbeat
@@ -117,5 +117,5 @@ def test_four_notebooks_at_once_on_an_empty_store(
     done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     experiments = len(list((root / "params" / "heartbeat").glob("*.yaml")))
-    assert tracking.count() == experiments
+    assert len(tracked(root)) == experiments
     print(f"\n{experiments} runs in MLflow after {time.perf_counter() - start:.0f} s")

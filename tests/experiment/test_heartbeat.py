@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from projects import tracked
 
 from ecglib import aami, config, fingerprint, paths, tracking
 from ecglib.config import HeartbeatParameters
@@ -701,10 +702,12 @@ def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> Non
 
 def test_a_run_is_in_mlflow_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "log", LOG_RUN)
-    run = heartbeat.run(parameters())
-    assert tracking.find(run.record.key) is not None
+    first = heartbeat.run(parameters())
     heartbeat.run(parameters())
-    assert tracking.count() == 1
+    (logged,) = tracked(project)
+    assert logged.data.tags["key"] == first.record.key
+    heartbeat.run(parameters(), fresh=True)
+    assert len(tracked(project)) == 1, "it took the place of the other"
 
 
 def test_bad_records_are_set_aside_and_counted(project: Path, own_data: Path) -> None:
