@@ -129,24 +129,13 @@ def learning_curves(record: Record) -> Figure:
         return marked(figure, record)
 
 
-def confusion(record: Record, seed: int | None = None) -> Figure:
-    """Confusion matrix, counts beside rates by true class.
-
-    Parameters
-    ----------
-    record
-        The result.
-    seed
-        One of the record's seeds; without it, the counts of all seeds are added.
-    """
-    matrices = np.asarray(record.confusion)
-    counts = matrices.sum(axis=0) if seed is None else matrices[record.seeds.index(seed)]
+def confusion(record: Record) -> Figure:
+    """Confusion matrix, the counts of all seeds added, beside rates by true class."""
+    counts = np.asarray(record.confusion).sum(axis=0)
     rates = shares(counts)
     with style():
         figure, axes = subplots(1, 2, height=3.3, sharey=True)
-        over = f"seed {record.seeds[0] if seed is None else seed}"
-        if seed is None and len(record.seeds) > 1:
-            over = f"{len(record.seeds)} seeds added"
+        over = f"seed {record.seeds[0]}" if len(record.seeds) == 1 else f"{len(record.seeds)} seeds added"
         beats = unit(record) if record.scored == "test" else f"validation {unit(record)}"
         for ax, cells, title in (
             (axes[0, 0], [[count(n) for n in row] for row in counts.tolist()], f"{beats} ({over})"),

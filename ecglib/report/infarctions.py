@@ -15,9 +15,9 @@ from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record, infarction
 from ecglib.report.comparisons import link, of, signed, told_apart
-from ecglib.report.names import NOT_RUN, UNDEFINED, WAYS, metric_name, sentence
-from ecglib.report.published import entries, listed, of_task, span, theirs
-from ecglib.report.tables import count, interval, mean, number, refuse_mixture, rests_on, scores, table, with_mark
+from ecglib.report.names import NOT_RUN, UNDEFINED, WAYS, sentence
+from ecglib.report.published import aim_row, entries, listed, of_task, span, theirs
+from ecglib.report.tables import count, interval, mean, refuse_mixture, rests_on, scores, table, with_mark
 from ecglib.report.yardsticks import beside, is_yardstick
 
 _SHOWN: Final = ("auroc", "auprc", "se", "sp", "ppv", "f1", "ece")
@@ -262,10 +262,8 @@ def gains_of_few(records: Sequence[Record], model: str) -> str:
     patients."""
     rows = []
     for record, scratch in _of_few(records, model):
-        shared = _shared(record, scratch)
-        if len(shared) > 1:
-            ordered = sorted(shared, key=lambda n: (n == "all", int(n) if n != "all" else 0))
-            rows.append({"what": link(record)} | {n: signed(gain(record, scratch, n)) for n in ordered})
+        if sizes := _sizes(record, scratch):
+            rows.append({"what": link(record)} | {n: signed(gain(record, scratch, n)) for n in [*sizes, "all"]})
     return table(rows)
 
 
@@ -273,9 +271,7 @@ def verdict_of_few(records: Sequence[Record], model: str) -> str:
     """The numbers of labelled patients at which transfer, or aligned beats, gave something, in sentences."""
     said = []
     for record, scratch in _of_few(records, model):
-        sizes = sorted(
-            (n for n in infarction(record).scores if n != "all" and n in infarction(scratch).scores), key=int
-        )
+        sizes = _sizes(record, scratch)
         better = [n for n in sizes if told_apart(gain(record, scratch, n)) == "better"]
         if sizes:
             where = f"better with {', '.join(map(count, map(int, better)))} patients" if better else "never told better"
@@ -325,9 +321,9 @@ def _beside(records: Sequence[Record], record: Record, model: str) -> list[Recor
     return [other for other in mine if gain_is_defined(record, other)]
 
 
-def _shared(a: Record, b: Record) -> list[str]:
-    """Numbers of patients that both learnt from."""
-    return [n for n in infarction(a).scores if n in infarction(b).scores]
+def _sizes(a: Record, b: Record) -> list[str]:
+    """Numbers of patients that both learnt from, all of them aside."""
+    return sorted(infarction(a).scores.keys() & infarction(b).scores.keys() - {"all"}, key=int)
 
 
 def _pairs(records: Sequence[Record], model: str) -> list[tuple[Record, Record]]:
@@ -415,17 +411,7 @@ def aims(records: Sequence[Record], model: str) -> str:
         if not aim.get("any_model"):
             found = of(found, model=model)
         best = max(found, key=lambda r: r.metrics[aim["metric"]].mean or 0.0, default=None)
-        value = None if best is None else best.metrics[aim["metric"]]
-        reached = value is not None and value.mean is not None and value.mean >= aim["least"]
-        rows.append(
-            {
-                "what": aim["what"],
-                "metric": metric_name(aim["metric"]),
-                "aimed at": number(aim["least"]),
-                "reached": NOT_RUN if best is None or value is None else f"{interval(value)} ({link(best)})",
-                "aim": "reached" if reached else "open",
-            }
-        )
+        rows.append(aim_row(aim, best, None if best is None else best.metrics[aim["metric"]]))
     return table(rows)
 
 

@@ -86,22 +86,29 @@ def aims(records: Sequence[Record]) -> str:
         if aim.get("single_beats"):
             mine = [r for r in mine if not tables.reads_neighbours(r)]
         found = best(mine, aim["protocol"], aim["metric"], floor)
-        value = f1 = None
-        if found is not None:
-            value, f1 = _value(found, aim["metric"], aim.get("classes")), found.metrics["macro_f1"].mean
-        reached = value is not None and value.mean is not None and value.mean >= aim["least"] and (f1 or 0.0) >= floor
-        rows.append({
-            "what": aim["what"],
-            "protocol": PROTOCOLS[aim["protocol"]],
-            "metric": _metric_title(aim["metric"], aim.get("classes")),
-            "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
-            "reached": NOT_RUN if found is None else f"{interval(value)} ({link(found)})",
-            f"without {HOLDS_MOST_S}": number(without(found, HOLDS_MOST_S, "S"))
-            if found is not None and aim["metric"] == "S.f1" and HOLDS_MOST_S in found.by_record
-            else UNDEFINED,
-            "aim": "reached" if reached else "open",
-        })  # fmt: skip
+        value = None if found is None else _value(found, aim["metric"], aim.get("classes"))
+        row = {"what": aim["what"], "protocol": PROTOCOLS[aim["protocol"]], **aim_row(aim, found, value, floor)}
+        alone = None
+        if found is not None and aim["metric"] == "S.f1" and HOLDS_MOST_S in found.by_record:
+            alone = without(found, HOLDS_MOST_S, "S")
+        said = row.pop("aim")
+        rows.append(row | {f"without {HOLDS_MOST_S}": number(alone), "aim": said})
     return tables.table(rows)
+
+
+def aim_row(aim: Mapping[str, Any], found: Record | None, value: Interval | None, floor: float = 0.0) -> dict[str, str]:
+    """An aim as cells of a row: the best result there is, its value, and the macro-F1 that it must have besides."""
+    mean = None if value is None else value.mean
+    reached = found is not None and mean is not None and mean >= aim["least"]
+    if found is not None and floor:
+        reached = reached and (found.metrics["macro_f1"].mean or 0.0) >= floor
+    return {
+        "what": aim["what"],
+        "metric": _metric_title(aim["metric"], aim.get("classes")),
+        "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
+        "reached": NOT_RUN if found is None else f"{interval(value)} ({link(found)})",
+        "aim": "reached" if reached else "open",
+    }
 
 
 def tried() -> str:
