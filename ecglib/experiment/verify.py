@@ -254,7 +254,7 @@ def _python(root: Path, what: str, experiment: str) -> Any:
     """What `main` prints with the code in a folder."""
     environment = {**os.environ, "PYTHONPATH": str(root), "ECGLIB_ROOT": str(root), "ECGLIB_DATA": str(paths.data())}
     before = (root / "ecglib" / "verify.py").is_file()  # it moved
-    module = "ecglib.experiment.verify" if before else "ecglib.experiment.verify"
+    module = "ecglib.verify" if before else "ecglib.experiment.verify"
     command = [sys.executable, "-m", module, what, experiment]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
