@@ -215,7 +215,7 @@ class TrainedParameters(SharedParameters):
 
         entry, fields = registry.entry(self.model), type(self).model_fields
         changed = {name for name in fields if getattr(self, name) != fields[name].default}
-        changed -= {"pretrained", *OF_PROFILES}  # a profile sets them for all
+        changed -= {"pretrained", *SharedParameters.model_fields, *HOW_MUCH}
         for rule in self.RULES:
             named = [name for name in rule.fields if name in changed] or [""]
             if rule.says and (named[0] or not rule.fields) and rule.when(self, entry):
@@ -304,7 +304,6 @@ class HeartbeatParameters(TrainedParameters):
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
 
     RULES = (
-        Rule(lambda p, e: True, fields=("max_records",)),
         Rule(lambda p, e: not e.reads_beats,
              "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
         *(_only_with(name, switch, values) for name, (switch, values) in ONLY_WITH.items()),
@@ -574,8 +573,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-OF_PROFILES = ("profile", "seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "max_records", "bootstrap",
-               "curve", "folds", "test_folds")  # fmt: skip
+HOW_MUCH = ("seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "max_records", "bootstrap")
+"""How much of an experiment that trains is done; a profile sets these where they mean nothing too."""
+OF_PROFILES = ("profile", *HOW_MUCH, "curve", "folds", "test_folds")
 """What a profile may set: how much is done, never what."""
 
 

@@ -306,7 +306,7 @@ def test_a_book_does_not_wait_for_ever_for_its_data(
 ) -> None:
     write = synthetic.write
     monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5))
-    monkeypatch.setattr(builder, "render", lambda: (project / "index.html", "quarto"))
+    monkeypatch.setattr(builder, "render", lambda plainly: (project / "index.html", "quarto"))
     monkeypatch.setattr(cli, "FETCH_SECONDS", 1.5)
     monkeypatch.setattr(Handler, "pause", 0.2)
     done = call("book", "--profile", "smoke")

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -150,6 +150,9 @@ D = TypeVar("D", bound=Data)
 class Task(ABC, Generic[P, D]):
     """A kind of experiment."""
 
+    without_part: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that can't change weights in it, beside `NOT_IN_KEY`."""
+
     @abstractmethod
     def data(self, p: P) -> D:
         """What it rests on."""
@@ -254,7 +257,7 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
     versions = provenance.versions()
     own = Path(type(task).__module__.replace(".", "/")).with_suffix(".py").relative_to("ecglib").as_posix()
     made_of = {
-        "parameters": p.model_dump(exclude=NOT_IN_KEY | p.idle()),
+        "parameters": p.model_dump(exclude=NOT_IN_KEY | task.without_part | p.idle()),
         "data": data.fingerprint,
         "code": fingerprint.of_files([*ROOMS, "experiment/driver.py", own, *registry.files(model)]),
         "versions": {name: versions[name] for name in VERSIONS},

@@ -388,6 +388,8 @@ def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
 class Task(driver.Task[HeartbeatParameters, Data]):
     """A beat classifier."""
 
+    without_part = frozenset({"max_records"})
+
     def data(self, p: HeartbeatParameters) -> Data:
         return Data(p)
 

@@ -318,7 +318,7 @@ def test_a_page_follows_from_the_database_of_its_parameters(project: Path, monke
 
 def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path) -> None:
     code = f"print(heartbeat.run(config.load({BASELINE!r}, profile='smoke')).trained)"
-    plant(project, f"from ecglib import config, experiment\n{code}", "heartbeat")
+    plant(project, f"from ecglib import config\nfrom ecglib.experiment import heartbeat\n{code}", "heartbeat")
     parameters = smoke()
     assert isinstance(parameters, config.HeartbeatParameters)
     folder = paths.runs() / tasks.key_of(parameters)

@@ -79,17 +79,3 @@ def test_of_the_training_records_no_one_holds_most_beats_of_a_class(real_mitdb: 
     assert (record[labels == f] == "208").mean() > 0.85
     assert (record[order][labels[order] == f] == "208").sum() == AT_MOST["F"]
     assert set(labels[order]) == {0, 1, 2, 3}, "Q is not drawn"
-
-
-def test_recordings_made_of_a_record_come_up_by_their_kind() -> None:
-    record, labels = beats([[12, 4, 4, 2, 0]] * 2)
-    kind = np.array(["", "a", "b"])[np.random.default_rng(0).integers(0, 3, len(record))]
-    order = ByRecord(record, labels, LIMITS, kind=kind, at_most_of_kind={"a": 2, "b": 100})(0, 0).numpy()
-    for name in np.unique(record):
-        mine = record[order] == name
-        itself = labels[order][mine & (kind[order] == "")]
-        whole = labels[(record == name) & (kind == "")]
-        limits = list(LIMITS.values())
-        assert [np.sum(itself == i) for i in range(5)] == [min(np.sum(whole == i), limits[i]) for i in range(5)]
-        assert np.sum(mine & (kind[order] == "a")) == min(2, np.sum((record == name) & (kind == "a")))
-        assert np.sum(mine & (kind[order] == "b")) == np.sum((record == name) & (kind == "b"))
