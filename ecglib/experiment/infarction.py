@@ -383,7 +383,6 @@ class Task(driver.Task[InfarctionParameters, Data]):
         if yardstick:
             for values in (scores, of_likely):
                 values.pop("ece", None)  # no probability follows from its scores
-        one, names = metrics.per_class(matrices.sum(1)), {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
         first = next(iter(found.cards[0]["parts"].values()))
         return {
             "task": "binary",
@@ -403,10 +402,7 @@ class Task(driver.Task[InfarctionParameters, Data]):
             "parameters": {"test": True, "cut": _cut(p), "refit": False},
             "classes": list(CLASSES),
             "metrics": scores,
-            "per_class": {
-                CLASSES[0]: {key: Interval(mean=_mean(v[:, 0]), per_seed=_listed(v[:, 0])) for key, v in one.items()},
-                CLASSES[1]: {key: scores[name] for key, name in names.items()},
-            },
+            "per_class": _per_class(matrices, scores),
             "intervals": Resampling(unit="patient", n=n_resamples),
             "confusion": matrices.sum(1).tolist(),
             "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
@@ -440,6 +436,16 @@ def _number(part: Part) -> int:
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def _per_class(matrices: NDArray[np.int64], scores: dict[str, Interval]) -> dict[str, dict[str, Interval]]:
+    """Of healthy ones without intervals; of infarctions they are those of the metrics."""
+    healthy = {key: values[:, 0] for key, values in metrics.per_class(matrices.sum(1)).items()}
+    names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
+    return {
+        CLASSES[0]: {key: Interval(mean=_mean(v), per_seed=_listed(v)) for key, v in healthy.items()},
+        CLASSES[1]: {key: scores[name] for key, name in names.items()},
+    }
 
 
 def _class_counts(cohort: Cohort) -> dict[str, dict[str, int]]:

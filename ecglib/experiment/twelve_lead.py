@@ -533,8 +533,6 @@ class Task(driver.Task[TwelveLeadParameters, Data]):
             own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
             official = measured(own, classes, codes, p.bootstrap, calibrated=not yardstick)[0]
         of_folds = [part.name for part in divided if part.name.startswith("fold")]
-        chosen = [] if yardstick else [[part["thresholds"] for part in found.parts(name)] for name in of_folds]
-        noise = data.noise
         return {
             "task": "multilabel",
             "data": DataCard(
@@ -563,33 +561,49 @@ class Task(driver.Task[TwelveLeadParameters, Data]):
             "training": [] if yardstick else [part["run"] for part in found.parts(last.name)],
             "n_parameters": found.parts(last.name)[0]["n_parameters"],
             "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
-            "twelve_lead": TwelveLeadCard(
-                recordings=len(data.source.entries),
-                patients=len({entry.patient for entry in data.source.entries}),
-                positives=dict(zip(classes, data.labels.sum(0).tolist(), strict=True)),
-                by_source=_counted([entry.source for entry in data.source.entries]),
-                repaired=data.survey["repaired"],
-                duplicates=data.source.duplicates,
-                conflicts=catalogue.conflicts(data.source),
-                few=data.few,
-                noise="" if noise is None else "synthetic" if noise.synthetic else "nstdb",
-                official=official,
-                folds=_by_fold(folds, classes, codes),
-                **_by_source(tables, folds, classes, codes, p.bootstrap),
-                thresholds={
-                    name: [[of_fold[k][c] for of_fold in chosen] for k in range(len(p.seeds))]
-                    for c, name in enumerate(classes)
-                    if chosen
-                },
-                reliability={} if yardstick else _reliability(folds, classes),
-                probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
-                truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
-                patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
-            ),
+            "twelve_lead": _card(data, found, p, folds, codes, of_folds, official),
         }
 
 
 TASK: Final = Task()
+
+
+def _card(
+    data: Data,
+    found: Found,
+    p: TwelveLeadParameters,
+    folds: Scored,
+    codes: Sequence[str],
+    of_folds: Sequence[str],
+    official: dict[str, Interval],
+) -> TwelveLeadCard:
+    """The 12-lead part of the record."""
+    classes, noise, tables = data.source.classes, data.noise, found.tables("scores")
+    yardstick = registry.entry(p.model).yardstick
+    chosen = [] if yardstick else [[part["thresholds"] for part in found.parts(name)] for name in of_folds]
+    return TwelveLeadCard(
+        recordings=len(data.source.entries),
+        patients=len({entry.patient for entry in data.source.entries}),
+        positives=dict(zip(classes, data.labels.sum(0).tolist(), strict=True)),
+        by_source=_counted([entry.source for entry in data.source.entries]),
+        repaired=data.survey["repaired"],
+        duplicates=data.source.duplicates,
+        conflicts=catalogue.conflicts(data.source),
+        few=data.few,
+        noise="" if noise is None else "synthetic" if noise.synthetic else "nstdb",
+        official=official,
+        folds=_by_fold(folds, classes, codes),
+        **_by_source(tables, folds, classes, codes, p.bootstrap),
+        thresholds={
+            name: [[of_fold[k][c] for of_fold in chosen] for k in range(len(p.seeds))]
+            for c, name in enumerate(classes)
+            if chosen
+        },
+        reliability={} if yardstick else _reliability(folds, classes),
+        probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
+        truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
+        patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
+    )
 
 
 def _class_counts(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, int]]:
