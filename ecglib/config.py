@@ -643,8 +643,8 @@ def load_profile(profile: str) -> dict[str, Any]:
 
 
 def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
-    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, and those that papermill
-    injected, where it only warns of an unknown name; here that is an error.
+    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, in the file and as it was run,
+    and those that papermill injected. Papermill only warns of an unknown name; here it is an error.
 
     Parameters
     ----------
@@ -660,13 +660,19 @@ def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
     """
     text = (paths.notebooks() / f"{notebook}.py").read_text(encoding="utf-8")
     tagged = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.MULTILINE | re.DOTALL)
-    injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n")]
-    names = [name for source in ([tagged[1]] if tagged else []) + injected for name in _assigned(source)]
+    run = [
+        cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n") or "experiment" in _assigned(cell)
+    ]
+    names = [name for source in ([tagged[1]] if tagged else []) + run for name in _assigned(source)]
     values = {name: namespace[name] for name in names if name in namespace}
     return check(notebook, values, f"notebooks/{notebook}")
 
 
 def _assigned(source: str) -> list[str]:
-    """The names to which a cell of plain assignments gives values."""
-    return [target.id for one in ast.parse(source).body if isinstance(one, ast.Assign)
+    """The names to which a cell of plain assignments gives values; none of a cell that is no plain Python."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # magics
+        return []
+    return [target.id for one in body if isinstance(one, ast.Assign)
             for target in one.targets if isinstance(target, ast.Name)]  # fmt: skip

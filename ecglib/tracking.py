@@ -180,7 +180,9 @@ class _Store:
 
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise  # a store that can't be read now is no store without the run
             return False
 
     def delete(self, run_id: str) -> None:
@@ -309,8 +311,11 @@ def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start
     with tempfile.TemporaryDirectory() as made:
         _write_artifacts(record, Path(made))
         client.log_artifacts(run_id, made)
-    for weights in sorted(folder.glob("weights-seed*.safetensors")):
-        client.log_artifact(run_id, str(weights), "weights")
+    for seed in record.seeds:
+        for weights in sorted(
+            [*folder.glob(f"weights-seed{seed}.*"), *folder.glob(f"weights-seed{seed}-*.safetensors")]
+        ):
+            client.log_artifact(run_id, str(weights), "weights")
     client.set_terminated(run_id, "FINISHED", end_time=end)
 
 

@@ -319,6 +319,9 @@ def test_only_the_cell_of_parameters_and_what_papermill_injects_count() -> None:
     assert config.from_notebook(default | later, "heartbeat") == config.HeartbeatParameters()
     with pytest.raises(UserError, match="unknown parameter epoch"):
         config.from_notebook(default | {"epoch": 3, "In": ["", "# Parameters\nepoch = 3\n"]}, "heartbeat")
+    edited = {"max_epoch": 3, "In": ["", "%matplotlib inline", 'experiment = ""\nmax_epoch = 3\n']}
+    with pytest.raises(UserError, match="unknown parameter max_epoch; did you mean max_epochs"):
+        config.from_notebook(default | edited, "heartbeat")
 
 
 def test_overrides_lie_over_the_profile_and_that_over_the_file(project: Path) -> None:

@@ -174,7 +174,7 @@ class Part:
     Attributes
     ----------
     name
-        How files call it (`fold10`, `source-PTB`); empty where there is but one.
+        How files call it (`fold10`, `source-PTB`); empty where a task has but one.
     train, val, scored
         What is learnt from, what choices are made on (empty where none is made), and what is scored.
     """

@@ -1,7 +1,7 @@
 """The driver of every experiment: parameters in; a trained, scored, recorded and tracked run out.
 
-A task says in four functions what a kind of experiment is (`heartbeat`, `infarction`, `twelve_lead`). The rest is here,
-once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated anew
+A task (`heartbeat`, `infarction`, `twelve_lead`) says in a few functions what a kind of experiment is. The rest is
+here, once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated anew
 where only that code changed, filed and tracked.
 """
 
@@ -48,13 +48,14 @@ EVALUATION: Final = ("evaluation", "experiment/record.py")
 VERSIONS: Final = ("torch", "scikit-learn", "imbalanced-learn", "scipy", "wfdb")
 """The packages that read, split, resample and train."""
 NOT_IN_KEY: Final = {
-    "experiment", "title", "profile", "seeds", "bootstrap", "device", "precision", "in_book", "workers",
+    "experiment", "title", "profile", "bootstrap", "device", "precision", "in_book", "workers",
 }  # fmt: skip
-"""Parameters that can't change weights, or are in the key by what follows from them."""
+"""Parameters that can't change weights, or are in the key by what follows from them. Seeds can: a folder is of one list
+of them, so that its record, its files and its entry in MLflow are of one result."""
 MADE_OF: Final = "made-of.json"
 """The file of a run's folder that tells what its key is made of."""
 
-Parts = dict[str, Any]
+MadeOf = dict[str, Any]
 """What a run's key is made of, by name; of code, file -> hash."""
 
 
@@ -85,7 +86,7 @@ class Where:
         """The arguments of `loop.fit` that say this; `name` is the checkpoint's."""
         return {
             "device": self.device,
-            "title": self.title,
+            "title": f"{self.title} refit" if name.startswith("refit") else self.title,
             "checkpoint_path": None if self.folder is None else self.folder / f"{name}.pt",
             "fingerprint": self.key,
         }
@@ -150,7 +151,7 @@ D = TypeVar("D", bound=Data)
 class Task(ABC, Generic[P, D]):
     """A kind of experiment."""
 
-    without_part: ClassVar[frozenset[str]] = frozenset()
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Parameters that can't change weights in it, beside `NOT_IN_KEY`."""
 
     @abstractmethod
@@ -230,7 +231,8 @@ class Run:
     def table(self, kind: str) -> pd.DataFrame:
         """The rows of every seed, which is a column of its own."""
         tables = Found(self.folder, self.record.seeds).tables(kind)
-        return pd.concat([each.assign(seed=seed) for each, seed in zip(tables, self.record.seeds, strict=True)])
+        named = zip(tables, self.record.seeds, strict=True)
+        return pd.concat([pd.concat([pd.Series(seed, each.index, name="seed"), each], axis=1) for each, seed in named])
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ class _Plan(Generic[P, D]):
     data: D
     device: torch.device
     precision: str
-    made_of: Parts
+    made_of: MadeOf
 
     @cached_property
     def key(self) -> str:
@@ -257,7 +259,7 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
     versions = provenance.versions()
     own = Path(type(task).__module__.replace(".", "/")).with_suffix(".py").relative_to("ecglib").as_posix()
     made_of = {
-        "parameters": p.model_dump(exclude=NOT_IN_KEY | task.without_part | p.idle()),
+        "parameters": p.model_dump(exclude=NOT_IN_KEY | task.not_in_key | p.idle()),
         "data": data.fingerprint,
         "code": fingerprint.of_files([*ROOMS, "experiment/driver.py", own, *registry.files(model)]),
         "versions": {name: versions[name] for name in VERSIONS},
@@ -337,7 +339,7 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
         try:
             trained = _train_missing(plan, folder)
         finally:
-            if [file.name for file in folder.iterdir()] == [MADE_OF]:  # nothing was begun
+            if not _begun(folder):
                 shutil.rmtree(folder)
         record = _evaluated(plan, folder).model_copy(update=names)
     if folder.parent == paths.runs():
@@ -366,11 +368,17 @@ def of_other_data(record: Record) -> str:
     return "" if same else f"that of {record.experiment} rests on other data"
 
 
+def _begun(folder: Path) -> bool:
+    """Whether a folder holds something of a training."""
+    return any(path.name not in (MADE_OF, tracking.NOTE) for path in folder.iterdir())
+
+
 def _clear(folder: Path) -> None:
     """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there."""
-    for path in folder.iterdir():
+    notes = [folder / MADE_OF, folder / "evaluated.json", *folder.glob("training-seed*.json")]
+    for path in [*notes, *folder.iterdir()]:  # notes first: what they tell of must be there while they are
         if path.name != tracking.NOTE:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def key_of(task: Task[P, D], p: P) -> str:
@@ -423,10 +431,9 @@ def _train_seed(plan: _Plan[P, D], folder: Path, seed: int) -> None:
         "created": provenance.now(),
     }
     write_note(_card(folder, seed), card)  # last: its presence says that the seed is done
-    for left in folder.glob(f"part-*-seed{seed}-*"):
-        left.unlink()
-    for left in folder.glob(f"*-seed{seed}*.pt"):
-        left.unlink()
+    for pattern in (f"part-*-seed{seed}-*", f"*-seed{seed}.pt", f"*-seed{seed}-*.pt"):
+        for left in folder.glob(pattern):
+            left.unlink()
 
 
 def _part_file(folder: Path, kind: str, seed: int, part: str) -> Path:
@@ -481,6 +488,7 @@ def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
     }
     own = plan.task.evaluate(plan.data, found, p)
     fields["parameters"] |= own.pop("parameters", {})
+    done.unlink(missing_ok=True)  # a kill between the two must not leave one of them with the other's
     Record.model_validate(fields | own).save(path)
     write_note(done, evaluation)
     return results.load(path)  # a run just made and one found later are the same
@@ -515,20 +523,19 @@ def _unfiled() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ecglib-unfiled-")
 
 
-def _say_what_is_not_resumed(p: Trained, made_of: Parts) -> None:
+def _say_what_is_not_resumed(p: Trained, made_of: MadeOf) -> None:
     """Warn of half a run of the same experiment and profile that was made of something else, and say of what."""
     for path in sorted(paths.runs().glob(f"*/{MADE_OF}")):
         before = note(path) or {}
         same = (before.get("experiment"), before.get("profile")) == (p.experiment, p.profile)
-        begun = any(file.name != MADE_OF for file in path.parent.iterdir())
-        if p.experiment and same and begun and not (path.parent / "record.json").is_file():
+        if p.experiment and same and _begun(path.parent) and not (path.parent / "record.json").is_file():
             other = "; ".join(differences(before, made_of))
             said = f"half a run of {p.experiment} in {path.parent} is not resumed: {other}"
             warnings.warn(said, stacklevel=4)
             _to_watcher("said", said)
 
 
-def differences(before: Parts, now: Parts) -> list[str]:
+def differences(before: MadeOf, now: MadeOf) -> list[str]:
     """In what two runs differ, a phrase for each part."""
     said = []
     for name in {**now, **before}:
@@ -543,12 +550,12 @@ def differences(before: Parts, now: Parts) -> list[str]:
 
 
 def of_old_layout() -> int:
-    """How many runs of before keys had a note of what they are made of lie here; they are not found any more."""
+    """How many runs lie here that are older than the notes of what a key is made of; they are not found any more."""
     return sum(not (path.parent / MADE_OF).is_file() for path in paths.runs().glob("*/record.json"))
 
 
 def note(path: Path) -> Any:
-    """What was noted of a seed, a fold or a run; None where nothing was, or where the note is damaged."""
+    """What was noted of a seed, a part or a run; None where nothing was, or where the note is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -388,7 +388,7 @@ def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
 class Task(driver.Task[HeartbeatParameters, Data]):
     """A beat classifier."""
 
-    without_part = frozenset({"max_records"})
+    not_in_key = frozenset({"max_records"})
 
     def data(self, p: HeartbeatParameters) -> Data:
         return Data(p)
@@ -425,8 +425,9 @@ class Task(driver.Task[HeartbeatParameters, Data]):
             seconds += fitted.seconds
         started, tables = time.perf_counter(), {}
         if p.protocol == "adapted":
-            _, val_logits = self._adapted(fitting, fitted.model, data, part, part.val)
-            before, logits = self._adapted(fitting, fitted.model, data, part, part.scored)
+            before, logits = val_before, val_logits = self._adapted(fitting, fitted.model, data, part, part.val)
+            if p.test:
+                before, logits = self._adapted(fitting, fitted.model, data, part, part.scored)
             tables["unadapted"] = _predictions(beats, part.scored, before)
             seconds += time.perf_counter() - started
         else:

@@ -2,7 +2,7 @@
 
 What metrics are computed from, and what else is long (confusion matrices by record, scores by recording, learning
 curves, each seed's value of a metric), makes one table, which `pandas.read_parquet` opens. A row holds one number or
-text. Column `table` names the field of `ecglib.results.Record` that it comes from, and further columns say where in
+text. Column `table` names the field of `record.Record` that it comes from, and further columns say where in
 that field it belongs. A file has only the columns that it fills.
 
 ======================== ==============================================================================================

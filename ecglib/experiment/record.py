@@ -221,12 +221,6 @@ class Record(BaseModel):
             path.with_suffix(".parquet").unlink(missing_ok=True)
 
 
-class TwelveLeadRecord(Record):
-    """A record with its 12-lead part."""
-
-    twelve_lead: TwelveLeadCard
-
-
 def json_lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     """JSON with one metric, class or seed a line.
 

@@ -35,7 +35,7 @@ from ecglib.errors import UserError
 from ecglib.evaluation import bootstrap, challenge, metrics, thresholds
 from ecglib.evaluation import labels as label_scores
 from ecglib.evaluation.bootstrap import Interval
-from ecglib.experiment import driver
+from ecglib.experiment import driver, provenance
 from ecglib.experiment.driver import Fitted, Found, Where
 from ecglib.experiment.record import DataCard, Record, Resampling, TwelveLeadCard
 from ecglib.models import age_and_sex, registry
@@ -80,7 +80,7 @@ class Data:
     def survey(self) -> dict[str, Any]:
         """What was `repaired` in which recording, and which were `refused` for what; kept, as it reads all of them."""
         names = [entry.record for entry in self.source.entries]
-        made_of = (self.fingerprint, self.recordings.rate, names, fingerprint.of_code(["data"]))
+        made_of = (self.fingerprint, self.recordings.rate, names, fingerprint.of_code(["data"]), provenance.versions())
         path = paths.cache() / "surveys" / f"{fingerprint.of_values(*made_of)[:20]}.json"
         found: dict[str, Any] | None = driver.note(path)
         if found is None:

@@ -131,7 +131,7 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
 
 
 def _handed(progress: Path, kind: str) -> list[str]:
-    """The lines that a notebook's process handed over (see `runs.do`), each once."""
+    """The lines that a notebook's process handed over (see `driver.run`), each once."""
     with contextlib.suppress(FileNotFoundError):
         return list(dict.fromkeys(progress.with_suffix(f".{kind}").read_text(encoding="utf-8").splitlines()))
     return []

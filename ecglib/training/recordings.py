@@ -1,4 +1,4 @@
-"""Trains a network on whole recordings with several labels."""
+"""Whole recordings as examples of the loop, and what a network makes of them."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
     assert tasks.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
     idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
-    assert same == idle | {"experiment", "title", "profile", "seeds", "bootstrap", "device", "max_records", "in_book"}
+    assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
 
 
 @pytest.mark.parametrize("name", sorted(config.ONLY_WITH))
