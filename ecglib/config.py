@@ -643,8 +643,8 @@ def load_profile(profile: str) -> dict[str, Any]:
 
 
 def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
-    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, in the file and as it was run,
-    and those that papermill injected. Papermill only warns of an unknown name; here it is an error.
+    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, in the file or as it was
+    run, and those that papermill injected. Papermill only warns of an unknown name; here it is an error.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The driver of every experiment: parameters in; a trained, scored, recorded and tracked run out.
 
 A task (`heartbeat`, `infarction`, `twelve_lead`) says in a few functions what a kind of experiment is. The rest is
-here, once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated anew
-where only that code changed, filed and tracked.
+here, once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated
+anew where only that code changed, filed and tracked.
 """
 
 from __future__ import annotations

@@ -425,7 +425,8 @@ class Task(driver.Task[HeartbeatParameters, Data]):
             seconds += fitted.seconds
         started, tables = time.perf_counter(), {}
         if p.protocol == "adapted":
-            before, logits = val_before, val_logits = self._adapted(fitting, fitted.model, data, part, part.val)
+            before, val_logits = self._adapted(fitting, fitted.model, data, part, part.val)
+            logits = val_logits
             if p.test:
                 before, logits = self._adapted(fitting, fitted.model, data, part, part.scored)
             tables["unadapted"] = _predictions(beats, part.scored, before)
