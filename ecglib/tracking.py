@@ -41,7 +41,7 @@ NOTE: Final = "mlflow.json"
 """The file of a run's folder that lists MLflow's runs of it: `store`, `experiment`, `id`, and as `evaluated` the
 evaluation that was logged, null until it is whole."""
 _LOCK_SECONDS: Final = 300
-_SERVER_SECONDS: Final = 12
+SERVER_SECONDS: Final = 12
 _BATCH: Final = {"metrics": 1000, "params": 100}
 """What MLflow takes in one `log_batch` call."""
 _PARAM_LENGTH: Final = 6000
@@ -261,8 +261,8 @@ def _reach(uri: str) -> MlflowClient:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(_SERVER_SECONDS)
-    result = answer[0] if answer else TimeoutError(f"no answer within {_SERVER_SECONDS} s")
+    thread.join(SERVER_SECONDS)
+    result = answer[0] if answer else TimeoutError(f"no answer within {SERVER_SECONDS} s")
     if isinstance(result, BaseException):
         raise UserError(
             "MLFLOW_TRACKING_URI",
@@ -309,7 +309,7 @@ def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start
     for first in range(0, len(metrics), _BATCH["metrics"]):
         client.log_batch(run_id, metrics=metrics[first : first + _BATCH["metrics"]])
     with tempfile.TemporaryDirectory() as made:
-        _write_artifacts(record, Path(made))
+        write_artifacts(record, Path(made))
         client.log_artifacts(run_id, made)
     for seed in record.seeds:
         for weights in sorted(
@@ -388,7 +388,8 @@ def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | Non
     return flat
 
 
-def _write_artifacts(record: Record, folder: Path) -> None:
+def write_artifacts(record: Record, folder: Path) -> None:
+    """Record, pictures and reports of a run, as files of a folder."""
     from ecglib.report import ecg_figures, figures, tables
 
     record.save(folder / "record.json")

@@ -8,13 +8,6 @@ from collections.abc import Iterator
 import pytest
 from projects import ROOT
 
-STILL_TO_MEND: dict[str, str] = {
-    "ecglib/data": "the readers of records are to become one",
-    "tests/data": "goes with ecglib/data",
-    "tests/report": "goes with ecglib/report",
-    "tests/test_tracking.py": "tracking is being rewritten",
-}
-"""File or folder that is not held to it yet -> why."""
 TESTS = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tests").rglob("*.py")]
 OURS = {"ecglib", *(part for path in TESTS for part in path.parts)}
 
@@ -61,11 +54,7 @@ def found() -> dict[str, list[str]]:
 
 
 def test_no_module_uses_a_private_name_of_another() -> None:
-    uses = found()
-    held = {name: each for name, each in uses.items() if not name.startswith(tuple(STILL_TO_MEND))}
-    assert not held, "make the name public, with a docstring, or move what uses it"
-    done = [prefix for prefix in STILL_TO_MEND if not any(name.startswith(prefix) for name in uses)]
-    assert not done, "mended: take it off the list"
+    assert not found(), "make the name public, with a docstring, or move what uses it"
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,20 @@ def aligned(cohort: Cohort, source: Source, leads: Sequence[str]) -> Cohort:
     path = paths.cache() / "beats" / f"{source.name}-aligned-{key}.npz"
     if not path.is_file():
 
-        def cut(row: int) -> NDArray[np.float32]:
-            return _cut(source, cohort.recordings["record"][row], leads, cohort.sample[cohort.recording == row])
+        def of_row(row: int) -> NDArray[np.float32]:
+            return cut_recording(
+                source, cohort.recordings["record"][row], leads, cohort.sample[cohort.recording == row]
+            )
 
         with ThreadPoolExecutor(2) as pool:
-            beats.store(path, {"signals": np.concatenate(list(pool.map(cut, range(len(cohort.recordings)))))})
+            beats.store(path, {"signals": np.concatenate(list(pool.map(of_row, range(len(cohort.recordings)))))})
     with np.load(path, allow_pickle=False) as stored:
         return replace(cohort, signals=stored["signals"])
 
 
-def _cut(source: Source, name: str, leads: Sequence[str], r_peaks: NDArray[np.int64]) -> NDArray[np.float32]:
+def cut_recording(source: Source, name: str, leads: Sequence[str], r_peaks: NDArray[np.int64]) -> NDArray[np.float32]:
     """Beats `(n, leads, 101)` of one recording, at R peaks in its own samples."""
     recording = read_recording(source.folder, name, leads)
     seconds = r_peaks / recording.fs
     level = [rhythm.without_baseline(lead) for lead in at_rate(recording.signals, recording.fs, RATE)]
-    return np.stack([rhythm._windows(lead, seconds, BEFORE, AFTER) for lead in level], 1)
+    return np.stack([rhythm.windows_of(lead, seconds, BEFORE, AFTER) for lead in level], 1)

@@ -106,10 +106,10 @@ class Beats:
 
     def take(self, index: NDArray[np.int64]) -> Beats:
         """The beats at these positions, in that order."""
-        return replace(self, **{name: getattr(self, name)[index] for name in _ARRAYS})
+        return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
 
 
-_ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
+ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
 
 
 def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
@@ -150,7 +150,7 @@ def cut_records(folder: Path, names: Sequence[str], cut: Cut, leads: Sequence[st
     left_out: Counter[str] = Counter()
     for part in good:
         left_out.update(part.left_out)
-    arrays = {name: np.concatenate([getattr(part, name) for part in good]) for name in _ARRAYS}
+    arrays = {name: np.concatenate([getattr(part, name) for part in good]) for name in ARRAYS}
     return Beats(**arrays, left_out=dict(left_out), records_left_out={name: e.reason for name, e in bad.items()})
 
 
@@ -169,12 +169,12 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     RecordError
         When the record or its annotations can't be read.
     """
-    recording = _choose_leads(read_recording(folder, name), leads)
+    recording = choose_leads(read_recording(folder, name), leads)
     annotations = read_annotations(folder, name)
     is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
     r_peaks = annotations.samples[is_beat]
-    cutter = {"kachuee": _kachuee, "centred": _centred, "relative": _relative}[cut]
+    cutter = {"kachuee": kachuee, "centred": centred, "relative": relative}[cut]
     cuts, features, keep, left_out = cutter(at_rate(recording.signals, recording.fs, RATE), r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
     return Beats(
@@ -190,7 +190,14 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     )
 
 
-def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
+def choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
+    """The recording with these leads alone, in any case; the first lead not yet taken stands in for a missing one.
+
+    Raises
+    ------
+    RecordError
+        When it has fewer.
+    """
     have = [lead.upper() for lead in recording.leads]
     if len(leads) > len(have):
         raise RecordError(recording.name, "too few leads", f"{len(have)}", f"{len(leads)}")
@@ -200,10 +207,11 @@ def _choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
     return replace(recording, signals=recording.signals[rows], leads=tuple(recording.leads[i] for i in rows))
 
 
-_CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]
+CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]
 
 
-def _kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
+def kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
+    """The cut `kachuee` of the first of leads `(leads, samples)` at `RATE`; R peaks in seconds, `(n,)`."""
     signal, n = signals[0], len(r_peaks_s)
     starts = np.round(r_peaks_s * RATE).astype(np.int64)
     lengths = np.round(np.diff(r_peaks_s) * KACHUEE_SPAN * RATE).astype(np.int64)
@@ -223,7 +231,8 @@ def _kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _C
     return cuts[keep], np.zeros((int(keep.sum()), 0), dtype=np.float32), keep, left_out
 
 
-def _centred(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
+def centred(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
+    """The cut `centred`; arguments as of `kachuee`."""
     keep, left_out = _between(len(r_peaks_s))
     centres = np.round(r_peaks_s * RATE).astype(np.int64)
     padded = np.pad(signals, ((0, 0), (BEFORE, AFTER)), mode="edge")
@@ -232,7 +241,8 @@ def _centred(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _C
     return np.ascontiguousarray(cuts), rr_features(r_peaks_s)[keep], keep, left_out
 
 
-def _relative(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> _CutResult:
+def relative(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
+    """The cut `relative`; arguments as of `kachuee`."""
     keep, left_out = _between(len(r_peaks_s))
     signals = np.stack([rhythm.without_baseline(lead) for lead in signals])
     cuts = rhythm.waveforms(signals, r_peaks_s, RELATIVE_BEFORE, RELATIVE_AFTER)
@@ -285,7 +295,7 @@ def _write(path: Path, beats: Beats) -> None:
         "bad_records": np.array(list(beats.records_left_out), dtype=np.str_),
         "bad_reasons": np.array(list(beats.records_left_out.values()), dtype=np.str_),
     }
-    store(path, {name: getattr(beats, name) for name in _ARRAYS} | left_out)
+    store(path, {name: getattr(beats, name) for name in ARRAYS} | left_out)
 
 
 def store(path: Path, arrays: dict[str, Any]) -> None:
@@ -298,7 +308,7 @@ def _read(path: Path) -> Beats:
     with np.load(path, allow_pickle=False) as stored:
         reasons = zip(stored["left_out_reasons"].tolist(), stored["left_out_counts"].tolist(), strict=True)
         bad = zip(stored["bad_records"].tolist(), stored["bad_reasons"].tolist(), strict=True)
-        return Beats(**{name: stored[name] for name in _ARRAYS}, left_out=dict(reasons), records_left_out=dict(bad))
+        return Beats(**{name: stored[name] for name in ARRAYS}, left_out=dict(reasons), records_left_out=dict(bad))
 
 
 def limit(beats: Beats, n: int) -> Beats:

@@ -39,7 +39,7 @@ BEFORE, AFTER = 38, 63
 """Samples of a median beat before and from the R peak on, at 125 Hz: 0.3 s and 0.5 s."""
 N_SAMPLES: Final = kaggle_csv.N_SAMPLES
 """Samples of a beat."""
-_ARRAYS: Final = ("signals", "labels", "recording", "sample", "median_beats")
+ARRAYS: Final = ("signals", "labels", "recording", "sample", "median_beats")
 _COLUMNS: Final = {"record": "", "patient": "", "label": 0, "likelihood": np.nan, "age": np.nan, "female": np.nan}
 
 
@@ -111,7 +111,7 @@ def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
     key = fingerprint.of_values(source.fingerprint(), list(leads), fingerprint.of_code(beats_module.CODE))[:16]
     path = paths.cache() / "beats" / f"{source.name}-infarction-{key}.npz"
     if not path.is_file():
-        _write(path, _read_recordings(source, leads))
+        _write(path, read_recordings(source, leads))
     return _stored(path)
 
 
@@ -169,7 +169,8 @@ def _set_aside(people: Iterable[Person | RecordError]) -> tuple[list[Person], Co
 # --- cutting ----------------------------------------------------------------------------------------------------------
 
 
-def _read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
+def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
+    """All beats of a database, cut from its recordings; parameters and errors as of `load`."""
     people, left_out, named = _set_aside(PEOPLE[source.name](source))
 
     def read(person: Person) -> tuple[NDArray[Any], ...] | RecordError:
@@ -215,7 +216,7 @@ def _cut(folder: Path, name: str, leads: Sequence[str]) -> tuple[NDArray[Any], .
     signals = at_rate(recording.signals, recording.fs, RATE)[[wanted.index(lead.upper()) for lead in leads]]
     cuts, kept = [], np.ones(len(peaks), dtype=bool)
     for lead in signals:
-        beats, _, good, _ = beats_module._kachuee(lead[None], seconds)
+        beats, _, good, _ = beats_module.kachuee(lead[None], seconds)
         whole = np.zeros((len(peaks), 1, beats.shape[2]), dtype=np.float32)
         whole[good] = beats
         cuts.append(whole)
@@ -223,7 +224,7 @@ def _cut(folder: Path, name: str, leads: Sequence[str]) -> tuple[NDArray[Any], .
     if not kept.any():
         raise RecordError(name, "no whole beat", f"{len(peaks)} R peaks", "two or more, with a signal between them")
     level = np.stack([rhythm.without_baseline(lead) for lead in signals])
-    windows = np.stack([rhythm._windows(lead, seconds, BEFORE, AFTER) for lead in level], 1)
+    windows = np.stack([rhythm.windows_of(lead, seconds, BEFORE, AFTER) for lead in level], 1)
     return np.concatenate(cuts, 1)[kept], peaks[kept], np.median(windows, 0).astype(np.float32)
 
 
@@ -268,13 +269,13 @@ def _write(path: Path, cohort: Cohort) -> None:
         "bad": np.array(list(cohort.records_left_out), dtype=np.str_),
         "why": np.array(list(cohort.records_left_out.values()), dtype=np.str_),
     }
-    beats_module.store(path, {name: getattr(cohort, name) for name in _ARRAYS} | texts | numbers | aside)
+    beats_module.store(path, {name: getattr(cohort, name) for name in ARRAYS} | texts | numbers | aside)
 
 
 def _stored(path: Path) -> Cohort:
     with np.load(path, allow_pickle=False) as stored:
         return Cohort(
-            **{name: stored[name] for name in _ARRAYS},
+            **{name: stored[name] for name in ARRAYS},
             recordings=pd.DataFrame({name: stored[name] for name in _COLUMNS}),
             left_out=dict(zip(stored["reasons"].tolist(), stored["counts"].tolist(), strict=True)),
             records_left_out=dict(zip(stored["bad"].tolist(), stored["why"].tolist(), strict=True)),

@@ -37,6 +37,6 @@ def _of_recording(data: TwelveLead, index: int) -> Array:
     except RecordError:
         return beat
     for lead in np.flatnonzero(known):
-        windows = rhythm._windows(rhythm.without_baseline(signal[lead]), seconds, BEFORE, AFTER)
+        windows = rhythm.windows_of(rhythm.without_baseline(signal[lead]), seconds, BEFORE, AFTER)
         beat[lead] = np.median(windows, 0)
     return beat

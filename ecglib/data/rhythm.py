@@ -88,11 +88,12 @@ def waveforms(signals: Array, r_peaks_s: NDArray[np.float64], before: int, after
     -------
     float32 `(n, 2 · leads, before + after)`: first the leads, then their differences to the template, in mV.
     """
-    beats = np.stack([_windows(lead, r_peaks_s, before, after) for lead in signals], 1)
+    beats = np.stack([windows_of(lead, r_peaks_s, before, after) for lead in signals], 1)
     return np.concatenate([beats, beats - _median(beats)], 1, dtype=np.float32)
 
 
-def _windows(lead: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:
+def windows_of(lead: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:
+    """Samples of a lead at `RATE` around each R peak, `(n, before + after)`; its ends are repeated beyond it."""
     centres = np.round(r_peaks_s * RATE).astype(np.int64)
     padded = np.pad(lead, (before, after), mode="edge")
     windows: Array = padded[centres[:, None] + np.arange(before + after)]
@@ -159,7 +160,7 @@ def _rolling_rank(values: NDArray[np.floating], half: int) -> NDArray[np.floatin
 
 def _shape(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     """How each beat differs from its record's template, sizes in shares of the template's QRS height."""
-    beats = _windows(signal, r_peaks_s, BEFORE, AFTER)
+    beats = windows_of(signal, r_peaks_s, BEFORE, AFTER)
     template = _median(beats)
     qrs, qrs_template = beats[:, BEFORE - 15 : BEFORE + 16], template[BEFORE - 15 : BEFORE + 16]
     scale = float(np.ptp(template[BEFORE - 12 : BEFORE + 13])) + 1e-3  # 1 µV: a flat lead must not divide by zero

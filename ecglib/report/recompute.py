@@ -116,7 +116,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     yield from _exact(f"per_class.{ill}.", {name: whole[{"specificity": "sp"}.get(name, name)] for name in one})
     for learnt, by_recording in card["scores"].items():
         score = np.array([by_recording[name] for name in parts]).T
-        areas = _areas(label == 1, score, drawn[:, codes], digits=4)
+        areas = areas_of(label == 1, score, drawn[:, codes], digits=4)
         fields = {"auroc": "metrics.auroc", "auprc": "metrics.auprc"}
         if learnt != "all":
             fields = {"auroc": f"infarction.curve.{learnt}"}
@@ -124,7 +124,7 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
             yield field, Again(bootstrap.interval(areas[name][0]), bootstrap.interval(areas[name][1]))
 
 
-def _areas(
+def areas_of(
     positive: NDArray[np.bool_], rounded: NDArray[np.float64], weights: NDArray[np.integer], digits: int
 ) -> dict[str, tuple[Values, Values]]:
     """Least and most that AUROC and AUPRC `(seeds, resamples)` can be, of rounded scores `(seeds, recordings)`.
@@ -170,7 +170,7 @@ def _multilabel(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     p = np.array([card["probabilities"][name] for name in card["truth"]])  # (recordings, seeds, labels)
     digits = 9 if registry.entry(record["parameters"]["model"]).yardstick else 4  # as `ecglib.twelve_lead` keeps them
     one_weight = np.ones((1, len(y)), dtype=np.int64)
-    areas = [_areas(y[:, c], p[:, :, c].T, one_weight, digits) for c in range(y.shape[1])]
+    areas = [areas_of(y[:, c], p[:, :, c].T, one_weight, digits) for c in range(y.shape[1])]
     for name in areas[0]:
         least, most = (np.concatenate([one[name][i] for one in areas], axis=1) for i in range(2))
         values[name] = least, most

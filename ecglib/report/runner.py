@@ -118,7 +118,7 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
         return
     if job.process.returncode:
         errors = progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-        what = _message(errors, job.process.returncode)
+        what = message(errors, job.process.returncode)
         job.error = what if what.startswith(f"{job.name}: ") else f"{job.name}: {what}"
         job.state = "failed"
         _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
@@ -137,7 +137,7 @@ def _handed(progress: Path, kind: str) -> list[str]:
     return []
 
 
-def _message(errors: str, code: int) -> str:
+def message(errors: str, code: int) -> str:
     """Why a process ended: its error line among what else it and its libraries wrote, or the signal."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

@@ -65,7 +65,7 @@ def test_they_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: p
     cohorts.ptb_xl(data / "ptb-xl", 6, 4)
     first = both()[1]
     some = both(most=8)[1]
-    monkeypatch.setattr(aligned_beats, "_cut", None)
+    monkeypatch.setattr(aligned_beats, "cut_recording", None)
     np.testing.assert_array_equal(both()[1].signals, first.signals)
     np.testing.assert_array_equal(both(most=8)[1].signals, some.signals)
     assert len(some) < len(first)

@@ -56,11 +56,11 @@ def test_all_records_are_cut_in_a_minute_of_the_processor(real_mitdb: Path) -> N
 def test_record_114_gives_the_lead_named_and_102_its_first(real_mitdb: Path) -> None:
     swapped = records.read_recording(real_mitdb, "114")
     assert swapped.leads[0] == "V5"
-    chosen = beats._choose_leads(swapped, ["MLII"])
+    chosen = beats.choose_leads(swapped, ["MLII"])
     assert chosen.leads == ("MLII",)
     np.testing.assert_array_equal(chosen.signals[0], swapped.signals[1])
     without = records.read_recording(real_mitdb, "102")
-    assert beats._choose_leads(without, ["MLII", "V5"]).leads == ("V2", "V5")
+    assert beats.choose_leads(without, ["MLII", "V5"]).leads == ("V2", "V5")
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -82,7 +82,7 @@ def test_shapes_and_ranges(cut: beats.Cut, small_mitdb: Path) -> None:
 
 def test_a_kachuee_beat_is_the_recipe_at_125_hz(tmp_path: Path) -> None:
     signal = np.linspace(0, 3, 1000, dtype=np.float32)[None]
-    cuts, features, keep, left_out = beats._kachuee(signal, np.array([1.0, 2.0, 4.0]))
+    cuts, features, keep, left_out = beats.kachuee(signal, np.array([1.0, 2.0, 4.0]))
     assert keep.tolist() == [True, True, False]
     assert features.shape == (2, 0)
     assert left_out == {"no next beat": 1, "no variation": 0}
@@ -94,7 +94,7 @@ def test_a_kachuee_beat_is_the_recipe_at_125_hz(tmp_path: Path) -> None:
 def test_a_beat_without_variation_is_left_out_and_counted() -> None:
     signal = np.zeros((1, 500), dtype=np.float32)
     signal[0, 250:] = np.arange(250)
-    _, _, keep, left_out = beats._kachuee(signal, np.array([0.1, 0.9, 2.2, 3.0]))
+    _, _, keep, left_out = beats.kachuee(signal, np.array([0.1, 0.9, 2.2, 3.0]))
     assert keep.tolist() == [False, True, True, False]
     assert left_out == {"no next beat": 1, "no variation": 1}
 
@@ -102,7 +102,7 @@ def test_a_beat_without_variation_is_left_out_and_counted() -> None:
 def test_a_centred_beat_has_its_r_peak_at_the_stated_place() -> None:
     signal = np.zeros((2, 2000), dtype=np.float32)
     signal[:, [250, 500, 750]] = [[1], [2]]
-    cuts, _, keep, _ = beats._centred(signal, np.array([2.0, 4.0, 6.0]))
+    cuts, _, keep, _ = beats.centred(signal, np.array([2.0, 4.0, 6.0]))
     assert keep.tolist() == [False, True, False]
     assert cuts.shape == (1, 2, beats.BEFORE + beats.AFTER)
     assert cuts[0].argmax(axis=1).tolist() == [beats.BEFORE] * 2
@@ -170,7 +170,7 @@ def test_the_second_half_of_relative_channels_is_the_first_without_the_record_s_
     draw = np.random.default_rng(0)
     peaks = np.cumsum(draw.uniform(0.6, 1.1, 41)) + 1
     signals = (0.4 * draw.normal(size=(leads, int(peaks[-1] * RATE) + 200))).astype(np.float32)
-    cuts, features, keep, left_out = beats._relative(signals, peaks)
+    cuts, features, keep, left_out = beats.relative(signals, peaks)
     assert cuts.shape == (39, 2 * leads, beats.RELATIVE_BEFORE + beats.RELATIVE_AFTER)
     assert features.shape == (39, beats.n_features("relative", leads))
     assert keep.tolist() == [False] + [True] * 39 + [False]
@@ -191,15 +191,15 @@ def test_relative_beats_are_bounded() -> None:
     peaks = np.arange(2.0, 20.0)
     signal[0, np.round(peaks * RATE).astype(int)] = 1
     signal[0, 1250] = 90  # an artefact on the R peak at 10 s
-    cuts, *_ = beats._relative(signal, peaks)
+    cuts, *_ = beats.relative(signal, peaks)
     assert np.abs(cuts).max() == beats.RELATIVE_CLIP
     assert cuts[7].argmax(1).tolist() == [beats.RELATIVE_BEFORE] * 2
     assert cuts[3, 0].max() == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-@pytest.mark.parametrize("cut", [beats._centred, beats._relative])
-def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats._CutResult], n: int) -> None:
+@pytest.mark.parametrize("cut", [beats.centred, beats.relative])
+def test_a_record_of_few_beats_gives_those_between_two(cut: Callable[..., beats.CutResult], n: int) -> None:
     signal = np.random.default_rng(0).normal(size=(2, 2000)).astype(np.float32)
     cuts, features, keep, left_out = cut(signal, 3.0 + np.arange(n))
     assert len(cuts) == len(features) == keep.sum() == max(n - 2, 0)
@@ -235,7 +235,7 @@ def test_the_cache_gives_the_same_beats_and_a_changed_record_new_ones(project: P
     source = databases.get("mitdb")
     first, second = beats.load(source, "kachuee"), beats.load(source, "kachuee")
     assert len(list((project / "cache" / "beats").iterdir())) == 1
-    for name in beats._ARRAYS:
+    for name in beats.ARRAYS:
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert first.left_out == second.left_out
     beats.load(source, "centred")

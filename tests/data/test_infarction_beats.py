@@ -55,7 +55,7 @@ def test_ptb_xl(data: Path) -> None:
 def test_it_is_read_from_the_cache_the_second_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
     first = load("ptb-xl")
-    monkeypatch.setattr(infarction, "_read_recordings", None)
+    monkeypatch.setattr(infarction, "read_recordings", None)
     second = load("ptb-xl")
     np.testing.assert_array_equal(first.signals, second.signals)
     assert first.recordings.equals(second.recordings)

@@ -108,7 +108,7 @@ def snapshot(name: str) -> str:
     """What a page shows, as one text: the label of every cell that shows something, and what that is."""
     with at_home():
         if name == "headline":
-            return _compact(tables.headline(results.references()))
+            return compact(tables.headline(results.references()))
         parts = []
         for cell, value in shown(config.load(name, profile="full")):
             if value is not None and (text := _text(value)):
@@ -118,10 +118,10 @@ def snapshot(name: str) -> str:
 
 
 def _text(shown: Any) -> str:
-    return "\n".join(figure_lines(shown)) if isinstance(shown, Figure) else _compact(shown._repr_markdown_())
+    return "\n".join(figure_lines(shown)) if isinstance(shown, Figure) else compact(shown._repr_markdown_())
 
 
-def _compact(markdown: str) -> str:
+def compact(markdown: str) -> str:
     """Pipe tables without the spaces that align them in the source, so that one cell's width moves no other line."""
     lines = markdown.strip().splitlines()
     return "\n".join(re.sub("-{2,}", "--", re.sub(" +", " ", line)) if line.startswith("|") else line for line in lines)

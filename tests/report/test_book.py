@@ -250,7 +250,7 @@ def test_a_failed_job_says_its_name_and_its_cause_in_one_line(project: Path, cod
     ],
 )
 def test_the_cause_is_found_among_what_a_process_wrote(errors: str, code: int, message: str) -> None:
-    assert runner._message(errors, code) == message
+    assert runner.message(errors, code) == message
 
 
 def test_killing_a_run_ends_its_notebook(project: Path) -> None:

@@ -581,7 +581,7 @@ def test_an_area_lies_between_those_of_the_worst_and_the_best_order(rows: list[t
     positive = np.array([one[0] for one in rows])
     fine = np.array([one[1] + one[2] / 8 for one in rows])  # the scores, of which only the first part was recorded
     drawn = np.random.default_rng(0).integers(0, 4, (20, len(rows)))
-    limits = recompute._areas(positive, np.floor(fine)[None] / 10_000, drawn, digits=4)
+    limits = recompute.areas_of(positive, np.floor(fine)[None] / 10_000, drawn, digits=4)
     values_of = ranking.auroc_auprc(fine, positive, np.arange(len(rows)), drawn)
     for name, values in zip(("auroc", "auprc"), values_of, strict=True):
         least, most = limits[name]

@@ -108,7 +108,7 @@ def test_an_artist_of_an_unknown_kind_is_refused() -> None:
 def test_a_wider_cell_moves_its_own_line_alone() -> None:
     narrow = "| a   |   b |\n|:----|----:|\n| 1   |   2 |"
     wide = "| a    |   b |\n|:-----|----:|\n| 1    |   2 |\n| 1000 |   2 |"
-    assert snapshots._compact(wide) == snapshots._compact(narrow) + "\n| 1000 | 2 |"
+    assert snapshots.compact(wide) == snapshots.compact(narrow) + "\n| 1000 | 2 |"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
