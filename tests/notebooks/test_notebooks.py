@@ -119,4 +119,4 @@ def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_train_nothing(name: str, root: Path) -> None:
-    run_where_it_lies(root, name, QUICK, UNTRAINED)
+    run_where_it_lies(root, name, {}, UNTRAINED)
