@@ -27,7 +27,7 @@ from torch import nn
 
 from ecglib import config, files, fingerprint, paths, tracking
 from ecglib.config import SharedParameters
-from ecglib.data import digest
+from ecglib.data import databases, digest
 from ecglib.data.splits import Part
 from ecglib.errors import UserError
 from ecglib.experiment import provenance, recipes
@@ -142,6 +142,23 @@ class Data(Protocol):
     def no_reference(self, record: Record) -> str:
         """Why a run in full on it is no reference result nevertheless; empty where it is one."""
         ...
+
+
+class OfDatabase:
+    """What data of one database share."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+
+    @cached_property
+    def source(self) -> databases.Source:
+        """Where the records are."""
+        return databases.get(self._database)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of its files, those of a pretraining aside."""
+        return self.source.fingerprint()
 
 
 P = TypeVar("P", bound=Trained)

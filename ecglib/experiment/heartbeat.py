@@ -49,24 +49,15 @@ def macro_classes(protocol: str) -> list[int]:
     return [i for i, name in enumerate(aami.CLASSES) if protocol == "intra" or name != "Q"]
 
 
-class Data:
+class Data(driver.OfDatabase):
     """The beats of an experiment, read when asked for."""
 
     in_key: Final[dict[str, Any]] = {}
 
     def __init__(self, p: HeartbeatParameters) -> None:
+        super().__init__(p.database)
         self._p = p
         self.split = cache(self._split)
-
-    @cached_property
-    def source(self) -> databases.Source:
-        """Where the records are."""
-        return databases.get(self._p.database)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of its files."""
-        return self.source.fingerprint()
 
     @cached_property
     def synthetic(self) -> bool:

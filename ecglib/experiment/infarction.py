@@ -46,23 +46,14 @@ FEWEST: Final = 1000
 """Beats that an epoch shows at least: of few patients, beats come up more than once."""
 
 
-class Data:
+class Data(driver.OfDatabase):
     """The cohort of an experiment, and the weights that it starts from, read when asked for."""
 
     def __init__(self, p: InfarctionParameters) -> None:
+        super().__init__(p.database)
         self._p = p
         self.folds = cache(self._folds)
         self.pretrained = cache(self._pretrained)
-
-    @cached_property
-    def source(self) -> databases.Source:
-        """Where the recordings are."""
-        return databases.get(self._p.database)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of its files, those of the pretraining aside."""
-        return self.source.fingerprint()
 
     @cached_property
     def synthetic(self) -> bool:
