@@ -29,20 +29,11 @@ from ecglib.experiment import driver, heartbeat, provenance, raw, tasks
 from ecglib.experiment import record as results
 from ecglib.report.check_records import check_records
 from ecglib.training import checkpoint, loop
-from ecglib.training import device as devices
 
 LOG_RUN = tracking.log
 TINY_FULL = "profile: full\nseeds: [0]\nmax_epochs: 1\nmax_beats: 1500\nmax_records: 20\nbootstrap: 20\n"
 
-
-@pytest.fixture(autouse=True)
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
-    """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
-    records: list[results.Record] = []
-    monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
-    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
-    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
-    return records
+pytestmark = pytest.mark.usefixtures("logged")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from projects import ROOT
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from ecglib import config, paths, tracking
+from ecglib import config, paths
 from ecglib.config import InfarctionParameters
 from ecglib.errors import UserError
 from ecglib.experiment import driver, infarction, tasks
@@ -27,17 +27,8 @@ from ecglib.experiment.record import infarction as part
 from ecglib.models import registry
 from ecglib.models.layers import Vote
 from ecglib.report.check_records import recomputed
-from ecglib.training import device as devices
 
-
-@pytest.fixture(autouse=True)
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
-    """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
-    records: list[results.Record] = []
-    monkeypatch.setattr(tracking, "log", lambda record, folder: records.append(record))
-    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
-    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
-    return records
+pytestmark = pytest.mark.usefixtures("logged")
 
 
 @pytest.fixture(autouse=True)
