@@ -16,11 +16,12 @@ book: env
 	@$(BIN)/ecglib book --profile $(PROFILE) -j $(J)
 
 test: env
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # How much of the code that makes numbers the golden trainings reach, branches too.
 coverage: env
-	@$(BIN)/coverage run -m pytest tests/golden/test_golden.py
+	@$(BIN)/coverage run -m pytest -n 2 tests/golden/test_golden.py
+	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under 95 --include "$$(grep -v ^# tests/golden/rooms.txt | paste -sd, -)"
 	@$(BIN)/coverage report --fail-under 85 --include "ecglib/data/records.py"
 
