@@ -37,7 +37,6 @@ BEFORE, AFTER = 38, 63
 """Samples of a median or an aligned beat before and from the R peak on, at 125 Hz: 0.3 s and 0.5 s."""
 N_SAMPLES: Final = kaggle_csv.N_SAMPLES
 """Samples of a beat."""
-BOTH: Final = "patient in both classes"
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
     columns = [field.name for field in fields(Person)]
     table = pd.DataFrame([each for each in people if isinstance(each, Person)], columns=columns)
     in_both = table.groupby("patient")["label"].transform("nunique") > 1
-    aside += [(record, BOTH) for record in table["record"][in_both]]
+    aside += [(record, "patient in both classes") for record in table["record"][in_both]]
     parts = beats.tried(lambda record: _cut(source.folder, record, leads), table["record"][~in_both])
     aside += [(record, part.reason) for record, part in parts.items() if isinstance(part, RecordError)]
     found = {record: part for record, part in parts.items() if not isinstance(part, RecordError)}

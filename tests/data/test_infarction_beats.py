@@ -121,7 +121,9 @@ def test_broken_recordings_are_counted_and_the_rest_is_read(data: Path) -> None:
     assert set(cohort.records_left_out) == {f"records500/00000/0000{n}_hr" for n in (1, 2, 3)}
 
 
-def test_without_a_recording_it_says_why(data: Path) -> None:
+def test_without_a_recording_or_of_another_database_it_says_why(data: Path) -> None:
+    with pytest.raises(UserError, match="mitdb: no database of infarctions"):
+        infarction.load(databases.Source("mitdb", data, False, ()))
     cohorts.write_ptb_xl(data / "ptb-xl", [cohorts.row(1, "{'LVH': 100.0}")])
     with pytest.raises(UserError, match="no recording is left"):
         load("ptb-xl")
@@ -179,12 +181,6 @@ def test_the_kaggle_set(data: Path) -> None:
     (folder / "ptbdb_normal.csv").unlink()
     with pytest.raises(UserError, match=r"ptbdb_normal\.csv: no such file"):
         load("heartbeat")
-
-
-def test_another_database_is_refused(small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
-    with pytest.raises(UserError, match="mitdb: no database of infarctions"):
-        load("mitdb")
 
 
 def test_some_recordings(data: Path) -> None:

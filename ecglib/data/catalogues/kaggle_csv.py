@@ -22,11 +22,10 @@ N_SAMPLES: Final = 187
 """Samples of a beat: 1.5 s at 125 Hz."""
 CLASSES: Final = {"mitbih_train.csv": 5, "mitbih_test.csv": 5, "ptbdb_normal.csv": 2, "ptbdb_abnormal.csv": 2}
 """The set's files and how many classes the labels of each count."""
-
 COUNTS: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
 """Beats of the `mitbih` files, training and test part together."""
-
 _NAMED = 5
+"""Lines that a message names."""
 _TOLERANCE = 1e-6
 
 

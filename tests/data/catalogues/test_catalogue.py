@@ -58,23 +58,18 @@ def entry(record: str, patient: str = "p", *, source: str = "s", codes: tuple[st
 
 
 @pytest.mark.real
-def test_superclasses_of_the_real_ptb_xl(real: dict[str, Records]) -> None:
-    found = real["superclasses"]
-    has = catalogue.labels(found)
-    assert dict(zip(found.classes, has.sum(0), strict=True)) == {"NORM": 297, "MI": 73, "STTC": 96, "CD": 78, "HYP": 40}
-    assert ((has.sum(1) > 1).sum(), (has.sum(1) == 0).sum()) == (73, 12)
-    assert found.refused == found.duplicates == {}
-
-
-@pytest.mark.real
-def test_the_real_ptb_xl_has_its_own_folds_and_patients(real: dict[str, Records], real_data: Path) -> None:
+def test_the_real_ptb_xl_has_its_superclasses_folds_and_patients(real: dict[str, Records], real_data: Path) -> None:
     table = pd.read_csv(real_data / "ptb-xl" / "ptbxl_database.csv")
-    found = pd.DataFrame(real["ptb-xl"].entries)
+    source, found = real["superclasses"], pd.DataFrame(real["superclasses"].entries)
+    has = catalogue.labels(source)
+    assert (source.classes, has.sum(0).tolist()) == (("NORM", "MI", "STTC", "CD", "HYP"), [297, 73, 96, 78, 40])
+    assert ((has.sum(1) > 1).sum(), (has.sum(1) == 0).sum()) == (73, 12)
+    assert source.refused == source.duplicates == {}
     assert found["record"].tolist() == table["filename_hr"].tolist()
     assert found["fold"].tolist() == table["strat_fold"].tolist()
     assert found["patient"].tolist() == [f"ptb-xl {n:.0f}" for n in table["patient_id"]]
     assert found["female"].tolist() == table["sex"].tolist()
-    assert len(folds_of_patients(real["ptb-xl"].entries)) == 466
+    assert len(folds_of_patients(source.entries)) == 466
 
 
 @pytest.mark.real
@@ -195,11 +190,11 @@ def challenge(folder: Path, **comments: tuple[str, ...]) -> Records:
 
 
 @pytest.mark.parametrize("mark", ["#", "# "])
-def test_the_diagnosis_with_a_space_or_without(tmp_path: Path, mark: str) -> None:
-    said = ("Age: 74", "Sex: Male", f"Dx: {AF},59118001", "Rx: Unknown")
+def test_the_diagnosis_with_a_space_or_without_its_scored_codes_and_others(tmp_path: Path, mark: str) -> None:
+    said = ("Age: 74", "Sex: Male", f"Dx: {AF},59118001, 999999999, {AF} ", "Rx: Unknown")
     clinics.mat(tmp_path, "A0001", comments=said, mark=mark)
     (found,) = challenge(tmp_path).entries
-    assert (found.labels, found.codes) == (("AF", "CRBBB"), (AF, "59118001"))
+    assert (found.labels, found.codes) == (("AF", "CRBBB"), (AF, "59118001", "999999999", AF))
     assert (found.age, found.female, found.source) == (74, 0, "CPSC 2018")
 
 
@@ -211,12 +206,6 @@ def test_where_challenge_records_come_from(tmp_path: Path) -> None:
     found = challenge(tmp_path, **dict.fromkeys(names, (f"Dx: {NORMAL}",)))
     assert {each.record: each.source for each in found.entries} == names
     assert len({each.patient for each in found.entries}) == len(names)
-
-
-def test_codes_that_are_not_scored_are_kept_as_codes(tmp_path: Path) -> None:
-    found = challenge(tmp_path, A0001=("Dx: 999999999",), A0002=(f"Dx: 999999999, {AF} , {AF}",))
-    assert [each.labels for each in found.entries] == [(), ("AF",)]
-    assert [each.codes for each in found.entries] == [("999999999",), ("999999999", AF, AF)]
 
 
 def test_an_unreadable_diagnosis_is_named_and_the_others_go_on(tmp_path: Path) -> None:
