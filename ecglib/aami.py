@@ -42,8 +42,7 @@ SAME_PATIENT: Final[dict[str, str]] = {"202": "201"}
 
 def index_of(symbol: str) -> int | None:
     """Position of the symbol's class in `CLASSES`, or None when the symbol marks no beat."""
-    name = SYMBOLS.get(symbol)
-    return None if name is None else CLASSES.index(name)
+    return CLASSES.index(SYMBOLS[symbol]) if symbol in SYMBOLS else None
 
 
 def patient_of(record: str) -> str:

@@ -47,37 +47,25 @@ def header(
 
 
 def mat(
-    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
-    fmt: str = "16", gain: str | Sequence[str] = "1000/mV", comments: Sequence[str] = COMMENTS, mark: str = "#",
-    first: str | None = None,
-) -> Path:  # fmt: skip
-    """A record with a matrix `val` of any numbers, as the Challenges' are; returns its header."""
+    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500, **how: Any
+) -> Path:
+    """A record with a matrix `val` of any numbers, as the Challenges' are; returns its `header`, which `how` is for."""
     signals = units(leads=len(leads), fs=fs) if signals is None else signals
     file = f"{name.rpartition('/')[2]}.mat"
-    path = header(
-        folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, gain=gain, comments=comments, mark=mark,
-        first=first,
-    )  # fmt: skip
+    path = header(folder, name, signals.shape[1], leads, file=file, fs=fs, **how)
     scipy.io.savemat(path.with_suffix(".mat"), {"val": signals})
     return path
 
 
 def dat(
-    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500,
-    fmt: str = "16", gain: str | Sequence[str] = "1000/mV", comments: Sequence[str] = COMMENTS,
-    first: str | None = None, encoding: str = "utf-8",
+    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *,
+    fs: float = 500, fmt: str = "16", **how: Any,
 ) -> Path:  # fmt: skip
-    """A WFDB record of format 16 or 32 with its first values and checksums; returns its header."""
+    """A WFDB record of format 16 or 32 with its first values and checksums; returns its `header`, likewise."""
     signals = units(leads=len(leads), fs=fs) if signals is None else signals
     file = f"{name.rpartition('/')[2]}.dat"
-    sums = (int(one.sum(dtype=np.int64)) for one in signals)
-    ends = [
-        f"{one[0]} {(total + 2**15) % 2**16 - 2**15}" if len(one) else "0 0"
-        for one, total in zip(signals, sums, strict=True)
-    ]
-    path = header(
-        folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, gain=gain, comments=comments, first=first,
-        ends=ends, encoding=encoding,
-    )  # fmt: skip
+    sums = ((int(one.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15 for one in signals)
+    ends = [f"{one[0]} {total}" if len(one) else "0 0" for one, total in zip(signals, sums, strict=True)]
+    path = header(folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, ends=ends, **how)
     signals.T.astype({"16": "<i2", "32": "<i4"}[fmt]).tofile(path.with_suffix(".dat"))
     return path

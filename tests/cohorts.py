@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import clinics
 import numpy as np
 import pandas as pd
-import wfdb
 from numpy.typing import NDArray
 
 from ecglib.data.records import LEADS
@@ -32,15 +32,9 @@ def record(
     comments: Sequence[str] = (), seed: int = 0,
 ) -> None:  # fmt: skip
     """One WFDB record; all leads are lead II at other sizes."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    signal = lead_ii(sick, seconds=seconds, fs=fs, seed=seed)
-    sizes = 1 + 0.1 * np.arange(len(leads))
-    wfdb.wrsamp(
-        path.name, fs=fs, units=["mV"] * len(leads), sig_name=list(leads), p_signal=signal[:, None] * sizes,
-        fmt=["16"] * len(leads), adc_gain=[1000.0] * len(leads), baseline=[0] * len(leads), comments=list(comments),
-        write_dir=str(path.parent),
-    )  # fmt: skip
+    sizes = 1000 * (1 + 0.1 * np.arange(len(leads)))
+    units = np.round(sizes[:, None] * lead_ii(sick, seconds=seconds, fs=fs, seed=seed)).astype(np.int16)
+    clinics.dat(folder, name, units, leads, fs=fs, gain="1000.0(0)/mV", comments=comments)
 
 
 def row(n: int, codes: str, *, patient: int | None = None, age: float = 60.0, sex: int = 0) -> dict[str, object]:

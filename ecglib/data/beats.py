@@ -14,13 +14,14 @@ removed, of each lead as it is and without the record's median beat, and feature
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ RR_FEATURES = ("rr_previous", "rr_next", "rr_local", "previous_to_local", "next_
 """Features of a `centred` beat: three intervals in seconds, three ratios. They come from R-peak positions alone."""
 CODE = ("aami.py", "data")
 """The code that whatever is cut follows from, taken whole: to cut again costs seconds."""
+T = TypeVar("T")
 
 
 def n_samples(cut: Cut) -> int:
@@ -63,43 +65,32 @@ def n_channels(cut: Cut, n_leads: int) -> int:
 def n_features(cut: Cut, n_leads: int) -> int:
     """Features of a beat in this cut."""
     if cut == "relative":
-        return rhythm.N_FEATURES + (n_leads - 1) * len(rhythm.SHAPES)
+        return rhythm.N_FEATURES + (n_leads - 1) * rhythm.N_SHAPES
     return len(RR_FEATURES) if cut == "centred" else 0
 
 
 @dataclass(frozen=True)
 class Beats:
-    """Beats of many records, in order of record and time; all arrays run over beats.
-
-    Attributes
-    ----------
-    signals
-        float32 `(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`:
-        in mV the leads, then the same leads without the record's median beat.
-    features
-        float32 `(n, n_features)`: `(n, 0)` for `kachuee`, the columns of `RR_FEATURES` for `centred`. `relative`: those
-        of `rhythm.features` of the first lead, heart rate first, then the shapes of every further lead.
-    labels
-        int64 `(n,)`: index into `aami.CLASSES`.
-    record, patient, symbol
-        Text `(n,)`: names, and the WFDB annotation symbol.
-    sample
-        int64 `(n,)`: the R peak's position in the record, in samples at the record's own rate.
-    left_out
-        Beats left out, by reason.
-    records_left_out
-        Records set aside -> the reason.
-    """
+    """Beats of many records, in order of record and time; all arrays run over beats."""
 
     signals: NDArray[np.float32]
+    """`(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`: in mV the
+    leads, then the same leads without the record's median beat."""
     features: NDArray[np.float32]
+    """`(n, n_features)`: `(n, 0)` for `kachuee`, the columns of `RR_FEATURES` for `centred`. `relative`: those of
+    `rhythm.features` of the first lead, heart rate first, then `rhythm.shapes` of every further lead."""
     labels: NDArray[np.int64]
+    """`(n,)`: index into `aami.CLASSES`."""
     record: NDArray[np.str_]
     patient: NDArray[np.str_]
     symbol: NDArray[np.str_]
+    """WFDB annotation symbol, `(n,)`."""
     sample: NDArray[np.int64]
+    """`(n,)`: the R peak's position in the record, in samples at the record's own rate."""
     left_out: dict[str, int]
+    """Beats left out, by reason."""
     records_left_out: dict[str, str]
+    """Records set aside -> the reason."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,62 +104,56 @@ ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
 
 
 def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
-    """All beats of a source's records, from the cache where they were cut before.
+    """All beats of a source's records, from the cache where they were cut before; parameters and errors as of
+    `cut_records`."""
+    given = [cut, list(leads)]
+    return Beats(**cached(source, cut, given, lambda: vars(cut_records(source.folder, source.records, cut, leads))))
 
-    Parameters
-    ----------
-    source
-        Where the records lie.
-    cut
-        How beats are cut.
-    leads
-        Leads by name; where a record lacks one, its first lead not yet taken stands in.
 
-    Raises
-    ------
-    RecordError
-        When no record gives a beat; single broken records are set aside in `records_left_out`.
+def cached(source: Source, name: str, given: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is made of a source, from the cache where the same files, code and values `given` made it before.
+
+    Arrays are kept as they are, what else `make` gives as JSON; `name` begins the file's name.
     """
-    key = fingerprint.of_values(source.fingerprint(), cut, list(leads), fingerprint.of_code(CODE))[:16]
-    path = paths.cache() / "beats" / f"{source.name}-{cut}-{key}.npz"
-    if path.is_file():
-        return _read(path)
-    beats = cut_records(source.folder, source.records, cut, leads)
-    _write(path, beats)
-    return beats
+    key = fingerprint.of_values(source.fingerprint(), given, fingerprint.of_code(CODE))[:16]
+    path = paths.cache() / "beats" / f"{source.name}-{name}-{key}.npz"
+    if not path.is_file():
+        made = make()
+        made = made | {k: np.array(json.dumps(v)) for k, v in made.items() if not isinstance(v, np.ndarray)}
+        with files.writing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **made)
+    with np.load(path, allow_pickle=False) as stored:
+        return {k: v if v.ndim else json.loads(str(v)) for k, v in stored.items()}
+
+
+def tried(cut: Callable[[str], T], names: Iterable[str]) -> dict[str, T | RecordError]:
+    """Record -> what `cut` gives, or why it refuses; several are read at once."""
+
+    def attempt(name: str) -> tuple[str, T | RecordError]:
+        try:
+            return name, cut(name)
+        except RecordError as error:
+            return name, error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(pool.map(attempt, names))
 
 
 def cut_records(folder: Path, names: Sequence[str], cut: Cut, leads: Sequence[str]) -> Beats:
-    """Cut the beats of these records. Parameters and errors as for `load`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(lambda name: _try_record(folder, name, cut, leads), names))
-    good = [part for part in parts if isinstance(part, Beats)]
-    bad = {name: part for name, part in zip(names, parts, strict=True) if isinstance(part, RecordError)}
+    """Cut the beats of these records, leads by name as of `choose_leads`; single broken records are set aside in
+    `records_left_out`, and it takes one beat or more, or the first record's `RecordError` is raised."""
+    parts = tried(lambda name: cut_record(folder, name, cut, leads), names)
+    good = [part for part in parts.values() if isinstance(part, Beats)]
+    bad = {name: part for name, part in parts.items() if isinstance(part, RecordError)}
     if not any(len(part) for part in good):
-        first = next(iter(bad.values()), None)
-        raise first or RecordError(folder, "no beats", expected="annotated records")
-    left_out: Counter[str] = Counter()
-    for part in good:
-        left_out.update(part.left_out)
+        raise next(iter(bad.values()), RecordError(folder, "no beats", expected="annotated records"))
+    left_out = sum((Counter(part.left_out) for part in good), Counter[str]())
     arrays = {name: np.concatenate([getattr(part, name) for part in good]) for name in ARRAYS}
     return Beats(**arrays, left_out=dict(left_out), records_left_out={name: e.reason for name, e in bad.items()})
 
 
-def _try_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats | RecordError:
-    try:
-        return cut_record(folder, name, cut, leads)
-    except RecordError as error:
-        return error
-
-
 def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats:
-    """The beats of one record.
-
-    Raises
-    ------
-    RecordError
-        When the record or its annotations can't be read.
-    """
+    """The beats of one record; a `RecordError` when it or its annotations can't be read."""
     recording = choose_leads(read_recording(folder, name), leads)
     annotations = read_annotations(folder, name)
     is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
@@ -191,13 +176,8 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
 
 
 def choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
-    """The recording with these leads alone, in any case; the first lead not yet taken stands in for a missing one.
-
-    Raises
-    ------
-    RecordError
-        When it has fewer.
-    """
+    """The recording with these leads alone, in any case; the first lead not yet taken stands in for a missing one, and
+    a `RecordError` is raised where it has fewer."""
     have = [lead.upper() for lead in recording.leads]
     if len(leads) > len(have):
         raise RecordError(recording.name, "too few leads", f"{len(have)}", f"{len(leads)}")
@@ -211,20 +191,19 @@ CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], d
 
 
 def kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
-    """The cut `kachuee` of the first of leads `(leads, samples)` at `RATE`; R peaks in seconds, `(n,)`."""
-    signal, n = signals[0], len(r_peaks_s)
+    """The cut `kachuee` of leads `(leads, samples)` at `RATE`; R peaks in seconds, `(n,)`. A beat that does not vary in
+    one of the leads is left out."""
+    n = len(r_peaks_s)
     starts = np.round(r_peaks_s * RATE).astype(np.int64)
-    lengths = np.round(np.diff(r_peaks_s) * KACHUEE_SPAN * RATE).astype(np.int64)
-    lengths = np.append(lengths, 0).clip(0, KACHUEE_SAMPLES)
-    ends = np.minimum(starts + lengths, len(signal))
-    cuts = np.zeros((n, 1, KACHUEE_SAMPLES), dtype=np.float32)
+    lengths = np.round(np.diff(r_peaks_s) * KACHUEE_SPAN * RATE).astype(np.int64).clip(0, KACHUEE_SAMPLES)
+    cuts = np.zeros((n, len(signals), KACHUEE_SAMPLES), dtype=np.float32)
     flat = np.zeros(n, dtype=bool)
-    for i in range(n - 1):
-        beat = signal[starts[i] : ends[i]]
-        low, high = (beat.min(), beat.max()) if len(beat) else (0.0, 0.0)
-        flat[i] = high <= low
+    for i, (start, length) in enumerate(zip(starts[:-1], lengths, strict=True)):
+        beat = signals[:, start : start + length]
+        flat[i] = beat.size == 0 or (np.ptp(beat, 1) <= 0).any()
         if not flat[i]:
-            cuts[i, 0, : len(beat)] = (beat - low) / (high - low)
+            low = beat.min(1, keepdims=True)
+            cuts[i, :, : beat.shape[1]] = (beat - low) / (beat.max(1, keepdims=True) - low)
     keep = ~flat
     keep[n - 1 :] = False
     left_out = {"no next beat": min(n, 1), "no variation": int(flat.sum())}
@@ -234,22 +213,20 @@ def kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> Cut
 def centred(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
     """The cut `centred`; arguments as of `kachuee`."""
     keep, left_out = _between(len(r_peaks_s))
-    centres = np.round(r_peaks_s * RATE).astype(np.int64)
-    padded = np.pad(signals, ((0, 0), (BEFORE, AFTER)), mode="edge")
-    window = centres[keep, None] + np.arange(BEFORE + AFTER)
-    cuts = padded[:, window].transpose(1, 0, 2)
-    return np.ascontiguousarray(cuts), rr_features(r_peaks_s)[keep], keep, left_out
+    cuts = rhythm.windows_of(signals, r_peaks_s, BEFORE, AFTER)
+    return cuts[keep], rr_features(r_peaks_s)[keep], keep, left_out
 
 
 def relative(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
     """The cut `relative`; arguments as of `kachuee`."""
     keep, left_out = _between(len(r_peaks_s))
-    signals = np.stack([rhythm.without_baseline(lead) for lead in signals])
+    signals = rhythm.without_baseline(signals)
     cuts = rhythm.waveforms(signals, r_peaks_s, RELATIVE_BEFORE, RELATIVE_AFTER)
-    features, _ = rhythm.features(signals[0], r_peaks_s, heart_rate=True)
-    shapes = [rhythm.shapes(lead, r_peaks_s) for lead in signals[1:]]
-    kept = np.concatenate([features, *shapes], 1)[keep]
-    return cuts[keep].clip(-RELATIVE_CLIP, RELATIVE_CLIP), kept, keep, left_out
+    columns = [*rhythm.features(signals[0], r_peaks_s).values()]
+    for lead in signals[1:]:
+        columns += rhythm.shapes(lead, r_peaks_s).values()
+    features = np.stack(columns, 1).astype(np.float32)
+    return cuts[keep].clip(-RELATIVE_CLIP, RELATIVE_CLIP), features[keep], keep, left_out
 
 
 def _between(n: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
@@ -261,17 +238,8 @@ def _between(n: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
 
 
 def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:
-    """RR features of every beat of a record.
-
-    Parameters
-    ----------
-    r_peaks_s
-        `(n,)`: R peaks in seconds, increasing.
-
-    Returns
-    -------
-    float32 `(n, 6)`, the columns of `RR_FEATURES`; a first or last beat lacks an interval and takes the other one.
-    """
+    """RR features of every beat of a record, `(n, 6)`, the columns of `RR_FEATURES`, from R peaks in seconds, `(n,)`,
+    increasing; a first or last beat lacks an interval and takes the other one."""
     n = len(r_peaks_s)
     if n < 2:
         return np.zeros((n, len(RR_FEATURES)), dtype=np.float32)
@@ -283,32 +251,8 @@ def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:
     local = (sums[high] - sums[low]) / (high - low)
     shortest = 1 / RATE  # two annotations on one sample must not divide by zero
     local, safe_after = np.maximum(local, shortest), np.maximum(after, shortest)
-    return np.stack([before, after, local, before / local, after / local, before / safe_after], axis=1).astype(
-        np.float32
-    )
-
-
-def _write(path: Path, beats: Beats) -> None:
-    left_out: dict[str, Any] = {
-        "left_out_reasons": np.array(list(beats.left_out), dtype=np.str_),
-        "left_out_counts": np.array(list(beats.left_out.values()), dtype=np.int64),
-        "bad_records": np.array(list(beats.records_left_out), dtype=np.str_),
-        "bad_reasons": np.array(list(beats.records_left_out.values()), dtype=np.str_),
-    }
-    store(path, {name: getattr(beats, name) for name in ARRAYS} | left_out)
-
-
-def store(path: Path, arrays: dict[str, Any]) -> None:
-    """Write arrays as `.npz` in one step, so that a reader never meets half a file."""
-    with files.writing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def _read(path: Path) -> Beats:
-    with np.load(path, allow_pickle=False) as stored:
-        reasons = zip(stored["left_out_reasons"].tolist(), stored["left_out_counts"].tolist(), strict=True)
-        bad = zip(stored["bad_records"].tolist(), stored["bad_reasons"].tolist(), strict=True)
-        return Beats(**{name: stored[name] for name in ARRAYS}, left_out=dict(reasons), records_left_out=dict(bad))
+    columns = [before, after, local, before / local, after / local, before / safe_after]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def limit(beats: Beats, n: int) -> Beats:
@@ -318,16 +262,11 @@ def limit(beats: Beats, n: int) -> Beats:
     """
     if len(beats) <= n:
         return beats
-    draw = np.random.default_rng(0)
-    floor = max(1, n // 50)
-    chosen = []
-    room = n
+    draw, room, chosen = np.random.default_rng(0), n, []
     counts = np.bincount(beats.labels, minlength=len(aami.CLASSES))
     for label in np.argsort(counts, kind="stable"):  # rare classes first, the commonest takes the room that is left
-        share = max(floor, int(counts[label] * n / len(beats)))
+        share = room if label == counts.argmax() else max(1, n // 50, int(counts[label] * n / len(beats)))
         size = min(int(counts[label]), share, room)
-        if label == counts.argmax():
-            size = min(int(counts[label]), room)
         room -= size
         chosen.append(draw.choice(np.flatnonzero(beats.labels == label), size, replace=False))
     return beats.take(np.sort(np.concatenate(chosen)))

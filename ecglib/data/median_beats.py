@@ -36,7 +36,6 @@ def _of_recording(data: TwelveLead, index: int) -> Array:
         seconds = r_peaks(signal[ii if known[ii] else int(known.argmax())], RATE) / RATE
     except RecordError:
         return beat
-    for lead in np.flatnonzero(known):
-        windows = rhythm.windows_of(rhythm.without_baseline(signal[lead]), seconds, BEFORE, AFTER)
-        beat[lead] = np.median(windows, 0)
+    level = rhythm.without_baseline(signal[known])
+    beat[known] = np.median(rhythm.windows_of(level, seconds, BEFORE, AFTER), 0)
     return beat

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ecglib import files, fingerprint, paths
 from ecglib.data import beats, records
-from ecglib.data.catalogues.catalogue import Entry, RecordSource
+from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.errors import RecordError
 
 RATE: Final = 100.0
@@ -128,7 +128,7 @@ class TwelveLead(Dataset[Example | Refused]):
         Whether recordings are kept on disk, in `cache/recordings`.
     """
 
-    def __init__(self, source: RecordSource, rate: float = RATE, *, cached: bool = True) -> None:
+    def __init__(self, source: Records, rate: float = RATE, *, cached: bool = True) -> None:
         self.source, self.rate = source, rate
         self.entries, self.classes = source.entries, source.classes
         key = fingerprint.of_values(rate, type(source).__qualname__, fingerprint.of_code(beats.CODE))[:16]

@@ -20,8 +20,17 @@ from ecglib.errors import UserError
 
 RECIPE = 1
 """1: as published."""
-METHODS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
-"""What `resample` knows. All but the last two draw new beats between neighbours."""
+_SAMPLERS = {
+    "smote": (SMOTE, "k_neighbors"),
+    "smote-tomek": (SMOTE, "k_neighbors"),
+    "borderline-smote": (BorderlineSMOTE, "k_neighbors"),
+    "adasyn": (ADASYN, "n_neighbors"),
+    "random-over": (RandomOverSampler, ""),
+    "random-under": (RandomUnderSampler, ""),
+}
+"""Method -> its sampler, and what that calls the number of neighbours that new beats are drawn between."""
+METHODS = tuple(_SAMPLERS)
+"""What `resample` knows."""
 
 
 def resample(
@@ -33,14 +42,10 @@ def resample(
     neighbours: int = 5,
     classes: Sequence[int] = range(len(aami.CLASSES)),
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Balance a training set.
+    """Balance a training set of beats `(n, leads, samples)` and their classes `(n,)`.
 
     Parameters
     ----------
-    signals
-        `(n, leads, samples)`: beats.
-    labels
-        `(n,)`: classes.
     method
         `smote`: every class is filled up to the largest with beats drawn between neighbours (Chawla et al. 2002).
         `smote-tomek`: the same, then both beats of every Tomek link are removed (Batista et al. 2004).
@@ -49,16 +54,10 @@ def resample(
         `adasyn`: as SMOTE, from a beat the more often the more other classes are around it (He et al. 2008).
         `random-over`: every class is filled up to the largest with copies.
         `random-under`: beats are drawn from every class, as many as the smallest has.
-    seed
-        Of the draws.
     neighbours
         Nearest beats of the same class between which new ones are drawn; the random methods have no use for it.
     classes
         The classes that are balanced. Beats of others stay as they are.
-
-    Returns
-    -------
-    The resampled signals (float32, same trailing shape) and labels.
 
     Raises
     ------
@@ -70,18 +69,19 @@ def resample(
     others = ~np.isin(labels, classes)
     kept_signals, kept_labels = signals[others], labels[others]
     signals, labels = signals[~others], labels[~others]
-    counts = np.bincount(labels, minlength=len(aami.CLASSES))
-    for label, count in enumerate(counts):
-        if 0 < count <= neighbours and not method.startswith("random"):
+    sampler, parameter = _SAMPLERS[method]
+    for label, count in enumerate(np.bincount(labels) if parameter else ()):
+        if 0 < count <= neighbours:
             raise UserError(
                 f"imbalance {method}",
                 f"class {aami.CLASSES[label]} has {count} training beats",
                 f"more than smote_neighbours = {neighbours}",
                 "lower smote_neighbours, or take weighted",
             )
+    given: dict[str, Any] = {parameter: neighbours} if parameter else {}
     flat = np.ascontiguousarray(signals.reshape(len(signals), -1))
     try:
-        new, new_labels = _sampler(method, seed, neighbours).fit_resample(flat, labels)
+        new, new_labels = sampler(random_state=seed, **given).fit_resample(flat, labels)
     except (ValueError, RuntimeError) as error:  # ADASYN: no beat of a class has another class beside it
         raise UserError(f"imbalance {method}", str(error).splitlines()[0], do="take another method") from None
     if method == "smote-tomek":
@@ -89,18 +89,6 @@ def resample(
         new, new_labels = new[kept], new_labels[kept]
     new_signals = np.asarray(new, dtype=np.float32).reshape(-1, *signals.shape[1:])
     return np.concatenate([new_signals, kept_signals]), np.concatenate([new_labels.astype(np.int64), kept_labels])
-
-
-def _sampler(method: str, seed: int, neighbours: int) -> Any:
-    if method == "borderline-smote":
-        return BorderlineSMOTE(k_neighbors=neighbours, random_state=seed)
-    if method == "adasyn":
-        return ADASYN(n_neighbors=neighbours, random_state=seed)
-    if method == "random-over":
-        return RandomOverSampler(random_state=seed)
-    if method == "random-under":
-        return RandomUnderSampler(random_state=seed)
-    return SMOTE(k_neighbors=neighbours, random_state=seed)
 
 
 def without_tomek_links(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:

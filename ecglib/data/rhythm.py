@@ -24,25 +24,23 @@ SEGMENTS = {"p": (-30, -9, 6), "qrs": (-9, 10, 3), "st": (10, 45, 3), "all": (-3
 """Parts of a beat: first and last sample from the R peak at 125 Hz, and how far they are shifted for the best match."""
 BEFORE, AFTER = 50, 60
 """Samples before and from the R peak on that shape features are computed over, with room for the shifts."""
-SHAPES = (
-    "p_correlation", "p_distance", "qrs_correlation", "qrs_distance", "st_correlation", "all_correlation",
-    "height", "area", "width", "steepness",
-)  # fmt: skip
-"""Features of a beat's shape against its record's template."""
-N_FEATURES = 65
-"""Columns of `features` with the heart rate."""
+N_SHAPES, N_FEATURES = 10, 65
+"""Columns of `shapes` and of `features`."""
 CLIP = 8.0
 """Bound of a feature relative to its record, in interquartile ranges."""
 
 
-def without_baseline(signal: Array) -> Array:
-    """A lead `(samples,)` in mV at `RATE` without baseline wander, which is what two median filters of 0.2 s and 0.6 s
-    leave of it (de Chazal et al. 2004, section III-A)."""
-    wander = median_filter(median_filter(signal, 25, mode="nearest"), 75, mode="nearest")
-    return np.asarray(signal - wander, dtype=np.float32)
+def without_baseline(signals: Array) -> Array:
+    """Leads `(…, samples)` in mV at `RATE` without baseline wander, which is what two median filters of 0.2 s and 0.6 s
+    leave of them (de Chazal et al. 2004, section III-A)."""
+
+    def wander(lead: Array) -> Array:
+        return np.asarray(median_filter(median_filter(lead, 25, mode="nearest"), 75, mode="nearest"))
+
+    return np.asarray(signals - np.apply_along_axis(wander, -1, signals), dtype=np.float32)
 
 
-def features(signal: Array, r_peaks_s: NDArray[np.float64], *, heart_rate: bool = False) -> tuple[Array, list[str]]:
+def features(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     """Features of every beat of a record: rhythm and shape, as they are and relative to the record.
 
     Parameters
@@ -51,53 +49,32 @@ def features(signal: Array, r_peaks_s: NDArray[np.float64], *, heart_rate: bool 
         `(samples,)`: one lead in mV at `RATE`, after `without_baseline`.
     r_peaks_s
         `(n,)`: R peaks in seconds, increasing.
-    heart_rate
-        Adds the logarithms of three intervals themselves, which tell patients apart and don't carry over between them.
 
     Returns
     -------
-    float32 `(n, k)`, finite, and the names of its columns; those that end in `_relative` are robust z-scores within the
-    record.
+    `N_FEATURES` finite columns `(n,)` by name. The first three are logarithms of intervals, which tell patients apart
+    and don't carry over between them; those that end in `_relative` are robust z-scores within the record.
     """
     rhythm, absolute = _rhythm(r_peaks_s)
-    shape = _shape(signal, r_peaks_s)
+    shape = shapes(signal, r_peaks_s)
     compared = {name: column for name, column in rhythm.items() if not name.startswith("irregular")} | shape
     relative = {f"{name}_relative": _relative(column) for name, column in compared.items()}
-    columns = (absolute if heart_rate else {}) | rhythm | shape | relative
-    return np.stack(list(columns.values()), 1).astype(np.float32), list(columns)
-
-
-def shapes(signal: Array, r_peaks_s: NDArray[np.float64]) -> Array:
-    """The columns `SHAPES` alone, float32 `(n, 10)`; parameters as for `features`."""
-    return np.stack(list(_shape(signal, r_peaks_s).values()), 1).astype(np.float32)
+    return absolute | rhythm | shape | relative
 
 
 def waveforms(signals: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:
-    """Every beat, and what is left of it when the record's template is taken away.
-
-    Parameters
-    ----------
-    signals
-        `(leads, samples)`: mV at `RATE`.
-    r_peaks_s
-        `(n,)`: R peaks in seconds.
-    before, after
-        Samples before and from the R peak on; the record's edges repeat.
-
-    Returns
-    -------
-    float32 `(n, 2 · leads, before + after)`: first the leads, then their differences to the template, in mV.
-    """
-    beats = np.stack([windows_of(lead, r_peaks_s, before, after) for lead in signals], 1)
+    """Every beat, and what is left of it when the record's template is taken away: `windows_of` the leads, float32
+    `(n, 2 · leads, before + after)`, first as they are, then their differences to the template."""
+    beats = windows_of(signals, r_peaks_s, before, after)
     return np.concatenate([beats, beats - _median(beats)], 1, dtype=np.float32)
 
 
-def windows_of(lead: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:
-    """Samples of a lead at `RATE` around each R peak, `(n, before + after)`; its ends are repeated beyond it."""
+def windows_of(signals: Array, r_peaks_s: NDArray[np.float64], before: int, after: int) -> Array:
+    """Samples of leads `(leads, samples)` at `RATE` before and from each R peak on, `(n, leads, before + after)`; R
+    peaks `(n,)` are in seconds, and the ends of a lead are repeated beyond it."""
     centres = np.round(r_peaks_s * RATE).astype(np.int64)
-    padded = np.pad(lead, (before, after), mode="edge")
-    windows: Array = padded[centres[:, None] + np.arange(before + after)]
-    return windows
+    padded = np.pad(signals, ((0, 0), (before, after)), mode="edge")
+    return np.ascontiguousarray(padded[:, centres[:, None] + np.arange(before + after)].transpose(1, 0, 2))
 
 
 def _median(beats: Array) -> Array:
@@ -138,29 +115,29 @@ def _rhythm(r_peaks_s: NDArray[np.float64]) -> tuple[Columns, Columns]:
 
 def _around(values: NDArray[np.floating], half: int) -> NDArray[np.floating]:
     """Each value with `half` values on either side, `(n, 2 half + 1)`; the ends mirror."""
-    half = min(half, max(len(values) - 1, 0))
+    if not len(values):
+        return values[:, None]
+    half = min(half, len(values) - 1)
     return sliding_window_view(np.pad(values, half, mode="reflect"), 2 * half + 1)
 
 
 def _rolling_median(values: NDArray[np.floating], half: int) -> NDArray[np.floating]:
-    return np.median(_around(values, half), axis=1) if len(values) else values
+    return np.asarray(np.median(_around(values, half), axis=1))
 
 
 def _rolling_rank(values: NDArray[np.floating], half: int) -> NDArray[np.floating]:
     """Share of the values around that are smaller, ties counting half."""
-    if not len(values):
-        return values
     around, own = _around(values, half), values[:, None]
-    rank: NDArray[np.floating] = (around < own).mean(1) + 0.5 * (around == own).mean(1)
-    return rank
+    return np.asarray((around < own).mean(1) + 0.5 * (around == own).mean(1))
 
 
 # --- shape ------------------------------------------------------------------------------------------------------------
 
 
-def _shape(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
-    """How each beat differs from its record's template, sizes in shares of the template's QRS height."""
-    beats = windows_of(signal, r_peaks_s, BEFORE, AFTER)
+def shapes(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
+    """How each beat differs from its record's template, sizes in shares of the template's QRS height: `N_SHAPES`
+    columns, parameters as of `features`."""
+    beats = windows_of(signal[None], r_peaks_s, BEFORE, AFTER)[:, 0]
     template = _median(beats)
     qrs, qrs_template = beats[:, BEFORE - 15 : BEFORE + 16], template[BEFORE - 15 : BEFORE + 16]
     scale = float(np.ptp(template[BEFORE - 12 : BEFORE + 13])) + 1e-3  # 1 µV: a flat lead must not divide by zero
@@ -173,25 +150,25 @@ def _shape(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
             norm = np.sqrt((moved**2).sum(1) * (part**2).sum() + 1e-6)
             correlation = np.maximum(correlation, moved @ part / norm)
             distance = np.minimum(distance, np.abs(moved - part).mean(1) / scale)
-        columns[f"{name}_correlation"], columns[f"{name}_distance"] = correlation, np.log(distance + 0.003)
+        columns[f"{name}_correlation"] = correlation
+        if name in ("p", "qrs"):
+            columns[f"{name}_distance"] = np.log(distance + 0.003)
     columns["height"] = np.ptp(qrs, 1) / scale
     columns["area"] = np.log((np.abs(qrs).mean(1) + 1e-3) / (np.abs(qrs_template).mean() + 1e-3))
     columns["width"] = _width(qrs) - _width(qrs_template[None])
     steepest = np.abs(np.diff(qrs_template)).max()
     columns["steepness"] = np.log((np.abs(np.diff(qrs)).max(1) + 1e-3) / (steepest + 1e-3))
-    return {name: columns[name] for name in SHAPES}
+    return columns
 
 
 def _centred(x: Array) -> Array:
-    centred: Array = x - x.mean(-1, keepdims=True)
-    return centred
+    return np.asarray(x - x.mean(-1, keepdims=True))
 
 
 def _width(qrs: Array) -> Array:
     """Spread of a QRS complex `(n, 31)` about the R peak, in samples: the root of its second moment."""
     size = np.abs(qrs)
-    width: Array = np.sqrt((size * (np.arange(31) - 15.0) ** 2).sum(1) / (size.sum(1) + 1e-3))
-    return width
+    return np.asarray(np.sqrt((size * (np.arange(31) - 15.0) ** 2).sum(1) / (size.sum(1) + 1e-3)))
 
 
 def _relative(column: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -199,5 +176,4 @@ def _relative(column: NDArray[np.floating]) -> NDArray[np.floating]:
     if not len(column):
         return column
     low, middle, high = np.percentile(column, (25, 50, 75))
-    relative: NDArray[np.floating] = np.clip((column - middle) / (high - low + 0.05), -CLIP, CLIP) / 3
-    return relative
+    return np.asarray(np.clip((column - middle) / (high - low + 0.05), -CLIP, CLIP) / 3)

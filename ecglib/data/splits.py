@@ -24,6 +24,7 @@ FEWEST_OF_SOURCE: Final = 5
 """Recordings that a source must have to be left out and scored; and others must be left to learn from."""
 
 Index = NDArray[np.int64]
+Names = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -40,55 +41,29 @@ class Split:
 
 
 def intra(labels: NDArray[np.int64], seed: int, validation_fraction: float = 0.1) -> Split:
-    """Intra-patient: 80/20 of all beats, stratified by class, as in the Kaggle set; patients are in both parts.
+    """Intra-patient: 80/20 of all beats, stratified by class `(n,)`, as in the Kaggle set; patients are in both parts.
 
-    Parameters
-    ----------
-    labels
-        `(n,)`: class of every beat.
-    seed
-        Split k is fixed by seed k.
-    validation_fraction
-        Share of the 80 % that is held out for choices, stratified.
-
-    Raises
-    ------
-    UserError
-        When a class has too few beats to be in every set.
+    Seed k fixes split k; `validation_fraction` is the share of the 80 % that is held out for choices, stratified. A
+    `UserError` says where a class has too few beats to be in every set.
     """
-    everything = np.arange(len(labels))
     try:
-        rest, test = train_test_split(everything, test_size=0.2, stratify=labels, random_state=seed)
+        rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
         train, val = train_test_split(rest, test_size=validation_fraction, stratify=labels[rest], random_state=seed)
     except ValueError as error:
         raise UserError("protocol intra", str(error).rstrip("."), "more beats of every class") from None
     return Split(np.sort(train), np.sort(val), np.sort(test))
 
 
-def inter(record: NDArray[np.str_], *, with_test: bool = True) -> Split:
+def inter(record: Names, *, with_test: bool = True) -> Split:
     """Inter-patient: DS1 without its validation records trains, these choose, DS2 tests (de Chazal et al. 2004).
 
     Paced records and records of neither list are in no set. Records 201 (train) and 202 (test) are one patient; results
-    are given with and without 202.
-
-    Parameters
-    ----------
-    record
-        `(n,)`: record of every beat.
-    with_test
-        False in development, where the test set is empty.
-
-    Raises
-    ------
-    UserError
-        When a set that should have beats is empty.
+    are given with and without 202. Without `with_test`, in development, the test set is empty; a `UserError` names a
+    set that is empty and should not be.
     """
-    train_records = [name for name in aami.DS1 if name not in aami.DS1_VALIDATION]
-    sets = {
-        "train": np.flatnonzero(np.isin(record, train_records)),
-        "val": np.flatnonzero(np.isin(record, aami.DS1_VALIDATION)),
-        "test": np.flatnonzero(np.isin(record, aami.DS2 if with_test else ())),
-    }
+    train = [name for name in aami.DS1 if name not in aami.DS1_VALIDATION]
+    records = {"train": train, "val": aami.DS1_VALIDATION, "test": aami.DS2 if with_test else ()}
+    sets = {name: np.flatnonzero(np.isin(record, these)) for name, these in records.items()}
     for name, index in sets.items():
         if not len(index) and (name != "test" or with_test):
             raise UserError("protocol inter", f"no beat for the {name} set", "records of DS1 and DS2 of mitdb")
@@ -101,21 +76,9 @@ def inter(record: NDArray[np.str_], *, with_test: bool = True) -> Split:
 def folds(labels: Index, groups: Index, n: int, seed: int, classes: Sequence[str]) -> Index:
     """Number of every beat's fold, `(beats,)`, stratified by class; the beats of a group stay together.
 
-    Parameters
-    ----------
-    labels, groups
-        `(beats,)`: class of every beat, and whose it is, or its own place where patients are not kept together.
-    n
-        Folds wanted; a class with fewer groups gets as few, with a warning.
-    seed
-        Fixes the folds.
-    classes
-        Names of the classes, for messages.
-
-    Raises
-    ------
-    UserError
-        When a class has fewer than three groups to divide.
+    Groups say whose a beat is, or its own place where patients are not kept together. Of the `n` folds wanted, a class
+    with fewer groups gets as few, with a warning; one with fewer than three is refused. The names of the classes are
+    for messages.
     """
     sizes = [len(np.unique(groups[labels == i])) for i in range(len(classes))]
     fewest = min(n, *sizes)
@@ -124,9 +87,9 @@ def folds(labels: Index, groups: Index, n: int, seed: int, classes: Sequence[str
         raise UserError("folds", found, "three patients or more of each class")
     if fewest < n:
         warnings.warn(f"{fewest} folds, not {n}: a class has no more to divide", stacklevel=2)
-    divider = StratifiedGroupKFold(fewest, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), dtype=np.int64)
-    for number, (_, members) in enumerate(divider.split(groups, labels, groups)):
+    divided = StratifiedGroupKFold(fewest, shuffle=True, random_state=seed).split(groups, labels, groups)
+    for number, (_, members) in enumerate(divided):
         fold[members] = number
     return fold
 
@@ -143,23 +106,12 @@ def curve_sizes(wanted: Sequence[int], patients: Index, fold: Index) -> list[int
 
 
 def some_patients(labels: Index, patients: Index, train: Index, n: int, seed: int) -> Index:
-    """The training beats of `n` patients, or of all if there are fewer: two or more of each class, and else in their
-    proportion.
-
-    Parameters
-    ----------
-    labels, patients
-        `(beats,)`: class, 0 or 1, and patient of every beat.
-    train
-        Positions of the training beats.
-    n, seed
-        How many patients, and what fixes which.
-    """
+    """Of the training beats at the positions `train` those of `n` patients, or of all if there are fewer: two or more
+    of each class, 0 or 1, and else in their proportion. Labels and patients are of every beat, `(beats,)`."""
     names, first = np.unique(patients[train], return_index=True)
     of_patients = labels[train][first]
     draw = np.random.default_rng((seed, n))
-    sick = draw.permutation(names[of_patients == 1])
-    healthy = draw.permutation(names[of_patients == 0])
+    sick, healthy = (draw.permutation(names[of_patients == label]) for label in (1, 0))
     n_sick = int(np.clip(round(n * len(sick) / len(names)), 2, n - 2))
     return train[np.isin(patients[train], np.concatenate([sick[:n_sick], healthy[: n - n_sick]]))]
 
@@ -169,19 +121,13 @@ def some_patients(labels: Index, patients: Index, train: Index, n: int, seed: in
 
 @dataclass(frozen=True)
 class Part:
-    """A division into sets, by places in the data.
-
-    Attributes
-    ----------
-    name
-        How files call it (`fold10`, `source-PTB`); empty where a task has but one.
-    train, val, scored
-        What is learnt from, what choices are made on (empty where none is made), and what is scored.
-    """
+    """A division into sets, by places in the data."""
 
     name: str
+    """How files call it (`fold10`, `source-PTB`); empty where a task has but one."""
     train: Index
     val: Index
+    """What choices are made on; empty where none is made."""
     scored: Index
 
 
@@ -196,22 +142,10 @@ def parts(
 ) -> list[Part]:
     """The divisions of recordings: folds that are scored, then sources that are left out.
 
-    Parameters
-    ----------
-    place, fold, source
-        `(n,)`, of the recordings that can be read: place in the data set, fold (1 to `FOLDS`), and where it comes from.
-    scored
-        Folds to score, each by what learns from the others.
-    leave_source_out
-        Whether each source is scored too, by what learns from the other sources.
-    validates
-        Whether a fold of its own is held out for choices: the one before the scored fold, or of other sources
-        `OFFICIAL`.
-
-    Raises
-    ------
-    UserError
-        When a set is empty.
+    Place in the data set, fold (1 to `FOLDS`) and source are of the recordings that can be read, `(n,)`. Each of the
+    folds `scored` is scored by what learns from the others and, with `leave_source_out`, each source by what learns
+    from the other ones. What `validates` holds a fold of its own out for choices: the one before the scored fold, or of
+    other sources `OFFICIAL`. A `UserError` names the part that has an empty set.
     """
     made = []
     for number in sorted(scored):

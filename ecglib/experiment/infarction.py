@@ -21,7 +21,7 @@ from torch import nn
 
 from ecglib import aami, config, losses, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters
-from ecglib.data import aligned_beats, databases, digest, infarction, splits
+from ecglib.data import databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
@@ -91,7 +91,7 @@ class Data(driver.OfDatabase):
     def cohort(self) -> Cohort:
         """As the experiment's network reads it."""
         found = infarction.limited(infarction.load(self.source, self._p.leads), self._p.max_records)
-        return aligned_beats.aligned(found, self.source, self._p.leads) if _aligned(self._p) else found
+        return infarction.aligned(found, self.source, self._p.leads) if _aligned(self._p) else found
 
     @cached_property
     def read(self) -> NDArray[np.floating[Any]]:
@@ -184,7 +184,7 @@ def maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
     if registry.entry(p.model).yardstick:
         return lambda: _yardstick(p)
     if _aligned(p):
-        n_leads, n_samples = len(p.leads), aligned_beats.N_SAMPLES
+        n_leads, n_samples = len(p.leads), infarction.BEFORE + infarction.AFTER
         return lambda: registry.build(p.model, n_leads, n_samples, len(CLASSES), **p.model_options)
     options: dict[str, Any] = {"hidden": p.hidden, "dropout": p.dropout, "noise": p.noise, "options": p.model_options}
     return lambda: Transferred(p.model, len(p.leads), infarction.N_SAMPLES, len(CLASSES), **options)
@@ -310,7 +310,7 @@ class Task(driver.Task[InfarctionParameters, Data]):
         return Data(p)
 
     def network(self, data: Data, p: InfarctionParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
-        n_samples = aligned_beats.N_SAMPLES if _aligned(p) else infarction.N_SAMPLES
+        n_samples = infarction.BEFORE + infarction.AFTER if _aligned(p) else infarction.N_SAMPLES
         return maker(p), ((p.batch_size, len(p.leads), n_samples), 0)
 
     def parts(self, data: Data, p: InfarctionParameters, seed: int) -> list[Part]:

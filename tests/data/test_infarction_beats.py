@@ -1,18 +1,23 @@
-"""Cohorts: who has an infarction, by whose word, and whose beats are whose."""
+"""Cohorts: who has an infarction, by whose word, and whose beats are whose; and the same beats aligned."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import clinics
 import cohorts
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from ecglib import paths
-from ecglib.data import databases, infarction, records
+from ecglib.data import databases, infarction, records, splits
 from ecglib.data.catalogues import catalogue
-from ecglib.data.infarction import Cohort
-from ecglib.errors import UserError
+from ecglib.data.infarction import BEFORE, Cohort
+from ecglib.errors import RecordError, UserError
+
+LEADS = ("II", "V1", "I")
 
 
 @pytest.fixture(autouse=True)
@@ -26,21 +31,35 @@ def load(name: str, *leads: str) -> Cohort:
     return infarction.load(databases.get(name), leads or ("II",))
 
 
-def test_the_real_ptb_xl_has_the_published_labels(real_ptb_xl: Path) -> None:
+@pytest.fixture(scope="module")
+def real(real_data: Path) -> tuple[databases.Source, Cohort]:
+    """The real PTB-XL and its beats of two leads."""
+    folder = real_data / "ptb-xl"
+    source = databases.Source("ptb-xl", folder, False, tuple(records.list_records(folder)))
+    return source, infarction.read_recordings(source, ("II", "V1"))
+
+
+@pytest.mark.real
+def test_the_real_ptb_xl_has_the_published_labels_and_no_patient_is_in_two_folds(
+    real: tuple[databases.Source, Cohort],
+) -> None:
     """DESIGN's counts: 73 recordings with an infarction of any likelihood, 297 normal ones, nobody in both."""
-    cohort = load("ptb-xl")
-    table = cohort.recordings
+    cohort, table = real[1], real[1].recordings
     assert table["label"].value_counts().to_dict() == {0: 297, 1: 73}
     assert (table.loc[table["label"] == 1, "likelihood"] >= 50).sum() == 46
     assert table["patient"].nunique() == 356
     assert cohort.records_left_out == {}
     assert np.bincount(cohort.recording).min() >= 3
     assert (cohort.signals.min(2) == 0).all() and (cohort.signals.max(2) == 1).all()
+    for seed in range(3):
+        fold = splits.folds(cohort.labels, cohort.patients, 10, seed, infarction.CLASSES)
+        assert pd.Series(fold).groupby(table["patient"].to_numpy()[cohort.recording]).nunique().max() == 1
+        assert np.bincount(fold[cohort.labels == 1]).min() > 0 and fold.max() == 9
 
 
 def test_ptb_xl(data: Path) -> None:
-    cohort = load("ptb-xl") if cohorts.ptb_xl(data / "ptb-xl") else None
-    assert cohort is not None
+    cohorts.ptb_xl(data / "ptb-xl")
+    cohort = load("ptb-xl")
     assert cohort.recordings["label"].tolist() == [0] * 16 + [1] * 8
     assert cohort.recordings["patient"].tolist()[:4] == ["100", "100", "101", "101"]
     assert cohort.recordings["female"].tolist() == [0.0] * 16 + [1.0] * 8
@@ -49,68 +68,41 @@ def test_ptb_xl(data: Path) -> None:
     assert (np.diff(cohort.recording) >= 0).all()
     assert cohort.median_beats.shape == (24, 1, 101)
     peak = np.abs(cohort.median_beats[:, 0]).argmax(1)
-    assert (np.abs(peak - infarction.BEFORE) <= 1).all()
+    assert (np.abs(peak - BEFORE) <= 1).all()
 
 
-def test_it_is_read_from_the_cache_the_second_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leads_come_in_the_order_asked_for_and_from_the_cache(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    first = load("ptb-xl")
+    all_, first = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
+    np.testing.assert_array_equal(first.signals, all_.signals[:, [6, 1]])
+    np.testing.assert_array_equal(first.sample, all_.sample)
     monkeypatch.setattr(infarction, "read_recordings", None)
-    second = load("ptb-xl")
+    second = load("ptb-xl", "v1", "II")
     np.testing.assert_array_equal(first.signals, second.signals)
     assert first.recordings.equals(second.recordings)
     assert (first.left_out, first.records_left_out) == (second.left_out, second.records_left_out)
 
 
-def test_leads_come_in_the_order_asked_for_and_share_their_r_peaks(data: Path) -> None:
-    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    all_, two = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
-    np.testing.assert_array_equal(two.signals[:, 0], all_.signals[:, 6])
-    np.testing.assert_array_equal(two.signals[:, 1], all_.signals[:, 1])
-    np.testing.assert_array_equal(two.sample, all_.sample)
+SET_ASIDE = {
+    catalogue.OTHER: ["{'LVH': 100.0}", "{}"],
+    "unclear diagnosis": ["{'NORM': 80.0, 'IMI': 15.0}"],
+    "unreadable diagnosis": ["NORM", "['NORM']", "{'NORM': 'sure'}", "__import__('os').system('true')", "{" * 500],
+}
 
 
-@pytest.mark.parametrize(
-    ("codes", "reason"),
-    [
-        ("{'LVH': 100.0}", catalogue.OTHER),
-        ("{}", catalogue.OTHER),
-        ("{'NORM': 80.0, 'IMI': 15.0}", "unclear diagnosis"),
-        ("NORM", "unreadable diagnosis"),
-        ("['NORM']", "unreadable diagnosis"),
-        ("{'NORM': 'sure'}", "unreadable diagnosis"),
-        ("__import__('os').system('true')", "unreadable diagnosis"),
-        ("{" * 500, "unreadable diagnosis"),
-    ],
-)
-def test_a_diagnosis_is_read_or_set_aside(data: Path, codes: str, reason: str) -> None:
-    rows = [cohorts.row(1, "{'NORM': 100.0}"), cohorts.row(2, "{'AMI': 100.0}"), cohorts.row(3, codes)]
-    cohorts.write_ptb_xl(data / "ptb-xl", rows)
-    cohort = load("ptb-xl")
-    assert len(cohort.recordings) == 2
-    assert cohort.left_out == {reason: 1}
-    assert list(cohort.records_left_out.values()) == ([] if reason == catalogue.OTHER else [reason])
-
-
-def test_a_patient_in_both_classes_is_set_aside(data: Path) -> None:
-    rows = [cohorts.row(1, "{'NORM': 100.0}"), cohorts.row(2, "{'AMI': 100.0}")]
-    rows += [cohorts.row(3, "{'NORM': 100.0}", patient=9), cohorts.row(4, "{'AMI': 50.0}", patient=9)]
+def test_a_diagnosis_is_read_or_set_aside_and_so_is_who_is_nobody_or_in_both_classes(data: Path) -> None:
+    odd = [codes for each in SET_ASIDE.values() for codes in each]
+    rows = [cohorts.row(1, "{'NORM': 100.0}", age=300.0), cohorts.row(2, "{'AMI': 100.0}")]
+    rows += [cohorts.row(n, codes, patient=9) for n, codes in ((3, "{'NORM': 1.0}"), (4, "{'AMI': 1.0}"))]
+    rows += [cohorts.row(n, codes) | {"patient_id": None} for n, codes in ((5, "{'NORM': 1.0}"), (6, "{'AMI': 1.0}"))]
+    rows += [cohorts.row(n, codes) for n, codes in enumerate(odd, start=7)]
     cohorts.write_ptb_xl(data / "ptb-xl", rows)
     cohort = load("ptb-xl")
     assert cohort.recordings["patient"].tolist() == ["1", "2"]
-    assert cohort.left_out == {"patient in both classes": 2}
-
-
-def test_a_recording_of_nobody_known_is_set_aside_and_ages_are_years(data: Path) -> None:
-    rows = [cohorts.row(1, "{'NORM': 100.0}", age=300.0), cohorts.row(2, "{'AMI': 100.0}")]
-    rows += [
-        cohorts.row(3, "{'NORM': 100.0}") | {"patient_id": None},
-        cohorts.row(4, "{'AMI': 50.0}") | {"patient_id": None},
-    ]
-    cohorts.write_ptb_xl(data / "ptb-xl", rows)
-    cohort = load("ptb-xl")
-    assert cohort.recordings["age"].tolist() == [catalogue.OLDEST, 60.0]
-    assert cohort.left_out == {"unknown patient": 2}
+    assert cohort.recordings["age"].tolist() == [catalogue.OLDEST, 60.0], "years"
+    counts = {reason: len(each) for reason, each in SET_ASIDE.items()}
+    assert cohort.left_out == counts | {"patient in both classes": 2, "unknown patient": 2}
+    assert len(cohort.records_left_out) == 10 and catalogue.OTHER not in cohort.records_left_out.values()
     cohorts.write_ptb_xl(data / "ptb-xl", [*rows, rows[0]])
     with pytest.raises(UserError, match="00001_lr stands in two rows"):
         load("ptb-xl")
@@ -121,12 +113,7 @@ def test_broken_recordings_are_counted_and_the_rest_is_read(data: Path) -> None:
     hr = folder / "records500" / "00000"
     (hr / "00001_hr.dat").write_bytes((hr / "00001_hr.dat").read_bytes()[:1000])
     cohorts.record(folder, "records500/00000/00002_hr", False, leads=["I", "V1"])
-    flat = np.zeros((5000, 2))
-    flat[0] = 1.0
-    cohorts.wfdb.wrsamp(
-        "00003_hr", fs=500, units=["mV"] * 2, sig_name=["I", "II"], p_signal=flat, fmt=["16"] * 2,
-        adc_gain=[1000.0] * 2, baseline=[0] * 2, write_dir=str(hr),
-    )  # fmt: skip
+    clinics.dat(folder, "records500/00000/00003_hr", np.eye(2, 5000, dtype=np.int16), ("I", "II"))
     cohort = load("ptb-xl")
     assert len(cohort.recordings) == 6
     assert cohort.left_out["truncated signal"] == cohort.left_out["missing lead"] == 1
@@ -134,7 +121,9 @@ def test_broken_recordings_are_counted_and_the_rest_is_read(data: Path) -> None:
     assert set(cohort.records_left_out) == {f"records500/00000/0000{n}_hr" for n in (1, 2, 3)}
 
 
-def test_without_a_recording_it_says_why(data: Path) -> None:
+def test_without_a_recording_or_of_another_database_it_says_why(data: Path) -> None:
+    with pytest.raises(UserError, match="mitdb: no database of infarctions"):
+        infarction.load(databases.Source("mitdb", data, False, ()))
     cohorts.write_ptb_xl(data / "ptb-xl", [cohorts.row(1, "{'LVH': 100.0}")])
     with pytest.raises(UserError, match="no recording is left"):
         load("ptb-xl")
@@ -173,40 +162,101 @@ def test_ptbdb(data: Path) -> None:
     }  # fmt: skip
     assert len(cohort.records_left_out) == 7
     assert np.bincount(cohort.recording).min() >= 7
-    assert cohort.median_beats[0, 0, infarction.BEFORE] == pytest.approx(0.7, abs=0.15), "mV, at a gain of 2000"
+    assert cohort.median_beats[0, 0, BEFORE] == pytest.approx(0.7, abs=0.15), "mV, at a gain of 2000"
     assert load("ptbdb", "V1", "aVR").signals.shape[1] == 2
 
 
 def test_the_kaggle_set(data: Path) -> None:
-    folder = data / "heartbeat"
-    folder.mkdir(parents=True)
-    beats = np.random.default_rng(0).random((9, 187))
-    for file, label, rows in (("ptbdb_normal.csv", 0, beats[:3]), ("ptbdb_abnormal.csv", 1, beats[3:])):
-        np.savetxt(folder / file, np.column_stack([rows, np.full(len(rows), label)]), delimiter=",")
+    folder = cohorts.kaggle(data / "heartbeat", 3, 6)
+    beats = [np.loadtxt(folder / f"ptbdb_{name}.csv", delimiter=",") for name in ("normal", "abnormal")]
     cohort = load("heartbeat")
     assert cohort.labels.tolist() == [0] * 3 + [1] * 6
-    np.testing.assert_allclose(cohort.signals[:, 0], beats, atol=1e-6)
+    np.testing.assert_allclose(cohort.signals[:, 0], np.concatenate(beats)[:, :187], atol=1e-6)
     assert set(cohort.recordings["patient"]) == {""}
     with pytest.raises(UserError, match="one lead of the Kaggle set"):
         load("heartbeat", "V1")
-    np.savetxt(folder / "ptbdb_normal.csv", np.column_stack([beats, np.ones(9)]), delimiter=",")
-    with pytest.raises(UserError, match="9 labels other than 0"):
+    np.savetxt(folder / "ptbdb_normal.csv", beats[1], delimiter=",")
+    with pytest.raises(UserError, match="6 labels other than 0"):
         load("heartbeat")
     (folder / "ptbdb_normal.csv").unlink()
     with pytest.raises(UserError, match=r"ptbdb_normal\.csv: no such file"):
         load("heartbeat")
 
 
-def test_another_database_is_refused(small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
-    with pytest.raises(UserError, match="mitdb: no database of infarctions"):
-        load("mitdb")
-
-
 def test_some_recordings(data: Path) -> None:
-    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    cohorts.ptb_xl(data / "ptb-xl", 8, 6)
     cohort = load("ptb-xl")
-    few = infarction.of_recordings(cohort, np.array([1, 5]))
-    assert few.recordings["record"].tolist() == cohort.recordings["record"].iloc[[1, 5]].tolist()
-    np.testing.assert_array_equal(few.signals, cohort.signals[np.isin(cohort.recording, [1, 5])])
-    assert set(few.recording) == {0, 1} and len(few.median_beats) == 2
+    few = infarction.limited(cohort, 6)
+    rows = np.flatnonzero(cohort.recordings["record"].isin(few.recordings["record"]))
+    assert len(rows) == few.recordings["patient"].nunique() == len(few.median_beats) == 6
+    np.testing.assert_array_equal(few.signals, cohort.signals[np.isin(cohort.recording, rows)])
+    np.testing.assert_array_equal(rows[few.recording], cohort.recording[np.isin(cohort.recording, rows)])
+    assert infarction.limited(cohort, None) is infarction.limited(cohort, 14) is cohort
+
+
+# --- the same beats aligned -------------------------------------------------------------------------------------------
+
+
+def aligned(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Cohort, Cohort]:
+    """A cohort, and the same with its beats aligned."""
+    source = databases.get("ptb-xl")
+    cohort = infarction.limited(infarction.load(source, leads), most)
+    return cohort, infarction.aligned(cohort, source, leads)
+
+
+def test_aligned_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
+    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    cohort, found = aligned()
+    assert found.signals.shape == (len(cohort), 3, 101) and found.signals.dtype == np.float32
+    assert vars(found) | {"signals": 0} == vars(cohort) | {"signals": 0}
+    assert (np.abs(np.abs(found.signals[:, 0]).argmax(1) - BEFORE) <= 1).all()
+    sizes = [1 + 0.1 * records.LEADS.index(lead) for lead in LEADS]  # as `cohorts.record` writes them
+    heights = found.signals[:, :, BEFORE - 1 : BEFORE + 2].max(2)
+    np.testing.assert_allclose(heights / heights[:, :1], np.tile(sizes, (len(heights), 1)) / sizes[0], rtol=0.05)
+    assert 0.8 * sizes[0] < np.median(heights[found.labels == 0, 0]) < 1.1 * sizes[0], "mV"
+
+
+@pytest.mark.real
+def test_the_median_of_a_recordings_beats_is_its_median_beat(real: tuple[databases.Source, Cohort]) -> None:
+    """But for the beats at the ends, which only one of the two has."""
+    cohort = infarction.limited(real[1], 12)
+    found = infarction.aligned(cohort, real[0], ("II", "V1"))
+    for row, expected in enumerate(cohort.median_beats):
+        median = np.median(found.signals[found.recording == row], 0)
+        assert np.abs(median - expected).mean() < 0.02
+        assert np.corrcoef(median.ravel(), expected.ravel())[0, 1] > 0.98
+
+
+def test_aligned_beats_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    first, some = aligned()[1], aligned(most=6)[1]
+    monkeypatch.setattr(infarction, "cut_recording", None)
+    np.testing.assert_array_equal(aligned()[1].signals, first.signals)
+    np.testing.assert_array_equal(aligned(most=6)[1].signals, some.signals)
+    assert len(some) < len(first)
+
+
+def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Path) -> None:
+    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    cohort = infarction.load(databases.get("ptb-xl"), LEADS)
+
+    def cut(*leads: str) -> NDArray[np.float32]:
+        return infarction.aligned(cohort, databases.get("ptb-xl"), leads).signals
+
+    def stored() -> int:
+        return len(list((data.parent / "cache" / "beats").glob("*-aligned-*.npz")))
+
+    first = cut(*LEADS)
+    np.testing.assert_array_equal(cut(*reversed(LEADS)), first[:, ::-1])
+    np.testing.assert_array_equal(cut("V1"), first[:, 1:2])
+    assert stored() == 3
+    with (code / "data" / "infarction.py").open("a", encoding="utf-8") as module:
+        module.write("\nCHANGED = True\n")
+    cut(*LEADS)
+    assert stored() == 4
+    cohorts.record(data / "ptb-xl", cohort.recordings["record"][0], True, seed=99)
+    assert (cut(*LEADS) != first).any()
+    gone = cohort.recordings["record"][5]
+    (data / "ptb-xl" / f"{gone}.dat").unlink()
+    with pytest.raises(RecordError, match=Path(gone).name):
+        cut(*LEADS)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from ecglib import paths
 from ecglib.data import databases, recordings, records
 from ecglib.data.catalogues import challenge
-from ecglib.data.catalogues.catalogue import Entry, RecordSource
+from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class InMemory:
-    """A `RecordSource` of one's own: noise of these lengths at 100 Hz, 0 for one that can't be read."""
+    """`Records` of one's own: noise of these lengths at 100 Hz, 0 for one that can't be read."""
 
     sizes: tuple[int, ...]
     reads: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class InMemory:
 class Counting:
     """A source that tells what was read of it."""
 
-    source: RecordSource
+    source: Records
     reads: list[str] = field(default_factory=list)
 
     @property

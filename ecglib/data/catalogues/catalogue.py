@@ -1,15 +1,11 @@
-"""What is known of recordings before any signal is read: whose they are, and with which labels.
-
-A `RecordSource` has entries and reads the signal of one. Whatever does so can take its place.
-"""
+"""What is known of recordings before any signal is read: whose they are, and with which labels."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -29,97 +25,51 @@ OTHER: Final = "another diagnosis"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a recording before its signal is read.
-
-    Attributes
-    ----------
-    folder, record
-        Where it lies, and its name there, as `records.read_recording` takes them.
-    source
-        Where it comes from, such as `PTB-XL` or `Georgia`.
-    patient
-        Unique over all sources.
-    labels
-        Names of the classes that it has.
-    codes
-        Labels as the source writes them.
-    age, female
-        Years, and 0 or 1; NaN where unknown.
-    fold
-        1 to 10: the part that it belongs to. A patient's recordings are of one.
-    """
+    """What is known of a recording before its signal is read."""
 
     folder: Path
     record: str
+    """Its name in the folder, as `records.read_recording` takes both."""
     source: str
+    """Where it comes from, such as `PTB-XL` or `Georgia`."""
     patient: str
+    """Unique over all sources."""
     labels: tuple[str, ...]
+    """Names of the classes that it has."""
     codes: tuple[str, ...] = ()
+    """Labels as the source writes them."""
     age: float = float("nan")
+    """Years; NaN where unknown."""
     female: float = float("nan")
+    """0 or 1; NaN where unknown."""
     fold: int = 0
+    """1 to 10: the part that it belongs to. A patient's recordings are of one."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """A recording of someone who has an infarction or is healthy.
-
-    Attributes
-    ----------
-    record, patient
-        Names.
-    label
-        1 for an infarction, 0 for healthy.
-    likelihood
-        Percent that the diagnosis is certain to; NaN where unknown.
-    age, female
-        Years, and 0 or 1; NaN where unknown.
-    """
+    """A recording of someone who has an infarction (label 1) or is healthy (0)."""
 
     record: str
     patient: str
     label: int
     likelihood: float = float("nan")
+    """Percent that the diagnosis is certain to; NaN where unknown."""
     age: float = float("nan")
+    """Years; NaN where unknown."""
     female: float = float("nan")
-
-
-class RecordSource(Protocol):
-    """Recordings with labels."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of all labels."""
-        ...
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """The recordings."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the files."""
-        ...
-
-    def read(self, entry: Entry) -> Recording:
-        """Read a recording's twelve leads.
-
-        Raises
-        ------
-        RecordError
-            As for `records.read_recording`.
-        """
-        ...
+    """0 or 1; NaN where unknown."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """A `RecordSource` of files; fields as there, and the notes of how it came about."""
+    """Recordings with labels, and the notes of how the list came about."""
 
     classes: tuple[str, ...]
+    """Names of all labels."""
     entries: tuple[Entry, ...]
     fingerprint: str
+    """Hash of the files."""
     refused: dict[str, str] = field(default_factory=dict)
     """Recordings that the tables can't place -> the reason."""
     duplicates: dict[str, str] = field(default_factory=dict)
@@ -128,11 +78,11 @@ class Records:
     """What the tables leave open and was assumed, a sentence each."""
 
     def read(self, entry: Entry) -> Recording:
-        """As in `RecordSource`."""
+        """Read a recording's twelve leads; errors as of `records.read_recording`."""
         return records.read_recording(entry.folder, entry.record, repair=True)
 
 
-def labels(source: RecordSource) -> NDArray[np.bool_]:
+def labels(source: Records) -> NDArray[np.bool_]:
     """Which recording has which label, `(records, classes)`."""
     return np.array([[name in entry.labels for name in source.classes] for entry in source.entries], dtype=bool)
 
@@ -146,37 +96,28 @@ def dealt(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 def with_enough(source: Records, least: int) -> Records:
     """The source with those classes alone that this many recordings have, and as many have not."""
-    has = labels(source)
-    kept = {
-        name for i, name in enumerate(source.classes) if least <= has[:, i].sum() <= len(has) - least
-    }  # fmt: skip
+    most = len(source.entries) - least
+    kept = tuple(name for name, n in zip(source.classes, labels(source).sum(0), strict=True) if least <= n <= most)
     if len(kept) < 2:
         raise UserError("min_positives", f"{least} leaves {len(kept)} classes", "two or more")
-    entries = tuple(
-        replace(entry, labels=tuple(name for name in entry.labels if name in kept)) for entry in source.entries
-    )
-    return replace(source, classes=tuple(name for name in source.classes if name in kept), entries=entries)
+    entries = (replace(entry, labels=tuple(name for name in entry.labels if name in kept)) for entry in source.entries)
+    return replace(source, classes=kept, entries=tuple(entries))
 
 
-def conflicts(source: RecordSource) -> dict[str, str]:
+def conflicts(source: Records) -> dict[str, str]:
     """Recordings whose labels contradict others of the same patient -> in what.
 
     A sinus rhythm without an infarction is no contradiction in itself; where another recording of the same patient has
     the infarction, a label that leaves it out is.
     """
-    by_patient: dict[str, list[Entry]] = defaultdict(list)
-    for entry in source.entries:
-        by_patient[entry.patient].append(entry)
-    infarctions = set(snomed.MYOCARDIAL_INFARCTION)
+    infarctions = snomed.MYOCARDIAL_INFARCTION
+    sick = {each.patient: each.record for each in reversed(source.entries) if infarctions & set(each.codes)}
     found = {}
-    for entries in by_patient.values():
-        sick = [entry.record for entry in entries if infarctions & set(entry.codes)]
-        for entry in entries:
-            if sick and not infarctions & set(entry.codes):
-                names = [each.name for each in snomed.CLASSES if each.abbreviation in entry.labels]
-                found[entry.record] = (
-                    f"{', '.join(names) or 'no scored label'}, but {sick[0]} of the same patient is an infarction"
-                )
+    for entry in source.entries:
+        if entry.patient in sick and not infarctions & set(entry.codes):
+            names = ", ".join(each.name for each in snomed.CLASSES if each.abbreviation in entry.labels)
+            said = f"but {sick[entry.patient]} of the same patient is an infarction"
+            found[entry.record] = f"{names or 'no scored label'}, {said}"
     return found
 
 

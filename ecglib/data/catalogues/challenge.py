@@ -44,10 +44,8 @@ def read(source: Source) -> Records:
             continue
         name = record.rpartition("/")[2]
         origin = SOURCES.get(name.rstrip("0123456789"), "unknown")
-        sex = records.field(said, "Sex").lower()
-        female = FEMALE.get(sex, float("nan"))
-        age = years(records.field(said, "Age"))
         patient = f"challenge {SAME_PATIENT.get(name, name)}"
+        age, female = years(records.field(said, "Age")), FEMALE.get(records.field(said, "Sex").lower(), float("nan"))
         entries.append(Entry(source.folder, record, origin, patient, snomed.scored(codes), codes, age, female))
     if not entries:
         raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
@@ -55,10 +53,8 @@ def read(source: Source) -> Records:
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
-    """Both, a recording that is in both counted once.
-
-    The Challenge's `HR00001` is PTB-XL's recording 1, and so on: where PTB-XL's own is here, that one stays.
-    """
+    """Both, a recording that is in both counted once: the Challenge's `HR00001` is PTB-XL's recording 1, and so on, and
+    where PTB-XL's own is here, that one stays."""
     numbers = {int(entry.record.rpartition("/")[2].partition("_")[0]): entry for entry in of_ptb_xl.entries}
     duplicates, kept = {}, []
     for entry in of_challenge.entries:
@@ -68,10 +64,6 @@ def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
             kept.append(entry)
         else:
             duplicates[entry.record] = twin.record
-    return Records(
-        of_challenge.classes,
-        (*of_ptb_xl.entries, *kept),
-        fingerprint.of_values(of_ptb_xl.fingerprint, of_challenge.fingerprint),
-        of_ptb_xl.refused | of_challenge.refused,
-        duplicates,
-    )
+    key = fingerprint.of_values(of_ptb_xl.fingerprint, of_challenge.fingerprint)
+    refused = of_ptb_xl.refused | of_challenge.refused
+    return Records(of_challenge.classes, (*of_ptb_xl.entries, *kept), key, refused, duplicates)

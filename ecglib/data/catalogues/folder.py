@@ -44,51 +44,6 @@ SHOWN: Final = 6
 
 
 @dataclass(frozen=True)
-class Row:
-    """A recording of the table.
-
-    Attributes
-    ----------
-    record
-        Its path relative to the folder, without suffix.
-    patient
-        Whose it is; its own name where the table doesn't say.
-    labels
-        Names of the labels that it has.
-    age, female
-        Years, and 0 or 1; NaN where unknown.
-    """
-
-    record: str
-    patient: str
-    labels: tuple[str, ...]
-    age: float
-    female: float
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """What a table says.
-
-    Attributes
-    ----------
-    classes
-        Names of the labels, as the columns spell them.
-    rows
-        The recordings that have all labels known.
-    refused
-        The others -> the reason.
-    assumed
-        What the table leaves open and was assumed, a sentence each.
-    """
-
-    classes: tuple[str, ...]
-    rows: tuple[Row, ...]
-    refused: dict[str, str]
-    assumed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Column:
     """A column of the file, all text without blanks around it; `cells` are empty where they stand for nothing."""
 
@@ -103,83 +58,67 @@ class _Column:
     def shown(self) -> str:
         return self.name or "one without a name"
 
+    @property
+    def is_index(self) -> bool:
+        """Whether pandas wrote it: without a name, or with one that it gives, and a whole number of its own in each
+        row."""
+        by_name = not self.name or re.fullmatch(r"index|level\d+|unnamed\d+(level)?\d*", self.key)
+        whole = all(cell.isdecimal() for cell in self.cells) and len(set(self.cells)) == len(self.cells)
+        return bool(by_name and whole and self.cells)
+
 
 def read(where: Path, table: Path) -> Records:
     """A folder of WFDB records with a table of labels.
 
     The table is a CSV file with a column `record` (a path relative to the folder, without suffix), maybe `patient`,
-    `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1; `read_table` says what else it
-    may look like. Where there is no `patient`, each record is one of its own, and `assumed` says so.
+    `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1. Where there is no `patient`, each
+    record is one of its own, and `assumed` says so.
+
+    It is text in UTF-8, its columns parted by commas, semicolons, tabs or bars. Names of columns are compared without
+    case, blanks and signs. `TRUE` and `FALSE` are 1 and 0. An index that pandas wrote is passed over, and so is an
+    empty column without a name. A row whose label is blank is set aside.
 
     Raises
     ------
     UserError
-        When folder or table can't be read, or as for `read_table`.
+        When folder or table can't be read, or the table has no usable row, no column `record`, a record twice or none
+        in a row, or no label; a column is there twice, or is none of those known and no label; or two columns say
+        different patients.
     """
     if not where.is_dir():
         raise UserError(where, "no such folder", "a folder of WFDB records")
-    said = read_table(table)
-    entries = [
-        Entry(where, row.record, where.name, row.patient, row.labels, row.labels, row.age, row.female)
-        for row in said.rows
-    ]
-    if not entries:
-        first = next(iter(said.refused.items()), ("", "it is empty"))
-        raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
-    digest = hashlib.sha256(table.read_bytes()).hexdigest()
-    files = [path for path in sorted(where.rglob("*")) if path.is_file()]
-    names = [path.relative_to(where).as_posix() for path in files]
-    contents = list(zip(names, databases.digests(files), strict=True))
-    key = fingerprint.of_values(digest, contents)
-    return Records(said.classes, dealt(entries), key, said.refused, assumed=said.assumed)
-
-
-def read_table(table: Path) -> LabelTable:
-    """Read a table of labels.
-
-    The file is text in UTF-8, its columns parted by commas, semicolons, tabs or bars. Names of columns are compared
-    without case, blanks and signs. `TRUE` and `FALSE` are 1 and 0. An index that pandas wrote is passed over, and so is
-    an empty column without a name. A row whose label is blank is set aside.
-
-    Parameters
-    ----------
-    table
-        The file.
-
-    Raises
-    ------
-    UserError
-        When it can't be read; has no column `record`, a record twice or none in a row, or no label; a column is there
-        twice, or is none of those known and no label; or two columns say different patients.
-    """
-    assumed: list[str] = []
-    said: dict[str, list[_Column]] = {role: [] for role in ROLES}
-    others: list[_Column] = []
     columns = _columns(table)
+    assumed = [f"column {each.shown} only numbers the rows, so it is passed over" for each in columns if each.is_index]
+    said: dict[str, list[_Column]] = {role: [] for role in (*ROLES, "label")}
     for column in columns:
-        if _is_index(column):
-            assumed.append(f"column {column.shown} only numbers the rows, so it is passed over")
-        elif column.name or any(column.cells):
-            role = next((role for role, names in ROLES.items() if re.fullmatch(names, column.key)), None)
-            (said[role] if role else others).append(column)
+        if not column.is_index and (column.name or any(column.cells)):
+            role = next((role for role, names in ROLES.items() if re.fullmatch(names, column.key)), "label")
+            said[role].append(column)
     record = _the_one(table, "record", said["record"])
     if record is None:
         raise UserError(table, f"columns {', '.join(column.shown for column in columns)[:60]}", "a column record")
     _check_records(table, record)
     patient, age, sex = (_the_one(table, role, said[role]) for role in ("patient", "age", "sex"))
-    labels = _labels(table, record, others)
+    labels = _labels(table, record, said["label"])
     patients = _patients(record, patient, assumed)
-    ages = _numbers(age, record, lambda cell: years(cell.replace(",", ".")), assumed)
-    female = _numbers(sex, record, lambda cell: FEMALE.get(cell.lower(), math.nan), assumed)
-    rows, refused = [], {}
+    ages = _numbers(age, len(record.cells), lambda cell: years(cell.replace(",", ".")), assumed)
+    female = _numbers(sex, len(record.cells), lambda cell: FEMALE.get(cell.lower(), math.nan), assumed)
+    entries, refused = [], {}
     for i, name in enumerate(record.cells):
+        has = tuple(label for label, values in labels.items() if values[i])
         blank = [label for label, values in labels.items() if values[i] is None]
         if blank:
             refused[name] = f"no value for label {blank[0]}"
-            continue
-        has = tuple(label for label, values in labels.items() if values[i])
-        rows.append(Row(name, patients[i], has, ages[i], female[i]))
-    return LabelTable(tuple(labels), tuple(rows), refused, tuple(assumed))
+        else:
+            entries.append(Entry(where, name, where.name, patients[i], has, has, ages[i], female[i]))
+    if not entries:
+        first = next(iter(refused.items()), ("", "it is empty"))
+        raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
+    files = [path for path in sorted(where.rglob("*")) if path.is_file()]
+    names = [path.relative_to(where).as_posix() for path in files]
+    contents = list(zip(names, databases.digests(files), strict=True))
+    key = fingerprint.of_values(hashlib.sha256(table.read_bytes()).hexdigest(), contents)
+    return Records(tuple(labels), dealt(entries), key, refused, assumed=tuple(assumed))
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -192,19 +131,19 @@ def _columns(table: Path) -> list[_Column]:
     except FileNotFoundError:
         raise UserError(table, "no such file", "a CSV file of labels") from None
     except UnicodeDecodeError:
-        raise UserError(table, "can't be read (it is no text in UTF-8)", "a CSV file of labels", "save it so") from None
+        raise _unreadable(table, "it is no text in UTF-8", "save it so") from None
     except (csv.Error, OSError) as error:
-        raise UserError(table, f"can't be read ({str(error).splitlines()[0]})", "a CSV file of labels") from None
+        raise _unreadable(table, str(error).splitlines()[0]) from None
     if not lines or "\0" in text:
-        raise UserError(table, f"can't be read (it is {'no text' if lines else 'empty'})", "a CSV file of labels")
+        raise _unreadable(table, f"it is {'no text' if lines else 'empty'}")
     header = lines[0][1]
     for number, cells in lines[1:]:
         if any(cells[len(header) :]):
-            found = f"can't be read (line {number} has {len(cells)} fields, the first line {len(header)})"
-            raise UserError(table, found, "a CSV file of labels", "put text with a comma in quotation marks")
+            found = f"line {number} has {len(cells)} fields, the first line {len(header)}"
+            raise _unreadable(table, found, "put text with a comma in quotation marks")
         if any("\n" in cell or "\r" in cell for cell in cells):  # rows that a mark left open would swallow
-            found = f"can't be read (a text runs over several lines, up to line {number})"
-            raise UserError(table, found, "a CSV file of labels", "close the quotation mark, or take the column out")
+            found = f"a text runs over several lines, up to line {number}"
+            raise _unreadable(table, found, "close the quotation mark, or take the column out")
     counted = Counter(name.casefold() for name in header if name)
     twice = dict.fromkeys(name for name in header if counted[name.casefold()] > 1)
     if twice:
@@ -215,6 +154,10 @@ def _columns(table: Path) -> list[_Column]:
         of_rows = (cells[i] if i < len(cells) else "" for _, cells in lines[1:])
         columns.append(_Column(name, tuple("" if cell.casefold() in blank else cell for cell in of_rows)))
     return columns
+
+
+def _unreadable(table: Path, why: str, do: str = "") -> UserError:
+    return UserError(table, f"can't be read ({why})", "a CSV file of labels", do)
 
 
 def _lines(text: str) -> list[tuple[int, list[str]]]:
@@ -236,13 +179,6 @@ def _is_record(name: str) -> bool:
 
 
 # --- what the columns say ---------------------------------------------------------------------------------------------
-
-
-def _is_index(column: _Column) -> bool:
-    """Whether pandas wrote it: without a name, or with one that it gives, and a whole number of its own in each row."""
-    by_name = not column.name or re.fullmatch(r"index|level\d+|unnamed\d+(level)?\d*", column.key)
-    whole = all(cell.isdecimal() for cell in column.cells) and len(set(column.cells)) == len(column.cells)
-    return bool(by_name and whole and column.cells)
 
 
 def _the_one(table: Path, role: str, columns: list[_Column]) -> _Column | None:
@@ -324,12 +260,10 @@ def _patients(record: _Column, patient: _Column | None, assumed: list[str]) -> l
     return [spelling.setdefault(_same(cell), cell) if cell else name for name, cell in both]
 
 
-def _numbers(
-    column: _Column | None, record: _Column, number: Callable[[str], float], assumed: list[str]
-) -> list[float]:
-    """Of every row, NaN where there is none; what can't be read is named."""
+def _numbers(column: _Column | None, n: int, number: Callable[[str], float], assumed: list[str]) -> list[float]:
+    """Of each of `n` rows, NaN where there is none; what can't be read is named."""
     if column is None:
-        return [math.nan] * len(record.cells)
+        return [math.nan] * n
     found = [number(cell) if cell else math.nan for cell in column.cells]
     odd = [cell for cell, one in zip(column.cells, found, strict=True) if cell and math.isnan(one)]
     if odd:

@@ -20,34 +20,19 @@ from ecglib.errors import UserError
 
 N_SAMPLES: Final = 187
 """Samples of a beat: 1.5 s at 125 Hz."""
-CLASSES: Final[dict[str, int]] = {
-    "mitbih_train.csv": 5, "mitbih_test.csv": 5, "ptbdb_normal.csv": 2, "ptbdb_abnormal.csv": 2,
-}  # fmt: skip
+CLASSES: Final = {"mitbih_train.csv": 5, "mitbih_test.csv": 5, "ptbdb_normal.csv": 2, "ptbdb_abnormal.csv": 2}
 """The set's files and how many classes the labels of each count."""
-
 COUNTS: Final = {"N": 90_589, "S": 2_779, "V": 7_236, "F": 803, "Q": 8_039}
 """Beats of the `mitbih` files, training and test part together."""
-
 _NAMED = 5
+"""Lines that a message names."""
 _TOLERANCE = 1e-6
 
 
 def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Read one file of the set.
+    """Signals `(n, 187)`, each value in 0..1, and labels `(n,)` of one file of the set: 188 numbers a line.
 
-    Parameters
-    ----------
-    path
-        The CSV file: 188 numbers a line, without a header.
-    n_classes
-        Labels are whole numbers from 0 to `n_classes - 1`: 5 for the `mitbih` files (N, S, V, F, Q), 2 for `ptbdb`.
-
-    Returns
-    -------
-    signals
-        float32 `(n, 187)`, each value in 0..1.
-    labels
-        int64 `(n,)`.
+    Labels are whole numbers from 0 to `n_classes - 1`: 5 for the `mitbih` files (N, S, V, F, Q), 2 for `ptbdb`.
 
     Raises
     ------
@@ -55,108 +40,69 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
         When the file is missing or empty, or a line has another width, text, NaN, a value outside 0..1 or a wrong
         label; it names the lines, counted from 1.
     """
+    numbers = dict.fromkeys(map(str, range(N_SAMPLES + 1)), pyarrow.float32())
     try:
         if path.stat().st_size == 0:
             raise UserError(path, "an empty file", _expected(n_classes))
-        columns = _columns(path, n_classes)
+        table = pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(column_names=list(numbers)),
+            parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=numbers, null_values=[]),
+        )
+        *values, labels = (column.to_numpy() for column in table.columns)
+        signals = np.stack(values, axis=1)
+        good = (signals >= -_TOLERANCE) & (signals <= 1 + _TOLERANCE)
+        if not good.all() or not np.isin(labels, np.arange(n_classes)).all():
+            raise _malformed(path, n_classes)
+    except pyarrow.ArrowException:
+        raise _malformed(path, n_classes) from None
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(path, "no such file", "a CSV of the Kaggle set shayanfazeli/heartbeat") from None
     except PermissionError:
         raise UserError(path, "no permission to read it", do="give yourself read access to the file") from None
     except OSError as error:
         raise UserError(path, error.strerror or str(error), "a CSV file") from None
-    signals = np.empty((len(columns[0]), N_SAMPLES), dtype=np.float32)
-    for i, column in enumerate(columns[:-1]):
-        signals[:, i] = column
-    labels = np.asarray(columns[-1], dtype=np.float64)
-    _check(path, signals, labels, n_classes)
     return signals, labels.astype(np.int64)
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:
-    """Beats of the files that are here, by AAMI class, or as normal and abnormal; with the sum, `all`.
-
-    Raises
-    ------
-    UserError
-        When none is here, or one has a line that can't be read.
-    """
+    """Beats of the files that are here, by AAMI class, or as normal and abnormal; with the sum, `all`; a `UserError`
+    when none is here, or one has a line that can't be read."""
     counted = {}
     for name, n_classes in CLASSES.items():
-        path = source.folder / name
-        if not path.is_file():
-            continue
-        _, labels = read(path, n_classes)
-        classes = aami.CLASSES if n_classes == len(aami.CLASSES) else ("normal", "abnormal")
-        n = np.bincount(labels, minlength=n_classes).tolist()
-        counted[name] = dict(zip(classes, n, strict=True)) | {"all": sum(n)}
+        if (source.folder / name).is_file():
+            classes = aami.CLASSES if n_classes == len(aami.CLASSES) else ("normal", "abnormal")
+            n = np.bincount(read(source.folder / name, n_classes)[1], minlength=n_classes).tolist()
+            counted[name] = dict(zip(classes, n, strict=True)) | {"all": sum(n)}
     if not counted:
         raise UserError(source.folder, "none of the set's files", ", ".join(CLASSES))
     return counted
 
 
-def _columns(path: Path, n_classes: int) -> list[NDArray[np.float32]]:
-    """The file's 188 columns; any line that can't be read so is named."""
-    names = [str(i) for i in range(N_SAMPLES + 1)]
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(column_names=names),
-            parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pyarrow.float32()), null_values=[], strings_can_be_null=False
-            ),
-        )
-    except pyarrow.ArrowException:
-        raise _malformed(path, n_classes) from None
-    return [column.to_numpy() for column in table.columns]
-
-
 def _malformed(path: Path, n_classes: int) -> UserError:
     """Read again, line by line, to say which lines are wrong and how: slower, and only for a file that is refused."""
-    found: list[str] = []
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            problem = _problem(line)
-            if problem:
-                found.append(f"line {number}: {problem}")
-    return _error(path, found or ["not a table of numbers"], n_classes)
+        problems = {number: _problem(line, n_classes) for number, line in enumerate(lines, start=1)}
+    found = [f"line {number}: {problem}" for number, problem in problems.items() if problem]
+    more = f" and {len(found) - _NAMED} more lines" if len(found) > _NAMED else ""
+    said = ", ".join(found[:_NAMED] or ["not a table of numbers"]) + more
+    return UserError(path, said, _expected(n_classes), "download the file again")
 
 
-def _problem(line: str) -> str:
+def _problem(line: str, n_classes: int) -> str:
+    """What is wrong with a line, or nothing."""
     values = line.strip().split(",")
-    if values == [""]:
-        return "empty"
     if len(values) != N_SAMPLES + 1:
-        return f"{len(values)} values"
+        return f"{len(values)} values" if line.strip() else "empty"
     for column, value in enumerate(values, start=1):
         try:
-            float(value)
+            number = float(value)
         except ValueError:
             return f"text {value.strip()[:20]!r} in column {column}"
-    return ""
-
-
-def _check(path: Path, signals: NDArray[np.float32], labels: NDArray[np.float64], n_classes: int) -> None:
-    """Refuse values that are no samples of a scaled beat, and labels that are no class."""
-    with np.errstate(invalid="ignore"):
-        good = (signals.min(axis=1) >= -_TOLERANCE) & (signals.max(axis=1) <= 1 + _TOLERANCE)
-        known = np.isin(labels, np.arange(n_classes))
-    found = []
-    for row in np.flatnonzero(~(good & known)).tolist():
-        if good[row]:
-            found.append(f"line {row + 1}: label {labels[row]:g}")
-        else:
-            inside = (signals[row] >= -_TOLERANCE) & (signals[row] <= 1 + _TOLERANCE)
-            column = int(np.flatnonzero(~inside)[0])
-            found.append(f"line {row + 1}: {signals[row, column]:g} in column {column + 1}")
-    if found:
-        raise _error(path, found, n_classes)
-
-
-def _error(path: Path, found: list[str], n_classes: int) -> UserError:
-    more = f" and {len(found) - _NAMED} more lines" if len(found) > _NAMED else ""
-    return UserError(path, ", ".join(found[:_NAMED]) + more, _expected(n_classes), "download the file again")
+        if column <= N_SAMPLES and not -_TOLERANCE <= number <= 1 + _TOLERANCE:
+            return f"{number:g} in column {column}"
+    return "" if number in range(n_classes) else f"label {number:g}"
 
 
 def _expected(n_classes: int) -> str:

@@ -16,20 +16,8 @@ from ecglib.errors import RecordError
 
 
 def by_record(source: Source, *, passed_over: Callable[[RecordError], None] | None = None) -> pd.DataFrame:
-    """Annotated beats, one row a record, one column a class; records without readable annotations have no row.
-
-    Parameters
-    ----------
-    source
-        Where to count.
-    passed_over
-        Called with the reason for every record that has no row.
-
-    Raises
-    ------
-    RecordError
-        When no record has readable annotations: the first one's.
-    """
+    """Annotated beats, one row a record, one column a class; records without readable annotations have no row, and
+    `passed_over` is called with the reason. Where none has any, the first one's `RecordError` is raised."""
     rows: dict[str, Counter[str]] = {}
     first: RecordError | None = None
     for name in source.records:
@@ -52,31 +40,18 @@ def by_set(
 ) -> dict[str, dict[str, int]]:
     """Annotated beats of DS1 and DS2 by class; with sums also of all records, and of all classes (see `by_record`)."""
     table = by_record(source, passed_over=passed_over)
-    sets = {"DS1": aami.DS1, "DS2": aami.DS2} | ({"all": tuple(table.index)} if sums else {})
-    counted = {}
-    for name, records in sets.items():
-        row = table.loc[table.index.isin(records)].sum()
-        counted[name] = {str(cls): int(n) for cls, n in row.items()} | ({"all": int(row.sum())} if sums else {})
-    return counted
+    if sums:
+        table["all"] = table.sum(axis=1)
+    sets = {"DS1": aami.DS1, "DS2": aami.DS2} | ({"all": table.index} if sums else {})
+    counted = {name: table[table.index.isin(records)].sum() for name, records in sets.items()}
+    return {name: {str(cls): int(n) for cls, n in row.items()} for name, row in counted.items()}
 
 
 def busiest_strip(source: Source, seconds: float) -> dict[str, Any]:
-    """The stretch of a record with beats of the most classes, as arguments of `figures.record_strip`.
-
-    Parameters
-    ----------
-    source
-        Where to look.
-    seconds
-        Length of the stretch.
-
-    Raises
-    ------
-    RecordError
-        When no record can be read.
-    """
+    """The stretch of a record with beats of the most classes, as arguments of `figures.record_strip`; a `RecordError`
+    when no record can be read."""
     best: tuple[int, int] = (0, 0)
-    found = None
+    found: dict[str, Any] | None = None
     for name in source.records:
         try:
             recording, annotations = read_recording(source.folder, name), read_annotations(source.folder, name)
@@ -89,15 +64,15 @@ def busiest_strip(source: Source, seconds: float) -> dict[str, Any]:
             here = Counter(label for label in classes[inside] if label)
             score = (len(here), sum(here.values()) - max(here.values(), default=0))
             if score > best:
-                best, found = score, (recording, annotations, start, width)
+                best = score
+                found = {
+                    "signals_mv": recording.signals[:, start : start + width],
+                    "fs": recording.fs,
+                    "samples": annotations.samples,
+                    "symbols": [str(symbol) for symbol in annotations.symbols],
+                    "lead_names": recording.leads,
+                    "start": start,
+                }
     if found is None:
         raise RecordError(source.folder, "no annotated beats")
-    recording, annotations, start, width = found
-    return {
-        "signals_mv": recording.signals[:, start : start + width],
-        "fs": recording.fs,
-        "samples": annotations.samples,
-        "symbols": [str(symbol) for symbol in annotations.symbols],
-        "lead_names": recording.leads,
-        "start": start,
-    }
+    return found

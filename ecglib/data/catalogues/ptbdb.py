@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ecglib.data import records
 from ecglib.data.catalogues.catalogue import FEMALE, OTHER, Person, years
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError
@@ -19,27 +20,22 @@ def people(source: Source) -> Iterator[Person | RecordError]:
     for record in source.records:
         path = source.folder / f"{record}.hea"
         try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
-        except OSError:
-            yield RecordError(path, "missing header")
+            said = records.comments(source.folder, record)
+        except RecordError as error:
+            yield error
             continue
-        lines = re.findall(r"^#[ \t]*([^:\n]+):(.*)$", text, re.M)
-        reasons = {value.strip().lower() for name, value in lines if name.strip().lower() == "reason for admission"}
-        said = {name.strip().lower(): value.strip() for name, value in lines}
+        reasons = {records.field([line], "reason for admission").lower() for line in said} - {""}
         reason = " and ".join(sorted(reasons))
-        if len(reasons) != 1 or reason in ("", "n/a", "unknown", "?"):
-            yield RecordError(path, "unreadable diagnosis", reason or "none", "a reason for admission")
-            continue
         label = {"healthy control": 0, "myocardial infarction": 1}.get(reason)
-        if label is None and "infarct" in reason:
-            yield RecordError(path, "unreadable diagnosis", reason, "Myocardial infarction, as the database writes it")
-            continue
-        if label is None:
-            yield RecordError(path, OTHER)
-            continue
         patient = next((part for part in record.split("/")[:-1] if re.fullmatch(r"patient\d+", part)), "")
-        if not patient:
+        if len(reasons) != 1 or reason in ("n/a", "unknown", "?"):
+            yield RecordError(path, "unreadable diagnosis", reason or "none", "a reason for admission")
+        elif label is None and "infarct" in reason:
+            yield RecordError(path, "unreadable diagnosis", reason, "Myocardial infarction, as the database writes it")
+        elif label is None:
+            yield RecordError(path, OTHER)
+        elif not patient:
             yield RecordError(path, "unknown patient", expected="a folder patientNNN")
-            continue
-        female = FEMALE.get(said.get("sex", "").lower(), float("nan"))
-        yield Person(record, patient, label, age=years(said.get("age", "")), female=female)
+        else:
+            female = FEMALE.get(records.field(said, "sex").lower(), float("nan"))
+            yield Person(record, patient, label, age=years(records.field(said, "age")), female=female)

@@ -15,24 +15,16 @@ from typing import Final
 
 @dataclass(frozen=True)
 class ScoredClass:
-    """A diagnosis.
-
-    Attributes
-    ----------
-    code
-        Its SNOMED-CT code.
-    abbreviation
-        The class's name in tables.
-    name
-        In plain English.
-    equivalents
-        Codes that are scored as the same diagnosis.
-    """
+    """A diagnosis."""
 
     code: str
+    """Its SNOMED-CT code."""
     abbreviation: str
+    """The class's name in tables."""
     name: str
+    """In plain English."""
     equivalents: tuple[str, ...] = ()
+    """Codes that are scored as the same diagnosis."""
 
 
 CLASSES: Final = (
@@ -74,80 +66,63 @@ def scored(codes: Iterable[str]) -> tuple[str, ...]:
     return tuple(each.abbreviation for each in CLASSES if each.code in found)
 
 
-FROM_PTB_XL: Final = {
-    "NORM": "426783006",
-    "SR": "426783006",
-    "AFIB": "164889003",
-    "AFLT": "164890007",
-    "SARRH": "427393009",
-    "SBRAD": "426177001",
-    "STACH": "427084000",
-    "PACE": "10370003",
-    "SVTAC": "426761007",
-    "PSVT": "67198005",
-    "BIGU": "11157007",
-    "TRIGU": "251180001",
-    "1AVB": "270492004",
-    "2AVB": "195042002",
-    "3AVB": "27885002",
-    "LPR": "164947007",
-    "CLBBB": "164909002",
-    "ILBBB": "251120003",
-    "CRBBB": "59118001",
-    "IRBBB": "713426002",
-    "IVCD": "698252002",
-    "LAFB": "445118002",
-    "LPFB": "445211001",
-    "WPW": "74390002",
-    "PAC": "284470004",
-    "PVC": "427172004",
-    "ABQRS": "164951009",
-    "QWAVE": "164917005",
-    "LVOLT": "251146004",
-    "HVOLT": "251147008",
-    "LNGQT": "111975006",
-    "INVT": "59931005",
-    "NDT": "164934002",
-    "NT_": "164934002",
-    "LOWT": "164934002",
-    "TAB_": "164934002",
-    "NST_": "428750005",
-    "STD_": "429622005",
-    "STE_": "164931005",
-    "LVH": "164873001",
-    "VCLVH": "164873001",
-    "RVH": "89792004",
-    "LAO/LAE": "67741000119109",
-    "RAO/RAE": "446358003",
-    "ISC_": "164861001",
-    "ISCAL": "425623009",
-    "ISCAN": "426434006",
-    "ISCAS": "426434006",
-    "ISCIL": "425419005",
-    "ISCIN": "425419005",
-    "ISCLA": "425623009",
-    "IMI": "164865005",
-    "ASMI": "164865005",
-    "ILMI": "164865005",
-    "AMI": "164865005",
-    "ALMI": "164865005",
-    "LMI": "164865005",
-    "IPLMI": "164865005",
-    "IPMI": "164865005",
-    "PMI": "164865005",
+_STATEMENTS: Final = {
+    "426783006": "NORM SR",
+    "164889003": "AFIB",
+    "164890007": "AFLT",
+    "427393009": "SARRH",
+    "426177001": "SBRAD",
+    "427084000": "STACH",
+    "10370003": "PACE",
+    "426761007": "SVTAC",
+    "67198005": "PSVT",
+    "11157007": "BIGU",
+    "251180001": "TRIGU",
+    "270492004": "1AVB",
+    "195042002": "2AVB",
+    "27885002": "3AVB",
+    "164947007": "LPR",
+    "164909002": "CLBBB",
+    "251120003": "ILBBB",
+    "59118001": "CRBBB",
+    "713426002": "IRBBB",
+    "698252002": "IVCD",
+    "445118002": "LAFB",
+    "445211001": "LPFB",
+    "74390002": "WPW",
+    "284470004": "PAC",
+    "427172004": "PVC",
+    "164951009": "ABQRS",
+    "164917005": "QWAVE",
+    "251146004": "LVOLT",
+    "251147008": "HVOLT",
+    "111975006": "LNGQT",
+    "59931005": "INVT",
+    "164934002": "NDT NT_ LOWT TAB_",
+    "428750005": "NST_",
+    "429622005": "STD_",
+    "164931005": "STE_",
+    "164873001": "LVH VCLVH",
+    "89792004": "RVH",
+    "67741000119109": "LAO/LAE",
+    "446358003": "RAO/RAE",
+    "164861001": "ISC_",
+    "425623009": "ISCAL ISCLA",
+    "426434006": "ISCAN ISCAS",
+    "425419005": "ISCIL ISCIN",
+    "164865005": "IMI ASMI ILMI AMI ALMI LMI IPLMI IPMI PMI",
 }
+FROM_PTB_XL: Final = {name: code for code, names in _STATEMENTS.items() for name in names.split()}
 """Statement of PTB-XL -> SNOMED-CT code of the same meaning, where the Challenge's lists have one. Our reading of the
 statements' descriptions. On the Challenge's first ten records of PTB-XL it gives their scored labels but for two that
 no statement there holds: first-degree block in `HR00003` and sinus arrhythmia in `HR00010`."""
 FROM_AXIS: Final = {"LAD": "39732003", "ALAD": "39732003", "RAD": "47665007", "ARAD": "47665007"}
 """The same of PTB-XL's column `heart_axis`: left and right deviation, the extreme ones too."""
-MYOCARDIAL_INFARCTION: Final = ("164865005", "164867002", "54329005", "57054005")
+MYOCARDIAL_INFARCTION: Final = frozenset({"164865005", "164867002", "54329005", "57054005"})
 """Codes of an infarction, whichever and however old."""
 
 
 def of_ptb_xl(statements: Iterable[str], axis: str = "") -> tuple[str, ...]:
     """SNOMED-CT codes of PTB-XL's statements and heart axis, each once, in their order; others have none."""
     found = [FROM_PTB_XL[name] for name in statements if name in FROM_PTB_XL]
-    if axis in FROM_AXIS:
-        found.append(FROM_AXIS[axis])
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys([*found, *([FROM_AXIS[axis]] if axis in FROM_AXIS else [])]))
