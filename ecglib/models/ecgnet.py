@@ -48,7 +48,7 @@ class ECGNet(nn.Module):
     `waveform` says whether the waveform is read at all, `heart_rate` whether the first three of the features, the
     intervals themselves, are: they tell patients apart. The first block has `width` channels, the further ones 1.5, 2
     and 2 times as many; every fully connected layer has `hidden` units. Dropout stands before the head and within it.
-    In training, a tenth of the standardised features is dropped, and `feature_noise` is added to them.
+    In training the standardised features get noise of standard deviation `feature_noise`, and a tenth is dropped.
     """
 
     MIN_SAMPLES = 1
