@@ -181,7 +181,7 @@ def finetune(
     make = _maker(p, run, state, source)
     place, precision = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
     trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
-    chosen = trained.thresholds.values
+    chosen = trained.thresholds
     tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, chosen)
     scores = pd.concat([twelve_lead.score_table(source, "validation", part.val, trained.val, chosen), tested])
     metrics, per_class, _ = twelve_lead.measured(Scored.of([tested], source.classes), source.classes, (), p.bootstrap)

@@ -24,64 +24,37 @@ IGNORED = -100
 
 
 def inverse_frequency(counts: NDArray[np.int64], exponent: float = 1.0) -> NDArray[np.float64]:
-    """Class weights `w_c ~ n_c ** -exponent`, scaled so that the mean weight of a training beat is 1.
+    """Class weights `w_c ~ n_c ** -exponent` of training beats of each class `(classes,)`.
 
-    Parameters
-    ----------
-    counts
-        `(classes,)`: training beats of each class; a class without a beat gets weight 0.
-    exponent
-        0 (all alike) to 1 (every class weighs the same in total; King & Zeng 2001, "balanced").
+    An exponent of 0 weighs all alike, with 1 every class weighs the same in total (King & Zeng 2001, "balanced"). The
+    mean weight of a training beat is 1, and a class without a beat gets weight 0.
     """
-    present = counts > 0
-    weights = np.zeros(len(counts))
-    weights[present] = counts[present].astype(np.float64) ** -exponent
-    return _scaled(weights, counts)
+    return _scaled(np.maximum(counts, 1).astype(np.float64) ** -exponent, counts)
 
 
 def effective_number(counts: NDArray[np.int64], beta: float) -> NDArray[np.float64]:
-    """Class weights `w_c ~ (1 - beta) / (1 - beta ** n_c)`, scaled so that the mean weight of a training beat is 1.
+    """Class weights `w_c ~ (1 - beta) / (1 - beta ** n_c)` (Cui et al. 2019, equation 4), scaled likewise.
 
-    Parameters
-    ----------
-    counts
-        `(classes,)`: training beats of each class; a class without a beat gets weight 0.
-    beta
-        Between 0 (all alike) and 1 (inverse frequency); Cui et al. 2019, equation 4.
+    `beta` lies between 0 (all alike) and 1 (inverse frequency).
     """
-    present = counts > 0
-    weights = np.zeros(len(counts))
-    weights[present] = (1 - beta) / -np.expm1(counts[present] * np.log(beta))
-    return _scaled(weights, counts)
+    return _scaled((1 - beta) / -np.expm1(np.maximum(counts, 1) * np.log(beta)), counts)
 
 
 def _scaled(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    scaled: NDArray[np.float64] = weights * counts.sum() / (weights * counts).sum()
-    return scaled
+    weights = np.where(counts > 0, weights, 0.0)
+    return np.asarray(weights * counts.sum() / (weights * counts).sum())
 
 
 def positive_weights(
     positives: NDArray[np.int64], negatives: NDArray[np.int64], exponent: float = 1.0, bound: float = 20.0
 ) -> NDArray[np.float64]:
-    """Weight of a positive against a negative, `min((negatives / positives) ** exponent, bound)`.
+    """Weight of a positive against a negative, `min((negatives / positives) ** exponent, bound)`, `(classes,)`.
 
-    Parameters
-    ----------
-    positives, negatives
-        `(classes,)`: known targets of the training part by class.
-    exponent
-        0 (all alike) to 1 (a class's positives weigh as much in total as its negatives).
-    bound
-        Above 0: no weight is greater, so that a label seen twice doesn't rule the gradient.
+    Counts are of known targets of the training part; a class without a positive or without a negative gets 1. An
+    exponent of 0 weighs all alike, with 1 a class's positives weigh as much in total as its negatives. No weight is
+    greater than `bound` (above 0), so that a label seen twice doesn't rule the gradient.
 
-    Returns
-    -------
-    `(classes,)`; 1 for a class without a positive or without a negative.
-
-    Raises
-    ------
-    UserError
-        When `exponent` or `bound` is out of its range.
+    Raises UserError when `exponent` or `bound` is out of its range.
     """
     if not 0 <= exponent <= 1:
         raise UserError("exponent of the positive weights", f"{exponent}", "0 to 1")
@@ -95,20 +68,12 @@ def positive_weights(
 
 def balance(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The α of a focal loss whose positives outweigh its negatives by `weights` `(classes,)`: `w / (1 + w)`."""
-    alpha: NDArray[np.float64] = weights / (1 + weights)
-    return alpha
+    return np.asarray(weights / (1 + weights))
 
 
 def cross_entropy(weights: NDArray[np.float64] | None = None, label_smoothing: float = 0.0) -> nn.CrossEntropyLoss:
-    """Cross-entropy of logits `(batch, classes)` and labels `(batch,)`, the weighted mean over the batch.
-
-    Parameters
-    ----------
-    weights
-        `(classes,)`: class weights, or None.
-    label_smoothing
-        Share of the target spread evenly over the classes (Szegedy et al. 2016).
-    """
+    """Cross-entropy of logits `(batch, classes)` and labels `(batch,)`, a mean over the batch by weights `(classes,)`;
+    `label_smoothing` is the share of the target spread evenly over the classes (Szegedy et al. 2016)."""
     return nn.CrossEntropyLoss(weight=_tensor(weights), label_smoothing=label_smoothing, ignore_index=IGNORED)
 
 
@@ -118,17 +83,8 @@ class FocalLoss(nn.Module):
     Of classes, `p_t` is the probability of the true one and α_t its α. Of labels it is `sigmoid(logit)` of a positive
     and `1 - sigmoid(logit)` of a negative, α_t likewise α or 1 - α. With γ 0 and no α it is the cross-entropy.
 
-    Parameters
-    ----------
-    gamma
-        0 or more: how much less a target counts that is predicted well.
-    alpha
-        `(classes,)`, each between 0 and 1: weight of a class, or of a label's positives; None weighs all 1.
-
-    Raises
-    ------
-    UserError
-        When `gamma` or `alpha` is out of its range.
+    γ, 0 or more, says how much less a target counts that is predicted well; α `(classes,)`, each from 0 to 1, is the
+    weight of a class, or of a label's positives; None weighs all 1. UserError is raised where one is out of its range.
     """
 
     alpha: Tensor | None
@@ -169,16 +125,8 @@ class LogitAdjusted(nn.Module):
     """Cross-entropy of logits with `tau · log prior` added in training (Menon et al. 2021, equation 10).
 
     Frequent classes must win by a margin; at prediction, without the priors, the network then aims at the mean recall
-    over the classes. A class without a training beat is left as it is.
-
-    Parameters
-    ----------
-    counts
-        `(classes,)`: training beats of each class.
-    tau
-        Strength; 0 is the plain cross-entropy, 1 aims at balanced accuracy.
-    label_smoothing
-        As in `cross_entropy`.
+    over the classes. `counts` `(classes,)` are the training beats of each class; one without any is left as it is. With
+    `tau` 0 it is the plain cross-entropy, 1 aims at balanced accuracy.
     """
 
     log_prior: Tensor
@@ -195,13 +143,8 @@ class LogitAdjusted(nn.Module):
 
 
 class WeightedBCE(nn.Module):
-    """Binary cross-entropy whose positives count `weights` times: `-(w · y · log p + (1 - y) · log(1 - p))`.
-
-    Parameters
-    ----------
-    weights
-        `(classes,)`, as from `positive_weights`; None weighs all alike.
-    """
+    """Binary cross-entropy whose positives count `weights` `(classes,)` times, None for once:
+    `-(w · y · log p + (1 - y) · log(1 - p))`."""
 
     weights: Tensor | None
 
@@ -211,9 +154,8 @@ class WeightedBCE(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits, positive, known = _prepared(logits, targets, self.weights)
-        return _mean(
-            F.binary_cross_entropy_with_logits(logits, positive, pos_weight=self.weights, reduction="none"), known
-        )
+        loss = F.binary_cross_entropy_with_logits(logits, positive, pos_weight=self.weights, reduction="none")
+        return _mean(loss, known)
 
 
 def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:

@@ -7,10 +7,15 @@ of any number of beats are one matrix product. Everywhere the set itself stands 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
+
+from ecglib.evaluation import ranking
 
 LEVEL = 0.95
 
@@ -30,12 +35,11 @@ class Interval(BaseModel):
 def record_weights(n_records: int, n_resamples: int, seed: int = 0) -> NDArray[np.int64]:
     """How often each resample draws each record, `(1 + resamples, records)`; every row sums to `n_records`, and the
     first, of ones, is the set itself."""
-    weights = [np.ones((1, n_records), dtype=np.int64)]
-    if n_resamples:
-        draw = np.random.default_rng(seed)
-        drawn = draw.multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples)
-        weights.append(drawn.astype(np.int64))
-    return np.concatenate(weights)
+    whole = np.ones((1, n_records), dtype=np.int64)
+    if not n_resamples:
+        return whole
+    drawn = np.random.default_rng(seed).multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples)
+    return np.concatenate([whole, drawn.astype(np.int64)])
 
 
 def patient_weights(patients: pd.Series, n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -48,21 +52,34 @@ def patient_weights(patients: pd.Series, n_resamples: int) -> tuple[NDArray[np.i
     return codes.astype(np.int64), record_weights(len(known), n_resamples)
 
 
-def resampled(matrices: NDArray[np.int64], n_resamples: int, seed: int = 0) -> NDArray[np.int64]:
-    """Confusion matrices of the set and of its resamples.
+def totals(
+    values: NDArray[Any], weights: NDArray[np.integer], groups: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Sum over each resample, `(resamples, ...)`, of values `(n, ...)`.
 
-    Parameters
-    ----------
-    matrices
-        `(seeds, records, classes, classes)`: every seed's confusion matrix of each record.
-
-    Returns
-    -------
-    `(seeds, 1 + resamples, classes, classes)`; all seeds share a resample's records.
+    `weights` `(resamples, groups)` says how often each resample holds each group, `groups` `(n,)` which one each value
+    belongs to; None: each is one of its own.
     """
-    weights = record_weights(matrices.shape[1], n_resamples, seed)
+    columns = values.astype(np.float64)
+    if groups is not None:
+        columns = np.zeros((weights.shape[1], *values.shape[1:]))
+        np.add.at(columns, groups, values)
+    step = max(1, ranking.CELLS // max(1, weights.shape[1]))
+    starts = range(0, len(weights), step)
+    return np.concatenate([weights[start : start + step].astype(np.float64) @ columns for start in starts])
+
+
+def resampled(matrices: NDArray[np.int64], n_resamples: int) -> NDArray[np.int64]:
+    """Confusion matrices `(seeds, 1 + resamples, classes, classes)` of the set and of its resamples, from those of each
+    record `(seeds, records, classes, classes)`; all seeds share a resample's records."""
+    weights = record_weights(matrices.shape[1], n_resamples)
     drawn: NDArray[np.int64] = np.einsum("br,srij->sbij", weights, matrices, optimize=True)
     return drawn
+
+
+def intervals(found: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
+    """The `interval` of each of several metrics."""
+    return {name: interval(values) for name, values in found.items()}
 
 
 def interval(found: NDArray[np.float64]) -> Interval:

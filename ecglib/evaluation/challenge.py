@@ -42,17 +42,10 @@ _APART = {frozenset(("6374002", "733534002")): 0.475, frozenset(("251146004", "3
 
 
 def rewards(codes: Sequence[str] | None = None) -> Array:
-    """The reward matrix `w`, `(classes, classes)`, of SNOMED codes in their order: rows true, columns given.
+    """The reward matrix `w`, `(classes, classes)`, of scored classes in their order: rows true, columns given.
 
-    Parameters
-    ----------
-    codes
-        Scored classes, by the code or one of its equivalents; None: all of `snomed.CLASSES`.
-
-    Raises
-    ------
-    UserError
-        When a code is no scored class, or two are of one class.
+    Each is told by its SNOMED code or one of its equivalents; None: all of `snomed.CLASSES`. UserError is raised when a
+    code is no scored class, or two are of one class.
     """
     scored = _scored(codes)
     place = {code: at for at, here in _PLACES.items() for code in here}
@@ -72,10 +65,7 @@ def score(y: NDArray[np.bool_], decided: NDArray[np.bool_], codes: Sequence[str]
 
 
 def scores(
-    y: NDArray[np.bool_],
-    decided: NDArray[np.bool_],
-    weights: NDArray[np.integer],
-    codes: Sequence[str] | None = None,
+    y: NDArray[np.bool_], decided: NDArray[np.bool_], weights: NDArray[np.integer], codes: Sequence[str] | None = None
 ) -> Array:
     """The challenge score of resamples, at most 1; below 0 is worse than calling everything sinus rhythm.
 
@@ -83,19 +73,10 @@ def scores(
     is therefore comparable with others over that subset only, not with published ones, which are over all classes. As
     in the published definition, a recording without a scored label weighs nothing, whatever it was given.
 
-    Parameters
-    ----------
-    y, decided
-        `(n, classes)`: labels a recording has, and was given.
-    weights
-        `(resamples, n)`: how often each resample holds each recording.
-    codes
-        `(classes,)`: SNOMED codes of the columns, sinus rhythm among them; None: all of `snomed.CLASSES`.
-
-    Returns
-    -------
-    `(resamples,)`. NaN where the inactive classifier is perfect, as no scale has both ends there (the organisers'
-    scorer writes 0).
+    `y` and `decided` `(n, classes)` are the labels that a recording has, and was given; `weights` `(resamples, n)` says
+    how often each resample holds each recording; `codes` `(classes,)` are those of the columns, as for `rewards`. The
+    scores `(resamples,)` are NaN where the inactive classifier is perfect, as no scale has both ends there (the
+    organisers' scorer writes 0).
 
     Raises
     ------
@@ -108,10 +89,8 @@ def scores(
     if SINUS not in scored:
         raise UserError("challenge score", "no sinus rhythm among its classes", f"{SINUS}, whose score is the 0")
     if y.shape != decided.shape or y.shape[1:] != (len(scored),) or weights.shape[1:] != y.shape[:1]:
-        raise ValueError(
-            f"labels {y.shape}, decisions {decided.shape}, weights {weights.shape}: expected (n, {len(scored)}) twice "
-            "and (resamples, n)"
-        )
+        shapes = f"labels {y.shape}, decisions {decided.shape}, weights {weights.shape}"
+        raise ValueError(f"{shapes}: expected (n, {len(scored)}) twice and (resamples, n)")
     matrix = rewards(scored)
     inactive = np.zeros(y.shape, dtype=np.bool_)
     inactive[:, scored.index(SINUS)] = True

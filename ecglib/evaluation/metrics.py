@@ -35,23 +35,25 @@ def ratio(top: NDArray[Any], bottom: NDArray[Any]) -> Array:
         return np.where(bottom > 0, top / bottom, np.nan)
 
 
-def per_class(matrix: NDArray[np.int64]) -> dict[str, Array]:
-    """Each class against the rest: `se` (sensitivity), `ppv` (positive predictivity, +P), `f1`, `specificity`.
+def rates(tp: Array, fp: Array, fn: Array, tn: Array) -> dict[str, Array]:
+    """`se` (sensitivity), `sp` (specificity), `ppv` (precision), `f1` and `accuracy` of counts, in 0..1 or NaN."""
+    return {
+        "se": ratio(tp, tp + fn),
+        "sp": ratio(tn, tn + fp),
+        "ppv": ratio(tp, tp + fp),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
+    }
 
-    Returns
-    -------
-    Metric -> `(..., classes)`, in 0..1 or NaN.
-    """
+
+def per_class(matrix: NDArray[np.int64]) -> dict[str, Array]:
+    """Each class against the rest: `se` (sensitivity), `ppv` (positive predictivity, +P), `f1`, `specificity`, each
+    `(..., classes)`, in 0..1 or NaN."""
     m = matrix.astype(np.float64)
     tp = np.diagonal(m, axis1=-2, axis2=-1)
-    true, predicted, total = m.sum(-1), m.sum(-2), m.sum((-2, -1))[..., None]
-    tn = total - true - predicted + tp
-    return {
-        "se": ratio(tp, true),
-        "ppv": ratio(tp, predicted),
-        "f1": ratio(2 * tp, true + predicted),
-        "specificity": ratio(tn, total - true),
-    }
+    fp, fn = m.sum(-2) - tp, m.sum(-1) - tp
+    found = rates(tp, fp, fn, m.sum((-2, -1))[..., None] - tp - fp - fn)
+    return {name: found[name] for name in ("se", "ppv", "f1")} | {"specificity": found["sp"]}
 
 
 def macro(values: Array) -> Array:
@@ -65,20 +67,11 @@ def macro(values: Array) -> Array:
 
 
 def summary(matrix: NDArray[np.int64], macro_classes: list[int]) -> dict[str, Array]:
-    """Metrics of the whole matrix.
+    """Metrics of the whole matrix `(..., classes, classes)`, each `(...)`.
 
-    Parameters
-    ----------
-    matrix
-        `(..., classes, classes)`.
-    macro_classes
-        The classes that `macro_f1` and `macro_recall` average over (Q is left out where the protocol has only a
-        handful of its beats); `balanced_accuracy` is the mean recall over all classes.
-
-    Returns
-    -------
-    `macro_f1`, `macro_recall`, `accuracy`, `balanced_accuracy` (Brodersen et al. 2010) and `mcc` (Gorodkin 2004,
-    equation 8), each `(...)`.
+    `macro_f1` and `macro_recall` average over `macro_classes` (Q is left out where the protocol has only a handful of
+    its beats), `balanced_accuracy` (Brodersen et al. 2010) is the mean recall over all classes; with them come
+    `accuracy` and `mcc` (Gorodkin 2004, equation 8).
     """
     m = matrix.astype(np.float64)
     one = per_class(matrix)
@@ -100,11 +93,8 @@ def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, A
     """VEB and SVEB detection as EC57 scores it (de Chazal et al. 2004, figures 5 and 6).
 
     A fusion or unknown beat called V is no false VEB, and an unknown beat called S is no false SVEB: these cells are
-    left out of both false positives and true negatives.
-
-    Returns
-    -------
-    `{"VEB": …, "SVEB": …}`, each with `se`, `ppv`, `fpr` (false positives over all other scored beats), `f1`, `(...)`.
+    left out of both false positives and true negatives. Of each come `se`, `ppv`, `fpr` (false positives over all other
+    scored beats) and `f1`, `(...)`.
     """
     result = {}
     for name, target, excused in (("VEB", "V", ("F", "Q")), ("SVEB", "S", ("Q",))):
@@ -114,10 +104,6 @@ def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, A
             m[..., classes.index(other), t] = 0
         tp, fn, fp = m[..., t, t], m[..., t, :].sum(-1) - m[..., t, t], m[..., :, t].sum(-1) - m[..., t, t]
         tn = m.sum((-2, -1)) - tp - fn - fp
-        result[name] = {
-            "se": ratio(tp, tp + fn),
-            "ppv": ratio(tp, tp + fp),
-            "fpr": ratio(fp, fp + tn),
-            "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        }
+        found = rates(tp, fp, fn, tn)
+        result[name] = {"se": found["se"], "ppv": found["ppv"], "fpr": ratio(fp, fp + tn), "f1": found["f1"]}
     return result

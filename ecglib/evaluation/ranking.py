@@ -26,20 +26,11 @@ def auroc_auprc(
 ) -> tuple[Array, Array]:
     """Areas under the ROC curve (Hanley & McNeil 1982) and, as average precision, the precision-recall curve.
 
-    Parameters
-    ----------
-    scores
-        `(n,)`: higher where the class is more likely.
-    positive
-        `(n,)`: whether a beat or recording is of the class.
-    groups
-        `(n,)`: number of the group, such as a record or a patient, that each belongs to.
-    weights
-        `(resamples, groups)`: how often each resample holds each group; a row of ones is the set itself.
+    Scores `(n,)` are higher where the class is more likely, `positive` `(n,)` says what is of the class, `groups`
+    `(n,)` number the group, such as a record or a patient, that each belongs to. `weights` `(resamples, groups)` says
+    how often each resample holds each group; a row of ones is the set itself.
 
-    Returns
-    -------
-    Both areas, `(resamples,)`, NaN where a resample has nothing of the class or nothing of the rest.
+    Both areas are `(resamples,)`, NaN where a resample has nothing of the class or nothing of the rest.
     """
     auroc, auprc = np.full((2, len(weights)), np.nan)
     if not positive.any() or positive.all():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from ecglib import aami
 from ecglib.evaluation import bootstrap, metrics, ranking
-from ecglib.evaluation.bootstrap import Interval
 
-Values = dict[str, NDArray[np.float64]]
+LOGITS = [f"logit_{name}" for name in aami.CLASSES]
 
 
 def probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
     """Softmax of the logits, `(beats, classes)`."""
-    logits = predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy().astype(np.float64)
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    result: NDArray[np.float64] = shifted / shifted.sum(1, keepdims=True)
-    return result
+    return np.asarray(softmax(predictions[LOGITS].to_numpy().astype(np.float64), axis=1))
 
 
 def levels(predictions: pd.DataFrame) -> NDArray[np.uint8]:
@@ -31,95 +27,58 @@ def levels(predictions: pd.DataFrame) -> NDArray[np.uint8]:
 
 def predicted(predictions: pd.DataFrame) -> NDArray[np.uint8]:
     """Number of the class that each beat is given, `(beats,)`."""
-    found: NDArray[np.uint8] = (
-        predictions[[f"logit_{name}" for name in aami.CLASSES]].to_numpy().argmax(1).astype(np.uint8)
-    )
-    return found
+    return np.asarray(predictions[LOGITS].to_numpy().argmax(1).astype(np.uint8))
 
 
 def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
     """Whether each beat is classified as annotated, `(beats,)`."""
-    found: NDArray[np.bool_] = predicted(predictions) == predictions["label"].to_numpy()
-    return found
+    return np.asarray(predicted(predictions) == predictions["label"].to_numpy())
 
 
 def by_record(predictions: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
-    """Confusion matrix of every record, `(records, classes, classes)`.
-
-    Parameters
-    ----------
-    predictions
-        One row a beat, with `record`, `label` and `logit_N … logit_Q`.
-    names
-        The records, in the order wanted.
-    """
+    """Confusion matrices `(records, classes, classes)` of the records `names`, from predictions with a row a beat:
+    `record`, `label` and `logit_N … logit_Q`."""
     groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
     labels = predictions["label"].to_numpy()
     return metrics.confusion_by(groups, len(names), labels, predicted(predictions).astype(np.int64), len(aami.CLASSES))
 
 
 def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *, nsv: bool) -> dict[str, Any]:
-    """`metrics`, `per_class` and `ec57` of a result record.
+    """`metrics`, `per_class` and `ec57` of a result record, from matrices `(seeds, records, classes, classes)`.
 
-    Parameters
-    ----------
-    matrices
-        `(seeds, records, classes, classes)`.
-    classes
-        The classes that macro means are over.
-    n_resamples
-        Resamples behind every interval; 0 gives none.
-    nsv
-        Whether `macro_f1_nsv`, over N, S and V, stands beside `macro_f1`.
+    Macro means are over `classes`; with `nsv`, `macro_f1_nsv` over N, S and V stands beside `macro_f1`. Without
+    resamples there are no intervals.
     """
     drawn = bootstrap.resampled(matrices, n_resamples)
-
-    def summary(m: NDArray[np.int64]) -> Values:
-        values = metrics.summary(m, classes)
-        if nsv:
-            values["macro_f1_nsv"] = metrics.summary(m, [aami.CLASSES.index(c) for c in "NSV"])["macro_f1"]
-        return values
-
-    def with_intervals(of: Callable[[NDArray[np.int64]], Values]) -> dict[str, Interval]:
-        return {name: bootstrap.interval(values) for name, values in of(drawn).items()}
-
-    def one_class(i: int) -> Callable[[NDArray[np.int64]], Values]:
-        return lambda m: {name: value[..., i] for name, value in metrics.per_class(m).items()}
-
-    def detection(kind: str) -> Callable[[NDArray[np.int64]], Values]:
-        return lambda m: metrics.ec57(m, list(aami.CLASSES))[kind]
-
+    summary, per_class = metrics.summary(drawn, classes), metrics.per_class(drawn)
+    if nsv:
+        summary["macro_f1_nsv"] = metrics.summary(drawn, [aami.CLASSES.index(c) for c in "NSV"])["macro_f1"]
     return {
-        "metrics": with_intervals(summary),
-        "per_class": {name: with_intervals(one_class(i)) for i, name in enumerate(aami.CLASSES)},
-        "ec57": {kind: with_intervals(detection(kind)) for kind in ("VEB", "SVEB")},
+        "metrics": bootstrap.intervals(summary),
+        "per_class": {
+            name: bootstrap.intervals({metric: values[..., i] for metric, values in per_class.items()})
+            for i, name in enumerate(aami.CLASSES)
+        },
+        "ec57": {kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
     }
 
 
 def ranked(tables: list[pd.DataFrame], names: list[str], classes: list[int], n_resamples: int) -> dict[str, Any]:
     """`metrics` (`macro_auroc`, `macro_auprc`) and `per_class` (`auroc`, `auprc`), one class against the rest.
 
-    Parameters
-    ----------
-    tables
-        One table of predictions a seed, as for `by_record`.
-    names
-        The records to score on.
-    classes
-        The classes that macro means are over.
-    n_resamples
-        Resamples behind every interval, of the same records as in `scores`; 0 gives none.
+    Each seed has a table as for `by_record`, of which the records `names` count. Macro means are over `classes`;
+    resamples are of the same records as in `scores`.
     """
     weights = bootstrap.record_weights(len(names), n_resamples)
     areas = np.stack([_areas(table[table["record"].isin(names)], names, weights) for table in tables])
     macro = metrics.macro(np.moveaxis(areas[:, classes], 1, -1))
-
-    def both(values: NDArray[np.float64], prefix: str = "") -> dict[str, Interval]:
-        return {f"{prefix}{name}": bootstrap.interval(values[:, i]) for i, name in enumerate(("auroc", "auprc"))}
-
+    both = ("auroc", "auprc")
     return {
-        "metrics": both(macro, "macro_"),
-        "per_class": {name: both(areas[:, i]) for i, name in enumerate(aami.CLASSES)},
+        "metrics": bootstrap.intervals({f"macro_{area}": macro[:, k] for k, area in enumerate(both)}),
+        "per_class": {
+            name: bootstrap.intervals({area: areas[:, i, k] for k, area in enumerate(both)})
+            for i, name in enumerate(aami.CLASSES)
+        },
     }
 
 

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ecglib.evaluation import metrics
-from ecglib.evaluation.metrics import ratio
 
 Array = NDArray[np.float64]
 DEFAULT = 0.5
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What validation chose."""
+def choose(y: NDArray[np.bool_], p: NDArray[np.floating]) -> Array:
+    """For each class the threshold of greatest F1 (Lipton et al. 2014 on what such a threshold is), `(classes,)`.
 
-    values: Array
-    """`(classes,)`, in 0..1: a record has a label whose probability is at least this."""
-    f1: Array
-    """`(classes,)`: F1 on validation at these thresholds, NaN of a class without a positive or a negative there."""
-    chosen: NDArray[np.bool_]
-    """`(classes,)`: False where validation held too little and the threshold stayed at `DEFAULT`."""
-
-
-def choose(y: NDArray[np.bool_], p: NDArray[np.floating], at_least: int = 1) -> Thresholds:
-    """For each class the threshold of greatest F1 (Lipton et al. 2014 on what such a threshold is).
+    A record has a label whose probability is at least its threshold.
 
     A threshold lies midway between two neighbouring scores, or between the lowest one and 0: there is no other reason
     to prefer one place between them. Where several cuts have the same F1 it is the one nearest 0.5, of two as near the
-    higher.
+    higher. Labels and probabilities, in 0..1, are `(n, classes)`. A class without positives or without negatives keeps
+    `DEFAULT`.
 
-    Parameters
-    ----------
-    y, p
-        `(n, classes)`: labels, and probabilities in 0..1.
-    at_least
-        A class with fewer positives or fewer negatives than this (and than 1) keeps `DEFAULT`.
-
-    Raises
-    ------
-    ValueError
-        When shapes differ or a probability is none.
+    Raises ValueError when shapes differ or a probability is none.
     """
     if y.shape != p.shape or y.ndim != 2:
         raise ValueError(f"labels {y.shape} and probabilities {p.shape}: expected (n, classes) of both")
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("probabilities: expected numbers from 0 to 1")
-    y, scores = y.astype(np.bool_), p.astype(np.float64)
-    fewest = np.minimum(y.sum(0), (~y).sum(0))
-    chosen = fewest >= max(at_least, 1)
-    values = np.array([_best(y[:, c], scores[:, c]) if chosen[c] else DEFAULT for c in range(y.shape[1])])
-    called = decide(scores, values)
-    shown = y.sum(0) + called.sum(0)
-    f1 = np.where(fewest > 0, ratio(2.0 * (y & called).sum(0), shown), np.nan)
-    return Thresholds(values, f1, chosen)
-
-
-def decide(p: NDArray[np.floating], thresholds: Array) -> NDArray[np.bool_]:
-    """Which labels each record gets, `(n, classes)`, from probabilities `(n, classes)` and thresholds `(classes,)`."""
-    decided: NDArray[np.bool_] = p.astype(np.float64) >= thresholds
-    return decided
+    columns = zip(y.astype(np.bool_).T, p.astype(np.float64).T, strict=True)
+    return np.array([_best(has, scores) if 0 < has.sum() < len(has) else DEFAULT for has, scores in columns])
 
 
 def _best(y: NDArray[np.bool_], scores: Array) -> float:

@@ -87,8 +87,7 @@ class Where:
         return {
             "device": self.device,
             "title": f"{self.title} refit" if name.startswith("refit") else self.title,
-            "checkpoint_path": None if self.folder is None else self.folder / f"{name}.pt",
-            "fingerprint": self.key,
+            "kept": None if self.folder is None else (self.folder / f"{name}.pt", self.key),
         }
 
 

@@ -340,7 +340,7 @@ class Trained:
     done: loop.Fitted
     val: Array
     scored: Array
-    thresholds: thresholds.Thresholds
+    thresholds: Array
 
 
 def train(
@@ -509,7 +509,7 @@ class Task(driver.Task[TwelveLeadParameters, Data]):
         if registry.entry(p.model).yardstick:
             return self._fit_yardstick(data, part, p)
         trained = train(maker(p, data.labels.shape[1]), data, part, p, seed, where)
-        chosen = trained.thresholds.values
+        chosen = trained.thresholds
         table = score_table(data.source, part.name, part.scored, trained.scored, chosen)
         note = {"thresholds": chosen.tolist(), "n_parameters": registry.n_parameters(trained.network)}
         return Fitted(trained.network, trained.done.run, trained.done.seconds, {"scores": table}, note)
@@ -648,14 +648,7 @@ def _by_source(
 def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
     y, p = np.concatenate([folds.y] * len(folds.p)), np.concatenate(list(folds.p))
     found = label_scores.reliability(y, p)
-    return {
-        name: {
-            "n": found.n[c].astype(float).tolist(),
-            "predicted": _listed(found.predicted[c]),
-            "observed": _listed(found.observed[c]),
-        }
-        for c, name in enumerate(classes)
-    }
+    return {name: {column: _listed(values[c]) for column, values in found.items()} for c, name in enumerate(classes)}
 
 
 def _listed(values: Array) -> list[float | None]:

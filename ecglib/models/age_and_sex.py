@@ -17,10 +17,6 @@ class AgeAndSex(Yardstick):
     """Logistic regression on age in years and sex, 0 or 1 (Cox 1958).
 
     Diseases come with age, and a network that reads age from a beat would look as if it read the disease.
-
-    References
-    ----------
-    D. R. Cox: The Regression Analysis of Binary Sequences. Journal of the Royal Statistical Society B 20(2), 1958.
     """
 
     def estimator(self, fewest: int, seed: int) -> Pipeline:
@@ -31,10 +27,7 @@ class AgeAndSex(Yardstick):
 def as_read(known: NDArray[np.float64]) -> NDArray[np.float64]:
     """Age in years and sex (0 or 1, female) `(n, 2)` as the model reads them, `(n, 1, 2)`; NaN is unknown.
 
-    Raises
-    ------
-    UserError
-        When all ages or all sexes are unknown.
+    Raises UserError when all ages or all sexes are unknown.
     """
     if np.isnan(known).all(0).any():
         raise UserError("model: age_and_sex", "nobody's age and sex are known", "those of some recordings")

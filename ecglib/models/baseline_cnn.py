@@ -12,27 +12,15 @@ RECIPE = 1
 
 
 class BaselineCNN(nn.Module):
-    """Two convolutions of 5 samples (32 and 64 channels), each max-pooled by 2, and two fully connected layers.
+    """Two convolutions of 5 samples (32 and 64 channels), each max-pooled by 2, two fully connected layers.
 
     The smallest network of the zoo's convolutional ones, as in public course projects on the MIT-BIH beats; LeNet
-    (LeCun et al. 1998) in one dimension. There is no one paper for it: widths and kernels are ours.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 4 or more (two poolings must leave a sample).
-    dropout
-        Share of the hidden layer's units dropped in training, from 0 to below 1.
-
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-Based Learning Applied to Document Recognition. Proceedings of
-    the IEEE 86(11), 1998. doi:10.1109/5.726791
+    (LeCun et al. 1998) in one dimension. There is no one paper for it: widths and kernels are ours. Dropout is that of
+    the hidden layer's units.
     """
 
     MIN_SAMPLES = 4
+    """Two poolings must leave a sample."""
 
     def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
         super().__init__()
@@ -44,7 +32,6 @@ class BaselineCNN(nn.Module):
         self.fc2 = nn.Linear(128, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         x = F.relu(self.pool(channels_last(self.c1(channels_last(x)))))
         x = F.relu(self.pool(self.c2(x)))
         y: Tensor = self.fc2(self.dropout(F.relu(self.fc1(x.flatten(1)))))

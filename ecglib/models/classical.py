@@ -27,10 +27,5 @@ class Classical(nn.Module, ABC):
 
     def predict_logits(self, x: Tensor) -> NDArray[np.float32]:
         """Logits `(n, classes)` of beats `(n, leads, samples)`."""
-        training = self.training
-        self.eval()
         with torch.no_grad():
-            logits = torch.cat([self(part) for part in x.split(self.CHUNK)]).cpu().numpy()
-        self.train(training)
-        found: NDArray[np.float32] = logits
-        return found
+            return np.asarray(torch.cat([self(part) for part in x.split(self.CHUNK)]).cpu())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+from ecglib.models.layers import Conv1d, MaxPool1d, channels_last, refuse_below_one
 
 RECIPE = 1
 """1: as published."""
@@ -26,33 +26,20 @@ class ResidualBlock(nn.Module):
 
 
 class CNet(nn.Module):
-    """CNet from Kachuee et al. (2018): a convolution, five residual blocks, two fully connected layers.
+    """CNet from Kachuee et al. (2018, figure 2): a convolution, five residual blocks, two fully connected layers.
 
-    With one lead, 187 samples and five classes it has the published 53 957 parameters. The names of its layers (`c1`,
-    `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`) are those of the public PyTorch code.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 129 or more (five poolings must leave a sample).
-    width
-        Channels of every convolution; 32 as published.
-
-    References
-    ----------
-    M. Kachuee, S. Fazeli, M. Sarrafzadeh: ECG Heartbeat Classification: A Deep Transferable Representation. IEEE ICHI
-    2018, figure 2. doi:10.1109/ICHI.2018.00092
+    With one lead, 187 samples, five classes and the published `width` of every convolution, 32 channels, it has the
+    published 53 957 parameters. The names of its layers (`c1`, `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`) are those
+    of the public PyTorch code.
     """
 
     MIN_SAMPLES = 129
+    """Five poolings must leave a sample."""
     BLOCKS = 5
 
     def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, width: int = 32) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width = {width}; expected 1 or more")
+        refuse_below_one(width=width)
         self.c1 = Conv1d(n_leads, width, 5)
         self.cresids = nn.ModuleList(ResidualBlock(width) for _ in range(self.BLOCKS))
         length = n_samples - 4
@@ -62,7 +49,6 @@ class CNet(nn.Module):
         self.fc2 = nn.Linear(32, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         x = channels_last(self.c1(channels_last(x)))
         for block in self.cresids:
             x = block(x)

@@ -31,7 +31,6 @@ class ResidualBlock(nn.Module):
             self.skip = Conv1d(before, after, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
-        """The output, and its mask."""
         mask = layers.strided_mask(mask, self.stride)
         y = self.n2(self.c2(F.relu(self.n1(self.c1(x), mask))), mask)
         return F.relu(self.excitation(y, mask) + self.skip(x)), mask
@@ -58,34 +57,10 @@ class CRNN(nn.Module):
     for every 24 samples. Two bidirectional LSTM layers read the steps, self-attention with one head (Lin et al. 2017)
     weighs their states into one vector of `2 · hidden`, and a linear layer tells each label's logit.
 
-    Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
-    the bare one (see `ecglib.models.layers`).
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples of a recording, 25 or more; `forward` takes any other number of at least 25 as well.
-    widths
-        Channels of the three stages; the stem has those of the first.
-    blocks
-        Residual blocks of each stage.
-    hidden
-        Units of each direction of the LSTM layers.
-    attention
-        Units of the layer that scores a step.
-    recurrent_dropout
-        Share of the units dropped in training between the LSTM layers, the same at every step, from 0 to below 1.
-    dropout
-        Share of the vector dropped in training before the last layer, from 0 to below 1.
-
-    References
-    ----------
-    M. Zihlmann, D. Perekrestenko, M. Tschannen: Convolutional Recurrent Neural Networks for Electrocardiogram
-    Classification. Computing in Cardiology 2017. doi:10.22489/CinC.2017.070-060
-    J. Hu, L. Shen, G. Sun: Squeeze-and-Excitation Networks. CVPR 2018. doi:10.1109/CVPR.2018.00745
-    Z. Lin et al.: A Structured Self-attentive Sentence Embedding. ICLR 2017, equation 5. doi:10.48550/arXiv.1703.03130
+    `widths` are the channels of the three stages (the stem has those of the first), `blocks` the blocks of each,
+    `hidden` the units of each direction of the LSTM layers, `attention` those of the layer that scores a step.
+    `recurrent_dropout` is of units between the LSTM layers, the same at every step, `dropout` of the vector before the
+    last layer.
     """
 
     STRIDE = 24
@@ -108,13 +83,9 @@ class CRNN(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if n_samples < self.MIN_SAMPLES:
-            raise ValueError(f"n_samples = {n_samples}; expected {self.MIN_SAMPLES} or more")
         if len(widths) != len(self.STRIDES) or min(widths) < 1:
             raise ValueError(f"widths = {tuple(widths)}; expected three numbers of 1 or more")
-        for name, value in (("blocks", blocks), ("hidden", hidden), ("attention", attention)):
-            if value < 1:
-                raise ValueError(f"{name} = {value}; expected 1 or more")
+        layers.refuse_below_one(blocks=blocks, hidden=hidden, attention=attention)
         self.stem = Conv1d(n_leads, widths[0], 15, stride=3, padding=7, bias=False)
         self.stem_norm = layers.BatchNorm1d(widths[0])
         self.pool = layers.MaxPool1d(3, 2, padding=1)
@@ -130,22 +101,8 @@ class CRNN(nn.Module):
         self.head = nn.Linear(2 * hidden, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of padded recordings.
-
-        Parameters
-        ----------
-        x
-            `(batch, leads, samples)`, float32.
-        features
-            Not looked at.
-        lengths
-            int64 `(batch,)`: samples of each recording, or None where none is padded, which is faster in training.
-
-        Raises
-        ------
-        ValueError
-            When a recording has fewer than 25 samples, or a length is above that of the batch.
-        """
+        """Logits `(batch, classes)` of recordings padded at their end, those of the bare ones; none of them may
+        be shorter than `MIN_SAMPLES` (see `layers.masked`)."""
         states, weights = self._read(x, lengths)
         logits: Tensor = self.head(self.dropout((states * weights.unsqueeze(2)).sum(1)))
         return logits
@@ -181,19 +138,8 @@ def spread(weights: Tensor, lengths: Tensor, samples: int, stride: int) -> Tenso
 
     The weight of step i goes to the samples less than `stride` away from sample `stride · i`, in proportion to
     `stride` less the distance.
-
-    Parameters
-    ----------
-    weights
-        `(batch, steps)`: step i stands at sample `stride · i`; those past a recording's end are 0.
-    lengths
-        `(batch,)`: samples of each recording, at least 1.
-    samples
-        How many samples the result has.
-
-    Returns
-    -------
-    `(batch, samples)`; 0 past the end.
+    Weights are `(batch, steps)`, 0 past a recording's end, lengths `(batch,)` of at least 1; the result is
+    `(batch, samples)`, 0 past the end.
     """
     centres = stride * torch.arange(weights.shape[1], device=weights.device)
     right = (lengths.unsqueeze(1) - 1 - centres).clamp(0, stride - 1)

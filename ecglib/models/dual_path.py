@@ -54,23 +54,11 @@ class DualPath(nn.Module):
     The idea of two kernel sizes is that of public course projects on the MIT-BIH beats (and of Inception's parallel
     kernels, Szegedy et al. 2015). Each path has three residual blocks (He et al. 2016), 32 → 64 → 128 → 256 channels,
     and is pooled by its own additive attention over time (Bahdanau et al. 2015); the two sums are fused by two fully
-    connected layers. The stem quarters the length.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 3 or more (the stem's pooling must leave a sample).
-    dropout
-        Share of the fused units dropped in training, from 0 to below 1.
-
-    References
-    ----------
-    C. Szegedy et al.: Going Deeper with Convolutions. CVPR 2015. doi:10.1109/CVPR.2015.7298594
+    connected layers, with dropout between them. The stem quarters the length.
     """
 
     MIN_SAMPLES = 3
+    """The stem's pooling must leave a sample."""
     KERNELS = (3, 7)
     WIDTHS = (32, 64, 128, 256)
 
@@ -80,17 +68,15 @@ class DualPath(nn.Module):
         self.stem = nn.Sequential(
             Conv1d(n_leads, first, 7, stride=2, padding=3, bias=False), BatchNorm1d(first), MaxPool1d(2, 2), nn.ReLU()
         )
-        self.paths = nn.ModuleList(self._path(kernel, last) for kernel in self.KERNELS)
+        self.paths = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(*pair, kernel) for pair in pairwise(self.WIDTHS)), AttentionPooling(last))
+            for kernel in self.KERNELS
+        )
         self.fusion = nn.Sequential(
             nn.Linear(last * len(self.KERNELS), 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, n_classes)
         )
 
-    def _path(self, kernel: int, last: int) -> nn.Sequential:
-        blocks = (ResidualBlock(before, after, kernel) for before, after in pairwise(self.WIDTHS))
-        return nn.Sequential(*blocks, AttentionPooling(last))
-
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         x = self.stem(channels_last(x))
         y: Tensor = self.fusion(torch.cat([path(x) for path in self.paths], 1))
         return y

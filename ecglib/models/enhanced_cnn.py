@@ -28,25 +28,14 @@ class EnhancedCNN(nn.Module):
     """Two blocks, kernels of 5 and 7 samples, 32 → 256 channels, batch normalisation, adaptive pooling, dropout.
 
     As in public course projects on the MIT-BIH beats, which give no more than that line. Our reading: each block holds
-    two convolutions, 32 and 64 channels with kernel 5, then 128 and 256 with kernel 7, each normalised and
-    max-pooled, by 3 in the first block and by 2 in the second (by 2 throughout takes about twice the time). Adaptive
-    pooling is the mean and the maximum over time, so that any length gives the same head.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 36 or more (four poolings must leave a sample).
-    dropout
-        Share of the units dropped in training before each fully connected layer, from 0 to below 1.
-
-    References
-    ----------
-    S. Ioffe, C. Szegedy: Batch Normalization. ICML 2015 (the normalisation that tells it from the baseline).
+    two convolutions, 32 and 64 channels with kernel 5, then 128 and 256 with kernel 7, each normalised
+    (Ioffe & Szegedy 2015) and max-pooled, by 3 in the first block and by 2 in the second (by 2 throughout takes about
+    twice the time). Adaptive pooling is the mean and the maximum over time, so that any length gives the same head.
+    Dropout stands before each fully connected layer.
     """
 
     MIN_SAMPLES = 36
+    """Four poolings must leave a sample."""
 
     def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.45) -> None:
         super().__init__()
@@ -56,7 +45,6 @@ class EnhancedCNN(nn.Module):
         )
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         x = self.blocks(channels_last(x))
         y: Tensor = self.head(torch.cat([x.mean(2), x.amax(2)], 1))
         return y

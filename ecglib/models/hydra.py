@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,24 +19,11 @@ RECIPE = 1
 class Hydra(Classical):
     """Random convolutions that compete in groups, counted, and a ridge classifier on the counts.
 
-    Of every group of 8 random kernels of 9 samples, the one that answers strongest at a sample (and the one that
-    answers weakest) scores there; scores are added up over the beat, at dilations 1, 2, 4 … that fit into it, of the
-    signal and of its differences. Kernels are drawn from torch's generator and stay as they are; the ridge's strength
-    is the best of `STRENGTHS` on validation.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out. Every kernel reads all leads.
-    n_samples
-        Samples per beat, 10 or more.
-    groups
-        Groups of kernels, half of them for the differences; an even number.
-
-    References
-    ----------
-    A. Dempster, D. F. Schmidt, G. I. Webb: Hydra: Competing Convolutional Kernels for Fast and Accurate Time Series
-    Classification. Data Mining and Knowledge Discovery 37, 2023, section 3. doi:10.1007/s10618-023-00939-3
+    As in section 3 of the paper: of every group of 8 random kernels of 9 samples over all leads, the one that answers
+    strongest at a sample (and the one that answers weakest) scores there; scores are added up over the beat, at
+    dilations 1, 2, 4 … that fit into it, of the signal and of its differences. Kernels are drawn from torch's generator
+    and stay as they are; the ridge's strength is the best of `STRENGTHS` on validation. Half of the `groups`, an even
+    number, are for the differences.
     """
 
     MIN_SAMPLES = 10
@@ -82,10 +68,10 @@ class Hydra(Classical):
 
     def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float:
         """Learn the ridge head from beats `(n, leads, samples)` and labels `(n,)`, by the normal equations."""
-        n, n_classes = len(x), self.head.out_features
+        n, n_classes, size = len(x), self.head.out_features, self.head.in_features
+        best, chosen = -np.inf, 0.0
         with torch.no_grad():
             # sums, so that the counts of all beats never lie in memory at once
-            size = self.head.in_features
             gram, total = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
             by_class = torch.zeros(size, n_classes, dtype=torch.float64)
             for part, labels in zip(x.split(4096), y.split(4096), strict=True):
@@ -99,30 +85,16 @@ class Hydra(Classical):
             share = torch.bincount(y, minlength=n_classes) / n
             targets = 2 * (by_class / n - torch.outer(mean, share.double())) / std[:, None]
             self.mean, self.std = mean.to(x.dtype), std.to(x.dtype)
-            counts_val = self._counts_of_all(x_val)
-            return self._choose(
-                gram.numpy(), targets.numpy(), 2 * share - 1, (counts_val - self.mean) / self.std, score
-            )
-
-    def _choose(
-        self,
-        gram: NDArray[np.float64],
-        targets: NDArray[np.float64],
-        bias: Tensor,
-        counts_val: Tensor,
-        score: Score,
-    ) -> float:
-        best, chosen = -np.inf, 0.0
-        self.head.bias.copy_(bias)
-        for strength in self.STRENGTHS:
-            weight = cho_solve(cho_factor(gram + strength * np.eye(len(gram))), targets)
-            candidate = torch.as_tensor(weight.T, dtype=counts_val.dtype)
-            if (value := score((counts_val @ candidate.T + bias).numpy())) > best:
-                best, chosen = value, strength
-                self.head.weight.copy_(candidate)
+            self.head.bias.copy_(2 * share - 1)
+            counts_val = (self._counts_of_all(x_val) - self.mean) / self.std
+            for strength in self.STRENGTHS:
+                weight = cho_solve(cho_factor(gram.numpy() + strength * np.eye(size)), targets.numpy())
+                candidate = torch.as_tensor(weight.T, dtype=counts_val.dtype)
+                if (value := score((counts_val @ candidate.T + self.head.bias).numpy())) > best:
+                    best, chosen = value, strength
+                    self.head.weight.copy_(candidate)
         return chosen
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         logits: Tensor = self.head((self.counts(x) - self.mean) / self.std)
         return logits

@@ -19,10 +19,6 @@ class KernelMachine(Yardstick):
     leads: recordings are alike whose median beats are, and a lead counts as much as its voltage does. The kernel's
     width follows from the spread of what it is fitted to. The cost is not chosen fold by fold: values of machines of
     different costs can't be pooled. Its logits are distances to the border, no log-odds.
-
-    References
-    ----------
-    C. Cortes, V. Vapnik: Support-Vector Networks. Machine Learning 20, 1995. doi:10.1007/BF00994018
     """
 
     def estimator(self, fewest: int, seed: int) -> Pipeline:

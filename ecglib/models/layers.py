@@ -37,6 +37,13 @@ def channels_last(x: Tensor) -> Tensor:
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
 
 
+def refuse_below_one(**sizes: int) -> None:
+    """Raise ValueError with the first of these options that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} = {size}; expected 1 or more")
+
+
 def full_precision(x: Tensor) -> Tensor:
     """The tensor in single precision where it is of half precision, as under autocast; any other as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
@@ -45,20 +52,11 @@ def full_precision(x: Tensor) -> Tensor:
 def masked(x: Tensor, lengths: Tensor | None, least: int) -> tuple[Tensor, Mask]:
     """The batch with zeros past every recording's end, whatever stood there, and its mask.
 
-    Parameters
-    ----------
-    x
-        `(batch, leads, samples)`, float32.
-    lengths
-        int64 `(batch,)`: samples of each recording, or None where all are of full length.
-    least
-        The shortest recording that the model reads. Lengths are compared with it on a CPU only: elsewhere the device
-        would have to be waited for.
+    The batch is float32 `(batch, leads, samples)`; `lengths`, int64 `(batch,)`, are the samples of each recording, or
+    None where all are of full length, which is faster in training. On a CPU (elsewhere the device would have to be
+    waited for) they are compared with `least`, the shortest recording that the model reads.
 
-    Raises
-    ------
-    ValueError
-        When the batch is of another shape, or a length is below `least` or above the batch's.
+    Raises ValueError when the batch is of another shape, or a length is below `least` or above the batch's.
     """
     if x.dim() != 3:
         raise ValueError(f"a batch of shape {tuple(x.shape)}; expected (batch, leads, samples)")
@@ -93,21 +91,15 @@ def masked_softmax(scores: Tensor, mask: Mask) -> Tensor:
 
 
 class Conv1d(nn.Conv1d):
-    """`nn.Conv1d`, computed in 2-D on a CPU. Input `(batch, channels, samples)`."""
+    """`nn.Conv1d`, computed in 2-D on a CPU. Input `(batch, channels, samples)`; padding is a number of zeros."""
+
+    padding: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or self.padding_mode != "zeros" or isinstance(self.padding, str):
+        if x.device.type != "cpu":
             return super().forward(x)
-        y = F.conv2d(
-            x.unsqueeze(2),
-            self.weight.unsqueeze(2),
-            self.bias,
-            (1, *self.stride),
-            (0, *self.padding),
-            (1, *self.dilation),
-            self.groups,
-        )
-        return y.squeeze(2)
+        shape = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
+        return F.conv2d(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, *shape, self.groups).squeeze(2)
 
 
 class BatchNorm1d(nn.BatchNorm2d):
@@ -136,15 +128,12 @@ class BatchNorm1d(nn.BatchNorm2d):
         centre = (x * mask).sum((0, 2)) / n
         x = (x - centre[:, None]) * mask
         variance = x.square().sum((0, 2)) / n
-        self._follow(centre.detach(), variance.detach() * n / (n - 1).clamp(min=1))
+        unbiased = variance.detach() * n / (n - 1).clamp(min=1)
+        self.running_mean.lerp_(centre.detach().to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (x * scale[:, None] + self.bias[:, None]) * mask
-
-    def _follow(self, centre: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of a batch."""
-        self.running_mean.lerp_(centre.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 class MaxPool1d(nn.Module):
@@ -167,15 +156,10 @@ class MaxPool1d(nn.Module):
 
 
 class StepDropout(nn.Dropout):
-    """Dropout that drops the same units at every step, as Gal & Ghahramani (2016) do between recurrent layers.
+    """Dropout that drops the same units at every step, as Gal & Ghahramani (2016, section 4) between recurrent layers.
 
     Of `(steps, batch, units)` one mask `(batch, units)` is drawn and holds for all steps; anything of two dimensions
     is dropped as by `nn.Dropout`. Drawing a mask is what dropout spends its time on, and a CPU draws it in one thread.
-
-    References
-    ----------
-    Y. Gal, Z. Ghahramani: A Theoretically Grounded Application of Dropout in Recurrent Neural Networks. NeurIPS 2016,
-    section 4.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,23 +185,13 @@ class AvgPool1d(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """A factor between 0 and 1 for each channel, from all channels' means over time (Hu et al. 2018, section 3).
-
-    Parameters
-    ----------
-    width
-        Channels.
-    reduction
-        Channels to each unit of the layer between.
-
-    References
-    ----------
-    J. Hu, L. Shen, G. Sun: Squeeze-and-Excitation Networks. CVPR 2018, equations 2-4. doi:10.1109/CVPR.2018.00745
+    """A factor between 0 and 1 for each channel, from all channels' means over time by a layer an eighth as wide
+    (Hu et al. 2018, equations 2-4).
     """
 
-    def __init__(self, width: int, reduction: int = 8) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        between = max(1, width // reduction)
+        between = max(1, width // 8)
         self.excite = nn.Sequential(nn.Linear(width, between), nn.ReLU(), nn.Linear(between, width), nn.Sigmoid())
 
     def forward(self, x: Tensor, mask: Mask = None) -> Tensor:
@@ -237,21 +211,19 @@ class LSTM(nn.Module):
         self.ahead, self.back = nn.LSTM(inputs, hidden), nn.LSTM(inputs, hidden)
 
     def forward(self, x: Tensor, mask: Mask = None) -> Tensor:
-        run = _scanned if torch.compiler.is_exporting() else _whole
-        back = reverse(run(self.back, reverse(x, mask)), mask)
-        return torch.cat([run(self.ahead, x), back], 2)
+        back = reverse(_run(self.back, reverse(x, mask)), mask)
+        return torch.cat([_run(self.ahead, x), back], 2)
 
 
-def _whole(layer: nn.LSTM, x: Tensor) -> Tensor:
-    y: Tensor = layer(x)[0]
-    return y
-
-
-def _scanned(layer: nn.LSTM, x: Tensor) -> Tensor:
-    """The same, step by step: `nn.LSTM` is exported for one number of steps only.
+def _run(layer: nn.LSTM, x: Tensor) -> Tensor:
+    """`layer(x)[0]`, while exporting step by step: `nn.LSTM` is exported for one number of steps only.
 
     The operator stands below `scan`, which would compile the step anew and mix up the shapes of several exports.
     """
+    y: Tensor
+    if not torch.compiler.is_exporting():
+        y = layer(x)[0]
+        return y
     of_input, of_hidden, *biases = layer.all_weights[0]
 
     def step(hidden: Tensor, cell: Tensor, projected: Tensor, of_hidden: Tensor) -> list[Tensor]:
@@ -262,7 +234,7 @@ def _scanned(layer: nn.LSTM, x: Tensor) -> Tensor:
 
     projected = F.linear(x, of_input, biases[0] + biases[1])
     zero = projected.new_zeros(x.shape[1], layer.hidden_size)
-    y: Tensor = scan_op(step, [zero, zero.clone()], [projected], additional_inputs=(of_hidden,))[2]
+    y = scan_op(step, [zero, zero.clone()], [projected], additional_inputs=(of_hidden,))[2]
     return y
 
 
@@ -283,5 +255,4 @@ class Vote(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         return torch.stack([network(x) for network in self.networks]).mean(0)

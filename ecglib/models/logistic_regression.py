@@ -17,15 +17,6 @@ class LogisticRegression(Classical):
     """Multinomial logistic regression on standardised samples (Cox 1958), by scikit-learn.
 
     The strength of the L2 penalty is the best of `STRENGTHS` on validation.
-
-    Parameters
-    ----------
-    n_leads, n_samples, n_classes
-        Shape of a beat; logits out.
-
-    References
-    ----------
-    D. R. Cox: The Regression Analysis of Binary Sequences. Journal of the Royal Statistical Society B 20(2), 1958.
     """
 
     MIN_SAMPLES = 1
@@ -65,6 +56,5 @@ class LogisticRegression(Classical):
             self.head.bias[solver.classes_] = torch.as_tensor(bias, dtype=self.head.bias.dtype)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         logits: Tensor = self.head((x.flatten(1) - self.mean) / self.std)
         return logits

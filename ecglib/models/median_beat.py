@@ -17,10 +17,6 @@ class MedianBeat(Yardstick):
 
     The strength of the L2 penalty is the best of `STRENGTHS` by AUROC in `INNER_FOLDS` folds within the training part,
     patients apart.
-
-    References
-    ----------
-    D. R. Cox: The Regression Analysis of Binary Sequences. Journal of the Royal Statistical Society B 20(2), 1958.
     """
 
     STRENGTHS = tuple(np.logspace(-4, 0, 9).tolist())

@@ -19,16 +19,6 @@ class NearestNeighbour(Classical):
 
     It learns nothing that could carry over to another patient: how well it does tells how much a split lets one look
     up. The training beats are its state; logits are 0 for the class found and -1 for the others.
-
-    Parameters
-    ----------
-    n_leads, n_samples, n_classes
-        Shape of a beat; logits out.
-
-    References
-    ----------
-    T. Cover, P. Hart: Nearest Neighbor Pattern Classification. IEEE Transactions on Information Theory 13(1), 1967.
-    doi:10.1109/TIT.1967.1053964
     """
 
     MIN_SAMPLES = 1
@@ -48,10 +38,7 @@ class NearestNeighbour(Classical):
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`.
 
-        Raises
-        ------
-        ValueError
-            Before `fit`.
+        Raises ValueError before `fit`.
         """
         if not len(self.beats):
             raise ValueError("nothing fitted yet")

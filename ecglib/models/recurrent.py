@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecglib.models.layers import StepDropout, refuse_below_one
+
 
 def _pair(layer: nn.RNNBase, name: str) -> Tensor:
     """A weight of both directions as `(2, in, out)`, a bias as `(2, 1, out)`, in the precision to compute in."""
@@ -76,34 +78,35 @@ class GRU(nn.GRU):
 class PatchRNN(nn.Module):
     """Recurrent layers over the patches of a beat, mean and maximum over time, a linear head.
 
-    A beat is cut into non-overlapping patches of `patch` samples, the last one padded with zeros: 17 steps for 187
-    samples. Dropout stands between single layers: that of a stacked `nn.LSTM` is not reproducible on a GPU.
+    Time is the beat's own, never the batch: non-overlapping patches of `patch` samples of all leads, the last one
+    padded with zeros, 17 steps for 187 samples. Dropout stands between single layers, of the same units at every step,
+    and before the head: that of a stacked `nn.LSTM` is not reproducible on a GPU.
+    There are `layers` bidirectional layers, one on the other, with `hidden` units in each direction.
     """
+
+    MIN_SAMPLES = 1
+    LAYER: type[LSTM] | type[GRU]
 
     def __init__(
         self,
-        layer: type[LSTM] | type[GRU],
         n_leads: int,
         n_samples: int,
         n_classes: int,
         *,
-        hidden: int,
-        layers: int,
-        patch: int,
-        dropout: float,
+        hidden: int = 128,
+        layers: int = 2,
+        patch: int = 11,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        for name, value in (("hidden", hidden), ("layers", layers), ("patch", patch)):
-            if value < 1:
-                raise ValueError(f"{name} = {value}; expected 1 or more")
+        refuse_below_one(hidden=hidden, layers=layers, patch=patch)
         self.patch, self.padding = patch, -n_samples % patch
         widths = [n_leads * patch] + [2 * hidden] * (layers - 1)
-        self.layers = nn.ModuleList(layer(width, hidden) for width in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(self.LAYER(width, hidden) for width in widths)
+        self.dropout = StepDropout(dropout)
         self.head = nn.Linear(4 * hidden, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         patches = F.pad(x, (0, self.padding)).unflatten(2, (-1, self.patch))
         x = patches.permute(2, 0, 1, 3).flatten(2)
         for i, layer in enumerate(self.layers):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,14 +49,17 @@ class Entry:
     """
 
     name: str
-    build: Callable[..., nn.Module]
+    build: type[Any]
     takes: Takes
     source: str
     """Citation key in `book/references.bib`."""
-    min_samples: int
-    """Shortest beat or recording, in samples, that the model can read."""
     votes: bool = False
     """Whether its logits tell the class alone: no threshold can be moved, and copies of beats change nothing."""
+
+    @property
+    def min_samples(self) -> int:
+        """Shortest beat or recording, in samples, that the model can read."""
+        return int(self.build.MIN_SAMPLES)
 
     @property
     def reads_features(self) -> bool:
@@ -82,7 +84,7 @@ class Entry:
     @property
     def classical(self) -> bool:
         """Whether it is fitted at once instead of trained in epochs."""
-        return isinstance(self.build, type) and issubclass(self.build, Classical | Yardstick)
+        return issubclass(self.build, Classical | Yardstick)
 
     @property
     def yardstick(self) -> bool:
@@ -91,33 +93,28 @@ class Entry:
         return self.takes in ("age and sex", "median beat")
 
 
-_ENTRIES = [
-    Entry("cnet", CNet, "beat", "kachuee2018", min_samples=CNet.MIN_SAMPLES),
-    Entry("baseline_cnn", BaselineCNN, "beat", "lecun1998", min_samples=BaselineCNN.MIN_SAMPLES),
-    Entry("enhanced_cnn", EnhancedCNN, "beat", "ioffe2015", min_samples=EnhancedCNN.MIN_SAMPLES),
-    Entry("dual_path", DualPath, "beat", "szegedy2015", min_samples=DualPath.MIN_SAMPLES),
-    Entry("bilstm", BiLSTM, "beat", "graves2005", min_samples=BiLSTM.MIN_SAMPLES),
-    Entry("bigru", BiGRU, "beat", "cho2014", min_samples=BiGRU.MIN_SAMPLES),
-    Entry("seq2seq", Seq2Seq, "sequence", "mousavi2019", min_samples=Seq2Seq.MIN_SAMPLES),
-    Entry("ecgnet", ECGNet, "beat+features", "he2016", min_samples=ECGNet.MIN_SAMPLES),
-    Entry("hydra", Hydra, "beat", "dempster2023", min_samples=Hydra.MIN_SAMPLES),
-    Entry(
-        "nearest_neighbour",
-        NearestNeighbour,
-        "beat",
-        "cover1967",
-        min_samples=NearestNeighbour.MIN_SAMPLES,
-        votes=True,
-    ),
-    Entry("logistic_regression", LogisticRegression, "beat", "cox1958", min_samples=LogisticRegression.MIN_SAMPLES),
-    Entry("strided_cnn", StridedCNN, "aligned beat", "springenberg2015", min_samples=StridedCNN.MIN_SAMPLES),
-    Entry("crnn", CRNN, "recording", "zihlmann2017", min_samples=CRNN.MIN_SAMPLES),
-    Entry("xresnet1d", XResNet1d, "recording", "he2019bag", min_samples=XResNet1d.MIN_SAMPLES),
-    Entry("age_and_sex", AgeAndSex, "age and sex", "cox1958", min_samples=AgeAndSex.MIN_SAMPLES),
-    Entry("median_beat", MedianBeat, "median beat", "cox1958", min_samples=MedianBeat.MIN_SAMPLES),
-    Entry("kernel_machine", KernelMachine, "median beat", "cortes1995", min_samples=KernelMachine.MIN_SAMPLES),
-]
-ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry("cnet", CNet, "beat", "kachuee2018"),
+        Entry("baseline_cnn", BaselineCNN, "beat", "lecun1998"),
+        Entry("enhanced_cnn", EnhancedCNN, "beat", "ioffe2015"),
+        Entry("dual_path", DualPath, "beat", "szegedy2015"),
+        Entry("bilstm", BiLSTM, "beat", "graves2005"),
+        Entry("bigru", BiGRU, "beat", "cho2014"),
+        Entry("seq2seq", Seq2Seq, "sequence", "mousavi2019"),
+        Entry("ecgnet", ECGNet, "beat+features", "he2016"),
+        Entry("hydra", Hydra, "beat", "dempster2023"),
+        Entry("nearest_neighbour", NearestNeighbour, "beat", "cover1967", votes=True),
+        Entry("logistic_regression", LogisticRegression, "beat", "cox1958"),
+        Entry("strided_cnn", StridedCNN, "aligned beat", "springenberg2015"),
+        Entry("crnn", CRNN, "recording", "zihlmann2017"),
+        Entry("xresnet1d", XResNet1d, "recording", "he2019bag"),
+        Entry("age_and_sex", AgeAndSex, "age and sex", "cox1958"),
+        Entry("median_beat", MedianBeat, "median beat", "cox1958"),
+        Entry("kernel_machine", KernelMachine, "median beat", "cortes1995"),
+    )
+}
 OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if entry.reads_beats}
 """The models that classify beats."""
 
@@ -125,10 +122,7 @@ OF_BEATS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if 
 def entry(name: str) -> Entry:
     """The registry's entry of that name.
 
-    Raises
-    ------
-    UserError
-        When there is none.
+    Raises UserError when there is none.
     """
     if name not in ENTRIES:
         near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
@@ -140,10 +134,7 @@ def entry(name: str) -> Entry:
 def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: Any) -> nn.Module:
     """Make a model, its weights drawn from torch's global generator.
 
-    Raises
-    ------
-    UserError
-        When the model is unknown, can't take that shape, or has no such option.
+    Raises UserError when the model is unknown, can't take that shape, or has no such option.
     """
     found = entry(name)
     for what, value, least in (("n_leads", n_leads, 1), ("n_classes", n_classes, 1 if found.yardstick else 2)):
@@ -152,7 +143,8 @@ def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: An
     if n_samples < found.min_samples:
         raise UserError(f"model {name}", f"n_samples = {n_samples}", f"{found.min_samples} samples or more")
     try:
-        return found.build(n_leads, n_samples, n_classes, **options)
+        model: nn.Module = found.build(n_leads, n_samples, n_classes, **options)
+        return model
     except TypeError as error:
         raise UserError(f"model {name}", str(error).split("() ")[-1], do="check model_options") from None
     except ValueError as error:

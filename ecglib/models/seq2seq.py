@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.models.layers import Conv1d, MaxPool1d, channels_last
+from ecglib.models.layers import Conv1d, MaxPool1d, channels_last, refuse_below_one
 from ecglib.models.recurrent import LSTM
 
 RECIPE = 1
@@ -18,42 +18,27 @@ RECIPE = 1
 class Seq2Seq(nn.Module):
     """An encoder reads consecutive beats, a decoder with attention names their classes one after the other.
 
-    As in Mousavi & Afghah (2019): three convolutions make a vector of each beat, a bidirectional LSTM reads the vectors
-    of a window, and an LSTM decoder with additive attention (Bahdanau et al. 2015) emits the classes, each step told
-    the class before. Convolutions have 5 samples and are max-pooled by 2; the vector is the mean and the maximum over
-    time; sizes are ours where the paper gives none.
+    As in Mousavi & Afghah (2019, figure 1): three convolutions make a vector of each beat, a bidirectional LSTM reads
+    the vectors of a window, and an LSTM decoder with additive attention (Bahdanau et al. 2015) emits the classes, each
+    step told the class before. Convolutions have 5 samples and are max-pooled by 2; the vector is the mean and the
+    maximum over time; sizes are ours where the paper gives none. Each direction of the encoder has `hidden` units, and
+    so has the decoder; dropout stands after the convolutions and before the logits.
 
     What the decoder is told: in training, of a beat whose label is known (`features`), that label in half of the cases
     and else what it answered itself (Bengio et al. 2015); of all other beats, and at prediction always, its own answer.
 
     A single beat `(batch, leads, samples)` is a window of one: nothing is consecutive then.
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 8 or more (three poolings must leave a sample).
-    hidden
-        Units of each direction of the encoder, and of the decoder.
-    dropout
-        Share dropped in training after the convolutions and before the logits, from 0 to below 1.
-
-    References
-    ----------
-    S. Mousavi, F. Afghah: Inter- and Intra-Patient ECG Heartbeat Classification for Arrhythmia Detection: A Sequence to
-    Sequence Deep Learning Approach. ICASSP 2019, figure 1. doi:10.1109/ICASSP.2019.8683140
     """
 
     MIN_SAMPLES = 8
+    """Three poolings must leave a sample."""
     TOLD = 0.5
 
     def __init__(
         self, n_leads: int, n_samples: int, n_classes: int, *, hidden: int = 128, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        if hidden < 1:
-            raise ValueError(f"hidden = {hidden}; expected 1 or more")
+        refuse_below_one(hidden=hidden)
         self.n_classes, self.hidden = n_classes, hidden
         widths = (n_leads, 32, 64, 128)
         self.convolutions = nn.ModuleList(Conv1d(*pair, 5, padding=2) for pair in pairwise(widths))
@@ -70,12 +55,8 @@ class Seq2Seq(nn.Module):
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, beats, classes)` of windows of consecutive beats, or `(batch, classes)` of single beats.
 
-        Parameters
-        ----------
-        x
-            `(batch, beats, leads, samples)` or `(batch, leads, samples)`, float32.
-        features
-            `(batch, beats)`: known labels, below 0 where there is none; looked at in training only.
+        Windows are float32 `(batch, beats, leads, samples)`, single beats `(batch, leads, samples)`. `features`
+        `(batch, beats)` are known labels, below 0 where there is none; they are looked at in training only.
         """
         if x.dim() == 3:
             single: Tensor = self.forward(x.unsqueeze(1))[:, 0]

@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from ecglib.models.layers import BatchNorm1d, Conv1d, channels_last
+from ecglib.models.layers import BatchNorm1d, Conv1d, channels_last, refuse_below_one
 
 RECIPE = 1
 """1: as published."""
@@ -20,38 +20,18 @@ class StridedCNN(nn.Module):
 
     Made for beats that are aligned at their R peaks: what the convolutions put out is read where it stands, and nothing
     is pooled, as a wave means something else a tenth of a second later. Strides halve the rate in place of pooling
-    (Springenberg et al. 2015, section 2).
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples per beat, 16 or more (of fewer, the last convolutions would read little but padding).
-    channels
-        Of every convolution.
-    dropout
-        Share of the units dropped in training before the fully connected layer, from 0 to below 1.
-
-    Raises
-    ------
-    ValueError
-        When there are no channels.
-
-    References
-    ----------
-    J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller: Striving for Simplicity: The All Convolutional Net.
-    ICLR 2015, workshop track.
+    (Springenberg et al. 2015, section 2). Every convolution has as many `channels`; dropout stands before the fully
+    connected layer.
     """
 
     MIN_SAMPLES = 16
+    """Of fewer, the last convolutions would read little but padding."""
 
     def __init__(
         self, n_leads: int, n_samples: int, n_classes: int, *, channels: int = 48, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        if channels < 1:
-            raise ValueError(f"channels = {channels}; expected 1 or more")
+        refuse_below_one(channels=channels)
         layers: list[nn.Module] = []
         for kernel, (before, after) in zip(KERNELS, pairwise([n_leads, *[channels] * len(KERNELS)]), strict=True):
             conv = Conv1d(before, after, kernel, stride=2, padding=kernel // 2, bias=False)
@@ -61,6 +41,5 @@ class StridedCNN(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_samples, n_classes))
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         y: Tensor = self.head(self.blocks(channels_last(x)))
         return y

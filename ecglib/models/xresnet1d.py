@@ -28,7 +28,6 @@ class Layer(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight)
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
-        """The output, and its mask."""
         mask = layers.strided_mask(mask, self.stride)
         y: Tensor = self.norm(self.conv(x), mask)
         return F.relu(y) if self.relu else y, mask
@@ -38,8 +37,8 @@ class ResidualBlock(nn.Module):
     """Two convolutions, or three with a bottleneck, and a skip connection, in the form of He et al. (2019).
 
     The stride is that of the convolution of `kernel` samples (their ResNet-B), the skip connection halves the length by
-    a mean of two instead of taking every other step (ResNet-D), and the last scale begins at zero, so that at first a
-    block hands on what it was given.
+    a mean of two instead of taking every other step (ResNet-D), and the last scale begins at zero (section 3.1), so
+    that at first a block hands on what it was given.
     """
 
     def __init__(self, before: int, width: int, kernel: int, *, stride: int, expansion: int) -> None:
@@ -56,7 +55,6 @@ class ResidualBlock(nn.Module):
         self.widen = Layer(before, after, 1, relu=False) if before != after else None
 
     def forward(self, x: Tensor, mask: Mask) -> tuple[Tensor, Mask]:
-        """The output, and its mask."""
         y, after = x, mask
         for layer in self.layers:
             y, after = layer(y, after)
@@ -68,7 +66,7 @@ class ResidualBlock(nn.Module):
 
 
 class XResNet1d(nn.Module):
-    """XResNet from He et al. (2019) in one dimension, as in PTB-XL's benchmark by Strodthoff et al. (2021).
+    """XResNet from He et al. (2019, figure 2) in one dimension, as in PTB-XL's benchmark by Strodthoff et al. (2021).
 
     A stem of three convolutions (32, 32 and `width` channels, the first with stride 2; ResNet-C), max-pooling by 2,
     four stages of residual blocks, of which all but the first halve the length, mean and maximum over time, dropout, a
@@ -76,28 +74,8 @@ class XResNet1d(nn.Module):
     Its `xresnet1d101` is 101 layers deep; for a few hundred recordings the default is 18. Its head begins with a batch
     normalisation, which ours leaves out: a batch of one recording can be trained on.
 
-    Recordings of a batch are padded at their end. What stands there has no part: a padded recording gets the logits of
-    the bare one (see `ecglib.models.layers`).
-
-    Parameters
-    ----------
-    n_leads, n_classes
-        Channels in, logits out.
-    n_samples
-        Samples of a recording, 33 or more; `forward` takes any other number of at least 33 as well.
-    depth
-        18, 34, 50 or 101 layers; with 50 and 101, blocks have a bottleneck and stages four times the channels.
-    width
-        Channels of the convolutions over time.
-    dropout
-        Share dropped in training before the last layer, from 0 to below 1.
-
-    References
-    ----------
-    T. He, Z. Zhang, H. Zhang, Z. Zhang, J. Xie, M. Li: Bag of Tricks for Image Classification with Convolutional Neural
-    Networks. CVPR 2019, figure 2 and section 3.1 (zero γ). doi:10.1109/CVPR.2019.00065
-    N. Strodthoff, P. Wagner, T. Schaeffter, W. Samek: Deep Learning for ECG Analysis: Benchmarks and Insights from
-    PTB-XL. IEEE Journal of Biomedical and Health Informatics 25(5), 2021. doi:10.1109/JBHI.2020.3022989
+    `depth` is 18, 34, 50 or 101 layers; with 50 and 101, blocks have a bottleneck and stages four times the channels.
+    `width` are the channels of the convolutions over time; dropout stands before the last layer.
     """
 
     STRIDE = 32
@@ -107,22 +85,12 @@ class XResNet1d(nn.Module):
     KERNEL = 5
 
     def __init__(
-        self,
-        n_leads: int,
-        n_samples: int,
-        n_classes: int,
-        *,
-        depth: int = 18,
-        width: int = 64,
-        dropout: float = 0.5,
+        self, n_leads: int, n_samples: int, n_classes: int, *, depth: int = 18, width: int = 64, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        if n_samples < self.MIN_SAMPLES:
-            raise ValueError(f"n_samples = {n_samples}; expected {self.MIN_SAMPLES} or more")
         if depth not in LAYERS:
             raise ValueError(f"depth = {depth}; expected one of {', '.join(map(str, LAYERS))}")
-        if width < 1:
-            raise ValueError(f"width = {width}; expected 1 or more")
+        layers.refuse_below_one(width=width)
         expansion, stages = LAYERS[depth]
         self.stem = nn.ModuleList(
             Layer(before, after, self.KERNEL, stride=2 if i == 0 else 1)
@@ -140,22 +108,8 @@ class XResNet1d(nn.Module):
         self.head = nn.Linear(2 * before, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Logits `(batch, classes)` of padded recordings.
-
-        Parameters
-        ----------
-        x
-            `(batch, leads, samples)`, float32.
-        features
-            Not looked at.
-        lengths
-            int64 `(batch,)`: samples of each recording, or None where none is padded, which is faster in training.
-
-        Raises
-        ------
-        ValueError
-            When a recording has fewer than 33 samples, or a length is above that of the batch.
-        """
+        """Logits `(batch, classes)` of recordings padded at their end, those of the bare ones; none of them may
+        be shorter than `MIN_SAMPLES` (see `layers.masked`)."""
         x, mask = layers.masked(x, lengths, self.MIN_SAMPLES)
         for layer in self.stem:
             x, mask = layer(x, mask)

@@ -20,12 +20,8 @@ class Yardstick(nn.Module, ABC):
     """A classical model of recordings, by scikit-learn, fitted to every label by itself.
 
     What is unknown (NaN) takes the median of the training part, and both classes of a label count the same. A logit
-    above zero gives the label; no probability follows from it, as neither class is weighed by its share.
-
-    Parameters
-    ----------
-    n_leads, n_samples, n_classes
-        Shape of what is read of a recording, `(1, 2)` of age and sex; number of labels.
+    above zero gives the label; no probability follows from it, as neither class is weighed by its share. Of age and
+    sex `(1, 2)` is read.
     """
 
     MIN_SAMPLES = 1
@@ -37,15 +33,7 @@ class Yardstick(nn.Module, ABC):
 
     @abstractmethod
     def estimator(self, fewest: int, seed: int) -> Pipeline | GridSearchCV:
-        """A new estimator for a label.
-
-        Parameters
-        ----------
-        fewest
-            Patients in the smaller class of the training part.
-        seed
-            Of what is drawn.
-        """
+        """A new estimator for a label, of whose smaller class the training part has `fewest` patients."""
 
     def fit(self, x: NDArray[np.floating], y: NDArray[np.bool_], patients: NDArray[np.str_], seed: int) -> None:
         """Learn from recordings `(n, leads, samples)` with labels `(n, labels)`, of these patients `(n,)`.
@@ -68,10 +56,7 @@ class Yardstick(nn.Module, ABC):
     def predict_logits(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
         """Logits `(n, labels)` of recordings `(n, leads, samples)`.
 
-        Raises
-        ------
-        ValueError
-            Before `fit`.
+        Raises ValueError before `fit`.
         """
         if not self.fitted:
             raise ValueError("nothing fitted yet")

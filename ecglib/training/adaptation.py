@@ -34,18 +34,11 @@ REPLAYED: Final = 512
 
 @dataclass(frozen=True)
 class How:
-    """How a network is adapted.
-
-    Attributes
-    ----------
-    what
-        `statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without
-        their labels. `head`: the last layer learns on; `all`: every layer does.
-    rate, steps, label_smoothing
-        Of that learning.
-    """
+    """How a network is adapted."""
 
     what: str
+    """`statistics`: only the running statistics of its batch normalisation are taken anew, from the beats without their
+    labels. `head`: the last layer learns on; `all`: every layer does."""
     rate: float
     steps: int
     label_smoothing: float
@@ -55,8 +48,7 @@ def within(beats: Beats, source: Source, minutes: float) -> NDArray[np.bool_]:
     """Whether each beat's R peak lies in the first `minutes` of its record, `(n,)`."""
     rate = {name: sampling_rate(source.folder, name) for name in np.unique(beats.record).tolist()}
     seconds = beats.sample / np.array([rate[name] for name in beats.record.tolist()])
-    early: NDArray[np.bool_] = seconds < 60 * minutes
-    return early
+    return np.asarray(seconds < 60 * minutes)
 
 
 def adapted(
@@ -74,25 +66,23 @@ def adapted(
     Each step sees all of them and, with the same weight, `REPLAYED` training beats of DS1, drawn by record, so that
     classes which the patient has not shown yet aren't forgotten.
 
-    Parameters
-    ----------
-    model, how
-        The network, and how it learns on.
-    beats, own, others
-        All beats, and positions of those to adapt to and of the training beats of DS1.
-    examples
-        Makes examples of the beats at these positions.
-    seed
-        Fixes what is replayed.
-    device
-        Where it is computed.
+    Of all `beats`, `own` are the positions of those to adapt to and `others` of the training beats of DS1, and
+    `examples` makes examples of those at some positions. `seed` fixes what is replayed.
     """
     model = copy.deepcopy(model).to(device)
     if not len(own):
         return model
     if how.what == "statistics":
-        return _statistics(model, examples(own), device)
-    learning = list((_last_layer(model) if how.what == "head" else model).parameters())
+        for layer in _normalising(model):
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over what it sees
+            layer.train()
+        with torch.no_grad():
+            for batch in examples(own).batches(torch.arange(len(own)), len(own), device):
+                model(batch.x, features=batch.features)
+        return model.eval()
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    learning = list((last if how.what == "head" else model).parameters())
     optimiser = torch.optim.AdamW(learning, how.rate, weight_decay=0.0)
     loss = losses.cross_entropy(None, how.label_smoothing).to(device)
     draw = np.random.default_rng(seed)
@@ -108,17 +98,6 @@ def adapted(
     return model
 
 
-def _statistics(model: nn.Module, examples: loop.InMemory, device: torch.device) -> nn.Module:
-    for layer in _normalising(model):
-        layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over what it sees
-        layer.train()
-    with torch.no_grad():
-        for batch in examples.batches(torch.arange(len(examples)), len(examples), device):
-            model(batch.x, features=batch.features)
-    return model.eval()
-
-
 def refuse_without_statistics(model: nn.Module) -> None:
     """Raise UserError when a network has no batch normalisation whose statistics could be taken anew."""
     if not _normalising(model):
@@ -127,7 +106,3 @@ def refuse_without_statistics(model: nn.Module) -> None:
 
 def _normalising(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-
-
-def _last_layer(model: nn.Module) -> nn.Linear:
-    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]

@@ -34,10 +34,7 @@ DRIFT: Final = 1.0
 class Augmentation:
     """How much is changed; with every strength at 0 a batch stays as it is, bit for bit.
 
-    Raises
-    ------
-    UserError
-        When a value is out of its range.
+    Raises UserError when a value is out of its range.
     """
 
     crop: int = 0
@@ -54,12 +51,10 @@ class Augmentation:
     """Share of the known leads that are zeroed, from 0 to 1; one of a recording always stays."""
 
     def __post_init__(self) -> None:
-        for name in ("crop", "scaling"):
-            if getattr(self, name) < 0:
-                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 or more")
-        for name in ("wander", "muscle", "lead_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 to 1")
+        for name in ("crop", "scaling", "wander", "muscle", "lead_dropout"):
+            share = name not in ("crop", "scaling")
+            if not 0 <= getattr(self, name) <= (1 if share else np.inf):
+                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 to 1" if share else "0 or more")
         if not self.snr[0] <= self.snr[1]:
             raise UserError("augmentation snr", f"{self.snr}", "two numbers in dB, the lower one first")
 
@@ -71,19 +66,13 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """What electrodes record beside the heart.
-
-    Parameters
-    ----------
-    wander, muscle
-        float32 `(channels, samples)`, at the rate of the recordings; of any level, as it is scaled.
-    synthetic
-        Whether it is made up instead of recorded.
-    """
+    """What electrodes record beside the heart: float32 `(channels, samples)`, at the rate of the recordings; of any
+    level, as it is scaled."""
 
     wander: Tensor
     muscle: Tensor
     synthetic: bool
+    """Whether it is made up instead of recorded."""
 
     def to(self, device: torch.device) -> Noise:
         """The same on another device."""
@@ -139,30 +128,12 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """A batch with crop, gain, noise and lost leads drawn anew; the given one stays as it is.
 
-    Parameters
-    ----------
-    x
-        `(batch, 12, samples)`, float32, mV, in the standard order I, II, III, aVR, aVL, aVF, V1-V6; 0 past a
-        recording's end and in unknown leads.
-    lengths
-        int64 `(batch,)`: samples of each recording.
-    known
-        bool `(batch, 12)`: where the lead was measured.
-    how
-        The strengths.
-    noise
-        At the rate of the recordings and on their device; None where `how` asks for none.
-    generator
-        Of the draws, on the device of the batch.
+    `x` is `(batch, 12, samples)`, float32, mV, in the standard order I, II, III, aVR, aVL, aVF, V1-V6; 0 past a
+    recording's end and in unknown leads. `lengths`, int64 `(batch,)`, are the samples of each recording, `known`, bool
+    `(batch, 12)`, says where a lead was measured. The noise is at the rate of the recordings. All are on one device,
+    the generator too. What is returned has at most `how.crop` samples if that is above 0.
 
-    Returns
-    -------
-    The changed `x`, of at most `how.crop` samples if that is above 0, and its lengths.
-
-    Raises
-    ------
-    ValueError
-        When `how` asks for noise and there is none, or for noise on other than 12 leads.
+    Raises ValueError when `how` asks for noise and there is none, or for noise on other than 12 leads.
     """
     if how.needs_noise and noise is None:
         raise ValueError("no noise; expected that of load_noise or synthetic_noise")

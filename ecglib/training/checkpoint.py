@@ -15,10 +15,7 @@ from ecglib.errors import UserError
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, texts, lists, mappings) to `path` in one step.
 
-    Raises
-    ------
-    UserError
-        When the disk is full or the folder can't be written; the checkpoint before stays.
+    Raises UserError when the disk is full or the folder can't be written; the checkpoint before stays.
     """
     try:
         with files.writing(path) as temporary, temporary.open("wb") as file:
@@ -26,49 +23,36 @@ def save(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise UserError(
-            path, f"checkpoint not written: {reason}", do="free space or rights, then run it again"
-        ) from None
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        what = f"checkpoint not written: {reason}"
+        raise UserError(path, what, do="free space or rights, then run it again") from None
 
 
 def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Read a checkpoint, or None where there is none or it belongs to other parameters or data.
+    """Read a checkpoint, or None where there is none or its `fingerprint` is that of other parameters or data.
 
-    Only tensors and plain values are read (`weights_only`), never code.
-
-    Parameters
-    ----------
-    path
-        The file.
-    fingerprint
-        Of parameters and data; must equal the `fingerprint` in the state.
+    Only tensors and plain values are read (`weights_only`), never code; what can't be read raises UserError.
     """
     if not path.is_file():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise UserError(
-            path, f"unreadable checkpoint ({type(error).__name__})", do="delete it, or run with --fresh"
-        ) from None
+        what = f"unreadable checkpoint ({type(error).__name__})"
+        raise UserError(path, what, do="delete it, or run with --fresh") from None
     return state if state.get("fingerprint") == fingerprint else None
 
 
 def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
     """State of torch's generators on the CPU and the device."""
     state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state(device)
     return state
 
 
 def restore_rng(state: dict[str, torch.Tensor], device: torch.device) -> None:
     """Put torch's generators back into a state from `rng_state`."""
     torch.set_rng_state(state["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state["mps"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state[device.type], device)

@@ -25,17 +25,9 @@ GAIN = 1.1
 
 
 def choose(wish: str = "auto") -> torch.device:
-    """The device to train on.
+    """The device to train on: `cpu`, `cuda` or `mps`, of which `auto` takes CUDA, else MPS, else the CPU.
 
-    Parameters
-    ----------
-    wish
-        `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda` or `mps`.
-
-    Raises
-    ------
-    UserError
-        When the wished device isn't there.
+    Raises UserError when the wished device isn't there.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wish == "auto":
@@ -58,32 +50,17 @@ def hardware(device: torch.device) -> str:
 
 
 def choose_precision(
-    wish: str,
-    device: torch.device,
-    make_model: Callable[[], nn.Module],
-    batch: Batch,
-    memory: Path | None = None,
+    wish: str, device: torch.device, make_model: Callable[[], nn.Module], batch: Batch, memory: Path
 ) -> str:
-    """The precision to train in.
+    """The precision to train in, `float32`, `bfloat16` or `float16`.
 
-    Parameters
-    ----------
-    wish
-        `auto` probes for about a second; anything else is returned as it is.
-    device, make_model, batch
-        What is probed: a training step of the model on random input of this shape.
-    memory
-        JSON file that keeps a probe's answer, so that the same network on the same machine always gets the same one.
-
-    Returns
-    -------
-    `float32`, `bfloat16` or `float16`.
+    For `auto`, a training step of the model on random input of this shape is probed for about a second. The folder
+    `memory` keeps the answer, so that the same network on the same machine always gets the same one. Any other wish is
+    returned as it is.
     """
     if wish != "auto":
         return wish
     key = fingerprint.of_values(hardware(device).rsplit(",", 1)[0], torch.__version__, repr(make_model()), batch)
-    if memory is None:
-        return faster_precision(device, make_model, batch)
     path = memory / f"{key[:16]}.txt"
     with files.lock(memory / "lock"):
         if path.is_file() and (known := path.read_text(encoding="utf-8").strip()) in DTYPES:
@@ -102,7 +79,12 @@ def faster_precision(device: torch.device, make_model: Callable[[], nn.Module], 
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             steps = {name: _stepper(device, make_model, batch, name) for name in best}
             for _ in range(ROUNDS):  # in turns, as other work on the machine comes and goes
-                best = {name: max(best[name], _steps_per_second(step)) for name, step in steps.items()}
+                for name, step in steps.items():
+                    start, n = time.perf_counter(), 0
+                    while time.perf_counter() - start < ROUND_SECONDS:
+                        step()
+                        n += 1
+                    best[name] = max(best[name], n / (time.perf_counter() - start))
     except RuntimeError:  # an operation without a kernel in the lower precision
         return "float32"
     return low if best[low] > GAIN * best["float32"] else "float32"
@@ -128,14 +110,6 @@ def _stepper(
     return step
 
 
-def _steps_per_second(step: Callable[[], None]) -> float:
-    start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < ROUND_SECONDS:
-        step()
-        n += 1
-    return n / (time.perf_counter() - start)
-
-
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Context in which operations that allow it run in the given precision."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
@@ -148,12 +122,11 @@ def determinism(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ from ecglib.training import checkpoint
 from ecglib.training.device import autocast, determinism
 from ecglib.training.history import Epoch, SeedRun
 from ecglib.training.progress import Reporter
+from ecglib.training.sampling import ByRecord
 
 RECIPE = 1
 """1: as published."""
@@ -40,17 +41,9 @@ when higher."""
 class Batch(NamedTuple):
     """Examples on the device.
 
-    Attributes
-    ----------
-    x
-        Signals `(batch, leads, samples)`, of sequences `(batch, beats, leads, samples)`.
-    lengths
-        Samples of each where some are padded, `(batch,)`, else None.
-    features
-        Features `(batch, n)`, or None.
-    y
-        Class of each, `(batch,)` or `(batch, beats)`, int64; or 1 for every label that it has, else 0,
-        `(batch, labels)`, floating.
+    `x` are signals `(batch, leads, samples)`, of sequences `(batch, beats, leads, samples)`; `lengths` `(batch,)` the
+    samples of each where some are padded; `features` `(batch, n)`; `y` the class of each, int64 `(batch,)` or
+    `(batch, beats)`, or floating `(batch, labels)`, 1 for every label that it has, else 0.
     """
 
     x: Tensor
@@ -67,16 +60,6 @@ class Group:
     weight_decay: float
     share: Callable[[float], float] = lambda done: 1.0
     """Share of the training that is over, from 0, to a share of the learning rate."""
-
-
-class Sampler(Protocol):
-    """Chooses the examples of each epoch."""
-
-    def __len__(self) -> int: ...
-
-    def __call__(self, epoch: int, seed: int) -> Tensor:
-        """Positions of the examples of an epoch (from 0), shuffled; as many every time."""
-        ...
 
 
 SHARE_OF_MEMORY = 0.5
@@ -101,12 +84,8 @@ def as_tensor(values: NDArray[np.floating[Any]]) -> Tensor:
 class InMemory:
     """Examples as tensors: moved to the device once, if they fit there, and indexed where they lie.
 
-    Parameters
-    ----------
-    x, y
-        float32 `(n, leads, samples)` and int64 `(n,)`; of sequences `(n, beats, leads, samples)` and `(n, beats)`.
-    features
-        float32 `(n, n_features)`, or None.
+    They are float32 `(n, leads, samples)`, with int64 classes `(n,)` and maybe float32 features `(n, n_features)`; of
+    sequences `(n, beats, leads, samples)` and `(n, beats)`.
     """
 
     def __init__(
@@ -119,15 +98,15 @@ class InMemory:
         return len(self.y)
 
     def _settle(self, device: torch.device) -> None:
-        size = self.x.nbytes + self.y.nbytes + (0 if self.features is None else self.features.nbytes)
-        if self.x.device != device and (
-            device.type != "cuda" or size < SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
-        ):
-            self.x, self.y = self.x.to(device), self.y.to(device)
-            self.features = None if self.features is None else self.features.to(device)
+        tensors = [tensor for tensor in (self.x, self.y, self.features) if tensor is not None]
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+        if sum(tensor.nbytes for tensor in tensors) < SHARE_OF_MEMORY * free:
+            self.x, self.y, *features = (tensor.to(device) for tensor in tensors)
+            self.features = features[0] if features else None
 
     def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Batch]:
-        self._settle(device)
+        if self.x.device != device:
+            self._settle(device)
         order = order.to(self.x.device)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -155,7 +134,7 @@ class Recipe:
     sets take the number before resampling, so that every answer to imbalance gets the same number of steps."""
     stop_after: int | None = None
     """End after this many epochs of the schedule and keep the last weights (a refit has nothing to choose on)."""
-    sampler: Sampler | None = None
+    sampler: ByRecord | None = None
     """Chooses the examples of each epoch; None: `epoch_order`."""
     groups: Callable[[nn.Module], list[Group]] | None = None
     """Divides the network's parameters; None: all are one group."""
@@ -168,7 +147,7 @@ class Fitted:
     model: nn.Module
     run: SeedRun
     seconds: float
-    resumed_from: int = field(default=0)
+    resumed_from: int = 0
 
 
 def rate_at(step: int, total: int, schedule: str) -> float:
@@ -178,14 +157,11 @@ def rate_at(step: int, total: int, schedule: str) -> float:
     (Loshchilov & Hutter 2017): a linear warm-up over the first 2 %, then a cosine down to zero.
     """
     done = min(step / max(total, 1), 1.0)
-    if schedule == "one-cycle":
-        rise, start = 0.3, 1 / 25
-        if done < rise:
-            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * done / rise))
-    else:
-        rise = 0.02
-        if done < rise:
-            return max(done / rise, 1e-3)
+    rise, start = (0.3, 1 / 25) if schedule == "one-cycle" else (0.02, 1e-3)
+    if done < rise and schedule == "one-cycle":
+        return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * done / rise))
+    if done < rise:
+        return max(done / rise, start)
     return 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
 
 
@@ -216,56 +192,38 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    checkpoint_path: Path | None = None,
-    fingerprint: str = "",
+    kept: tuple[Path, str] | None = None,
     title: str = "training",
 ) -> Fitted:
     """Train a network and keep the epoch that is best on validation.
 
-    Parameters
-    ----------
-    make_model
-        Makes the network; called once, after torch's generators are seeded.
-    train, val
-        Training and validation examples; without validation, `recipe.stop_after` says when to end.
-    loss
-        Of logits `(batch, classes)` and `Batch.y`; those of sequences come in one row.
-    metric
-        Chooses the epoch; higher is better. On a tie the earlier epoch stays. None where there is no validation.
-    recipe
-        Epochs, batch size (examples), learning rate, schedule, precision and what else training is made of.
-    seed
-        Fixes initialisation, order and dropout.
-    device
-        Where it trains.
-    checkpoint_path
-        Where the state is written after every epoch and read from at the start; None: nowhere.
-    fingerprint
-        Of parameters and data; a checkpoint with another one is not resumed.
-    title
-        What the line of progress begins with.
+    `make_model` is called once, after torch's generators are seeded; the seed fixes initialisation, order and dropout.
+    The loss is of logits `(batch, classes)` and `Batch.y`, those of sequences in one row. The metric chooses the epoch,
+    of equal ones the earlier; without validation, `recipe.stop_after` says when to end.
 
-    Raises
-    ------
-    UserError
-        When the loss is no longer a number, or the checkpoint can't be read or written.
+    The state is `kept` after every epoch, and read from there at the start where it carries that fingerprint (of
+    parameters and data); None keeps none. The title begins the line of progress.
+
+    Raises UserError when the loss is no longer a number, or the checkpoint can't be read or written.
     """
     if val is None and recipe.stop_after is None:
         raise ValueError("without validation examples, stop_after must say when to end")
     with determinism(recipe.deterministic):
         state = Training(make_model, train, val, loss, metric, recipe, seed, device)
-        resumed = state.resume(checkpoint_path, fingerprint)
+        resumed = 0 if kept is None else state.resume(*kept)
         with Reporter(title, state.epochs) as report:
-            while not state.finished:
+            while state.epoch < state.epochs and not state.stopped_early:
                 note = state.run_epoch()
                 report.epoch(state.epoch, note)
-                if checkpoint_path is not None:
-                    checkpoint.save(checkpoint_path, state.state_dict(fingerprint))
+                if kept is not None:
+                    checkpoint.save(kept[0], state.state_dict(kept[1]))
         return state.result(resumed)
 
 
 class Training:
     """The state of a training between two epochs."""
+
+    KEPT = ("epoch", "best", "best_epoch", "best_metric", "seconds")
 
     def __init__(
         self,
@@ -289,15 +247,11 @@ class Training:
         self.ema: AveragedModel | None = None
         if recipe.ema:
             self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
-        fused = device.type in ("cpu", "cuda", "mps")
         groups = [Group(list(self.model.parameters()), recipe.weight_decay)]
         if recipe.groups is not None:
             groups = recipe.groups(self.model)
-        self.optimiser = torch.optim.AdamW(
-            [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups],
-            recipe.learning_rate,
-            fused=fused,
-        )
+        learning = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
+        self.optimiser = torch.optim.AdamW(learning, recipe.learning_rate, fused=True)
         self.schedule = LambdaLR(self.optimiser, [self._rate(group) for group in groups])
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.epoch, self.best_epoch, self.best_metric, self.seconds = 0, 0, -math.inf, 0.0
@@ -309,27 +263,21 @@ class Training:
         return lambda step: group.share(step / max(total, 1)) * rate_at(step, total, self.recipe.schedule)
 
     @property
-    def finished(self) -> bool:
-        return self.epoch >= self.epochs or self.stopped_early
-
-    @property
     def stopped_early(self) -> bool:
-        return (
-            self.val is not None and self.epoch - self.best_epoch >= self.recipe.patience and self.epoch < self.epochs
-        )
+        waited = self.epoch - self.best_epoch
+        return self.val is not None and waited >= self.recipe.patience and self.epoch < self.epochs
 
     def run_epoch(self) -> str:
         """Train an epoch, validate, keep the weights if they are the best so far; returns a note."""
         start = time.perf_counter()
         train_loss = self.train_epoch()
         if not math.isfinite(train_loss):
-            raise UserError(
-                "training", f"the loss became {train_loss} in epoch {self.epoch + 1}", do="lower learning_rate"
-            )
+            what = f"the loss became {train_loss} in epoch {self.epoch + 1}"
+            raise UserError("training", what, do="lower learning_rate")
         candidate = self.ema.module if self.ema is not None else self.model
-        val_loss, value = math.nan, math.nan
+        val_loss = value = math.nan
         if self.val is not None and self.metric is not None:
-            logits, labels, val_loss = _score(candidate, self.val, self.recipe, self.device, self.loss)
+            logits, labels, val_loss = _score(candidate, self.val, self.device, self.recipe.precision, self.loss)
             value = self.metric(logits, labels)
         self.epoch += 1
         if self.val is None or value > self.best_metric or not self.best:
@@ -337,24 +285,20 @@ class Training:
             self.best = {name: t.detach().cpu().clone() for name, t in candidate.state_dict().items()}
         seconds = time.perf_counter() - start
         self.seconds += seconds
+        scores = {"val_loss": _finite(val_loss), "val_metric": _finite(value)}
         rate = float(self.schedule.get_last_lr()[0])
         self.history.append(
-            Epoch(
-                epoch=self.epoch,
-                train_loss=train_loss,
-                val_loss=_finite(val_loss),
-                val_metric=_finite(value),
-                learning_rate=rate,
-                seconds=seconds,
-            )
+            Epoch(epoch=self.epoch, train_loss=train_loss, **scores, learning_rate=rate, seconds=seconds)
         )
         return f"loss {train_loss:.4f}" + (f", validation {value:.4f}" if self.val is not None else "")
 
     def train_epoch(self) -> float:
         """Learn from the examples of one epoch; returns their mean loss."""
         self.model.train()
-        sampler = self.recipe.sampler
-        order = sampler(self.epoch, self.seed) if sampler else self._order()
+        if self.recipe.sampler:
+            order = self.recipe.sampler(self.epoch, self.seed)
+        else:
+            order = epoch_order(self.epoch, len(self.train), self.size, self.seed)
         order = order[: self.steps * self.batch_size]
         total = torch.zeros((), device=self.device)
         for batch in self.train.batches(order, self.batch_size, self.device):
@@ -384,41 +328,28 @@ class Training:
         else:  # counters of batch normalisation
             torch._foreach_copy_(averages, values)
 
-    def _order(self) -> Tensor:
-        return epoch_order(self.epoch, len(self.train), self.size, self.seed)
+    def _parts(self) -> dict[str, Any]:
+        """What has a state dict of its own."""
+        parts = {"model": self.model, "ema": self.ema, "optimiser": self.optimiser, "schedule": self.schedule}
+        return {name: part for name, part in (parts | {"scaler": self.scaler}).items() if part is not None}
 
     def state_dict(self, fingerprint: str) -> dict[str, Any]:
         """Everything that a resumed training needs; tensors and plain values only."""
-        return {
-            "fingerprint": fingerprint,
-            "model": self.model.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": checkpoint.rng_state(self.device),
-            "epoch": self.epoch,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "best_metric": self.best_metric,
-            "seconds": self.seconds,
-            "history": [epoch.model_dump() for epoch in self.history],
-        }
+        own = {name: getattr(self, name) for name in self.KEPT}
+        own |= {name: part.state_dict() for name, part in self._parts().items()}
+        history = [epoch.model_dump() for epoch in self.history]
+        return {"fingerprint": fingerprint, "rng": checkpoint.rng_state(self.device), "history": history, **own}
 
-    def resume(self, path: Path | None, fingerprint: str) -> int:
+    def resume(self, path: Path, fingerprint: str) -> int:
         """Go on from a checkpoint, if there is one of this training; returns its epoch, else 0."""
-        state = None if path is None else checkpoint.load(path, fingerprint)
+        state = checkpoint.load(path, fingerprint)
         if state is None:
             return 0
-        self.model.load_state_dict(state["model"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for name in self.KEPT:
+            setattr(self, name, state[name])
         checkpoint.restore_rng(state["rng"], self.device)
-        self.epoch, self.best, self.best_epoch = state["epoch"], state["best"], state["best_epoch"]
-        self.best_metric, self.seconds = state["best_metric"], state["seconds"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         return self.epoch
 
@@ -446,20 +377,16 @@ def _of(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _score(
-    model: nn.Module, examples: Examples, recipe: Recipe, device: torch.device, loss: nn.Module | None
+    model: nn.Module, examples: Examples, device: torch.device, precision: str, loss: nn.Module | None
 ) -> tuple[NDArray[np.float32], NDArray[Any], float]:
     training = model.training
     model.eval()
-    logits, labels = [], []
-    with torch.no_grad(), autocast(device, recipe.precision):
-        for batch in examples.batches(torch.arange(len(examples)), 1024, device):
-            found, wanted = _of(model, batch)
-            logits.append(found)
-            labels.append(wanted)
+    with torch.no_grad(), autocast(device, precision):
+        found = [_of(model, batch) for batch in examples.batches(torch.arange(len(examples)), 1024, device)]
     model.train(training)
-    all_logits, all_labels = torch.cat(logits), torch.cat(labels)
-    value = math.nan if loss is None else float(loss(all_logits, all_labels))
-    return all_logits.cpu().numpy(), all_labels.cpu().numpy(), value
+    logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    value = math.nan if loss is None else float(loss(logits, labels))
+    return logits.cpu().numpy(), labels.cpu().numpy(), value
 
 
 def predict(
@@ -471,6 +398,5 @@ def predict(
     deterministic: bool = False,
 ) -> NDArray[np.float32]:
     """Logits `(n, classes)`, float32, of all examples in their order; `(n · beats, classes)` of sequences."""
-    recipe = Recipe(max_epochs=1, patience=1, batch_size=1024, learning_rate=1.0, precision=precision)
     with determinism(deterministic):
-        return _score(copy.deepcopy(model).to(device), examples, recipe, device, None)[0]
+        return _score(copy.deepcopy(model).to(device), examples, device, precision, None)[0]

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -18,15 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Reporter:
-    """Reports epochs of one training; a context manager.
-
-    Parameters
-    ----------
-    title
-        What is trained.
-    epochs
-        How many epochs at most.
-    """
+    """Reports epochs of one training, of so many at most; a context manager."""
 
     def __init__(self, title: str, epochs: int) -> None:
         self.title, self.epochs, self.start = title, epochs, time.monotonic()
@@ -36,12 +27,8 @@ class Reporter:
         self.bar: Progress | None = None
         self.quiet = "PYTEST_CURRENT_TEST" in os.environ
         if sys.stderr.isatty() and not self.file:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-            )
+            texts = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+            columns = texts[0], BarColumn(), texts[1], TimeRemainingColumn()
             self.bar = Progress(*columns, console=Console(stderr=True))
 
     def __enter__(self) -> Self:
@@ -50,9 +37,7 @@ class Reporter:
             self.task = self.bar.add_task(self.title, total=self.epochs, note="")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar:
             self.bar.stop()
 

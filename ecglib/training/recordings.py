@@ -26,18 +26,9 @@ MOST: Final = 400_000
 
 
 class Recordings:
-    """Some recordings of a data set, as `loop.Examples`; read when asked for.
+    """Recordings at some places of a data set, as `loop.Examples`; read when asked for, ahead by `workers` processes.
 
-    Parameters
-    ----------
-    data
-        The data set.
-    index
-        Places of the recordings.
-    how, noise, seed
-        Augmentation, drawn anew in every epoch and the same for the same order; without it, batches keep the order.
-    workers
-        Processes that read ahead.
+    Augmentation is drawn anew in every epoch and the same for the same order; without it, batches keep the order.
     """
 
     def __init__(
@@ -52,6 +43,8 @@ class Recordings:
     ) -> None:
         self.data, self.index, self.lengths = data, index, data.lengths()
         self.how, self.noise, self.seed, self.workers = how, noise, seed, workers
+        if how is not None and how.crop:
+            self.lengths = np.minimum(self.lengths, how.crop)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -59,7 +52,10 @@ class Recordings:
     def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[loop.Batch]:
         """As in `loop.Examples`. Those to learn from come in buckets of like length."""
         places = self.index[order.numpy()]
-        made = self._to_score(places, batch_size) if self.how is None else self._to_learn(places, batch_size)
+        if self.how is None:
+            made = self._to_score(places, batch_size)
+        else:
+            made = recordings.buckets(places.tolist(), self.lengths, batch_size)
         drawn = zlib.crc32(order.numpy().tobytes())  # the loop tells no epoch; its order differs from epoch to epoch
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + drawn)
         noise = None if self.noise is None else self.noise.to(device)
@@ -71,27 +67,16 @@ class Recordings:
             x, lengths = batch.x.to(torch.get_default_dtype()), batch.lengths
             if self.how is not None:
                 x, lengths = augmentation.augment(x, lengths, batch.known, self.how, noise, generator)
-            padded = bool((self._cropped(batch.index.cpu().numpy()) < x.shape[2]).any())
+            padded = bool((self.lengths[batch.index.cpu().numpy()] < x.shape[2]).any())
             yield loop.Batch(x, lengths if padded else None, None, batch.y)
-
-    def _cropped(self, places: Index) -> Index:
-        """Samples of recordings after the crop, if there is one."""
-        lengths = self.lengths[places]
-        return np.minimum(lengths, self.how.crop) if self.how is not None and self.how.crop else lengths
-
-    def _to_learn(self, places: Index, batch_size: int) -> list[list[int]]:
-        lengths = np.minimum(self.lengths, self.how.crop) if self.how is not None and self.how.crop else self.lengths
-        return recordings.buckets(places.tolist(), lengths, batch_size)
 
     def _to_score(self, places: Index, batch_size: int) -> list[list[int]]:
         made: list[list[int]] = [[]]
-        longest = 0
         for place in places.tolist():
-            longest = max(longest, int(self.lengths[place]))
+            longest = self.lengths[[*made[-1], place]].max()
             full = len(made[-1]) == min(batch_size, SCORED_AT_ONCE) or (len(made[-1]) + 1) * longest > MOST
             if made[-1] and full:
                 made.append([])
-                longest = int(self.lengths[place])
             made[-1].append(place)
         return made
 
@@ -109,12 +94,9 @@ def predict(
     by_length = np.argsort(data.lengths()[index], kind="stable")
     examples = Recordings(data, index[by_length], workers=workers)
     found = loop.predict(model, examples, device=device, precision=precision)
-    logits = np.empty_like(found)
-    logits[by_length] = found
-    return logits
+    return found[np.argsort(by_length)]
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probabilities of logits."""
-    found: NDArray[np.float64] = torch.from_numpy(logits.astype(np.float64)).sigmoid().numpy()
-    return found
+    return np.asarray(torch.from_numpy(logits.astype(np.float64)).sigmoid())

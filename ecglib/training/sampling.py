@@ -20,21 +20,11 @@ nine tenths of the F beats of DS1, else would."""
 
 
 class ByRecord:
-    """Draws every epoch anew, from each record at most so many beats of each class.
-
-    Parameters
-    ----------
-    record, labels
-        `(n,)`: record and class of every training beat.
-    at_most
-        Class -> beats drawn from one record.
-    """
+    """Draws every epoch anew from training beats of these records and classes `(n,)`: from each record at most so many
+    of each class."""
 
     def __init__(
-        self,
-        record: NDArray[np.str_],
-        labels: NDArray[np.int64],
-        at_most: Mapping[str, int] = AT_MOST,
+        self, record: NDArray[np.str_], labels: NDArray[np.int64], at_most: Mapping[str, int] = AT_MOST
     ) -> None:
         self.groups: list[tuple[NDArray[np.int64], int]] = []
         for name in np.unique(record):

@@ -20,57 +20,35 @@ UNKNOWN = -1.0
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows over the beats of every record, without a gap and without overlap but for the last of a record.
-
-    Attributes
-    ----------
-    position
-        int64 `(windows, length)`: positions of the beats, in time order, all of one record. A record with fewer beats
-        than a window repeats its last one.
-    first
-        Boolean, same shape: False where an earlier window holds the beat already.
-    """
+    """Windows over the beats of every record, without a gap and without overlap but for the last of a record."""
 
     position: NDArray[np.int64]
+    """`(windows, length)`: positions of the beats, in time order, all of one record. A record with fewer beats than a
+    window repeats its last one."""
     first: NDArray[np.bool_]
+    """Same shape: False where an earlier window holds the beat already."""
 
 
 def windows(record: NDArray[np.str_], length: int) -> Windows:
     """Cut the beats of each record into windows of `length` beats.
 
-    Parameters
-    ----------
-    record
-        `(n,)`: record of every beat; the beats of a record stand together, in time order.
+    `record` `(n,)` is the record of every beat; the beats of a record stand together, in time order.
     """
     changes = np.flatnonzero(record[1:] != record[:-1]) + 1
-    rows, firsts = [], []
-    for start, end in pairwise([0, *changes.tolist(), len(record)]):
-        for low in range(start, end, length):
-            begin = max(min(low, end - length), start)
-            span = begin + np.arange(length)
-            rows.append(np.minimum(span, end - 1))
-            firsts.append((span >= low) & (span < end))
-    if not rows:
-        return Windows(np.zeros((0, length), dtype=np.int64), np.zeros((0, length), dtype=bool))
-    return Windows(np.stack(rows).astype(np.int64), np.stack(firsts))
+    ends = pairwise([0, *changes.tolist(), len(record)])
+    cuts = np.array([(start, low, end) for start, end in ends for low in range(start, end, length)], dtype=np.int64)
+    start, low, end = cuts.reshape(-1, 3, 1).transpose(1, 0, 2)
+    span = np.maximum(np.minimum(low, end - length), start) + np.arange(length)
+    return Windows(np.minimum(span, end - 1), (span >= low) & (span < end))
 
 
 class Sequences(loop.InMemory):
-    """Windows as examples of a sequence model.
+    """Windows over all beats as examples of a sequence model.
 
-    They give beats `(windows, beats, leads, samples)`, labels `(windows, beats)`, `IGNORED` where they don't count, and
-    as features the known labels `(windows, beats)`, `UNKNOWN` where there is none.
-
-    Parameters
-    ----------
-    beats, cut
-        All beats, and the windows over them.
-    counted
-        Positions of the beats whose labels count; the others are ignored. Windows without one are left out.
-    told
-        Positions of the beats whose labels the decoder may know as those before the beat it reads: training beats,
-        in training; None: of no beat.
+    They give beats `(windows, beats, leads, samples)`; labels `(windows, beats)`, which count at the positions
+    `counted` and are `IGNORED` elsewhere, windows without one being left out; and as features the labels `(windows,
+    beats)` that the decoder may know as those before the beat it reads, at the positions `told` (training beats, in
+    training), `UNKNOWN` elsewhere.
     """
 
     def __init__(
@@ -87,8 +65,7 @@ class Sequences(loop.InMemory):
 
     def in_order(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits `(windows · beats, classes)` as those of the counted beats alone, in order of their positions."""
-        ordered: NDArray[np.float32] = logits[self._counted][np.argsort(self._position)]
-        return ordered
+        return np.asarray(logits[self._counted][np.argsort(self._position)])
 
 
 def _only(labels: NDArray[np.int64], where: NDArray[np.int64], other: int) -> NDArray[np.int64]:

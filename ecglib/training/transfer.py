@@ -6,8 +6,7 @@ learn on is the *way*:
 - `scratch`: nothing is loaded, everything learns;
 - `frozen`: only the head's two fully connected layers learn (after Kachuee et al. 2018, section III-C);
 - `finetune`: everything learns, a layer the slower the farther it is from the head (Howard & Ruder 2018, section 3.2);
-- `gradual`: as `finetune`, and a layer's rate is zero until the ones above it have learnt for a while (the same,
-  section 3.3).
+- `gradual`: as `finetune`, and a layer's rate is zero until the ones above it have learnt for a while (section 3.3).
 """
 
 from __future__ import annotations
@@ -34,33 +33,25 @@ State = dict[str, Tensor]
 
 UNFROZEN_BY: Final = 0.5
 """Share of the training after which, in `gradual`, every layer learns."""
-KEY_MAP: Final = {"module.": ""}
-"""Beginnings of names in public state dicts -> ours: `nn.DataParallel` puts one before all of them. The public PyTorch
-code of CNet names its layers as ours does (`c1`, `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`)."""
+PREFIX: Final = "module."
+"""`nn.DataParallel` puts it before all names of a state dict. The public PyTorch code of CNet names its layers as ours
+does (`c1`, `cresids.N.c1`, `cresids.N.c2`, `fc1`, `fc2`)."""
 STAGES: Final = {"cnet": "cresids"}
 """Networks whose stages are read, and where they lie; each stage puts out `(batch, channels, samples)`."""
 LAST_STAGES: Final = 3
 """How many of them, from the last one back."""
 
 
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
 def read_weights(path: Path) -> State:
     """Tensors of a weights file by name: `.safetensors`, or a plain state dict as `torch.save` writes it.
 
-    Raises
-    ------
-    UserError
-        When the file is missing, damaged, holds code or other objects than tensors, or no tensor at all.
+    Raises UserError when the file is missing, damaged, holds code or other objects than tensors, or no tensor at all.
     """
     if not path.is_file():
         raise UserError(path, "no such file", "a weights file")
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UserError(path, f"damaged ({error})", "a safetensors file") from None
     except Exception as error:  # unpickling raises what it likes
@@ -70,22 +61,15 @@ def read_weights(path: Path) -> State:
         inner = [name for name, value in state.items() if isinstance(value, dict)] if isinstance(state, dict) else []
         hint = f" (one may be in it, under {inner[0]!r})" if inner else ""
         raise UserError(path, f"no plain state dict{hint}", "names and tensors, such as model.state_dict()")
-    renamed: State = {_renamed(str(name)): tensor for name, tensor in state.items()}
+    renamed: State = {str(name).removeprefix(PREFIX): tensor for name, tensor in state.items()}
     if len(renamed) < len(state):
-        raise UserError(path, f"two tensors of one name (with and without {', '.join(KEY_MAP)})", "one of each name")
+        raise UserError(path, f"two tensors of one name (with and without {PREFIX})", "one of each name")
     for name, tensor in renamed.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise UserError(path, f"{name} is no dense tensor", "plain numbers")
         if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
             raise UserError(path, f"{name} has values that are not finite real numbers", "trained weights")
     return renamed
-
-
-def _renamed(name: str) -> str:
-    for theirs, ours in KEY_MAP.items():
-        if name.startswith(theirs):
-            name = ours + name.removeprefix(theirs)
-    return name
 
 
 class Transferred(nn.Module):
@@ -98,22 +82,10 @@ class Transferred(nn.Module):
 
     The head is two fully connected layers. It brings every feature to the same mean and scale first (Ioffe & Szegedy
     2015, without the learnt ones): features of a frozen network differ in scale, and weight decay would favour the
-    large ones.
+    large ones. Its first layer has `hidden` units, and `dropout` stands before each.
 
-    Parameters
-    ----------
-    name
-        Of the network in the registry; it must take single beats.
-    n_leads, n_samples, n_classes
-        Of the new task.
-    hidden
-        Units of the head's first layer.
-    dropout
-        Share dropped in training before each layer of the head, from 0 to below 1.
-    noise
-        Standard deviation of the noise that its input gets in training.
-    options
-        Of the network.
+    The network `name` of the registry must take single beats; `options` are its own. In training, `noise` of that
+    standard deviation is added to its input.
     """
 
     def __init__(
@@ -138,19 +110,13 @@ class Transferred(nn.Module):
         # with stages all fully connected layers are behind them; else the one that comes last in the order of
         # definition gives the logits
         for each in linear if name in STAGES else linear[-1:]:
-            _replace(self.trunk, each, nn.Identity())
+            self.trunk.set_submodule(each, nn.Identity())
         self.trunk.eval()  # or statistics of batch normalisation would take the zeros in
         with torch.no_grad():
             n = n_leads * self.read(torch.zeros(2, 1, n_samples)).shape[1]
         self.trunk.train()
-        self.head = nn.Sequential(
-            nn.BatchNorm1d(n, affine=False),
-            nn.Dropout(dropout),
-            nn.Linear(n, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, n_classes),
-        )
+        first = nn.BatchNorm1d(n, affine=False), nn.Dropout(dropout), nn.Linear(n, hidden), nn.ReLU()
+        self.head = nn.Sequential(*first, nn.Dropout(dropout), nn.Linear(hidden, n_classes))
 
     def read(self, x: Tensor) -> Tensor:
         """Features `(batch, n)` of single leads `(batch, 1, samples)`."""
@@ -183,25 +149,18 @@ class Transferred(nn.Module):
         return self
 
     def take(self, pretrained: State, where: str | Path) -> tuple[list[str], list[str]]:
-        """Load all but the head from a network that was trained on the five classes of beats.
+        """Load all but the head from a network that was trained on the five classes of beats; returns the names of the
+        tensors loaded and of those left behind.
 
-        Returns
-        -------
-        Names of the tensors loaded and of those left behind.
-
-        Raises
-        ------
-        UserError
-            Naming the layers, when the pretrained network is another one.
+        Raises UserError, naming the layers, when the pretrained network is another one.
         """
         ours = self.trunk.state_dict()
         skipped = [name for name in self._all_names if name not in ours and name in pretrained]
         missing = [name for name in ours if name not in pretrained]
         unknown = [name for name in pretrained if name not in self._all_names]
         other = [name for name, t in pretrained.items() if name in ours and t.shape != ours[name].shape]
-        if missing or unknown or other:
-            said = [("missing", missing), ("unknown", unknown), ("of another shape", other)]
-            found = "; ".join(f"{what}: {_few(names)}" for what, names in said if names)
+        said = {"missing": missing, "unknown": unknown, "of another shape": other}
+        if found := "; ".join(f"{what}: {_few(names)}" for what, names in said.items() if names):
             expected = f"{len(self._all_names)} tensors"
             raise UserError(where, f"no weights of {self._name} with these options ({found})", expected)
         self.trunk.load_state_dict({name: pretrained[name] for name in ours})
@@ -223,32 +182,13 @@ class Transferred(nn.Module):
         return [name for name, _ in self.trunk.named_parameters()]
 
 
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, layer)
-
-
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
 def share_of_rate(way: Way, depth: int, n_layers: int, done: float, decay: float) -> float:
-    """Learning rate of a layer as a share of the head's.
-
-    Parameters
-    ----------
-    depth
-        Layers above it, 0 for those of the head.
-    n_layers
-        How many there are.
-    done
-        Share of the training that is over, 0 to 1.
-    decay
-        Of the rate, from a layer to the one below it, above 0 to 1.
-    """
+    """Learning rate, as a share of the head's, of a layer below `depth` of all others (0 for those of the head), when
+    `done`, a share from 0 to 1, of the training is over; `decay` (above 0 to 1) is from a layer to the one below it."""
     if way in ("scratch", "frozen"):
         return 1.0
     if way == "gradual" and depth > done / UNFROZEN_BY * n_layers:
@@ -270,9 +210,8 @@ def groups(way: Way, decay: float, head_decay: float, weight_decay: float) -> Ca
             share = partial(share_of_rate, way, depth, len(layers), decay=decay)
             if depth == 0:
                 # many features of few patients ask for a strong decay; a bias sets a level, which is not to shrink
-                weights = [p for name, p in learning if name == "weight"]
-                biases = [p for name, p in learning if name == "bias"]
-                found += [loop.Group(weights, head_decay, share), loop.Group(biases, 0.0, share)]
+                for kind, decayed in (("weight", head_decay), ("bias", 0.0)):
+                    found.append(loop.Group([p for name, p in learning if name == kind], decayed, share))
             elif learning:
                 found.append(loop.Group([p for _, p in learning], weight_decay, share))
         return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from projects import make_project
 from training.kill import kill_and_resume, uninterrupted
 
@@ -16,10 +15,6 @@ def test_twenty_kills(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.Mon
     while killed < 20:  # a training ends after some kills, and the next begins anew
         assert attempt < 10, "most kills came after the end"
         root = make_project(tmp_path / f"killed-{attempt}", small_mitdb, monkeypatch)
-        outcome = kill_and_resume(root, min(4, 20 - killed), seconds, seed=attempt)
-        assert outcome.worst_loss <= 1
-        for name, tensor in weights.items():
-            assert torch.equal(outcome.weights[name], tensor), name
-        killed += outcome.killed
+        killed += kill_and_resume(root, weights, min(4, 20 - killed), seconds, seed=attempt)
         attempt += 1
     print(f"{killed} kills in {attempt} trainings of {seconds:.1f} s; all weights are bit-equal")

@@ -42,19 +42,9 @@ def test_training_speed() -> None:
     examples = loop.InMemory(x, np.arange(len(x)) % 5)
     speed = {}
     for precision in ("float32", "bfloat16"):
-        recipe = loop.Recipe(
-            max_epochs=4, patience=4, batch_size=256, learning_rate=1e-3, precision=precision, stop_after=4
-        )
-        fitted = loop.fit(
-            lambda: CNet(1, 187, 5),
-            examples,
-            None,
-            torch.nn.CrossEntropyLoss(),
-            lambda *_: 0.0,
-            recipe,
-            seed=0,
-            device=CPU,
-        )
+        recipe = loop.Recipe(4, 4, batch_size=256, learning_rate=1e-3, precision=precision, stop_after=4)
+        loss = torch.nn.CrossEntropyLoss()
+        fitted = loop.fit(lambda: CNet(1, 187, 5), examples, None, loss, None, recipe, seed=0, device=CPU)
         seconds = [epoch.seconds for epoch in fitted.run.history[1:]]  # the first epoch warms up
         speed[precision] = len(x) / float(np.median(seconds))
     ratio = speed["bfloat16"] / speed["float32"]

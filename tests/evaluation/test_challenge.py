@@ -45,9 +45,6 @@ def drawn(n: int, seed: int, classes: int = 26) -> tuple[Labels, Labels]:
     return y, decided
 
 
-# --- rewards ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_rewards_are_the_published_matrix() -> None:
     """Its fingerprint is that of the organisers' `weights.csv`, in ten-thousandths; then some entries, to be read."""
     found = challenge.rewards()
@@ -59,35 +56,6 @@ def test_the_rewards_are_the_published_matrix() -> None:
     assert found.sum() == pytest.approx(286.075)
 
 
-@pytest.mark.parametrize(
-    ("true", "given_", "reward"),
-    [
-        (AF, AFL, 0.5),
-        (AF, SINUS, 0.25),
-        (QAB, SINUS, 0.15),
-        (QAB, AF, 0.4),
-        (PAC, SINUS, 0.4125),
-        (PAC, "39732003", 0.4875),
-        ("6374002", "733534002", 0.475),
-        ("6374002", "111975006", 0.475),
-        ("251146004", "365413008", 0.475),
-        ("713427006", "427172004", 0.475),
-        ("426177001", "427084000", 0.425),
-    ],
-)
-def test_golden_rewards(true: str, given_: str, reward: float) -> None:
-    assert challenge.rewards([true, given_]).tolist() == [[1, reward], [reward, 1]]
-    whole = challenge.rewards()
-    assert whole[CODES.index(true), CODES.index(given_)] == reward
-
-
-def test_rewards_are_symmetric_with_ones_for_the_truth_and_less_for_all_else() -> None:
-    found = challenge.rewards()
-    np.testing.assert_array_equal(found, found.T)
-    assert (np.diag(found) == 1).all()
-    assert found[~np.eye(26, dtype=bool)].max() == 0.5 and found.min() == 0.15
-
-
 @given(st.permutations(range(26)), st.integers(1, 26))
 def test_a_subset_in_any_order_is_the_matrix_restricted(order: list[int], k: int) -> None:
     some = order[:k]
@@ -96,9 +64,6 @@ def test_a_subset_in_any_order_is_the_matrix_restricted(order: list[int], k: int
 
 def test_an_equivalent_code_is_its_class() -> None:
     np.testing.assert_array_equal(challenge.rewards([SVPB, SINUS]), challenge.rewards([PAC, SINUS]))
-
-
-# --- score ------------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=60)
@@ -120,9 +85,7 @@ def test_a_subset_is_scored_as_if_no_other_class_existed(n: int, seed: int, k: i
     wide_y, wide_decided = np.zeros((2, n, 26), dtype=bool)
     columns = [CODES.index(code) for code in codes]
     wide_y[:, columns], wide_decided[:, columns] = y, decided
-    assert challenge.score(wide_y, wide_decided) == pytest.approx(expected, abs=1e-9), (
-        "columns of no one change nothing"
-    )
+    assert challenge.score(wide_y, wide_decided) == pytest.approx(expected, abs=1e-9), "empty columns change nothing"
 
 
 @settings(deadline=None, max_examples=40)
@@ -136,14 +99,6 @@ def test_the_truth_scores_one_and_always_sinus_rhythm_nought(n: int, seed: int) 
     assert challenge.score(y, decided) <= 1 + 1e-12
 
 
-def test_one_recording_by_hand() -> None:
-    """Fibrillation called flutter earns 0.5 / 2 of the two labels in play, sinus rhythm 0.25 / 2, the truth 1."""
-    y = np.array([[True, False, False]])
-    flutter = np.array([[False, True, False]])
-    assert challenge.score(y, flutter, [AF, AFL, SINUS]) == pytest.approx((0.5 / 2 - 0.25 / 2) / (1 - 0.25 / 2))
-    assert challenge.score(y, y & False, [AF, AFL, SINUS]) == pytest.approx((0 - 0.25 / 2) / (1 - 0.25 / 2))
-
-
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
 def test_a_resample_is_the_set_with_its_recordings_repeated(n: int, seed: int) -> None:
@@ -155,13 +110,6 @@ def test_a_resample_is_the_set_with_its_recordings_repeated(n: int, seed: int) -
         assert found == pytest.approx(challenge.score(y[again], decided[again]), abs=1e-9)
 
 
-def test_a_recording_without_a_scored_label_weighs_nothing_whatever_it_was_given() -> None:
-    y, decided = drawn(20, 3)
-    given_all = decided.copy()
-    given_all[0] = True
-    assert challenge.score(y, given_all) == pytest.approx(challenge.score(y, decided))
-
-
 def test_where_all_are_in_sinus_rhythm_there_is_no_scale() -> None:
     y = np.zeros((4, 26), dtype=bool)
     y[:3, CODES.index(SINUS)] = True
@@ -169,24 +117,16 @@ def test_where_all_are_in_sinus_rhythm_there_is_no_scale() -> None:
     assert np.isnan(challenge.score(y[:0], y[:0]))
 
 
-# --- refused ----------------------------------------------------------------------------------------------------------
-
-
 def test_classes_that_cannot_be_scored_are_refused() -> None:
     y = np.zeros((3, 2), dtype=bool)
-    with pytest.raises(UserError, match="no sinus rhythm"):
-        challenge.score(y, y, [AF, AFL])
-    with pytest.raises(UserError, match="12345"):
-        challenge.score(y, y, ["12345", SINUS])
-    with pytest.raises(UserError, match="more than once"):
-        challenge.rewards([PAC, SVPB, SINUS])
+    wrong = {"no sinus rhythm": [AF, AFL], "12345": ["12345", SINUS], "more than once": [PAC, SVPB, SINUS]}
+    for said, codes in wrong.items():
+        with pytest.raises(UserError, match=said):
+            challenge.score(y, y, codes)
 
 
 def test_shapes_that_differ_are_refused() -> None:
     y = np.zeros((3, 26), dtype=bool)
-    with pytest.raises(ValueError, match="expected"):
-        challenge.score(y, y[:, :25])
-    with pytest.raises(ValueError, match="expected"):
-        challenge.score(y[:, :25], y[:, :25])
-    with pytest.raises(ValueError, match="expected"):
-        challenge.scores(y, y, np.ones((5, 4), dtype=np.int64))
+    for has, given_, n in ((y, y[:, :25], 3), (y[:, :25], y[:, :25], 3), (y, y, 4)):
+        with pytest.raises(ValueError, match="expected"):
+            challenge.scores(has, given_, np.ones((5, n), dtype=np.int64))

@@ -106,40 +106,10 @@ def test_attention_is_what_the_logits_rest_on() -> None:
     assert at.nonzero().flatten().tolist() == list(range(3 * 24 + 1, 5 * 24))
 
 
-def test_it_learns_a_pattern_wherever_it_is_in_padded_recordings() -> None:
-    torch.manual_seed(0)
-    model = CRNN(2, 200, 2, widths=(16, 16, 16), hidden=16, dropout=0.0, recurrent_dropout=0.0)
-    lengths = torch.randint(120, 201, (48,))
-    x = 0.1 * torch.randn(48, 2, 200)
-    y = (torch.arange(48)[:, None] >> torch.arange(2) & 1).float()
-    for i in range(48):
-        for lead in range(2):
-            start = int(torch.randint(0, int(lengths[i]) - 20, ()))
-            x[i, lead, start : start + 20] += y[i, lead] * torch.linspace(-1, 1, 20)
-        x[i, :, lengths[i] :] = torch.nan
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(60):
-        loss = F.binary_cross_entropy_with_logits(model(x, lengths=lengths), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert float(loss.detach()) < 0.1
-    found = model.eval()(x, lengths=lengths) > 0
-    assert float((found == y.bool()).float().mean()) > 0.95
-
-
 def test_sizes_that_make_no_sense_are_refused() -> None:
-    for options, message in (
-        ({"widths": (64, 96)}, r"widths = \(64, 96\); expected three numbers"),
-        ({"widths": (64, 0, 96)}, "expected three numbers of 1 or more"),
-        ({"blocks": 0}, "blocks = 0"),
-        ({"hidden": 0}, "hidden = 0"),
-        ({"attention": 0}, "attention = 0"),
-    ):
-        with pytest.raises(UserError, match=message):
-            registry.build("crnn", 12, 1000, 5, **options)
-    with pytest.raises(ValueError, match="n_samples = 24; expected 25 or more"):
-        CRNN(12, 24, 5)
+    for widths in ((64, 96), (64, 0, 96)):
+        with pytest.raises(UserError, match=rf"widths = \({widths[0]}, .*\); expected three numbers of 1 or more"):
+            registry.build("crnn", 12, 1000, 5, widths=widths)
 
 
 def test_more_blocks_make_it_deeper_not_shorter() -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,22 +26,13 @@ print("run", heartbeat.run(p).folder, flush=True)
 """
 
 
-@dataclass
-class Outcome:
-    """What a series of kills gave."""
-
-    killed: int
-    """Kills that hit before the run was finished."""
-    worst_loss: int
-    """Most epochs that were reported as done and had to be trained again."""
-    weights: dict[str, torch.Tensor]
-
-
 def start(root: Path, progress: Path) -> subprocess.Popen[str]:
+    """The training in a process of its own, which is about to begin."""
     environment = {**os.environ, "ECGLIB_ROOT": str(root), "ECGLIB_PROGRESS": str(progress), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, text=True, **pipes)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, torch.Tensor]:
@@ -59,30 +49,29 @@ def epochs_done(progress: Path) -> int:
 def uninterrupted(root: Path) -> tuple[dict[str, torch.Tensor], float]:
     """Weights of the training that nothing disturbs, and the seconds from its start to its end."""
     process = start(root, root / "progress.txt")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
     began = time.monotonic()
     weights = finish(process)
     return weights, time.monotonic() - began
 
 
-def kill_and_resume(root: Path, kills: int, seconds: float, seed: int = 0) -> Outcome:
-    """Start the training, `kill -9` it at a random moment, `kills` times, then let it finish."""
-    draw, progress = random.Random(seed), root / "progress.txt"
-    outcome = Outcome(0, 0, {})
+def kill_and_resume(root: Path, whole: dict[str, torch.Tensor], kills: int, seconds: float, seed: int = 0) -> int:
+    """Start the training, `kill -9` it at a random moment, `kills` times, then let it finish to the weights `whole`.
+
+    Returns how many kills hit before the run was finished. None may lose more than the epoch that it hits.
+    """
+    draw, progress, killed = random.Random(seed), root / "progress.txt", 0
     for _ in range(kills):
         before = epochs_done(progress)
         process = start(root, progress)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
         time.sleep(draw.uniform(0, seconds / 3))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            outcome.killed += 1
+            killed += 1
         process.communicate()
         checkpoints = list(root.glob("runs/*/checkpoint-seed0.pt"))
         kept = torch.load(checkpoints[0], weights_only=True)["epoch"] if checkpoints else 0
         if not list(root.glob("runs/*/training-seed0.json")):
-            outcome.worst_loss = max(outcome.worst_loss, max(before, epochs_done(progress)) - kept)
-    outcome.weights = finish(start(root, progress))
-    return outcome
+            assert max(before, epochs_done(progress)) - kept <= 1
+    weights = finish(start(root, progress))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in whole.items())
+    return killed

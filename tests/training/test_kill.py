@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from projects import make_project
 from training.kill import kill_and_resume, uninterrupted
 
@@ -13,8 +12,5 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, seconds = uninterrupted(make_project(tmp_path / "whole", small_mitdb, monkeypatch))
-    outcome = kill_and_resume(make_project(tmp_path / "killed", small_mitdb, monkeypatch), 3, seconds)
-    assert outcome.killed >= 2
-    assert outcome.worst_loss <= 1
-    for name, tensor in weights.items():
-        assert torch.equal(outcome.weights[name], tensor), name
+    killed = make_project(tmp_path / "killed", small_mitdb, monkeypatch)
+    assert kill_and_resume(killed, weights, 3, seconds) >= 2

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -52,30 +54,27 @@ class WithDropout(nn.Module):
 RECIPE = loop.Recipe(max_epochs=4, patience=4, batch_size=32, learning_rate=0.01, deterministic=True)
 
 
-def fit(recipe: loop.Recipe = RECIPE, make=small, seed: int = 0, train=None, val=None, **more) -> loop.Fitted:
+def fit(make=small, train=None, val=None, metric=accuracy, seed: int = 0, kept=None, **changes) -> loop.Fitted:
+    """A training as `RECIPE` says but for the changes; without validation where it stops after some epochs."""
+    recipe = dataclasses.replace(RECIPE, **changes)
     train = train or loop.InMemory(*waves(256, 1))
-    val = loop.InMemory(*waves(128, 2)) if val is None else val
-    return loop.fit(make, train, val, nn.CrossEntropyLoss(), accuracy, recipe, seed=seed, device=CPU, **more)
+    val = None if recipe.stop_after else val or loop.InMemory(*waves(128, 2))
+    loss = losses.cross_entropy()
+    return loop.fit(make, train, val, loss, metric, recipe, seed=seed, device=CPU, kept=kept)
 
 
 def weights(fitted: loop.Fitted) -> torch.Tensor:
     return torch.cat([t.flatten().float() for t in fitted.model.state_dict().values()])
 
 
+def curves(fitted: loop.Fitted) -> list[tuple[float | None, ...]]:
+    return [(epoch.train_loss, epoch.val_loss, epoch.val_metric) for epoch in fitted.run.history]
+
+
 def test_it_learns() -> None:
-    fitted = fit(loop.Recipe(max_epochs=12, patience=12, batch_size=32, learning_rate=0.01))
+    fitted = fit(max_epochs=12, patience=12)
     x, y = waves(256, 3)
     assert accuracy(loop.predict(fitted.model, loop.InMemory(x, y), device=CPU), y) > 0.85
-
-
-def test_the_seeded_curve_is_what_it_was() -> None:
-    """The losses of another day: a changed schedule or optimiser shows. A second training repeats them to the bit."""
-    first, second = fit(), fit()
-    curve = [epoch.train_loss for epoch in first.run.history]
-    assert curve == pytest.approx([1.11806, 1.09774, 1.06424, 0.98932], abs=1e-3)
-    assert curve == [epoch.train_loss for epoch in second.run.history]
-    assert torch.equal(weights(first), weights(second))
-    assert not torch.equal(weights(first), weights(fit(seed=1)))
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
@@ -87,80 +86,41 @@ def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
 
 
 def test_training_stops_when_validation_no_longer_improves() -> None:
-    constant = loop.fit(
-        small,
-        loop.InMemory(*waves(64, 1)),
-        loop.InMemory(*waves(32, 2)),
-        nn.CrossEntropyLoss(),
-        lambda *_: 0.5,
-        loop.Recipe(max_epochs=20, patience=3, batch_size=32, learning_rate=0.01),
-        seed=0,
-        device=CPU,
-    )
-    assert constant.run.best_epoch == 1
-    assert constant.run.epochs_run == 4
-    assert constant.run.stopped_early
+    constant = fit(metric=lambda *_: 0.5, max_epochs=20, patience=3)
+    assert (constant.run.best_epoch, constant.run.epochs_run, constant.run.stopped_early) == (1, 4, True)
 
 
 @pytest.mark.parametrize("make", [small, WithDropout])
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_resumed_training_equals_the_uninterrupted_one(make, ema: float | None, tmp_path: Path) -> None:
-    recipe = loop.Recipe(**{**vars(RECIPE), "ema": ema})
-    whole = fit(recipe, make)
-    path = tmp_path / "checkpoint.pt"
-
-    class Killed(Exception):
-        pass
-
-    calls = []
+    whole, kept, calls = fit(make, ema=ema), (tmp_path / "checkpoint.pt", "a"), []
 
     def dies_in_the_third_epoch(logits: np.ndarray, labels: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 3:
-            raise Killed
+            raise KeyboardInterrupt
         return accuracy(logits, labels)
 
-    with pytest.raises(Killed):
-        loop.fit(
-            make,
-            loop.InMemory(*waves(256, 1)),
-            loop.InMemory(*waves(128, 2)),
-            nn.CrossEntropyLoss(),
-            dies_in_the_third_epoch,
-            recipe,
-            seed=0,
-            device=CPU,
-            checkpoint_path=path,
-            fingerprint="a",
-        )
+    with pytest.raises(KeyboardInterrupt):
+        fit(make, metric=dies_in_the_third_epoch, ema=ema, kept=kept)
     torch.rand(17)  # what else happens in between must not matter
-    resumed = fit(recipe, make, checkpoint_path=path, fingerprint="a")
+    resumed = fit(make, ema=ema, kept=kept)
     assert resumed.resumed_from == 2
     assert torch.equal(weights(resumed), weights(whole))
-    strip = [(e.train_loss, e.val_loss, e.val_metric) for e in resumed.run.history]
-    assert strip == [(e.train_loss, e.val_loss, e.val_metric) for e in whole.run.history]
+    assert curves(resumed) == curves(whole)
 
 
 def test_a_checkpoint_of_other_parameters_is_not_resumed(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    fit(checkpoint_path=path, fingerprint="a")
-    assert fit(checkpoint_path=path, fingerprint="b").resumed_from == 0
-    assert fit(checkpoint_path=path, fingerprint="b").resumed_from == RECIPE.max_epochs
+    resumed = [fit(kept=(path, fingerprint)).resumed_from for fingerprint in ("a", "b", "b")]
+    assert resumed == [0, 0, RECIPE.max_epochs]
 
 
 def test_a_refit_keeps_its_last_epoch_and_the_schedule_of_the_whole() -> None:
-    recipe = loop.Recipe(**{**vars(RECIPE), "stop_after": 2})
-    refitted = loop.fit(
-        small, loop.InMemory(*waves(256, 1)), None, nn.CrossEntropyLoss(), accuracy, recipe, seed=0, device=CPU
-    )
+    refitted = fit(stop_after=2)
     assert refitted.run.epochs_run == refitted.run.best_epoch == 2
     rates = [epoch.learning_rate for epoch in fit().run.history]
     assert [epoch.learning_rate for epoch in refitted.run.history] == rates[:2]
-
-
-def test_a_moving_average_differs_from_the_last_weights_and_is_validated() -> None:
-    averaged = fit(loop.Recipe(**{**vars(RECIPE), "ema": 0.99}))
-    assert not torch.equal(weights(averaged), weights(fit()))
 
 
 @pytest.mark.parametrize(("ema", "steps"), [(0.9, 96), (0.999, 96), (0.2, 8)])
@@ -207,8 +167,7 @@ def test_a_sampler_chooses_the_examples_of_each_epoch() -> None:
             return torch.arange(70).flip(0) + epoch
 
     train = Watched(*waves(256, 1))
-    recipe = loop.Recipe(**{**vars(RECIPE), "sampler": Backwards(), "examples_per_epoch": 128})
-    fit(recipe, train=train, seed=5)
+    fit(sampler=Backwards(), examples_per_epoch=128, train=train, seed=5)
     assert asked == [(epoch, 5) for epoch in range(4)]
     assert train.orders == [list(range(69 + epoch, 5 + epoch, -1)) for epoch in range(4)], "two whole batches of 32"
 
@@ -216,17 +175,11 @@ def test_a_sampler_chooses_the_examples_of_each_epoch() -> None:
 @pytest.mark.parametrize(("bound", "n"), [(100, 96), (None, 256), (20, 20)])
 def test_an_epoch_shows_whole_batches_of_as_many_examples_as_wanted(bound: int | None, n: int) -> None:
     train = Watched(*waves(256, 1))
-    fit(loop.Recipe(**{**vars(RECIPE), "examples_per_epoch": bound}), train=train)
+    fit(examples_per_epoch=bound, train=train)
     assert [len(order) for order in train.orders] == [n] * 4
-    assert all(len(set(order)) == n for order in train.orders[:1])
+    assert len(set(train.orders[0])) == n
     if bound == 100:
         assert len(set(train.orders[0]) | set(train.orders[1])) == 192, "the next epoch goes on with others"
-
-
-def test_of_fewer_examples_than_an_epoch_wants_each_comes_up_about_as_often() -> None:
-    train = Watched(*waves(64, 1))
-    fit(loop.Recipe(**{**vars(RECIPE), "examples_per_epoch": 320}), train=train)
-    assert [sorted(order) for order in train.orders] == [sorted([*range(64)] * 5)] * 4
 
 
 class OfSequences(nn.Module):
@@ -246,7 +199,6 @@ def test_ignored_beats_of_a_sequence_train_nothing_and_are_not_validated() -> No
     ignored = np.random.default_rng(0).random(y.shape) < 0.4
     other, labels = x.copy(), np.where(ignored, losses.IGNORED, y)
     other[ignored] = 50
-    loss = losses.cross_entropy()
     seen: list[np.ndarray] = []
 
     def metric(logits: np.ndarray, found: np.ndarray) -> float:
@@ -254,14 +206,11 @@ def test_ignored_beats_of_a_sequence_train_nothing_and_are_not_validated() -> No
         seen.append(found)
         return accuracy(logits[found >= 0], found[found >= 0])
 
-    fitted = [
-        loop.fit(OfSequences, part, part, loss, metric, RECIPE, seed=0, device=CPU)
-        for part in (loop.InMemory(x, labels), loop.InMemory(other, labels))
-    ]
-    assert torch.equal(weights(fitted[0]), weights(fitted[1]))
-    assert [e.val_loss for e in fitted[0].run.history] == [e.val_loss for e in fitted[1].run.history]
+    parts = loop.InMemory(x, labels), loop.InMemory(other, labels)
+    fitted = [fit(OfSequences, part, part, metric) for part in parts]
+    assert torch.equal(weights(fitted[0]), weights(fitted[1])) and curves(fitted[0]) == curves(fitted[1])
     assert all((found == labels.ravel()).all() for found in seen)
-    logits = torch.from_numpy(loop.predict(fitted[0].model, loop.InMemory(x, labels), device=CPU))
+    logits = torch.from_numpy(loop.predict(fitted[0].model, parts[0], device=CPU))
     plain = float(nn.CrossEntropyLoss()(logits[~ignored.ravel()], torch.from_numpy(y[~ignored])))
     best = fitted[0].run.history[fitted[0].run.best_epoch - 1]
     assert best.val_loss == pytest.approx(plain, rel=1e-5)
@@ -269,15 +218,13 @@ def test_ignored_beats_of_a_sequence_train_nothing_and_are_not_validated() -> No
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_learns_the_same_within_tolerance(precision: str) -> None:
-    recipe = {"max_epochs": 4, "patience": 4, "batch_size": 32, "learning_rate": 0.01}
-    low, exact = fit(loop.Recipe(**recipe, precision=precision)), fit(loop.Recipe(**recipe))
-    for a, b in zip(low.run.history, exact.run.history, strict=True):
-        assert a.train_loss == pytest.approx(b.train_loss, abs=0.15)
+    low, exact = ([epoch.train_loss for epoch in fit(precision=each).run.history] for each in (precision, "float32"))
+    assert low == pytest.approx(exact, abs=0.15)
 
 
 def test_a_diverged_training_is_one_clear_line() -> None:
     with pytest.raises(UserError, match=r"loss became nan|loss became inf"):
-        fit(loop.Recipe(max_epochs=3, patience=3, batch_size=32, learning_rate=1e18, gradient_clip=None))
+        fit(learning_rate=1e18, gradient_clip=None)
 
 
 @given(st.integers(1, 200), st.integers(1, 300), st.integers(0, 9))
@@ -299,18 +246,13 @@ def test_the_schedule_rises_to_its_peak_once_and_ends_at_zero(schedule: str) -> 
 
 
 def test_gradients_are_clipped() -> None:
-    class Recorder(nn.CrossEntropyLoss):
-        pass
-
-    loud = fit(loop.Recipe(max_epochs=1, patience=1, batch_size=32, learning_rate=0.01, gradient_clip=1e-9))
+    loud = fit(max_epochs=1, gradient_clip=1e-9)
     start = torch.cat([t.flatten() for t in (torch.manual_seed(0), small())[1].state_dict().values()])
     # with a vanishing gradient Adam's step is set by eps: far smaller than the learning rate
     assert (weights(loud) - start).abs().max() < 0.02
 
 
 def test_a_checkpoint_cannot_carry_code(tmp_path: Path) -> None:
-    import pickle
-
     class Bomb:
         def __reduce__(self):
             return (print, ("boom",))
