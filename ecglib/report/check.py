@@ -168,7 +168,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
     yield from (one for one in found if isinstance(one, Problem))
     texts = [one for one in found if isinstance(one, Text)]
     places: dict[str, str] = {}
-    targets = set()
+    targets: set[str] = set()
     for text in texts:
         for offset, label, numbered in check_text.labels(text.text):
             if label in places:

@@ -82,7 +82,7 @@ def _wrong_again(record: Record, intervals: dict[str, dict[str, Any]]) -> Iterat
             continue
         given, (least, most) = intervals[field], (one.model_dump() for one in (again.least, again.most))
         values = zip(record.seeds, given["per_seed"], least["per_seed"], most["per_seed"], strict=False)
-        shown = [(f"{value} for seed {seed}", value, *limits) for seed, value, *limits in values]
+        shown = [(f"{value} for seed {seed}", value, lowest, highest) for seed, value, lowest, highest in values]
         bounds = ("low", "high") if again.bounds else ()
         shown += [(f"{bound} {given[bound]}", given[bound], least[bound], most[bound]) for bound in bounds]
         for said, value, lowest, highest in shown:
