@@ -167,7 +167,7 @@ def execute(order: str) -> None:
     """Run one notebook; started by `run` for each, in a process of its own."""
     from ecglib.report import book, runner
 
-    values = runner.order_of(order)
+    values = json.loads(order)
     runner.end_with(values["parent"])
     name = values["parameters"]["experiment"]
     parameters = config.check(name.split("/")[0], values["parameters"], name)

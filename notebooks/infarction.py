@@ -73,8 +73,7 @@ from IPython.display import Markdown
 from ecglib import config
 from ecglib.experiment import infarction as experiments
 from ecglib.experiment import record as results
-from ecglib.report import figures, infarctions, tables
-from ecglib.report.yardsticks import yardstick_results
+from ecglib.report import figures, infarctions, tables, yardsticks
 
 parameters = config.from_notebook(globals(), "infarction")
 reference, fresh = results.reference(parameters.experiment), None
@@ -127,7 +126,7 @@ Markdown(infarctions.levels(shown))
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of recordings, of this network and of what needs none
-Markdown(infarctions.yardsticks(shown, yardstick_results("infarction")))
+Markdown(yardsticks.table(shown, yardsticks.yardstick_results("infarction")))
 
 # %% [markdown]
 # ## Few patients

@@ -74,7 +74,7 @@ Markdown(comparisons.by_record_table(gaps))
 # %%
 #| label: tbl-effective
 #| tbl-cap: Beats of DS2 by class, and the effective number of records behind them
-Markdown(comparisons.effective_patients(comparisons.counts_by_record(gaps)))
+Markdown(comparisons.effective_patients(gaps))
 
 # %%
-Markdown(words.dependence(gaps))
+Markdown(words.concentration(gaps))

@@ -73,8 +73,7 @@ from IPython.display import Markdown
 from ecglib import config
 from ecglib.experiment import record as results
 from ecglib.experiment import twelve_lead as experiments
-from ecglib.report import ecg_figures, figures, recordings, tables
-from ecglib.report.yardsticks import yardstick_results
+from ecglib.report import ecg_figures, figures, recordings, tables, yardsticks
 
 parameters = config.from_notebook(globals(), "twelve-lead")
 reference, fresh = results.reference(parameters.experiment), None
@@ -140,7 +139,7 @@ Markdown(recordings.folds(shown))
 # %%
 #| label: tbl-yardsticks
 #| tbl-cap: AUROC of this network and of what needs none
-Markdown(recordings.yardsticks(shown, yardstick_results("twelve-lead")))
+Markdown(yardsticks.table(shown, yardsticks.yardstick_results("twelve-lead")))
 
 # %% [markdown]
 # ## Thresholds and calibration

@@ -37,7 +37,7 @@ READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 _SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
                                              "published", "recordings", "tables", "words", "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
-_HIDDEN = ("parameters", "injected-parameters")
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------------
@@ -49,12 +49,10 @@ def make_notebooks() -> list[Path]:
     for text in sorted(paths.notebooks().glob("*.py")):
         target = text.with_suffix(".ipynb")
         notebook = jupytext.read(text)
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook.metadata["kernelspec"] = _KERNEL
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
-        content = nbformat.writes(notebook)
-        if not target.is_file() or target.read_text(encoding="utf-8") != content:
-            files.write(target, content)
+        _write_if_new(target, nbformat.writes(notebook))
         made.append(target)
     return made
 
@@ -66,8 +64,6 @@ def execute(
 
     Parameters
     ----------
-    parameters
-        Of the experiment; `parameters.experiment` names the notebook.
     target
         Where the executed notebook goes; None: the experiment's page of the book.
     fresh
@@ -94,26 +90,18 @@ def execute(
         environment["ECGLIB_PROGRESS"] = str(progress)
     make_notebooks()
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
+    how: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
     try:
         with _environment(environment):
             if fresh and isinstance(parameters, Trained):
                 tasks.run(parameters, fresh=True)  # the notebook finds it
-            papermill.execute_notebook(
-                notebook,
-                unfinished,
-                parameters=parameters.model_dump(),
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=paths.root(),
-                log_output=False,
-            )
+            papermill.execute_notebook(notebook, unfinished, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)
-        do = f"the failed notebook is {failed}"
-        if isinstance(error, DeadKernelError):
-            raise UserError(name, "the notebook's process was killed, perhaps for want of memory", do=do) from None
-        raise UserError(name, in_a_line(error.ename, error.evalue), do=do) from None
+        killed = "the notebook's process was killed, perhaps for want of memory"
+        what = killed if isinstance(error, DeadKernelError) else in_a_line(error.ename, error.evalue)
+        raise UserError(name, what, do=f"the failed notebook is {failed}") from None
     executed = nbformat.read(unfinished, as_version=4)
     unfinished.unlink()
     files.write(target, nbformat.writes(stamp(executed, parameters, page_key(parameters, inputs))))
@@ -138,26 +126,21 @@ def stamp(
     """
     name = parameters.experiment
     notebook = nbformat.from_dict(notebook)
-    prefix = label_prefix(name)
+    prefix = name.replace("/", "-")
     for cell in notebook.cells:
-        if set(cell.metadata.get("tags", [])) & set(_HIDDEN):
-            cell.metadata["tags"] = sorted({*cell.metadata["tags"], "remove-cell"})
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        tags = set(cell.metadata.get("tags", []))
+        tags |= {"remove-cell"} if tags & {"parameters", "injected-parameters"} else set()
+        cell.metadata = {"tags": sorted(tags)} if tags else {}
         cell.source = _prefixed(cell.source, prefix)
     first = next((cell for cell in notebook.cells if cell.cell_type == "markdown"), None)
     if first is not None:
         first.source = re.sub(r"\A# .*", f"# {parameters.title or name} {{#sec-{prefix}}}", first.source)
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": _KERNEL,
         "language_info": {"name": "python"},
         "ecglib": {"experiment": name, "profile": parameters.profile, "stamp": key, "run": run},
     }
     return notebook
-
-
-def label_prefix(experiment: str) -> str:
-    """`heartbeat/baseline` -> `heartbeat-baseline`, which goes before the labels of its page."""
-    return experiment.replace("/", "-")
 
 
 def _prefixed(source: str, prefix: str) -> str:
@@ -208,12 +191,10 @@ def has_page(experiment: str) -> bool:
 
 def _stamped(experiment: str) -> dict[str, Any]:
     """What `stamp` noted in an experiment's page; empty where there is none, or one that can't be read."""
-    page = paths.executed(experiment)
     try:
-        noted: dict[str, Any] = chapters.read_notebook(page)["metadata"]["ecglib"] if page.is_file() else {}
-    except (UserError, KeyError):
+        return dict(chapters.read_notebook(paths.executed(experiment))["metadata"]["ecglib"])
+    except (UserError, KeyError, FileNotFoundError):
         return {}
-    return noted
 
 
 def prepare() -> None:
@@ -250,7 +231,7 @@ def _write_page(experiment: str, code: Any) -> None:
 def not_run(experiment: str) -> nbformat.NotebookNode:
     """The page of an experiment without a run and without a reference result. It has a stand-in for every figure and
     table of its notebook, so that references to them hold."""
-    prefix = label_prefix(experiment)
+    prefix = experiment.replace("/", "-")
     title = config.load_yaml(paths.params() / f"{experiment}.yaml").get("title") or experiment
     parts = [
         f"# {title} {{#sec-{prefix}}}",
@@ -271,16 +252,8 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
 
 
 def render(plainly: Callable[[Path, Path], object]) -> tuple[Path, str]:
-    """Render the book to `_book/`, unless it is there and nothing it is made of has changed.
-
-    Parameters
-    ----------
-    plainly
-        Renders the book of a root to a folder where Quarto can't be had (`ecglib.report.preview`).
-
-    Returns
-    -------
-    Its first page, and the renderer's name.
+    """Render the book to `_book/`, unless it is there and nothing it is made of has changed; its first page, and the
+    renderer's name. `plainly` renders the book of a root to a folder where Quarto can't be had.
 
     Raises
     ------
@@ -296,14 +269,9 @@ def render(plainly: Callable[[Path, Path], object]) -> tuple[Path, str]:
     if quarto is None:
         plainly(paths.root(), output)
     else:
-        done = subprocess.run(
-            [quarto, "render", str(paths.root())],
-            env={**os.environ, "QUARTO_PYTHON": sys.executable},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        command, environment = [quarto, "render", str(paths.root())], {**os.environ, "QUARTO_PYTHON": sys.executable}
+        said: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(command, env=environment, check=False, **said)
         if done.returncode:
             raise UserError("quarto render", "\n".join(done.stdout.strip().splitlines()[-8:]))
     files.write(noted, _made_of(output, renderer))
@@ -355,16 +323,14 @@ def build_lock() -> Iterator[None]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before: dict[str, Any] = {name: os.environ.get(name) for name in values}
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in values:
+            del os.environ[name]
+        os.environ.update({name: before[name] for name in values if name in before})
 
 
 def _write_if_new(path: Path, content: str) -> None:

@@ -18,21 +18,14 @@ HIDDEN_TAGS: Final = {"parameters", "injected-parameters", "remove-cell"}
 
 @dataclass(frozen=True)
 class Chapter:
-    """One entry of the book's chapter list.
-
-    Parameters
-    ----------
-    source
-        The `.qmd` or `.ipynb` file, relative to the root.
-    text
-        What the sidebar calls it; empty where its own title serves.
-    part
-        The part that it belongs to, or empty.
-    """
+    """One entry of the book's chapter list."""
 
     source: str
+    """The `.qmd` or `.ipynb` file, relative to the root."""
     text: str = ""
+    """What the sidebar calls it; empty where its own title serves."""
     part: str = ""
+    """The part that it belongs to, or empty."""
 
     @property
     def href(self) -> str:
@@ -57,13 +50,7 @@ def parse_yaml(text: str, where: str | Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; empty where there is no such file.
-
-    Raises
-    ------
-    UserError
-        When it is no YAML or no mapping.
-    """
+    """A YAML file as `parse_yaml` takes it; empty where there is no such file."""
     return parse_yaml(path.read_text(encoding="utf-8"), path) if path.is_file() else {}
 
 
@@ -82,6 +69,13 @@ def read_notebook(path: Path) -> dict[str, Any]:
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise UserError(path, "no cells", "an executed notebook", "run it again: ecglib run --fresh")
     return notebook
+
+
+def shown_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The cells of an executed notebook that a page shows, with their numbers from 1."""
+    for i, cell in enumerate(notebook["cells"], start=1):
+        if not HIDDEN_TAGS & set(cell.get("metadata", {}).get("tags", [])):
+            yield i, cell
 
 
 def config(root: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,41 +26,18 @@ ENTRY: Final = re.compile(r"^\s*@(?!comment|string|preamble)\w+\s*\{\s*([^,\s]+)
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of Markdown with its place: a file, or one cell of a notebook.
-
-    Parameters
-    ----------
-    file
-        Path from the root.
-    text
-        The Markdown.
-    line
-        Its first line in the file; 0 in a notebook, where `place` names the cell.
-    """
+    """A piece of Markdown with its place: a file, or one cell of a notebook."""
 
     file: str
+    """Path from the root."""
     text: str
     line: int = 1
+    """Its first line in the file; 0 in an executed notebook, where `place` names the cell."""
     place: str = ""
 
     def problem(self, offset: int, message: str) -> Problem:
         line = self.line + self.text.count("\n", 0, offset) if self.line else 0
         return Problem(self.file, line, f"{self.place}: {message}" if self.place else message)
-
-
-@dataclass
-class Labels:
-    """The labels of the whole book, and the problems met while they were collected."""
-
-    targets: set[str] = field(default_factory=set)
-    places: dict[str, str] = field(default_factory=dict)
-
-    def add(self, label: str, text: Text, offset: int, *, numbered: bool = True) -> Iterator[Problem]:
-        if label in self.places:
-            yield text.problem(offset, f"duplicate label {label}: it stands in {self.places[label]} too; rename one")
-        self.places.setdefault(label, text.file)
-        if numbered:
-            self.targets.add(label)
 
 
 def check(root: Path, output: Path | None = None) -> list[Problem]:
@@ -82,9 +59,6 @@ def check(root: Path, output: Path | None = None) -> list[Problem]:
     except UserError as error:
         return [Problem.of(error, root, root / "_quarto.yml")]
     found = [*_chapters(root, listed), *_texts(root, listed), *_notebook_sources(root), *check_records(root)]
-    for chapter in listed:
-        if chapter.source.endswith(".ipynb") and (root / chapter.source).is_file():
-            found += _execution(root, root / chapter.source)
     if output is not None and output.is_dir():
         found += check_links(root, output)
     return sorted(set(found))
@@ -117,17 +91,13 @@ def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
             yield _at(root, part, f"part {part}: the preview has no page for it; give the part a name")
     files = sorted((root / "params").glob("*/*.yaml"))
     experiments = {f"{f.parent.name}/{f.stem}" for f in files if f.parent.name != "profiles"}
-    pages = {
-        chapter.source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb")
-        for chapter in listed
-        if chapter.source.startswith(f"{EXPERIMENTS}/")
-    }
-    for name in sorted(experiments - pages):
+    ran = [c.source for c in listed if c.source.startswith(f"{EXPERIMENTS}/")]
+    pages = {source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb"): source for source in ran}
+    for name in sorted(experiments - pages.keys()):
         page = f"{EXPERIMENTS}/{name}.ipynb"
         yield Problem(f"params/{name}.yaml", 0, f"no chapter for this experiment: list {page} among the chapters")
-    for name in sorted(pages - experiments):
-        page = f"{EXPERIMENTS}/{name}.ipynb"
-        yield _at(root, page, f"chapter {page}: there is no params/{name}.yaml")
+    for name in sorted(pages.keys() - experiments):
+        yield _at(root, pages[name], f"chapter {pages[name]}: there is no params/{name}.yaml")
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
@@ -152,21 +122,15 @@ def _with_includes(root: Path, file: Path) -> Iterator[Text | Problem]:
 
 
 def _front_matter(root: Path, file: Path) -> Iterator[Problem]:
-    try:
-        meta, _ = chapters.split_front_matter(file.read_text(encoding="utf-8"), file)
-    except UserError as error:
-        yield Problem.of(error, root, file)
-        return
+    meta, _ = chapters.split_front_matter(file.read_text(encoding="utf-8"), file)
     for key in sorted(meta.keys() - FRONT_MATTER):
         yield Problem(relative(file, root), 1, f"front matter `{key}`: only a title is shared by the renderers")
 
 
-def _executed(root: Path, file: Path) -> Iterator[Text]:
+def _executed(name: str, notebook: dict[str, Any]) -> Iterator[Text]:
     """The Markdown of an executed notebook's shown cells and outputs; label lines count as Markdown labels."""
-    for i, cell in enumerate(chapters.read_notebook(file)["cells"], start=1):
-        if chapters.HIDDEN_TAGS & set(cell.get("metadata", {}).get("tags", [])):
-            continue
-        name, source = relative(file, root), chapters.text_of(cell["source"])
+    for i, cell in chapters.shown_cells(notebook):
+        source = chapters.text_of(cell["source"])
         if cell["cell_type"] == "markdown":
             yield Text(name, source, 0, f"cell {i}")
         elif cell["cell_type"] == "code":
@@ -184,41 +148,40 @@ def _bibliography(root: Path) -> set[str]:
     return {key for text in texts for key in ENTRY.findall(text)}
 
 
-def _collect(root: Path, listed: list[Chapter]) -> tuple[list[Text], list[Text], list[Problem]]:
-    """The hand-written texts, those of executed notebooks, and what could not be read."""
-    written: list[Text] = []
-    executed: list[Text] = []
-    problems: list[Problem] = []
-    for chapter in listed:
-        file = root / chapter.source
-        if not file.is_file():
-            continue
-        if file.suffix == ".ipynb":
-            try:
-                executed += _executed(root, file)
-            except UserError as error:
-                problems.append(Problem.of(error, root, file))
-            continue
-        problems += _front_matter(root, file)
-        for item in _with_includes(root, file):
-            written.append(item) if isinstance(item, Text) else problems.append(item)
-    return written, executed, problems
+def _read(root: Path, listed: list[Chapter]) -> Iterator[Text | Problem]:
+    """The texts of all chapters, written by hand and executed, and what is wrong with their files."""
+    for file in (root / chapter.source for chapter in listed):
+        try:
+            if file.suffix == ".ipynb" and file.is_file():
+                name, notebook = relative(file, root), chapters.read_notebook(file)
+                yield from _execution(name, notebook)
+                yield from _executed(name, notebook)
+            elif file.is_file():
+                yield from _with_includes(root, file)
+                yield from _front_matter(root, file)
+        except UserError as error:
+            yield Problem.of(error, root, file)
 
 
 def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
-    written, executed, problems = _collect(root, listed)
-    yield from problems
-    for text in written:
-        yield from _headline(root) if text.file == HEADLINE else _prose(text)
-    found = Labels()
-    for text in [*written, *executed]:
+    found = list(_read(root, listed))
+    yield from (one for one in found if isinstance(one, Problem))
+    texts = [one for one in found if isinstance(one, Text)]
+    places: dict[str, str] = {}
+    targets: set[str] = set()
+    for text in texts:
         for offset, label, numbered in check_text.labels(text.text):
-            yield from found.add(label, text, offset, numbered=numbered)
+            if label in places:
+                yield text.problem(offset, f"duplicate label {label}: it stands in {places[label]} too; rename one")
+            places.setdefault(label, text.file)
+            targets |= {label} if numbered else set()
     known, variables = _bibliography(root), chapters.read_yaml(root / "_variables.yml")
-    for text in executed:
-        yield from _not_run(root, text)
-    for text in [*written, *executed]:
-        yield from _dangling(text, found.targets, known)
+    for text in texts:
+        if text.line == 0:
+            yield from _not_run(root, text)
+        else:
+            yield from _headline(root) if text.file == HEADLINE else _prose(text)
+        yield from _dangling(text, targets, known)
         for offset, name, value in check_text.shortcodes(text.text):
             if name == "var" and chapters.lookup(variables, value) is None:
                 yield text.problem(offset, f"missing variable {value}: _variables.yml has no such text")
@@ -261,38 +224,27 @@ def _dangling(text: Text, targets: set[str], bibliography: set[str]) -> Iterator
 # Notebooks ------------------------------------------------------------------------------------------------------------
 
 
-def _py_percent(file: str, text: str) -> Iterator[Text]:
-    """The Markdown cells of a notebook's text form, and the captions in its code cells, blank elsewhere."""
-    cells: list[tuple[bool, int, list[str]]] = [(False, 1, [])]
-    for i, line in enumerate(text.splitlines(), start=1):
-        if line.startswith("# %%"):
-            cells.append((bool(re.search(r"\[(?:markdown|md)\]", line)), i + 1, []))
-        else:
-            cells[-1][2].append(line)
-    for markdown, start, lines in cells:
-        if markdown:
-            yield Text(file, "\n".join(re.sub(r"^# ?", "", line) for line in lines), start)
-            continue
-        for n, line in enumerate(lines):
-            if match := re.match(r"#\|\s*(?:fig|tbl)-cap:\s*(.*)", line):
-                yield Text(file, match[1], start + n)
-
-
 def _notebook_sources(root: Path) -> Iterator[Problem]:
+    """Faults of the Markdown cells of a notebook's text form, and of the captions in its code cells."""
     for file in sorted((root / "notebooks").glob("*.py")):
-        for text in _py_percent(relative(file, root), file.read_text(encoding="utf-8")):
-            yield from _prose(text)
+        shown, markdown = [], False
+        for line in file.read_text(encoding="utf-8").splitlines():
+            caption = re.match(r"#\|\s*(?:fig|tbl)-cap:\s*(.*)", line)
+            if line.startswith("# %%"):
+                markdown = bool(re.search(r"\[(?:markdown|md)\]", line))
+                shown.append("")
+            elif markdown:
+                shown.append(re.sub(r"^# ?", "", line))
+            else:
+                shown.append(caption[1] if caption else "")
+        yield from _prose(Text(relative(file, root), "\n".join(shown)))
 
 
-def _execution(root: Path, file: Path) -> Iterator[Problem]:
+def _execution(name: str, notebook: dict[str, Any]) -> Iterator[Problem]:
     """A run that failed or never ended."""
-    try:
-        notebook: dict[str, Any] = chapters.read_notebook(file)
-    except UserError:
-        return  # said already, where its text was read
 
     def failed(message: str) -> Problem:
-        return Problem(relative(file, root), 0, f"failed notebook: {message}; run it again: ecglib run --fresh")
+        return Problem(name, 0, f"failed notebook: {message}; run it again: ecglib run --fresh")
 
     if notebook.get("metadata", {}).get("papermill", {}).get("exception"):
         yield failed("papermill met an exception")
@@ -306,4 +258,4 @@ def _execution(root: Path, file: Path) -> Iterator[Problem]:
             yield failed(f"cell {i} was not executed")
         tags = set(cell.get("metadata", {}).get("tags", []))
         if tags & {"parameters", "injected-parameters"} and "remove-cell" not in tags:
-            yield Problem(relative(file, root), 0, f"cell {i}: tag the parameters `remove-cell` too: Quarto shows them")
+            yield Problem(name, 0, f"cell {i}: tag the parameters `remove-cell` too: Quarto shows them")

@@ -11,53 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib import aami
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics
 from ecglib.experiment import raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report import recompute
 from ecglib.report.problem import Problem, relative
+from ecglib.report.tables import mean_of
 
 TOLERANCE: Final = 1e-9
-Values = dict[str, NDArray[np.float64]]
-
-
-def recomputed(record: dict[str, Any]) -> Values:
-    """Each field that the confusion matrices give (`metrics.mcc`, `ec57.VEB.se`) -> `(seeds,)`, NaN where undefined.
-
-    Of a multi-class record: all that `ecglib.evaluation.scoring.scores` gives, `macro_f1_nsv` for an inter-patient one,
-    `ec57` where the classes are AAMI's. Of a binary one, whose second class is the positive one: `se`, `sp`, `ppv`,
-    `f1` and `per_class`. Of a multi-label one: nothing.
-    """
-    task, classes = record["task"], record["classes"]
-    if task not in {"multiclass", "binary"}:
-        return {}
-    matrices = np.array(record["confusion"], dtype=np.int64)
-    one = metrics.per_class(matrices)
-    found = {f"per_class.{name}.{kind}": one[kind][:, i] for i, name in enumerate(classes) for kind in one}
-    if task == "binary":
-        kinds = {"se": "se", "sp": "specificity", "ppv": "ppv", "f1": "f1"}
-        return found | {f"metrics.{key}": one[kind][:, 1] for key, kind in kinds.items()}
-    macro = [classes.index(name) for name in record["macro_classes"] or classes]
-    found |= {f"metrics.{key}": values for key, values in metrics.summary(matrices, macro).items()}
-    if record["parameters"].get("protocol") in ("inter", "adapted"):
-        nsv = metrics.summary(matrices, [classes.index(name) for name in "NSV"])
-        found["metrics.macro_f1_nsv"] = nsv["macro_f1"]
-    if set(aami.CLASSES) <= set(classes):
-        ectopy = metrics.ec57(matrices, classes)
-        found |= {f"ec57.{name}.{key}": values for name, scores in ectopy.items() for key, values in scores.items()}
-    return found
-
-
-def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
-
-
-def _differ(a: float | None, b: float | None) -> bool:
-    return (a is None) != (b is None) or (a is not None and b is not None and abs(a - b) > TOLERANCE)
 
 
 def _intervals(content: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -76,8 +38,8 @@ def _inconsistent(intervals: dict[str, dict[str, Any]], n_seeds: int) -> Iterato
         per_seed = interval.get("per_seed") or []
         if len(per_seed) != n_seeds:
             yield f"{where}: {len(per_seed)} values, but {n_seeds} seeds"
-        elif _differ(mean, _mean(per_seed)):
-            yield f"{where}: mean {mean}, but its seeds give {_mean(per_seed)}"
+        elif _outside(mean, expected := mean_of(per_seed), expected):
+            yield f"{where}: mean {mean}, but its seeds give {expected}"
         # chance adds to an absolute gap, in a resample more than in the set that it is drawn from
         biased = where.rsplit(".", 1)[-1] == "ece"
         if mean is not None and low is not None and low > mean + TOLERANCE and not biased:
@@ -90,9 +52,7 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
     """Why nothing can be computed from the confusion matrices."""
     classes, seeds, matrices = record["classes"], record["seeds"], record["confusion"]
     n = len(classes)
-    needed = set(record["macro_classes"]) | (
-        set("NSV") if record["parameters"].get("protocol") in ("inter", "adapted") else set()
-    )
+    needed = {*record["macro_classes"], *("NSV" if recompute.across_patients(record["parameters"]) else "")}
     if not seeds:
         yield "seeds: none"
     if record["task"] in {"multiclass", "binary"} and (
@@ -103,40 +63,15 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
         yield f"classes: {', '.join(missing)} missing"
 
 
-def _decisions(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where its fields begin, and the record as it is with that decision: its own, and that of moved thresholds."""
-    yield "", record
-    if record["moved"]:
-        yield "moved.", record | record["moved"] | {"unadapted": {}, "predicted": ""}
-
-
-def _contradictions(loaded: Record, record: dict[str, Any]) -> list[str]:
-    """What confusion matrices and raw material contradict, each field once."""
-    found = []
-    for where, decided in _decisions(record):
-        wrong = [*_wrong_scores(decided, dict(_intervals(decided))), *_wrong_parts(decided)]
-        found += [f"{where}{message}" for message in wrong]
-    said = {message.split(":")[0] for message in found}
-    again = _wrong_again(loaded, dict(_intervals(record)))
-    return found + [message for message in again if message.split(":")[0] not in said]
-
-
-def _wrong_scores(record: dict[str, Any], intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """The scores that are missing or that the confusion matrices contradict."""
-    for field, values in recomputed(record).items():
-        if field not in intervals:
-            yield f"{field}: missing"
-            continue
-        given = intervals[field].get("per_seed") or []
-        for seed, a, value in zip(record["seeds"], given, values, strict=False):
-            b = None if np.isnan(value) else float(value)
-            if _differ(a, b):
-                yield f"{field}: {a} for seed {seed}, but the confusion matrix gives {b}"
-                break
-    if record["parameters"].get("protocol") in ("inter", "adapted"):
-        for field in intervals:
-            if field.startswith(("metrics.", "per_class.", "ec57.")) and f"without_202.{field}" not in intervals:
-                yield f"without_202.{field}: missing"
+def _contradictions(loaded: Record, record: dict[str, Any]) -> Iterator[str]:
+    """What the raw material contradicts."""
+    for where, decided in recompute.decisions(record):
+        intervals = dict(_intervals(decided))
+        shown = [field for field in intervals if field.startswith(("metrics.", "per_class.", "ec57."))]
+        wrong = [f"without_202.{field}: missing" for field in shown if f"without_202.{field}" not in intervals]
+        yield from (f"{where}{message}" for message in wrong if recompute.across_patients(record["parameters"]))
+        yield from (f"{where}{message}" for message in _wrong_parts(decided))
+    yield from _wrong_again(loaded, dict(_intervals(record)))
 
 
 def _wrong_again(record: Record, intervals: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -145,15 +80,15 @@ def _wrong_again(record: Record, intervals: dict[str, dict[str, Any]]) -> Iterat
         if field not in intervals:
             yield f"{field}: missing"
             continue
-        least, most = again.least.model_dump(), again.most.model_dump()
-        for key in ("per_seed", "mean", "low", "high") if again.bounds else ("per_seed", "mean"):
-            limits = intervals[field][key], least[key], most[key]
-            values, lowest, highest = (one if key == "per_seed" else [one] for one in limits)
-            outside = [_outside(*one) for one in zip(values, lowest, highest, strict=False)]
-            if any(outside):
-                i = outside.index(True)
-                wanted = lowest[i] if lowest[i] == highest[i] else f"{lowest[i]} to {highest[i]}"
-                yield f"{field}: {key} {values[i]}, but the raw material gives {wanted}"
+        given, (least, most) = intervals[field], (one.model_dump() for one in (again.least, again.most))
+        values = zip(record.seeds, given["per_seed"], least["per_seed"], most["per_seed"], strict=False)
+        shown = [(f"{value} for seed {seed}", value, lowest, highest) for seed, value, lowest, highest in values]
+        bounds = ("low", "high") if again.bounds else ()
+        shown += [(f"{bound} {given[bound]}", given[bound], least[bound], most[bound]) for bound in bounds]
+        for said, value, lowest, highest in shown:
+            if _outside(value, lowest, highest):
+                wanted = lowest if lowest == highest else f"{lowest} to {highest}"
+                yield f"{field}: {said}, but the raw material gives {wanted}"
                 break
 
 
@@ -236,41 +171,43 @@ def _logged(root: Path) -> set[tuple[str, int]]:
         return set()
 
 
-def _unlogged(record: dict[str, Any], logged: set[tuple[str, int]]) -> Iterator[str]:
-    """The seeds that were scored on DS2 without a line in its log."""
-    if record["parameters"].get("protocol") in ("inter", "adapted"):
-        for seed in record["seeds"]:
-            if (record["key"], seed) not in logged:
-                yield f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it"
+def faults(record: Record) -> list[str]:
+    """Why a record is no reference result: each field that contradicts others, and what such a result may not be.
+
+    A reference result has the profile `full`, real records, no overridden parameter, and the test set scored, whose
+    size every confusion matrix sums to. What `recompute.again` gives must be there and agree within `TOLERANCE`, low
+    and high among it; without record 202 the same fields must be there. The decision with moved thresholds is held to
+    the same. Each mean is that of its seeds, one value a seed, and lies within its interval, which only a calibration
+    error may undercut. A value whose denominator is 0 is null, and left out of means. Macro means are over the record's
+    `macro_classes` where it names them, else over all its classes.
+    """
+    content = record.model_dump(mode="json")
+    messages = [*_no_reference(content), *_inconsistent(dict(_intervals(content)), len(record.seeds))]
+    misshapen = [f"{where}{said}" for where, one in recompute.decisions(content) for said in _misshapen(one)]
+    try:
+        messages += misshapen or _contradictions(record, content)
+    except (LookupError, ValueError) as error:
+        messages.append(f"raw material: its parts don't fit each other ({type(error).__name__}: {error})")
+    return list(dict.fromkeys(messages))
 
 
 def check_records(root: Path) -> Iterator[Problem]:
-    """Problems of the reference results, `book/results/*/*.json`.
-
-    A reference result has the profile `full`, real records, no overridden parameter, and the test set scored, whose
-    size every confusion matrix sums to. What `recomputed` gives must be there and agree within `TOLERANCE`; without
-    record 202 the same fields must be there. The decision with moved thresholds is held to the same. Each mean is that
-    of its seeds, one value a seed, and lies within its interval, which only a calibration error may undercut. A value
-    whose denominator is 0 is null, and left out of means. What `recompute.again` gives must agree too, low and high
-    among it. Macro means are over the record's `macro_classes` where it names them, else over all its classes. Every
-    seed that was scored on DS2 has its line in the log of scorings.
-    """
+    """The `faults` of the reference results, `book/results/*/*.json`, and every seed that was scored on DS2 without its
+    line in the log of scorings."""
     logged = _logged(root)
     for file in sorted((root / "book" / "results").glob("*/*.json")):
         try:
-            loaded = results.load(file)
+            record = results.load(file)
         except UserError as error:
             yield Problem.of(error, root, file)
             continue
-        record = loaded.model_dump(mode="json")
-        messages = [*_no_reference(record), *_unlogged(record, logged)]
-        messages += _inconsistent(dict(_intervals(record)), len(record["seeds"]))
-        misshapen = [f"{where}{said}" for where, decided in _decisions(record) for said in _misshapen(decided)]
-        try:
-            messages += misshapen or _contradictions(loaded, record)
-        except (LookupError, ValueError) as error:
-            messages.append(f"raw material: its parts don't fit each other ({type(error).__name__}: {error})")
-        for message in messages:
+        seeds = record.seeds if recompute.across_patients(record.parameters) else []
+        messages = [
+            f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it"
+            for seed in seeds
+            if (record.key, seed) not in logged
+        ]
+        for message in [*messages, *faults(record)]:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")
 
 
@@ -283,14 +220,14 @@ def not_recomputed(records: Iterable[Record]) -> list[str]:
         if any(_misshapen(content)):
             continue  # a fault, and told as one
         try:
-            again, of_matrices = recompute.again(record, 0), recomputed(content)
+            again = recompute.again(record, 0)
         except (LookupError, ValueError):
             continue
         values, bounds = set(), set()
         for field, interval in _intervals(content):
-            if field not in again and field not in of_matrices:
+            if field not in again:
                 values.add(_kind(field))
-            elif interval["low"] is not None and not (field in again and again[field].bounds):
+            elif interval["low"] is not None and not again[field].bounds:
                 bounds.add(_kind(field))
         kinds[record.task].update(values)
         kinds[f"{record.task}, low and high"].update(bounds)

@@ -114,10 +114,6 @@ def typed_numbers(text: str) -> Iterator[Found]:
             )
 
 
-def _refused(attributes: str, allowed: Callable[[str], bool]) -> str:
-    return " ".join(token for token in ATTRIBUTE.findall(attributes.strip("{} ")) if not allowed(token))
-
-
 def _div(rest: str) -> str | None:
     """What is wrong with the opening of a fenced div."""
     if not (rest.startswith("{") and rest.endswith("}")):
@@ -142,9 +138,9 @@ def _attributes(text: str) -> Iterator[Found]:
     ]
     for pattern, name, allowed in places:
         for match in pattern.finditer(text):
-            if wrong := _refused(match["attributes"], allowed):
-                yield Found(match.start("attributes"), f"`{wrong}` on {name}: the two renderers don't share it")
             start, end = match.span("attributes")
+            if wrong := [token for token in ATTRIBUTE.findall(text[start + 1 : end - 1]) if not allowed(token)]:
+                yield Found(start, f"`{' '.join(wrong)}` on {name}: the two renderers don't share it")
             text = text[:start] + " " * (end - start) + text[end:]
     for match in ATTACHED.finditer(text):
         yield Found(match.start(), f"attributes `{match[0]}`: only headings, images, table captions and divs have them")

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from ecglib import aami, config
 from ecglib.data import beats
 from ecglib.evaluation import metrics
-from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED
-from ecglib.report.tables import count, interval, mean, number, scores, table
+from ecglib.report.tables import count, interval, mean, number, scores, signed, table
 
 HOLDS_MOST_S: Final = "232"
 """The record of DS2 without which S is scored again, as it holds most beats of that class."""
@@ -32,15 +31,13 @@ def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
     every = results.references(notebook="heartbeat") if every is None else every
     models, answers = list(registry.OF_BEATS), list(ANSWERS)
     mine = [record for name, record in every.items() if name.startswith("heartbeat/")]
-    found = [one for record in mine for one in results.decisions(record)]
-    return sorted(
-        found,
-        key=lambda r: (
-            models.index(r.parameters["model"]) if r.parameters["model"] in models else len(models),
-            answers.index(r.parameters["imbalance"]),
-            r.experiment,
-        ),
-    )
+
+    def order(r: Record) -> tuple[int, int, str]:
+        model = r.parameters["model"]
+        place = models.index(model) if model in models else len(models)
+        return place, answers.index(r.parameters["imbalance"]), r.experiment
+
+    return sorted((one for record in mine for one in results.decisions(record)), key=order)
 
 
 def of(records: Iterable[Record], **parameters: Any) -> list[Record]:
@@ -53,6 +50,21 @@ def plain(records: Iterable[Record], **parameters: Any) -> Record | None:
     return next((r for r in of(records, imbalance="none", **parameters) if not tables.variant(r)), None)
 
 
+def best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:
+    """Our best result under a protocol, best on validation. The test set chooses nothing.
+
+    Macro recall is maximised over what has a validation macro-F1 of `least_f1`; for all else macro-F1 decides.
+    """
+    good = [r for r in of(records, protocol=protocol) if (tables.validated(r) or 0.0) >= least_f1]
+    known = [r for r in good if tables.validated(r, metric) is not None]
+    return max(known, key=lambda r: tables.validated(r, metric) or 0.0, default=None)
+
+
+def link(record: Record, text: str = "") -> str:
+    """A link from one executed page to another."""
+    return f"[{text or record.title.split(',')[0] or record.parameters['model']}](../{record.experiment}.ipynb)"
+
+
 def architectures(records: Sequence[Record], protocol: str) -> str:
     """Every model under one protocol: its plain results, and of those with an answer to the imbalance the one that is
     best on validation. A model without a plain one, or without any answer, says so."""
@@ -61,9 +73,8 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         mine = of(records, model=model, protocol=protocol)
         unanswered = of(mine, imbalance="none")
         answered = best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
-        rows += [
-            {"model": link(r, tables.model_name(r)), **_scores(r)} for r in (*unanswered, answered) if r is not None
-        ]
+        shown = [*unanswered, *([] if answered is None else [answered])]
+        rows += [{"model": link(r, tables.model_name(r)), **_scores(r)} for r in shown]
         missing = [] if unanswered else [ANSWERS["none"]]
         missing += ["any answer"] if answered is None else []
         if missing:
@@ -77,8 +88,7 @@ def _scores(record: Record) -> dict[str, str]:
     if record.without_202:
         values["macro-F1 without 202"] = mean(record.without_202["metrics"]["macro_f1"])
         values["macro-F1 (N, S, V)"] = mean(record.metrics.get("macro_f1_nsv"))
-    rare = [name for name in record.macro_classes if name != "N"]
-    values |= {f"{name} F1": mean(record.per_class[name]["f1"]) for name in rare}
+    values |= {f"{name} F1": mean(record.per_class[name]["f1"]) for name in record.macro_classes if name != "N"}
     if HOLDS_MOST_S in record.by_record and record.parameters["protocol"] != "intra":
         values[f"S F1 without {HOLDS_MOST_S}"] = number(without(record, HOLDS_MOST_S, "S"))
     return values
@@ -98,10 +108,8 @@ def circumstances(records: Sequence[Record], *protocols: str) -> str:
     mine = [r for r in records if r.parameters["protocol"] in protocols]
     if not mine:
         return ""
-    said = tables.rests_on(
-        mine, precision=lambda r: r.precision, epochs_at_most=lambda r: r.parameters.get("max_epochs")
-    )
-    return f"Real `{mine[0].data.name}`; {said}.{tables.scorings(mine)}"
+    facts = {"precision": lambda r: r.precision, "epochs_at_most": lambda r: r.parameters.get("max_epochs")}
+    return f"Real `{mine[0].data.name}`; {tables.rests_on(mine, **facts)}.{tables.scorings(mine)}"
 
 
 def adapted(records: Sequence[Record]) -> str:
@@ -110,12 +118,10 @@ def adapted(records: Sequence[Record]) -> str:
     for after in of(records, protocol="adapted"):
         before = after.model_copy(update=after.unadapted)
         gained = comparison.difference(after, before, macro_f1(after))
-        row = {"model": link(after), "macro-F1": interval(after.metrics["macro_f1"]), "gain": signed(gained)}
-        for name in "SV":
-            old, new = (mean(one["f1"]) for one in (after.unadapted["per_class"][name], after.per_class[name]))
-            row[f"{name} F1"] = f"{old} → {new}"
-        old, new = (number(without(one, HOLDS_MOST_S, "S")) for one in (before, after))
-        rows.append(row | {f"S F1 without {HOLDS_MOST_S}": f"{old} → {new}"})
+        values = {f"{name} F1": [mean(r.per_class[name]["f1"]) for r in (before, after)] for name in "SV"}
+        values[f"S F1 without {HOLDS_MOST_S}"] = [number(without(r, HOLDS_MOST_S, "S")) for r in (before, after)]
+        head = {"model": link(after), "macro-F1": interval(after.metrics["macro_f1"]), "gain": signed(gained)}
+        rows.append(head | {name: " → ".join(both) for name, both in values.items()})
     return table(rows)
 
 
@@ -125,10 +131,9 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
     rows = []
     for name in registry.OF_BEATS:
         other = plain(records, model=name, protocol=protocol)
-        if base is None or other is None or other is base or not comparison.comparable(other, base):
-            continue
-        difference, p = _against(other, base)
-        rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
+        if base is not None and other is not None and other is not base and comparison.comparable(other, base):
+            difference, p = _against(other, base)
+            rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
     return table(rows)
 
 
@@ -141,10 +146,10 @@ def tuned(records: Sequence[Record]) -> str:
         for protocol in ("intra", "inter", "adapted"):
             for record in of(records, model=model, protocol=protocol, imbalance="none"):
                 p = record.parameters
-                own = [f"{n}: {p[n]}" for n in names if n in p and p[n] != fields[n].get_default()]
-                own += [f"{n}: {value}" for n, value in p.get("model_options", {}).items()]
-                head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
-                rows += [{**head, "not as by default": ", ".join(f"`{one}`" for one in own)}] if own else []
+                own = {name: p[name] for name in names if name in p and p[name] != fields[name].get_default()}
+                if said := [f"`{name}: {value}`" for name, value in (own | p.get("model_options", {})).items()]:
+                    head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
+                    rows.append({**head, "not as by default": ", ".join(said)})
     return table(rows)
 
 
@@ -155,13 +160,14 @@ def costs(records: Sequence[Record]) -> str:
         found = [r for protocol in ("intra", "inter") if (r := plain(records, model=model, protocol=protocol))]
         rows += [{"model": link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
         if not found:
-            size = UNDEFINED if entry.classical or entry.reads_features else count(_size(model))
+            untrained = None if entry.classical or entry.reads_features else _untrained(model)
+            size = UNDEFINED if untrained is None else count(registry.n_parameters(untrained))
             rows.append({"model": f"`{model}`", "protocol": NOT_RUN, "parameters": size})
     return table(rows)
 
 
-def _size(model: str) -> int:
-    return registry.n_parameters(registry.build(model, 1, beats.KACHUEE_SAMPLES, len(aami.CLASSES)))
+def _untrained(model: str) -> Any:
+    return registry.build(model, 1, beats.KACHUEE_SAMPLES, len(aami.CLASSES))
 
 
 def _cost(record: Record) -> dict[str, str]:
@@ -187,31 +193,24 @@ def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> 
     for model in models:
         mine = of(records, model=model, protocol="intra")
         answered = next(iter(of(mine, imbalance=answer)), None)
-        alike = "" if answered is None else tables.variant(answered)
-        wanted = {f"`{model}`": plain(mine)}
-        if answered is not None and alike:
-            own = (r for r in of(mine, imbalance="none") if tables.variant(r) == alike)
-            wanted[tables.model_name(answered)] = next(own, None)
-        for name, imbalance, record in (
-            *((name, "none", record) for name, record in wanted.items()),
-            (list(wanted)[-1], answer, answered),
-        ):
+        shown = [(f"`{model}`", "none", plain(mine))]
+        if answered is not None and (form := tables.variant(answered)):
+            alike = (r for r in of(mine, imbalance="none") if tables.variant(r) == form)
+            shown.append((tables.model_name(answered), "none", next(alike, None)))
+        shown.append((shown[-1][0], answer, answered))
+        for name, imbalance, record in shown:
             head = {"model": name, "imbalance": ANSWERS[imbalance]}
-            if record is None:
-                rows.append({**head, "class": "all", "precision": NOT_RUN})
-            else:
-                rows += [{**head, **row} for row in _report(record)]
+            rows += [head | row for row in _report(record)]
     return table(rows)
 
 
-def _report(record: Record) -> list[dict[str, str]]:
+def _report(record: Record | None) -> list[dict[str, str]]:
+    if record is None:
+        return [{"class": "all", "precision": NOT_RUN}]
     names = {"precision": "ppv", "recall": "se", "F1": "f1"}
-    parts = [record.per_class[name] for name in record.macro_classes]
-    whole = {title: number(tables.mean_of(p[key].mean for p in parts)) for title, key in names.items()}
-    by_class = [
-        {"class": name, **{title: mean(record.per_class[name][key]) for title, key in names.items()}}
-        for name in record.macro_classes
-    ]
+    parts = {name: record.per_class[name] for name in record.macro_classes}
+    whole = {title: number(tables.mean_of(p[key].mean for p in parts.values())) for title, key in names.items()}
+    by_class = [{"class": name, **{t: mean(p[key]) for t, key in names.items()}} for name, p in parts.items()]
     return [{"class": "all", **whole}, *by_class]
 
 
@@ -225,9 +224,8 @@ def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
     rows = []
     for answer, name in ANSWERS.items():
         found = of(mine, imbalance=answer)
-        if not found:
-            rows.append({"imbalance": name, "macro-F1": NOT_RUN})
         rows += [{**_scores(r), "imbalance": link(r, name), **_gain(r, nothing)} for r in found]
+        rows += [] if found else [{"imbalance": name, "macro-F1": NOT_RUN}]
     return table(rows)
 
 
@@ -236,54 +234,31 @@ def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
 
     Only where nothing but the answer differs: the same beats, and the same training.
     """
-    if (
-        nothing is None
-        or nothing is record
-        or not comparison.comparable(record, nothing)
-        or _differ(record, nothing, "imbalance")
-    ):
-        return {"gain": UNDEFINED, "McNemar p": UNDEFINED}
-    gained, p = _against(record, nothing)
-    return {"gain": gained, "McNemar p": p}
+    told = (UNDEFINED, UNDEFINED)
+    alike = nothing is not None and nothing is not record and comparison.comparable(record, nothing)
+    if nothing is not None and alike and not _differ(record, nothing, "imbalance"):
+        told = _against(record, nothing)
+    return dict(zip(("gain", "McNemar p"), told, strict=True))
 
 
 def _against(record: Record, other: Record) -> tuple[str, str]:
     """The paired difference in macro-F1 to a comparable record, and the median of the seeds' McNemar p."""
     difference = comparison.difference(record, other, macro_f1(record))
-    return signed(difference), _p(float(np.median(comparison.mcnemar(record, other).p)))
+    p = float(np.median(comparison.mcnemar(record, other).p))
+    return signed(difference), "< 0.001" if p < 0.001 else number(p)
 
 
 def _differ(a: Record, b: Record, switch: str) -> bool:
     """Whether parameters differ other than `switch` (`imbalance`, `protocol`) and what belongs to it."""
     own = {switch, "bootstrap", "device", "in_book"}
     own |= {name for name, (other, _) in config.ONLY_WITH.items() if other == switch}
-    names = (a.parameters.keys() | b.parameters.keys()) - own
-    return any(a.parameters.get(name) != b.parameters.get(name) for name in names)
+    return any(a.parameters.get(name) != b.parameters.get(name) for name in {*a.parameters, *b.parameters} - own)
 
 
 def macro_f1(record: Record) -> comparison.Metric:
     """Macro-F1 over the classes that the record's protocol averages over, of confusion matrices."""
     classes = [record.classes.index(name) for name in record.macro_classes]
     return lambda matrices: metrics.summary(matrices, classes)["macro_f1"]
-
-
-def signed(value: Interval) -> str:
-    """A difference with its sign, and its interval."""
-    if value.mean is None or value.low is None or value.high is None:
-        return UNDEFINED
-    space = "\N{NO-BREAK SPACE}"
-    return f"{value.mean:+.3f} [{value.low:+.3f},{space}{value.high:+.3f}]".replace("-", "\N{MINUS SIGN}")
-
-
-def told_apart(difference: Interval) -> str:
-    """What a difference says of the first, by its interval; undecided where there is none."""
-    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
-        return "not told apart from it"
-    return "better" if difference.low > 0 else "worse"
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else number(p)
 
 
 # --- what the split is worth ------------------------------------------------------------------------------------------
@@ -294,106 +269,68 @@ def gap_by_class(records: Sequence[Record]) -> str:
     both."""
     rows = []
     for model in registry.OF_BEATS:
-        intra, inter = (plain(records, model=model, protocol=p) for p in ("intra", "inter"))
-        if intra is not None and inter is not None and _differ(intra, inter, "protocol"):
-            continue
+        both = {PROTOCOLS[p]: plain(records, model=model, protocol=p) for p in ("intra", "inter")}
+        head = {"model": f"`{model}`"}
+        intra, inter = both.values()
         if intra is None or inter is None:
-            rows.append({"model": f"`{model}`", "class": "all", "intra-patient": NOT_RUN if intra is None else "",
-                         "inter-patient": NOT_RUN if inter is None else ""})  # fmt: skip
-            continue
-        for name in inter.macro_classes:
-            a, b = intra.per_class[name]["f1"].mean, inter.per_class[name]["f1"].mean
-            rows.append({
-                "model": f"`{model}`",
-                "class": name,
-                "intra-patient": interval(intra.per_class[name]["f1"]),
-                "inter-patient": interval(inter.per_class[name]["f1"]),
-                "lost": number(a - b) if a is not None and b is not None else UNDEFINED,
-            })  # fmt: skip
+            missing = {title: "" if found else NOT_RUN for title, found in both.items()}
+            rows.append({**head, "class": "all", **missing})
+        elif not _differ(intra, inter, "protocol"):
+            for name in inter.macro_classes:
+                a, b = (r.per_class[name]["f1"] for r in (intra, inter))
+                lost = None if a.mean is None or b.mean is None else a.mean - b.mean
+                shown = dict(zip(both, map(interval, (a, b)), strict=True))
+                rows.append({**head, "class": name, **shown, "lost": number(lost)})
     return table(rows)
 
 
-def gap_by_record(records: Sequence[Record], model: str) -> list[dict[str, Any]]:
-    """Of every record of DS2: beats of each class, and the share classified right under both protocols."""
+def gap_by_record(records: Sequence[Record], model: str) -> pd.DataFrame:
+    """A row for every record of DS2: its beats of each class, and under both protocols (`intra`, `inter`) the share
+    classified right; no row where one of them was not run."""
     found = [plain(records, model=model, protocol=p) for p in ("intra", "inter")]
-    if any(record is None or not record.by_record for record in found):
-        return []
-    intra, inter = (record.by_record for record in found if record is not None)
-    rows = []
-    for name in sorted(inter):
-        counts = np.array(inter[name][0]).sum(1)
-        rows.append({
-            "record": name,
-            **dict(zip(aami.CLASSES, counts.tolist(), strict=True)),
-            "intra": _right(intra[name]) if name in intra else np.nan,
-            "inter": _right(inter[name]),
-        })  # fmt: skip
-    return rows
+    intra, inter = (record.by_record if record is not None else {} for record in found)
+    shared = inter if intra else {}
+    rows = {
+        name: [*np.array(shared[name][0]).sum(1), *(_right(each.get(name)) for each in (intra, inter))]
+        for name in sorted(shared)
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=[*aami.CLASSES, "intra", "inter"])
+    return frame.astype(dict.fromkeys(aami.CLASSES, "int64"))
 
 
-def _right(matrices: Sequence[Sequence[Sequence[int]]]) -> float:
+def _right(matrices: Sequence[Sequence[Sequence[int]]] | None) -> float:
     whole = np.array(matrices)
-    return float(np.trace(whole.sum(0)) / whole.sum())
+    return np.nan if matrices is None else float(np.trace(whole.sum(0)) / whole.sum())
 
 
-def by_record_table(rows: Sequence[Mapping[str, Any]], most: int = 10) -> str:
-    """The records with the largest gap between the protocols."""
-    worst = sorted(rows, key=lambda row: row["inter"] - row["intra"])[:most]
+def by_record_table(gaps: pd.DataFrame) -> str:
+    """The ten records of `gap_by_record` with the largest gap between the protocols."""
+    worst = (gaps["inter"] - gaps["intra"]).sort_values(kind="stable").index[:10]
     return table([
         {
-            "record": f"`{row['record']}`",
-            **{name: count(row[name]) for name in aami.CLASSES},
+            "record": f"`{name}`",
+            **{cls: count(row[cls]) for cls in aami.CLASSES},
             "right, intra": number(row["intra"]),
             "right, inter": number(row["inter"]),
         }
-        for row in worst
+        for name, row in gaps.loc[worst].iterrows()
     ])  # fmt: skip
 
 
-def effective_patients(counts: Mapping[str, NDArray[np.int64]]) -> str:
+def effective_patients(counts: pd.DataFrame) -> str:
     """How many equal records each class's beats would come from: Kish's effective size of the counts by record.
 
-    Parameters
-    ----------
-    counts
-        Class -> its beats in each record of the test set, `(records,)`.
+    A row of `counts` is a record of the test set, a column a class; one without a beat is left out.
     """
     rows = []
-    for name, n in counts.items():
-        total = int(n.sum())
-        rows.append({
-            "class": name,
-            "beats": count(total),
-            "records with any": count(int((n > 0).sum())),
-            "share of the largest": f"{n.max() / total:.0%}" if total else UNDEFINED,
-            "effective number of records": number(_kish(n), 1),
-        })  # fmt: skip
+    for name in aami.CLASSES:
+        n = counts[name]
+        if total := int(n.sum()):
+            rows.append({
+                "class": name,
+                "beats": count(total),
+                "records with any": count(int((n > 0).sum())),
+                "share of the largest": f"{n.max() / total:.0%}",
+                "effective number of records": number(float(total) ** 2 / float((n.astype(np.float64) ** 2).sum()), 1),
+            })  # fmt: skip
     return table(rows)
-
-
-def best(records: Sequence[Record], protocol: str, metric: str = "macro_f1", least_f1: float = 0.0) -> Record | None:
-    """Our best result under a protocol, best on validation. The test set chooses nothing.
-
-    Macro recall is maximised over what has a validation macro-F1 of `least_f1`; for all else macro-F1 decides.
-    """
-    ranked = tables.validated_recall if metric == "macro_recall" else tables.validated
-    good = [r for r in of(records, protocol=protocol) if (tables.validated(r) or 0.0) >= least_f1]
-    scored = [(value, r) for r in good if (value := ranked(r)) is not None]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
-
-
-def link(record: Record, text: str = "") -> str:
-    """A link from one executed page to another."""
-    model = record.parameters["model"]
-    text = text or (f"{record.title.split(',')[0]}" if record.title else model)
-    return f"[{text}](../{record.experiment}.ipynb)"
-
-
-def _kish(n: NDArray[np.int64]) -> float | None:
-    return float(n.sum()) ** 2 / float((n.astype(np.float64) ** 2).sum()) if n.any() else None
-
-
-def counts_by_record(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.int64]]:
-    """Class -> its beats in each record, of the rows of `gap_by_record`; classes without a beat are left out."""
-    counts = {name: np.array([row[name] for row in rows], dtype=np.int64) for name in aami.CLASSES}
-    return {name: n for name, n in counts.items() if n.sum()}

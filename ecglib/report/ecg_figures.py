@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
@@ -27,11 +28,7 @@ _PULSE_MM: Final = 5.0
 
 
 def ecg_paper(
-    signals: NDArray[np.float32],
-    fs: float,
-    *,
-    attention: NDArray[np.float32] | None = None,
-    title: str = "",
+    signals: NDArray[np.float32], fs: float, *, attention: NDArray[np.float32] | None = None, title: str = ""
 ) -> Figure:
     """The first ten seconds of a recording on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and lead II below.
 
@@ -40,26 +37,20 @@ def ecg_paper(
     Parameters
     ----------
     signals
-        `(12, samples)` in mV, in standard order; a lead that is 0 throughout was not recorded.
-    fs
-        Samples per second.
+        `(12, samples)` in mV, in standard order, `fs` samples a second; a lead that is 0 throughout was not recorded.
     attention
         `(samples,)`: weights of the samples that add up to 1. The paper is shaded the darker the more a sample weighs.
-    title
-        Above the paper.
     """
     with style():
         width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 1)
         figure, axes = subplots(1, 1, height=6.4 * height / width + 0.35)
         ax = axes[0, 0]
         _grid(ax, width, height)
-        piece = SECONDS / len(LAYOUT[0])
-        for row, names in enumerate(LAYOUT):
-            _calibrate(ax, height - ROW_MM * (row + 0.5))
+        for row, names in enumerate((*LAYOUT, ("II",))):
+            middle, piece = height - ROW_MM * (row + 0.5), SECONDS / len(names)
+            _calibrate(ax, middle)
             for column, name in enumerate(names):
-                _lead(ax, signals, fs, name, height - ROW_MM * (row + 0.5), column * piece, piece, attention)
-        _calibrate(ax, height - ROW_MM * (len(LAYOUT) + 0.5))
-        _lead(ax, signals, fs, "II", height - ROW_MM * (len(LAYOUT) + 0.5), 0.0, SECONDS, attention)
+                _lead(ax, signals, fs, name, middle, column * piece, piece, attention)
         said = "25 mm/s, 10 mm/mV" + ("; the darker, the more attention" if attention is not None else "")
         ax.set_xlabel(said, fontsize=8)
         ax.set_title(title, fontsize=9)
@@ -111,10 +102,7 @@ def _lead(
 
 def _shade(ax: Axes, weights: NDArray[np.floating[Any]], left: float, right: float, middle: float) -> None:
     """Weights as multiples of the mean; four times the mean is the darkest."""
-    alpha = 0.6 * np.clip(weights / 4.0, 0, 1)[None]
-    colour = np.zeros((1, len(weights), 4))
-    colour[..., :3] = [int(_SHADE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    colour[..., 3] = alpha
+    colour = to_rgba_array([_SHADE] * len(weights), 0.6 * np.clip(weights / 4.0, 0, 1))[None]
     bounds = (left, right, middle - 0.45 * ROW_MM, middle + 0.45 * ROW_MM)
     ax.imshow(colour, extent=bounds, aspect="auto", zorder=1.5, interpolation="bilinear")
     ax.set_aspect("equal")
@@ -127,20 +115,18 @@ def one_vs_rest(record: Record) -> Figure:
     with style():
         rows = -(-len(cells) // columns)
         figure, axes = subplots(rows, columns, height=1.75 * rows)
-        for i, ax in enumerate(axes.ravel()):
-            if i >= len(cells):
-                ax.set_axis_off()
-                continue
-            total = np.maximum(cells[i].sum(axis=1, keepdims=True), 1)
-            ax.imshow(cells[i] / total, cmap="Blues", vmin=0, vmax=1)
-            for (row, column), n in np.ndenumerate(cells[i]):
-                dark = n / total[row, 0] > 0.55
-                text = f"{count(n)}\n{number(n / total[row, 0], 2)}"
-                ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else _TRACE)
+        for ax in axes.ravel()[len(cells) :]:
+            ax.set_axis_off()
+        for ax, name, counts in zip(axes.ravel(), record.classes, cells, strict=False):
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            for (row, column), share in np.ndenumerate(shares):
+                text, colour = f"{count(counts[row, column])}\n{number(share, 2)}", "white" if share > 0.55 else _TRACE
+                ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
             ax.set_xticks((0, 1), ("no", "yes"))
             ax.set_yticks((0, 1), ("no", "yes"))
             ax.tick_params(length=0, labelsize=7.5)
-            ax.set_title(record.classes[i], fontsize=9)
+            ax.set_title(name, fontsize=9)
         figure.supxlabel("label given", fontsize=9)
         figure.supylabel("label of the recording", fontsize=9)
         return marked(figure, record)

@@ -8,9 +8,9 @@ are made for a width of 420 px and up. Colours are one per class, told apart wit
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import zip_longest
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -27,13 +27,15 @@ from PIL import Image
 from ecglib.aami import SYMBOLS
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.record import Record, infarction
-from ecglib.report.names import NOT_RUN, PATIENTS, SETS, UNDEFINED, metric_name
+from ecglib.report.names import NOT_RUN, PATIENTS, SETS, metric_name
 from ecglib.report.tables import count, number, refuse_mixture, unit
 from ecglib.training.history import SeedRun
 
 WIDTH: Final = 6.4
 """Inches. At the 150 dots per inch that figures are saved with: 960 px."""
 
+EXAMPLES: Final = 8
+"""Beats that are drawn of a class, taken evenly over all of them."""
 COLOURS: Final[dict[str, str]] = {"N": "#0072B2", "S": "#E69F00", "V": "#882255", "F": "#117733", "Q": "#8A8A8A"}
 """The fixed colour of each AAMI class."""
 
@@ -46,26 +48,14 @@ _STYLE: Final[dict[Any, Any]] = {
     **sns.axes_style("ticks"),
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 10),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), "white"),
+    **dict.fromkeys(("figure.dpi", "savefig.dpi"), 150),
     "grid.color": _GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "lines.linewidth": 1.5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
 }
 
 
@@ -76,11 +66,9 @@ class BookFigure(Figure):
         return png(self)
 
 
-@contextmanager
-def style() -> Iterator[None]:
+def style() -> AbstractContextManager[None]:
     """The book's look, as a context: fonts, sizes, colours of text and axes."""
-    with mpl.rc_context(_STYLE):
-        yield
+    return mpl.rc_context(_STYLE)
 
 
 def png(figure: Figure) -> bytes:
@@ -164,13 +152,7 @@ def _heat_map(
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Beats per class on a logarithmic axis, one panel per set.
-
-    Parameters
-    ----------
-    counts
-        Set (`"train"`, `"DS1"` …) -> class -> beats.
-    """
+    """Beats per class on a logarithmic axis, one panel per set: set (`"train"`, `"DS1"` …) -> class -> beats."""
     classes = list(dict.fromkeys(name for one in counts.values() for name in one))
     largest = max((n for one in counts.values() for n in one.values()), default=1)
     with style():
@@ -196,7 +178,6 @@ def example_beats(
     classes: Sequence[str],
     fs: float,
     unit: str = "mV",
-    per_class: int = 8,
     lead_names: Sequence[str] = (),
     r_peak: int = 0,
 ) -> Figure:
@@ -205,17 +186,11 @@ def example_beats(
     Parameters
     ----------
     signals
-        `(n, leads, samples)`, in `unit`.
+        `(n, leads, samples)`, in `unit`: `"mV"`, or `"0..1"` for beats scaled to that range.
     labels
-        `(n,)`, positions in `classes`.
-    classes
-        Names of the classes; one without a beat gets an empty panel that says so.
+        `(n,)`, positions in `classes`, of which one without a beat gets an empty panel that says so.
     fs
         Sampling rate, Hz.
-    unit
-        `"mV"`, or `"0..1"` for beats scaled to that range.
-    per_class
-        How many beats to draw per class, taken evenly over all of them.
     lead_names
         One name per lead, as panel titles.
     r_peak
@@ -224,39 +199,32 @@ def example_beats(
     x, y = np.asarray(signals, dtype=np.float64), np.asarray(labels)
     leads = x.shape[1]
     seconds = (np.arange(x.shape[2]) - r_peak) / fs
-    amplitude = "amplitude, 0..1" if unit == "0..1" else unit
+    shown = list(itertools.product(enumerate(classes), range(leads)))
+    columns = leads if leads > 1 else min(3, len(classes))
     with style():
-        columns = leads if leads > 1 else min(3, len(classes))
-        rows = len(classes) if leads > 1 else -(-len(classes) // columns)
+        rows = -(-len(shown) // columns)
         figure, axes = subplots(rows, columns, height=0.5 + 1.35 * rows, sharex=True, sharey=unit == "0..1")
-        panels = axes.ravel() if leads == 1 else axes
-        for ax in axes.ravel()[len(classes) * leads :]:
+        for ax in axes.ravel()[len(shown) :]:
             ax.axis("off")
-        for k, name in enumerate(classes):
+        for position, (ax, ((k, name), lead)) in enumerate(zip(axes.ravel(), shown, strict=False)):
             chosen = np.flatnonzero(y == k)
-            for lead in range(leads):
-                ax = panels[k] if leads == 1 else panels[k, lead]
-                _beats(ax, x[chosen, lead], seconds, per_class, colours(classes)[name])
-                ax.set_title(_beat_title(name, len(chosen), lead, lead_names), loc="left", pad=3)
-        for ax in axes[:, 0]:
-            ax.set_ylabel(amplitude)
-            if unit == "0..1":
-                ax.set_yticks([0, 0.5, 1])
-        for position, ax in enumerate(axes.ravel()[: len(classes) * leads]):
-            if position + columns >= len(classes) * leads:
+            _beats(ax, x[chosen, lead], seconds, colours(classes)[name])
+            where = f", {lead_names[lead]}" if lead_names else ""
+            n = f" ({count(len(chosen))} beats)" if lead == 0 else ""
+            ax.set_title(f"{name}{where}{n}", loc="left", pad=3)
+            if position + columns >= len(shown):
                 ax.set_xlabel("s")
                 ax.tick_params(labelbottom=True)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("amplitude, 0..1" if unit == "0..1" else unit)
+            if unit == "0..1":
+                ax.set_yticks([0, 0.5, 1])
         return figure
 
 
 def rr_histogram(rr_s: Mapping[str, ArrayLike]) -> Figure:
-    """Distribution of RR intervals, one row per class, each scaled to its own number of beats.
-
-    Parameters
-    ----------
-    rr_s
-        Class -> the intervals to the previous beat, seconds.
-    """
+    """Distribution of RR intervals, one row per class, each scaled to its own number of beats: class -> the intervals
+    to the previous beat, seconds."""
     edges = np.arange(0.2, 2.0001, 0.025)
     with style():
         figure, axes = subplots(len(rr_s), 1, height=0.7 + 0.62 * len(rr_s), sharex=True)
@@ -290,16 +258,10 @@ def record_strip(
     Parameters
     ----------
     signals_mv
-        `(leads, samples)`, mV.
-    fs
-        Sampling rate, Hz.
-    samples
-        Sample of each annotation, counted as `start` is.
-    symbols
-        Annotation symbol of each. A beat's stands above the strip in the colour of its class, with a line down to the
-        R peak; what marks no beat (rhythm, noise) stands below, in grey.
-    lead_names
-        One per lead.
+        `(leads, samples)`, mV, of `fs` samples a second.
+    samples, symbols
+        Sample of each annotation, counted as `start` is, and its symbol. A beat's stands above the strip in the colour
+        of its class, with a line down to the R peak; what marks no beat (rhythm, noise) stands below, in grey.
     start
         The record's sample at which the strip begins; the time axis counts from the record's beginning.
     """
@@ -321,13 +283,7 @@ def record_strip(
 
 
 def beats_per_record(counts: pd.DataFrame) -> Figure:
-    """Beats of each record as stacked bars, in two columns of records.
-
-    Parameters
-    ----------
-    counts
-        Beats; rows are records, columns classes.
-    """
+    """Beats of each record (rows) by class (columns) as stacked bars, in two columns of records."""
     half = -(-len(counts) // 2)
     with style():
         figure, axes = subplots(1, 2, height=0.9 + 0.19 * half, sharex=True)
@@ -356,7 +312,7 @@ def models(records: Sequence[Record]) -> Figure:
         figure, axes = subplots(1, 2, height=1.0 + 0.26 * max(most, 1))
         for ax, (title, mine) in zip(axes[0], panels.items(), strict=True):
             for row, record in enumerate(mine):
-                _forest_line(ax, record.metrics["macro_f1"], row, _OTHERS[0], 0)
+                _forest_line(ax, record.metrics["macro_f1"], row)
             ax.set_yticks(range(len(mine)), [r.title.split(",")[0] or r.parameters["model"] for r in mine])
             ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
             ax.tick_params(axis="y", length=0)
@@ -371,10 +327,9 @@ def confusions(records: Sequence[Record]) -> Figure:
     with style():
         rows = max(1, -(-len(records) // columns))
         figure, axes = subplots(rows, columns, height=2.1 * rows, sharex=True, sharey=True)
-        for ax, record in zip_longest(axes.ravel(), records):
-            if record is None:
-                ax.set_axis_off()
-                continue
+        for ax in axes.ravel()[len(records) :]:
+            ax.set_axis_off()
+        for ax, record in zip(axes.ravel(), records, strict=False):
             rates = shares(np.asarray(record.confusion).sum(axis=0))
             _heat_map(ax, rates, np.array([[number(rate, 2) for rate in row] for row in rates]), record.classes)
             ax.set_title("\n".join(part.strip() for part in record.title.split(",")), fontsize=8.5)
@@ -394,9 +349,9 @@ def label_curve(records: Sequence[Record]) -> Figure:
         for record, shade, marker in zip(drawn, _OTHERS, _MARKERS, strict=False):
             numbers = [int(n) for n in infarction(record).curve] + [_labelled(record)]
             values = [*infarction(record).curve.values(), record.metrics["auroc"]]
-            ax.plot(numbers, [_or_nan(v.mean) for v in values], marker=marker, markersize=5, color=shade,
-                    label=record.title.split(",")[0])  # fmt: skip
-            low, high = ([_or_nan(getattr(v, end)) for v in values] for end in ("low", "high"))
+            mean, low, high = np.array([(v.mean, v.low, v.high) for v in values], dtype=np.float64).T  # None: a gap
+            name = record.title.split(",")[0]
+            ax.plot(numbers, mean, marker=marker, markersize=5, color=shade, label=name)
             ax.fill_between(numbers, low, high, color=shade, alpha=0.1, linewidth=0)
         ax.set(xscale="log", xlabel="labelled patients", ylabel="AUROC")
         ticks = sorted({int(n) for r in drawn for n in infarction(r).curve} | {_labelled(r) for r in drawn})
@@ -416,23 +371,19 @@ def _labelled(record: Record) -> int:
     return round(sum(record.data.class_counts["patients"].values()) * (folds - 1) / folds)
 
 
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
-def gaps(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def gaps(shares: pd.DataFrame) -> Figure:
     """Share of each record's beats classified right under both protocols, of `comparisons.gap_by_record`."""
-    ordered = sorted(rows, key=lambda row: row["inter"])
+    ordered = shares.sort_values("inter", kind="stable")
+    rows = range(len(ordered))
     with style():
         figure, axes = subplots(1, 1, height=1.2 + 0.2 * max(len(rows), 1))
         ax = axes[0, 0]
-        for y, row in enumerate(ordered):
-            ax.plot([row["inter"], row["intra"]], [y, y], color=_GRID, linewidth=2, zorder=1)
+        for y, ends in zip(rows, ordered[["inter", "intra"]].to_numpy(), strict=True):
+            ax.plot(ends, [y, y], color=_GRID, linewidth=2, zorder=1)
         for key, title, shade, marker in zip(PATIENTS, PATIENTS.values(), _OTHERS, _MARKERS, strict=False):
-            values = [row[key] for row in ordered]
-            ax.plot(values, range(len(ordered)), marker, color=shade, markersize=5, label=title)
-        ax.set_yticks(range(len(ordered)), [row["record"] for row in ordered])
-        ax.set(xlabel="share of beats classified right", ylabel="record", ylim=(len(ordered) - 0.4, -0.6))
+            ax.plot(ordered[key], rows, marker, color=shade, markersize=5, label=title)
+        ax.set_yticks(rows, ordered.index)
+        ax.set(xlabel="share of beats classified right", ylabel="record", ylim=(len(rows) - 0.4, -0.6))
         ax.grid(axis="x")
         figure.legend(loc="outside upper center", ncols=2)
         return figure
@@ -455,35 +406,27 @@ def marked(figure: Figure, *records: Record) -> Figure:
 
 
 def _curves(left: Axes, right: Axes, run: SeedRun, shade: Any) -> None:
-    curve = {
-        key: np.array([getattr(one, key) for one in run.history], dtype=np.float64)  # None becomes NaN: a gap
-        for key in ("epoch", "train_loss", "val_loss", "val_metric")
-    }
-    epoch, chosen = curve["epoch"], curve["epoch"] == run.best_epoch
-    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(epoch) < 4 else {}
-    left.plot(epoch, curve["train_loss"], "--", color=shade, linewidth=1.1, **dots)
-    left.plot(epoch, curve["val_loss"], color=shade, **dots)
-    right.plot(epoch, curve["val_metric"], color=shade, label=f"seed {run.seed}", **dots)
-    left.plot(epoch[chosen], curve["val_loss"][chosen], color=shade, **_RING)
-    right.plot(epoch[chosen], curve["val_metric"][chosen], color=shade, **_RING)
+    curve = pd.DataFrame([dict(one) for one in run.history]).astype(np.float64)  # None becomes NaN: a gap
+    chosen = curve[curve["epoch"] == run.best_epoch]
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(curve) < 4 else {}
+    left.plot(curve["epoch"], curve["train_loss"], "--", color=shade, linewidth=1.1, **dots)
+    left.plot(curve["epoch"], curve["val_loss"], color=shade, **dots)
+    right.plot(curve["epoch"], curve["val_metric"], color=shade, label=f"seed {run.seed}", **dots)
+    left.plot(chosen["epoch"], chosen["val_loss"], color=shade, **_RING)
+    right.plot(chosen["epoch"], chosen["val_metric"], color=shade, **_RING)
 
 
-def _beats(ax: Axes, beats: NDArray[np.float64], seconds: NDArray[np.float64], n: int, shade: str) -> None:
+def _beats(ax: Axes, beats: NDArray[np.float64], seconds: NDArray[np.float64], shade: str) -> None:
     ax.set_xlim(seconds[0], seconds[-1])
     ax.yaxis.set_major_locator(MaxNLocator(3))
     ax.xaxis.set_major_locator(MaxNLocator(4))
     if not len(beats):
         ax.text(0.5, 0.5, "no beats", transform=ax.transAxes, ha="center", va="center", color="#777777")
         return
-    some = beats[np.unique(np.linspace(0, len(beats) - 1, n).round().astype(int))]
+    some = beats[np.unique(np.linspace(0, len(beats) - 1, EXAMPLES).round().astype(int))]
     ax.plot(seconds, some.T, color=shade, alpha=0.35, linewidth=0.7)
     ax.plot(seconds, beats.mean(axis=0), color="white", linewidth=3.4)
     ax.plot(seconds, beats.mean(axis=0), color=shade, linewidth=2)
-
-
-def _beat_title(name: str, n: int, lead: int, lead_names: Sequence[str]) -> str:
-    where = f", {lead_names[lead]}" if lead_names else ""
-    return f"{name}{where} ({count(n)} beats)" if lead == 0 else f"{name}{where}"
 
 
 def _paper_range(x: NDArray[np.float64]) -> tuple[float, float]:
@@ -520,12 +463,8 @@ def _annotated(panels: NDArray[Any], second: float, symbol: str) -> None:
         ax.axvline(second, color=COLOURS[name], linewidth=0.7, linestyle=":")
 
 
-def _forest_line(ax: Axes, value: Interval, y: float, shade: str, row: int) -> None:
-    if value.mean is None:
-        ax.annotate(UNDEFINED, (0.01, y), xycoords=("axes fraction", "data"), va="center", color=shade)
-        return
-    if value.low is not None and value.high is not None:
-        ax.plot([value.low, value.high], [y, y], color=shade, linewidth=1.8, solid_capstyle="butt")
-    seeds = [one for one in value.per_seed if one is not None]
-    ax.plot(seeds, [y] * len(seeds), "|", color=shade, markersize=6)
-    ax.plot(value.mean, y, color=shade, marker=_MARKERS[row % 8], markersize=6)
+def _forest_line(ax: Axes, value: Interval, y: float) -> None:
+    low, high, mean, *seeds = np.array([value.low, value.high, value.mean, *value.per_seed], dtype=np.float64)
+    ax.plot([low, high], [y, y], color=_OTHERS[0], linewidth=1.8, solid_capstyle="butt")
+    ax.plot(seeds, [y] * len(seeds), "|", color=_OTHERS[0], markersize=6)
+    ax.plot(mean, y, color=_OTHERS[0], marker=_MARKERS[0], markersize=6)

@@ -10,21 +10,14 @@ from ecglib.errors import UserError
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """A fault that `ecglib book --check` found.
-
-    Parameters
-    ----------
-    file
-        Path of the file, relative to the project root.
-    line
-        Line in the file, from 1; 0 where the message names the place (a cell of a notebook, a field of a record).
-    message
-        What was found, and what to do.
-    """
+    """A fault that `ecglib book --check` found."""
 
     file: str
+    """Path of the file, relative to the project root."""
     line: int
+    """Line in the file, from 1; 0 where the message names the place (a cell of a notebook, a field of a record)."""
     message: str
+    """What was found, and what to do."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"

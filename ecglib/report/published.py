@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-import numpy as np
 import yaml
 
 from ecglib import paths
@@ -26,10 +25,8 @@ def published(records: Sequence[Record]) -> str:
     """Published results beside the one of ours that is best on validation under the same protocol (`published.yml`)."""
     rows = []
     for entry in of_task(entries(), "beats"):
-        wanted, classes = entry.get("ours", {}), entry.get("classes")
-        ours = best(of(records, **wanted), entry["protocol"], entry["metric"])
-        told = NOT_RUN if ours is None else f"{interval(_value(ours, entry['metric'], classes))} ({link(ours)})"
-        rows.append(theirs(entry) | {"ours": told})
+        ours = best(of(records, **entry.get("ours", {})), entry["protocol"], entry["metric"])
+        rows.append(theirs(entry) | {"ours": _ours(ours, None if ours is None else _value(ours, entry))})
     return tables.table(rows)
 
 
@@ -38,7 +35,7 @@ def theirs(entry: Mapping[str, Any]) -> dict[str, str]:
     return {
         "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
         "protocol": PROTOCOLS[entry["protocol"]],
-        "metric": _metric_title(entry["metric"], entry.get("classes")),
+        "metric": _metric_title(entry),
         "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
         "known flaw": entry.get("flaw", UNDEFINED),
     }
@@ -59,66 +56,73 @@ def entries() -> list[dict[str, Any]]:
     return found
 
 
-def _value(record: Record, metric: str, classes: str | None = None) -> Interval | None:
+def _ours(found: Record | None, value: Interval | None) -> str:
+    return NOT_RUN if found is None else f"{interval(value)} ({link(found)})"
+
+
+def _value(record: Record, entry: Mapping[str, Any]) -> Interval | None:
     """`macro_f1`, `S.f1` of a class, or `SVEB.f1` by EC57; over other classes than the record's own, the mean alone."""
-    name, _, key = metric.rpartition(".")
+    name, _, key = entry["metric"].rpartition(".")
     if name in record.ec57:
         return record.ec57[name].get(key)
-    if classes is not None:
-        values = [record.per_class[c]["f1" if key == "macro_f1" else "se"].mean for c in classes]
-        return Interval(mean=float(np.mean([v for v in values if v is not None])))
+    if entry.get("classes") is not None:
+        kind = "f1" if key == "macro_f1" else "se"
+        return Interval(mean=tables.mean_of(record.per_class[c][kind].mean for c in entry["classes"]))
     return record.per_class.get(name, {}).get(key) if name else record.metrics.get(key)
 
 
-def _metric_title(metric: str, classes: str | None = None) -> str:
-    name, _, key = metric.rpartition(".")
-    if name in ("VEB", "SVEB"):
-        name = f"{name} (EC57)"
-    return f"{name} {metric_name(key)}".strip() + (f" over {', '.join(classes)}" if classes else "")
+def _metric_title(entry: Mapping[str, Any]) -> str:
+    name, _, key = entry["metric"].rpartition(".")
+    by = " (EC57)" if name in ("VEB", "SVEB") else ""
+    over = f" over {', '.join(entry['classes'])}" if entry.get("classes") else ""
+    return f"{name}{by} {metric_name(key)}".strip() + over
 
 
 def aims(records: Sequence[Record]) -> str:
     """What was aimed at beside the best that was reached, by `book/aims.yml`."""
     rows = []
     for aim in of_task(listed("aims.yml", {"what", "protocol", "metric", "least"}), "beats"):
-        floor: float = aim.get("least_f1", 0.0)
         mine = of(records, **aim.get("parameters", {}))
         if aim.get("single_beats"):
             mine = [r for r in mine if not tables.reads_neighbours(r)]
-        found = best(mine, aim["protocol"], aim["metric"], floor)
-        value = None if found is None else _value(found, aim["metric"], aim.get("classes"))
-        row = {"what": aim["what"], "protocol": PROTOCOLS[aim["protocol"]], **aim_row(aim, found, value, floor)}
-        alone = None
+        found, alone = best(mine, aim["protocol"], aim["metric"], aim.get("least_f1", 0.0)), None
+        row = aim_row(aim, found, None if found is None else _value(found, aim))
         if found is not None and aim["metric"] == "S.f1" and HOLDS_MOST_S in found.by_record:
             alone = without(found, HOLDS_MOST_S, "S")
-        said = row.pop("aim")
-        rows.append(row | {f"without {HOLDS_MOST_S}": number(alone), "aim": said})
+        last = {f"without {HOLDS_MOST_S}": number(alone), "aim": row.pop("aim")}
+        rows.append({"what": aim["what"], "protocol": PROTOCOLS[aim["protocol"]], **row, **last})
     return tables.table(rows)
 
 
-def aim_row(aim: Mapping[str, Any], found: Record | None, value: Interval | None, floor: float = 0.0) -> dict[str, str]:
+def aim_row(aim: Mapping[str, Any], found: Record | None, value: Interval | None) -> dict[str, str]:
     """An aim as cells of a row: the best result there is, its value, and the macro-F1 that it must have besides."""
+    floor: float = aim.get("least_f1", 0.0)
     mean = None if value is None else value.mean
     reached = found is not None and mean is not None and mean >= aim["least"]
     if found is not None and floor:
         reached = reached and (found.metrics["macro_f1"].mean or 0.0) >= floor
     return {
         "what": aim["what"],
-        "metric": _metric_title(aim["metric"], aim.get("classes")),
+        "metric": _metric_title(aim),
         "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
-        "reached": NOT_RUN if found is None else f"{interval(value)} ({link(found)})",
+        "reached": _ours(found, value),
         "aim": "reached" if reached else "open",
     }
 
 
 def tried() -> str:
     """What was tried without the test set (`tried.yml`)."""
-    rows = []
-    for study in of_task(listed("tried.yml", {"aim", "measured", "rows"}), "beats"):
-        for row in study["rows"]:
-            scores = {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
-            rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **scores})
-    return tables.table(rows)
+    return tables.table([
+        {"for": study["aim"], "measured on": study["measured"], "tried": row["tried"]}
+        | {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
+        for study, row in studies("beats")
+    ])  # fmt: skip
+
+
+def studies(task: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every row of the task's studies in `tried.yml`, with its study."""
+    found = of_task(listed("tried.yml", {"aim", "measured", "rows"}), task)
+    return [(study, row) for study in found for row in study["rows"]]
 
 
 def span(value: float | Sequence[float] | None) -> str:

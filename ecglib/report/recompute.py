@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,6 @@ from ecglib.experiment.record import Record
 from ecglib.models import registry
 
 Values = NDArray[np.float64]
-Matrices = Mapping[str, Any]
-"""Record -> its confusion matrix under each seed, `(seeds, classes, classes)`."""
 _OF_DECISIONS: Final = ("se", "sp", "ppv", "f1", "accuracy")
 
 
@@ -42,61 +40,77 @@ def again(record: Record, n_resamples: int | None = None) -> dict[str, Again]:
     Parameters
     ----------
     record
-        Of a multi-class task: all that confusion matrices by record give, without record 202, before adaptation and
-        with moved thresholds too, where these are recorded. Of a binary one: what the decisions on each recording give,
-        and the areas under both curves. Of a multi-label one: the same of every label, without low and high, which
-        would need each recording's patient.
+        Of a multi-class task: all that `ecglib.evaluation.scoring.scores` gives, of confusion matrices by record,
+        without record 202, before adaptation and with moved thresholds too, where these are recorded. Of a binary one,
+        whose second class is the positive one: what the decisions on each recording give, and the areas under both
+        curves. Of either, where nothing is known by record, what the confusion matrices give, without low and high. Of
+        a multi-label one: the same of every label, without low and high, which would need each recording's patient.
     n_resamples
         Behind low and high; as many as the record says, if None.
     """
     n = record.intervals.n if n_resamples is None else n_resamples
-    content = record.model_dump(mode="json")
     of_task = {"multiclass": _multiclass, "binary": _binary, "multilabel": _multilabel}.get(record.task)
-    return {} if of_task is None else dict(of_task(content, n))
+    return {} if of_task is None else dict(of_task(record.model_dump(mode="json"), n))
 
 
-def _exact(prefix: str, found: Mapping[str, Any], *, bounds: bool = True) -> Iterator[tuple[str, Again]]:
+def decisions(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where its fields begin, and the record as it is with that decision: its own, and that of moved thresholds."""
+    yield "", record
+    if record["moved"]:
+        yield "moved.", record | record["moved"] | {"unadapted": {}, "predicted": ""}
+
+
+def across_patients(parameters: Mapping[str, Any]) -> bool:
+    """Whether a result with these parameters is one on DS2."""
+    return parameters.get("protocol") in ("inter", "adapted")
+
+
+def _exact(prefix: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Again]]:
     for name, value in found.items():
-        field = f"{prefix}{name}"
-        if isinstance(value, Interval):
-            yield field, Again(value, value, bounds)
-        else:
-            yield from _exact(f"{field}.", value, bounds=bounds)
+        if isinstance(value, Mapping):
+            yield from _exact(f"{prefix}{name}.", value)
+        else:  # values of the seeds alone have no bounds
+            interval = value if isinstance(value, Interval) else bootstrap.interval(value[:, None])
+            yield f"{prefix}{name}", Again(interval, interval, bounds=interval is value)
+
+
+def _by_class(matrices: NDArray[np.int64], classes: Sequence[str]) -> dict[str, dict[str, Values]]:
+    one = metrics.per_class(matrices)
+    return {name: {kind: one[kind][:, i] for kind in one} for i, name in enumerate(classes)}
 
 
 # --- several classes --------------------------------------------------------------------------------------------------
 
 
 def _multiclass(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
-    if record["classes"] != list(aami.CLASSES):
-        return
-    yield from _decision("", record, n)
-    if moved := record.get("moved"):
-        yield from _decision("moved.", record | {"by_record": {}, "unadapted": {}} | moved, n)
-
-
-def _decision(prefix: str, record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
-    """What follows from the confusion matrices of one decision: that of the networks, or that of moved thresholds."""
-    averaged = [aami.CLASSES.index(name) for name in record["macro_classes"] or aami.CLASSES]
-    across = record["parameters"].get("protocol") in ("inter", "adapted")
-    by_record = record["by_record"]
-    if not by_record:
-        whole = scoring.scores(np.array(record["confusion"], dtype=np.int64)[:, None], averaged, 0, nsv=across)
-        yield from _exact(prefix, {group: found for group, found in whole.items() if record.get(group)}, bounds=False)
-        return
-    parts: dict[str, Matrices] = {prefix: by_record, "unadapted.": record["unadapted"].get("by_record") or {}}
-    if across and "202" in by_record and len(by_record) > 1:
-        parts[f"{prefix}without_202."] = {name: one for name, one in by_record.items() if name != "202"}
-    for where, matrices in parts.items():
-        if matrices:
-            each = np.array(list(matrices.values()), dtype=np.int64).swapaxes(0, 1)
-            yield from _exact(where, scoring.scores(each, averaged, n, nsv=across))
+    classes, across = record["classes"], across_patients(record["parameters"])
+    averaged = [classes.index(name) for name in record["macro_classes"] or classes]
+    for prefix, decided in decisions(record):
+        whole = np.array(decided["confusion"], dtype=np.int64)
+        overall = metrics.summary(whole, averaged)
+        if across:
+            overall["macro_f1_nsv"] = metrics.summary(whole, [classes.index(name) for name in "NSV"])["macro_f1"]
+        ec57 = metrics.ec57(whole, classes) if set(aami.CLASSES) <= set(classes) else {}
+        yield from _exact(prefix, {"metrics": overall, "per_class": _by_class(whole, classes), "ec57": ec57})
+        by_record = decided["by_record"]
+        parts = {prefix: by_record, "unadapted.": decided["unadapted"].get("by_record")}
+        if across and "202" in by_record and len(by_record) > 1:
+            parts[f"{prefix}without_202."] = {name: one for name, one in by_record.items() if name != "202"}
+        for where, matrices in parts.items():
+            if matrices and classes == list(aami.CLASSES):
+                each = np.array(list(matrices.values()), dtype=np.int64).swapaxes(0, 1)
+                yield from _exact(where, scoring.scores(each, averaged, n, nsv=across))
 
 
 # --- two classes ------------------------------------------------------------------------------------------------------
 
 
 def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
+    healthy, ill = record["classes"]
+    by_class = _by_class(np.array(record["confusion"], dtype=np.int64), record["classes"])
+    kinds = {"se": "se", "sp": "specificity", "ppv": "ppv", "f1": "f1"}
+    yield from _exact("metrics.", {key: by_class[ill][kind] for key, kind in kinds.items()})
+    yield from _exact("per_class.", by_class)
     card, parts = record.get("infarction"), record["by_record"]
     if card is None or not parts:
         return
@@ -110,16 +124,14 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     ]
     whole = {name: value for name, value in binary.intervals(decided).items() if name in _OF_DECISIONS}
     yield from _exact("metrics.", whole)
-    one = metrics.per_class(matrices.sum(0))
-    healthy, ill = record["classes"]
-    yield from _exact(f"per_class.{healthy}.", {name: bootstrap.interval(one[name][:, :1]) for name in one})
-    yield from _exact(f"per_class.{ill}.", {name: whole[{"specificity": "sp"}.get(name, name)] for name in one})
+    yield from _exact(f"per_class.{ill}.", {kind: whole[key] for key, kind in kinds.items()})
+    of_all = {name: bootstrap.interval(values[:, None]) for name, values in by_class[healthy].items()}
+    yield from _exact(f"per_class.{healthy}.", of_all)
     for learnt, by_recording in card["scores"].items():
         score = np.array([by_recording[name] for name in parts]).T
         areas = areas_of(label == 1, score, drawn[:, codes], digits=4)
-        fields = {"auroc": "metrics.auroc", "auprc": "metrics.auprc"}
-        if learnt != "all":
-            fields = {"auroc": f"infarction.curve.{learnt}"}
+        curve = {"auroc": f"infarction.curve.{learnt}"}
+        fields = {"auroc": "metrics.auroc", "auprc": "metrics.auprc"} if learnt == "all" else curve
         for name, field in fields.items():
             yield field, Again(bootstrap.interval(areas[name][0]), bootstrap.interval(areas[name][1]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,45 +95,36 @@ def _start(job: Job, progress: Path, threads: int | None) -> None:
     }
     # a file takes any amount of output; a pipe that nobody empties would stop the process
     with progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
-        job.process = subprocess.Popen(
-            [sys.executable, "-m", "ecglib", "execute", json.dumps(order)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
+        command = [sys.executable, "-m", "ecglib", "execute", json.dumps(order)]
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
+        job.process = subprocess.Popen(command, env=environment, **streams)
     job.state, job.started = "starting", time.monotonic()
 
 
 def _look(job: Job, progress: Path, live: Live | None) -> None:
     assert job.process is not None
     job.seconds = time.monotonic() - job.started
-    if progress.is_file():
-        line = progress.read_text(encoding="utf-8")
-        if line and line != job.state:
-            job.state = line
-            _say(live, line)
-    if job.process.poll() is None:
+    line = progress.read_text(encoding="utf-8") if progress.is_file() else ""
+    if line and line != job.state:
+        job.state = line
+        _say(live, line)
+    if (code := job.process.poll()) is None:
         return
-    if job.process.returncode:
+    job.process, job.state = None, "failed" if code else "done"
+    if code:
         errors = progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
-        what = message(errors, job.process.returncode)
-        job.error = what if what.startswith(f"{job.name}: ") else f"{job.name}: {what}"
-        job.state = "failed"
-        _say(live, f"{job.name}: failed after {job.seconds:.0f} s")
+        job.error = f"{job.name}: {message(errors, code).removeprefix(f'{job.name}: ')}"
     else:
-        job.state = "done"
         job.runs = tuple(map(Path, _handed(progress, "runs")))
         job.said = tuple(_handed(progress, "said"))
-        _say(live, f"{job.name}: done in {job.seconds:.0f} s")
-    job.process = None
+    how = "failed after" if code else "done in"
+    _say(live, f"{job.name}: {how} {job.seconds:.0f} s")
 
 
 def _handed(progress: Path, kind: str) -> list[str]:
     """The lines that a notebook's process handed over (see `driver.run`), each once."""
-    with contextlib.suppress(FileNotFoundError):
-        return list(dict.fromkeys(progress.with_suffix(f".{kind}").read_text(encoding="utf-8").splitlines()))
-    return []
+    file = progress.with_suffix(f".{kind}")
+    return list(dict.fromkeys(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
 
 
 def message(errors: str, code: int) -> str:
@@ -171,9 +161,3 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def order_of(text: str) -> Mapping[str, Any]:
-    """The order that `_start` gives to a process, read back."""
-    order: dict[str, Any] = json.loads(text)
-    return order

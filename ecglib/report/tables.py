@@ -23,7 +23,6 @@ from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
-from ecglib.training.history import SeedRun
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
@@ -64,6 +63,21 @@ def interval(value: Interval | Mapping[str, Any] | None) -> str:
     return f"{number(value.mean)} [{number(value.low)},\N{NO-BREAK SPACE}{number(value.high)}]"
 
 
+def signed(value: Interval) -> str:
+    """A difference with its sign, and its interval."""
+    if value.mean is None or value.low is None or value.high is None:
+        return UNDEFINED
+    text = f"{value.mean:+.3f} [{value.low:+.3f},\N{NO-BREAK SPACE}{value.high:+.3f}]"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def told_apart(difference: Interval) -> str:
+    """What a difference says of the first, by its interval; undecided where there is none."""
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return "not told apart from it"
+    return "better" if difference.low > 0 else "worse"
+
+
 def scores(values: Mapping[str, Interval | Mapping[str, Any]], keys: Iterable[str]) -> dict[str, str]:
     """Cells of a row: metric's name -> its value with interval."""
     return {metric_name(key): interval(values.get(key)) for key in keys}
@@ -100,9 +114,8 @@ def unit(record: Record) -> str:
 def support(record: Record) -> dict[str, float]:
     """Scored beats per true class, mean over the seeds."""
     matrices = np.asarray(record.confusion, dtype=float)
-    if record.task == "multilabel":  # a row is tn, fp, fn, tp of a label
-        return dict(zip(record.classes, matrices[..., 2:].sum(2).mean(0).tolist(), strict=True))
-    rows = matrices.sum(axis=2).mean(axis=0)
+    multilabel = record.task == "multilabel"  # a row is tn, fp, fn, tp of a label
+    rows = (matrices[..., 2:] if multilabel else matrices).sum(2).mean(0)
     return dict(zip(record.classes, rows.tolist(), strict=True))
 
 
@@ -113,23 +126,11 @@ def refuse_mixture(records: Iterable[Record]) -> None:
 
 
 def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
-    """One class against the rest: scores with intervals, and the class's scored beats.
-
-    Parameters
-    ----------
-    record
-        The result.
-    keys
-        The scores: `se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`.
-    """
-    beats = support(record)
+    """One class against the rest: scores with intervals (`se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`), and the
+    class's scored beats."""
+    n = support(record)
     rows = [
-        {
-            "class": name,
-            **scores(record.per_class[name], keys),
-            unit(record): count(beats[name]),
-        }
-        for name in record.classes
+        {"class": name, **scores(record.per_class[name], keys), unit(record): count(n[name])} for name in record.classes
     ]
     return _of_one(record, table(rows))
 
@@ -159,24 +160,20 @@ def headline(records: Mapping[str, Record]) -> str:
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
     for name, record in decided:
         p = record.parameters
-        key = model_name(record), str(p.get("imbalance", UNDEFINED))
-        mine = groups.setdefault(key, {})
-        protocol = str(p.get("protocol"))
-        if protocol not in mine or (validated(record) or 0.0) > (validated(mine[protocol][1]) or 0.0):
-            mine[protocol] = name, record
+        mine = groups.setdefault((model_name(record), str(p.get("imbalance", UNDEFINED))), {})
+        known = mine.get(str(p.get("protocol")))
+        if known is None or (validated(record) or 0.0) > (validated(known[1]) or 0.0):
+            mine[str(p.get("protocol"))] = name, record
     rows = []
-    for (name, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
-        row = {"model": name, "imbalance": imbalance}
-        for protocol in ("intra", "inter"):
-            row[f"{protocol}: macro-F1"] = _linked(*found[protocol]) if protocol in found else NOT_RUN_YET
-        inter = found["inter"][1] if "inter" in found else None
-        for cls in "SV":
-            row[f"inter: {cls} F1"] = mean(inter.per_class.get(cls, {}).get("f1") if inter is not None else None)
-        rows.append(row)
-    first = next(iter(records.values()))
+    for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
+        linked = {key: _linked(*found[key]) if key in found else NOT_RUN_YET for key in ("intra", "inter")}
+        by_class = found["inter"][1].per_class if "inter" in found else {}
+        rare = {f"inter: {name} F1": mean(by_class.get(name, {}).get("f1")) for name in "SV"}
+        scored = {f"{protocol}: macro-F1": value for protocol, value in linked.items()}
+        rows.append({"model": model, "imbalance": imbalance, **scored, **rare})
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"
-    return with_mark(first, f"{text}\n\n{table(rows)}")
+    return with_mark(next(iter(records.values())), f"{text}\n\n{table(rows)}")
 
 
 def variant(record: Record) -> str:
@@ -187,12 +184,10 @@ def variant(record: Record) -> str:
     p = record.parameters
     if p.get("model") == "ecgnet":
         return ""
-    changed = list((p.get("model_options") or {}).items())
-    changed += [("label_smoothing", p["label_smoothing"])] if p.get("label_smoothing") else []
-    said = [f"{name.replace('_', ' ')} {value}" for name, value in changed]
-    if _takes_sequences(record) and not reads_neighbours(record):
-        said.insert(0, "one beat at a time")
-    return ", ".join(said)
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in (p.get("model_options") or {}).items()]
+    said += [f"label smoothing {p['label_smoothing']}"] if p.get("label_smoothing") else []
+    alone = ["one beat at a time"] if _takes_sequences(record) and not reads_neighbours(record) else []
+    return ", ".join([*alone, *said])
 
 
 def reads_neighbours(record: Record) -> bool:
@@ -228,14 +223,11 @@ def _computed(record: Record) -> str:
     return first if record.moved is None else max(first, record.moved.created)
 
 
-def validated(record: Record) -> float | None:
-    """Validation macro-F1 of what was kept, mean over the seeds; None after a refit, which has learnt those beats."""
-    return mean_of(run.validation for run in record.training)
-
-
-def validated_recall(record: Record) -> float | None:
-    """The same of macro recall."""
-    return mean_of(run.validation_recall for run in record.training)
+def validated(record: Record, metric: str = "macro_f1") -> float | None:
+    """Validation macro-F1, or macro recall, of what was kept, mean over the seeds; None after a refit, which has learnt
+    those beats."""
+    recall = metric == "macro_recall"
+    return mean_of(run.validation_recall if recall else run.validation for run in record.training)
 
 
 def _linked(name: str, record: Record) -> str:
@@ -275,29 +267,23 @@ def in_brief(record: Record) -> str:
 
 
 def moved(record: Record) -> str:
-    """The decision with thresholds moved, in short."""
+    """The decision with thresholds moved, in short: three metrics and each class's F1."""
     decided = results.with_thresholds_moved(record)
     if decided is None:
         return "No thresholds were moved in this experiment."
-    return metrics(decided.model_copy(update=_in_short(decided)))
-
-
-def _in_short(record: Record) -> dict[str, Any]:
-    """Three metrics and each class's F1, all in the place of the metrics."""
-    chosen = {key: record.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
-    by_class = {f"{name} F1": record.per_class[name]["f1"] for name in record.macro_classes or record.classes}
-    return {"metrics": chosen | by_class, "without_202": {}}
+    shown = {key: decided.metrics[key] for key in ("macro_f1", "macro_recall", "accuracy")}
+    shown |= {f"{name} F1": decided.per_class[name]["f1"] for name in record.macro_classes or record.classes}
+    return metrics(decided.model_copy(update={"metrics": shown, "without_202": {}}))
 
 
 def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
     """Every parameter and its value; one that the command line changed says so, and so does one of those that meant
     nothing with the others as they were."""
     marks = dict.fromkeys(idle, " *(of no effect)*") | dict.fromkeys(record.overridden, " **(overridden)**")
-    rows = [
+    return table([
         {"parameter": f"`{key}`", "value": _value(value) + marks.get(key, "")}
         for key, value in record.parameters.items()
-    ]
-    return table(rows)
+    ])  # fmt: skip
 
 
 def hardware(record: Record) -> str:
@@ -305,16 +291,11 @@ def hardware(record: Record) -> str:
     return re.sub(r"\b1 threads\b", "1 thread", record.hardware)
 
 
-def _commit(commit: str) -> str:
-    """A commit, shortened, and whether files had been changed since."""
-    name, _, changed = commit.partition("-")
-    return (f"`{name[:12]}`" + (", and changes since" if changed else "")) if commit else UNDEFINED
-
-
 def circumstances(record: Record, fresh: Record | None = None) -> str:
     """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit; and the
     same experiment as run here, where that is another run."""
     data, drawn = record.data, record.intervals
+    commit, _, changed = record.commit.partition("-")
     facts = {
         "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
         "fingerprint": f"`{data.fingerprint[:12]}`",
@@ -329,13 +310,12 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "hardware": _escaped(f"{hardware(record)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
         "training time": _duration(record.train_seconds),
-        "commit": _commit(record.commit),
+        "commit": f"`{commit[:12]}`{', and changes since' if changed else ''}" if commit else UNDEFINED,
         "created": record.created,
     }
     if record.parameters.get("protocol") in ("inter", "adapted"):
-        model = str(record.parameters.get("model", ""))
         until = _computed(record)
-        mine = test_reads(model, until=until)
+        mine = test_reads(str(record.parameters.get("model", "")), until=until)
         facts["readings of the test set"] = f"{test_reads(until=until)} until then, of them {mine} by this model"
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
@@ -374,17 +354,16 @@ def ec57(record: Record) -> str:
 
 def classification_report(record: Record) -> str:
     """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
-    beats = support(record)
+    n = support(record)
     classes = [
-        [name, *(mean(record.per_class[name].get(key)) for key in _PER_CLASS), count(beats[name])]
+        {"class": name, **{metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS},
+         "beats": count(n[name])}
         for name in record.classes
-    ]
-    summary = [[metric_name(key), mean(value)] for key, value in record.metrics.items()]
-    head = ["class", *(metric_name(key) for key in _PER_CLASS), "beats"]
-    data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}"
-    data += f", {scored_set(record)} set"
+    ]  # fmt: skip
+    summary = [{"metric": metric_name(key), "mean": mean(value)} for key, value in record.metrics.items()]
+    data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}, {scored_set(record)} set"
     first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
-    return "\n\n".join([first, _plain(classes, head), _plain(summary, ["metric", "mean"])]) + "\n"
+    return "\n\n".join([first, *(_aligned(rows, "simple") for rows in (classes, summary))]) + "\n"
 
 
 def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
@@ -393,23 +372,14 @@ def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
-    """Beats of a cut by class, those left out by reason, and the published counts beside them.
-
-    Parameters
-    ----------
-    beats
-        The cut beats.
-    published
-        Class -> beats; empty where there is nothing to compare with, as for synthetic records.
-    """
+    """Beats of a cut by class, those left out by reason, and the published counts (class -> beats) beside them; none
+    where there is nothing to compare with, as for synthetic records."""
     ours = np.bincount(beats.labels, minlength=len(aami.CLASSES))
-    here = {name: int(n) for name, n in zip(aami.CLASSES, ours, strict=True)} | {"all": len(beats)}
-    theirs = dict(published) | ({"all": sum(published.values())} if published else {})
+    here = dict(zip(aami.CLASSES, ours.tolist(), strict=True)) | {"all": len(beats)}
+    here |= {f"left out: {why}": n for why, n in beats.left_out.items()}
+    theirs = {name: count(n) for name, n in {**published, "all": sum(published.values())}.items()}
     rows = [{"class": name, "beats here": count(n)} for name, n in here.items()]
-    rows += [{"class": f"left out: {why}", "beats here": count(n)} for why, n in beats.left_out.items()]
-    if published:
-        rows = [{**row, "published": count(theirs[row["class"]]) if row["class"] in theirs else ""} for row in rows]
-    return table(rows)
+    return table([row | {"published": theirs.get(row["class"], "")} for row in rows] if published else rows)
 
 
 def with_mark(record: Record, text: str) -> str:
@@ -428,28 +398,21 @@ def _as_interval(value: Interval | Mapping[str, Any] | None) -> Interval:
 def _chosen_epochs(record: Record) -> str:
     if record.infarction is not None and record.infarction.epochs:
         return f"{count(record.infarction.epochs)} in every fold, fixed beforehand"
-    runs = [f"seed {run.seed}: {_epoch(run)}" for run in record.training]
     if not any(run.history for run in record.training):
         strengths = [f"seed {run.seed}: {run.strength:g}" for run in record.training if run.strength is not None]
         return "fitted at once" + (f"; penalty by validation, {_listed(strengths)}" if strengths else "")
-    by = f"; by {metric_name(record.selection)} on validation" if runs and record.selection else ""
-    return _listed(runs) + by
-
-
-def _epoch(run: SeedRun) -> str:
-    return f"{run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
+    runs = [
+        f"seed {run.seed}: {run.best_epoch} of {run.epochs_run}{' (stopped early)' if run.stopped_early else ''}"
+        for run in record.training
+    ]
+    return _listed(runs) + (f"; by {metric_name(record.selection)} on validation" if record.selection else "")
 
 
 def test_reads(model: str | None = None, *, until: str) -> str:
     """How often DS2 had been scored, by the log that every scoring adds a line to; of one model where one is named.
 
-    Parameters
-    ----------
-    model
-        Count the scorings of this model alone.
-    until
-        A time as records note it, `2026-01-31T12:00:00Z`. A result tells the scorings before it was computed, so that
-        later ones leave its page as it is.
+    It counts until a time as records note it, `2026-01-31T12:00:00Z`: a result tells the scorings before it was
+    computed, so that later ones leave its page as it is.
 
     Raises
     ------
@@ -493,16 +456,10 @@ def _escaped(text: str) -> str:
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """A pipe table: columns of text to the left, columns of numbers to the right; without rows, that it was not run."""
-    if not rows:
-        return sentence(NOT_RUN)
-    frame = pd.DataFrame(rows).fillna(UNDEFINED).map(lambda cell: cell.replace("|", "\\|"))
+    return _aligned([{k: v.replace("|", "\\|") for k, v in row.items()} for row in rows]) or sentence(NOT_RUN)
+
+
+def _aligned(rows: Sequence[Mapping[str, str]], form: str = "pipe") -> str:
+    frame = pd.DataFrame(rows).fillna(UNDEFINED)
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
-    text: str = frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True)
-    return text
-
-
-def _plain(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    from tabulate import tabulate
-
-    align = ["left"] + ["right"] * (len(head) - 1)
-    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))
+    return str(frame.to_markdown(index=False, tablefmt=form, colalign=align, disable_numparse=True)) if rows else ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -86,15 +83,10 @@ def source(source: Source, beats: Beats) -> str:
     return text + (f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside.")
 
 
-def dependence(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which record holds most of the S and F beats, of the rows of `comparisons.gap_by_record`."""
-    if not rows:
-        return ""
-    return concentration(pd.DataFrame(rows).set_index("record"))
-
-
 def concentration(by_record: pd.DataFrame) -> str:
-    """How much of a rare class one record of DS2 holds."""
+    """How much of a rare class one record of DS2 holds; nothing to say of no records."""
+    if by_record.empty:
+        return ""
     ds2 = by_record[by_record.index.isin(aami.DS2)]
     parts = []
     for name in ("S", "F"):

@@ -15,7 +15,7 @@ from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
 from ecglib.experiment import tasks, twelve_lead
-from ecglib.report import ecg_figures, recordings, tables
+from ecglib.report import ecg_figures, recordings, tables, yardsticks
 
 SMALL = {
     "experiment": "", "seeds": [0, 1], "max_epochs": 1, "bootstrap": 20, "min_positives": 4, "test_folds": [4, 6],
@@ -57,7 +57,7 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     probability = network(run.data()[index].x[None]).sigmoid()[0, 0].item()
     assert probability == pytest.approx(table["p:NORM"].iloc[0], abs=1e-5)
     assert found.patient_of == table.groupby("record")["patient"].first().to_dict()
-    for text in (recordings.per_label(record), recordings.yardsticks(record, []), recordings.folds(record)):
+    for text in (recordings.per_label(record), yardsticks.table(record, []), recordings.folds(record)):
         assert text.count("|") > 10
     assert "36 recordings" in recordings.provenance(record)
     assert tables.support(record) == {
@@ -132,11 +132,11 @@ def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, 
     assert (found.thresholds, found.reliability, found.noise, record.training) == ({}, {}, "", [])
     assert "macro_ece" not in record.metrics and "macro_f1" in record.metrics
     assert record.input_shape == ([1, 2] if model == "age_and_sex" else [12, 101])
-    gain = recordings.gain(record, record, 20)
+    gain = yardsticks.gain(record, record, n_resamples=20)
     assert (gain.mean, gain.low, gain.high) == (0, 0, 0)
     example = twelve_lead.example(run)
     assert example.attention is None and example.signals.shape[0] == 12
-    for text in (recordings.provenance(record), recordings.thresholds(record), recordings.yardsticks(record, [record])):
+    for text in (recordings.provenance(record), recordings.thresholds(record), yardsticks.table(record, [record])):
         assert text
     assert "fitted at once" in recordings.provenance(record) and "Augmented" not in recordings.provenance(record)
     ecg_figures.label_reliability(record)

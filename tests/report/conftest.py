@@ -12,6 +12,7 @@ import pytest
 from nbformat import v4
 
 from ecglib.report.preview import pages
+from tests.report.example import hand_counted
 
 SOURCES = Path(__file__).parent / "fixture_book"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAEBgIApD5fRAAAAABJRU5ErkJggg=="
@@ -64,50 +65,6 @@ def notebook(experiment: str, title: str) -> Any:
     return v4.new_notebook(cells=cells, metadata=metadata)
 
 
-def interval(*per_seed: float | None) -> dict[str, Any]:
-    defined = [value for value in per_seed if value is not None]
-    mean = sum(defined) / len(defined) if defined else None
-    low, high = (None, None) if mean is None else (mean - 0.01, mean + 0.01)
-    return {"mean": mean, "low": low, "high": high, "per_seed": list(per_seed)}
-
-
-def record(experiment: str) -> dict[str, Any]:
-    """A result record of two seeds and three classes, the third without a beat; its scores were counted by hand."""
-    f1 = {"N": (32 / 37, 6 / 7), "V": (8 / 13, 2 / 3), "Q": (None, 0.0)}
-    return {
-        "experiment": experiment, "profile": "full", "task": "multiclass",
-        "data": {
-            "name": "mitdb", "synthetic": False, "fingerprint": "0", "n_train": 10, "n_val": 5, "n_test": 25,
-            "test_indices_sha256": "0",
-        },
-        "parameters": {"model": "cnet"}, "seeds": [0, 1], "classes": ["N", "V", "Q"],
-        "metrics": {
-            "macro_f1": interval((f1["N"][0] + f1["V"][0]) / 2, (f1["N"][1] + f1["V"][1] + 0.0) / 3),
-            "macro_recall": interval((16 / 20 + 4 / 5) / 2, (15 / 20 + 4 / 5) / 2),
-            "accuracy": interval(20 / 25, 19 / 25),
-            "balanced_accuracy": interval((16 / 20 + 4 / 5) / 2, (15 / 20 + 4 / 5) / 2),
-            "mcc": interval(120 / (200 * 272) ** 0.5, 140 / (200 * 342) ** 0.5),
-        },
-        "per_class": {
-            "N": {
-                "se": interval(16 / 20, 15 / 20), "ppv": interval(16 / 17, 15 / 15),
-                "f1": interval(*f1["N"]), "specificity": interval(4 / 5, 5 / 5),
-            },
-            "V": {
-                "se": interval(4 / 5, 4 / 5), "ppv": interval(4 / 8, 4 / 7),
-                "f1": interval(*f1["V"]), "specificity": interval(16 / 20, 17 / 20),
-            },
-            "Q": {
-                "se": interval(None, None), "ppv": interval(None, 0.0),
-                "f1": interval(*f1["Q"]), "specificity": interval(1.0, 22 / 25),
-            },
-        },
-        "intervals": {"unit": "record", "n": 100},
-        "confusion": [[[16, 4, 0], [1, 4, 0], [0, 0, 0]], [[15, 3, 2], [0, 4, 1], [0, 0, 0]]],
-        "train_seconds": 1.0, "hardware": "", "versions": {}, "precision": "float32", "commit": "", "created": "",
-    }  # fmt: skip
-
-
 def make_book(root: Path) -> Path:
     shutil.copytree(SOURCES, root)
     for experiment, title in (("heartbeat/baseline", "Baseline"), ("heartbeat/weighted", "Weighted loss")):
@@ -116,7 +73,7 @@ def make_book(root: Path) -> Path:
         nbformat.write(notebook(experiment, title), file)
     results = root / "book" / "results" / "heartbeat"
     results.mkdir(parents=True, exist_ok=True)
-    (results / "baseline.json").write_text(json.dumps(record("heartbeat/baseline")), encoding="utf-8")
+    (results / "baseline.json").write_text(json.dumps(hand_counted()), encoding="utf-8")
     return root
 
 

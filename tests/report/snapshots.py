@@ -15,7 +15,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -36,7 +36,6 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from ecglib import config, paths
-from ecglib.evaluation import bootstrap, ranking
 from ecglib.experiment import record as results
 from ecglib.report import tables
 from ecglib.report.pages import shown
@@ -44,17 +43,12 @@ from ecglib.report.pages import shown
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).with_suffix("")
 RENEW: Final = "python tests/report/snapshots.py --write"
-NO_RECORD_HOLDS: Final = {
-    "explore/mitdb": "the whole page is drawn from the ECG records",
-}
+NO_RECORD_HOLDS: Final = {"explore/mitdb": "the whole page is drawn from the ECG records"}
 """Pages without a snapshot: what they show is in no reference result."""
 IN_FULL: Final = 6
 """So many numbers of an artist are written out; of more, a summary."""
 MOST_LINES: Final = 150
 """Of the differences that are told at once."""
-_ASKED_AGAIN: Final = ((bootstrap, "record_weights"), (ranking, "auroc_auprc"))
-"""Functions of numbers alone that a page asks for the same numbers several times; remembered, they take a third."""
-_known: dict[Any, Any] = {}
 
 
 @contextmanager
@@ -63,27 +57,12 @@ def at_home() -> Iterator[None]:
     names = ("ECGLIB_ROOT", "ECGLIB_DATA")
     before = {name: os.environ.pop(name, None) for name in names}
     os.environ |= dict(zip(names, (str(ROOT), os.devnull), strict=True))
-    functions = [(module, name, getattr(module, name)) for module, name in _ASKED_AGAIN]
-    for module, name, function in functions:
-        setattr(module, name, _remembering(function))
     try:
         yield
     finally:
-        for module, name, function in functions:
-            setattr(module, name, function)
         for name in names:
             del os.environ[name]
         os.environ |= {name: value for name, value in before.items() if value is not None}
-
-
-def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
-    def asked(*given: Any) -> Any:
-        key = function.__name__, *((np.shape(one), hash(np.asarray(one).tobytes())) for one in given)
-        if key not in _known:
-            _known[key] = function(*given)
-        return _known[key]
-
-    return asked
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
 from itertools import combinations
@@ -10,19 +9,17 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from nbclient import NotebookClient
 from numpy.typing import NDArray
 from PIL import Image
 
 from ecglib.aami import CLASSES
-from ecglib.report import figures, tables
+from ecglib.report import figures
 from tests.report.example import example_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -120,16 +117,6 @@ def test_a_class_keeps_its_colour_whatever_stands_beside_it() -> None:
     assert len(set(figures.colours(["normal", "infarction", "other"]).values())) == 3
 
 
-def test_confusion_shows_counts_and_rates() -> None:
-    added = np.sum(FULL.confusion, axis=0)
-    counts, rates = figures.confusion(FULL).axes
-    assert [text.get_text() for text in counts.texts] == [tables.count(n) for n in added.ravel()]
-    shares = added / added.sum(axis=1, keepdims=True)
-    assert [text.get_text() for text in rates.texts] == [tables.number(rate) for rate in shares.ravel()]
-    assert (counts.get_ylabel(), counts.get_xlabel(), rates.get_xlabel()) == ("true", "predicted", "predicted")
-    assert [label.get_text() for label in counts.get_xticklabels()] == FULL.classes
-
-
 def test_confusion_names_the_set_in_development() -> None:
     titles = [
         figures.confusion(FULL.model_copy(update={"scored": which})).axes[0].get_title() for which in ("test", "val")
@@ -142,15 +129,6 @@ def test_confusion_of_an_empty_class_has_no_rate() -> None:
     assert [text.get_text() for text in figures.confusion(empty).axes[1].texts] == ["0.750", "0.250", "–", "–"]
 
 
-def test_learning_curves_show_each_epoch_and_ring_the_chosen_one() -> None:
-    right = figures.learning_curves(FULL).axes[1]
-    for run in FULL.training:
-        line = next(one for one in right.lines if one.get_label() == f"seed {run.seed}")
-        assert line.get_xydata().tolist() == [[one.epoch, one.val_metric] for one in run.history]
-    rings = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
-    assert rings == [run.best_epoch for run in FULL.training]
-
-
 def test_learning_curves_without_validation_have_gaps() -> None:
     history = [one.model_copy(update={"val_loss": None, "val_metric": None}) for one in FULL.training[0].history]
     run = FULL.training[0].model_copy(update={"history": history})
@@ -160,11 +138,7 @@ def test_learning_curves_without_validation_have_gaps() -> None:
 
 
 def test_numbers_from_synthetic_data_say_so_in_the_picture() -> None:
-    for figure in (
-        figures.confusion(SYNTHETIC),
-        figures.learning_curves(SYNTHETIC),
-        figures.models([SYNTHETIC]),
-    ):
+    for figure in (figures.confusion(SYNTHETIC), figures.learning_curves(SYNTHETIC), figures.models([SYNTHETIC])):
         assert figure.get_suptitle() == "synthetic data"
     assert figures.confusion(FULL).get_suptitle() == ""
 
@@ -206,19 +180,6 @@ def test_example_beats_draws_any_shape(
     for k, name in enumerate(names):
         title = f"{name} ({labels.count(k)} beats)"
         assert sum(ax.get_title(loc="left") == title for ax in drawn) == 1
-
-
-def test_a_notebook_cell_shows_the_figure_once() -> None:
-    cell = nbformat.v4.new_code_cell(
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from ecglib.report import figures\n"
-        "figures.class_balance({'test': {'N': 100, 'S': 3}})"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    assert [output.output_type for output in cell.outputs] == ["execute_result"]
-    picture = Image.open(io.BytesIO(base64.b64decode(cell.outputs[0].data["image/png"])))
-    assert picture.width == 960
 
 
 def test_a_model_fitted_at_once_has_no_curves_and_says_so() -> None:

@@ -12,8 +12,8 @@ from ecglib.data.infarction import CLASSES
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import DataCard, InfarctionCard, Record, Resampling
-from ecglib.report import comparisons, figures, infarctions, published, yardsticks
-from ecglib.report.comparisons import NOT_RUN
+from ecglib.report import figures, infarctions, published, tables, yardsticks
+from ecglib.report.names import NOT_RUN
 
 
 def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **given: Any) -> Record:
@@ -91,20 +91,20 @@ def test_seeds_together_are_scored_by_their_mean() -> None:
     record = example(shift=1.0)
     scores = np.array(list(results.infarction(record).scores["all"].values()))
     label = np.arange(40) % 4 == 0
-    together = infarctions.together(record)
+    together = yardsticks.together(record)
     assert together.mean == pytest.approx(roc_auc_score(label, scores.mean(1)))
     assert together.mean != pytest.approx(np.mean([roc_auc_score(label, seed) for seed in scores.T]))
     assert together.low is not None and together.high is not None and together.low < together.mean < together.high
     by_beat = record.model_copy(update={"infarction": results.infarction(record).model_copy(update={"scores": {}})})
-    assert infarctions.together(by_beat) == Interval()
+    assert yardsticks.together(by_beat) == Interval()
 
 
 def test_the_gain_of_a_way_is_paired_and_signed() -> None:
     scratch, better = example("scratch", shift=1.0), example("finetune", shift=3.0)
-    gain = infarctions.gain(better, scratch)
+    gain = yardsticks.gain(better, scratch)
     assert gain.mean is not None and gain.low is not None and gain.mean > gain.low > 0
-    assert infarctions.gain(scratch, better).mean == pytest.approx(-gain.mean)
-    same = infarctions.gain(scratch, example("frozen", shift=1.0))
+    assert yardsticks.gain(scratch, better).mean == pytest.approx(-gain.mean)
+    same = yardsticks.gain(scratch, example("frozen", shift=1.0))
     assert (same.mean, same.low, same.high) == (0, 0, 0)
     text = infarctions.gains([scratch, better, example("frozen", shift=1.0)], "cnet")
     assert "better" in text and "not told apart from it" in text
@@ -133,6 +133,7 @@ def test_other_folds_are_not_compared() -> None:
     other.data.test_indices_sha256 = "b" * 64
     assert infarctions.gains([example("scratch"), other], "cnet") == "Not run."
     assert infarctions.verdict([], "cnet") == "Not run."
+    assert infarctions.aligned([other], "cnet") == infarctions.verdict_of_aligned([other], "cnet") == "Not run."
 
 
 def test_a_split_by_beat_stands_beside_its_like_alone() -> None:
@@ -144,20 +145,12 @@ def test_a_split_by_beat_stands_beside_its_like_alone() -> None:
     assert said.startswith("Accuracy of beats is 0.800 with patients apart")
 
 
-def test_a_results_own_tables() -> None:
-    record = example("finetune")
-    assert "1 234 of" in infarctions.provenance(record).replace("\N{NARROW NO-BREAK SPACE}", " ")
-    assert infarctions.levels(record).count("0.800 [0.700,") == 21
-    assert "`c1.weight`" in infarctions.transferred(record)
-    assert "from `heartbeat/baseline`" not in infarctions.provenance(example("scratch"))
-
-
 def test_a_yardstick_is_named_once_for_all_results_on_its_leads() -> None:
     records, others = [example("scratch"), example("finetune"), example("finetune", protocol="by-beat")], [yardstick()]
     assert infarctions.yardstick_scores(records, others).count("0.800") == 1
     assert infarctions.yardstick_scores([], others) == infarctions.yardstick_scores(records, []) == "Not run."
     rows = infarctions.against_yardsticks(records, others).splitlines()[2:]
-    gained = comparisons.signed(infarctions.gain(records[0], others[0]))
+    gained = tables.signed(yardsticks.gain(records[0], others[0]))
     assert len(rows) == 2 and all(gained in row for row in rows)
 
 
@@ -170,13 +163,13 @@ def test_a_yardstick_is_no_network_of_the_chapter() -> None:
         yardstick()
     )
     assert infarctions.levels(yardstick()).count("| beats") == 0
-    assert infarctions.yardsticks(yardstick(), [yardstick()]) == "This is a yardstick itself."
+    assert yardsticks.table(yardstick(), [yardstick()]) == "This is a yardstick itself."
 
 
 def test_yardsticks_are_counted_by_their_intervals() -> None:
     records, other = [example("scratch", shift=by) for by in (9.0, -9.0, 1.0)], yardstick(shift=1.0)
     for record, said in zip(records, ("better", "worse", "not told apart from it"), strict=True):
-        assert f"| {said} " in infarctions.yardsticks(record, [other])
+        assert f"| {said} " in yardsticks.table(record, [other])
     found = infarctions.verdict_of_yardsticks(records, [other])
     assert found == "Of 3 results on 1 lead, so many are told better and worse: 1 and 1 than *age and sex*."
     assert infarctions.verdict_of_yardsticks([], [other]) == infarctions.verdict_of_yardsticks(records, []) == ""
@@ -210,17 +203,3 @@ def test_an_aim_is_reached_by_the_best_way_or_open() -> None:
     assert ["| reached" in line for line in lines[2:]] == [False, False, True], "the last aim takes any network"
     assert "0.926" in infarctions.tried() and "S F1" not in infarctions.tried()
     assert "0.926" not in published.tried()
-
-
-def test_aligned_beats_stand_beside_every_way_on_the_same_leads_and_folds() -> None:
-    best = example("scratch", shift=2.0, model="strided_cnn", cut="aligned")
-    ways = [example("scratch"), example("finetune", shift=2.0)]
-    text = infarctions.aligned([best, *ways, example("frozen", n_leads=12)], "cnet")
-    lines = text.splitlines()[2:]
-    assert len(lines) == 3 and "aligned beats" in lines[0]
-    assert "from scratch" in lines[1] and "| better" in lines[1].replace("  ", "")
-    assert "+0.000 [+0.000,\N{NO-BREAK SPACE}+0.000]" in lines[2] and "not told apart" in lines[2]
-    said = infarctions.verdict_of_aligned([best, *ways], "cnet")
-    assert said == "On 1 lead, aligned beats are told better than 1 and worse than 0 of 2 ways of `cnet`."
-    assert infarctions.aligned(ways, "cnet") == infarctions.verdict_of_aligned(ways, "cnet") == "Not run."
-    assert "`strided_cnn` on aligned beats of lead II, from scratch" in infarctions.provenance(best)

@@ -6,11 +6,11 @@ import posixpath
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup, Tag
 
 from ecglib.errors import UserError
 from ecglib.report import chapters
@@ -22,63 +22,37 @@ PAGES = ("index", "book/data", "book/methods", "book/notes", "book/references",
 
 
 @dataclass
-class Seen(HTMLParser):
+class Seen:
     """What a reader sees in <main> of either renderer's page: captions of numbered floats by id, headings, links."""
 
-    page: str
-    captions: dict[str, str] = field(default_factory=dict)
-    links: list[tuple[str, str]] = field(default_factory=list)
-    headings: list[tuple[str, str]] = field(default_factory=list)
-    text: str = ""
-    _open: list[tuple[str, str, int]] = field(default_factory=list)
-    _id: str = ""
-    _depth: int = 0
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {key: value or "" for key, value in attrs}
-        self._depth += tag == "main"
-        if not self._depth:
-            return
-        if re.match(r"(fig|tbl)-[^ ]+$", values.get("id", "")) and "caption-" not in values["id"]:
-            self._id = values["id"]
-        if tag in {"figcaption", "a", "h1", "h2", "h3"}:
-            self._open.append((tag, values.get("href", ""), len(self.text)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self._depth -= tag == "main"
-        if self._open and self._open[-1][0] == tag:
-            _, href, start = self._open.pop()
-            text = " ".join(self.text[start:].split())
-            if tag == "figcaption":
-                if self._id:
-                    self.captions[self._id] = text
-                self._id = ""
-            elif tag != "a":
-                self.headings.append((tag, text))
-            elif href and not href.startswith(("#cb", "#fn")):
-                self.links.append((self.resolved(href), text))
-
-    def handle_data(self, data: str) -> None:
-        if self._depth:
-            self.text += data
-
-    def resolved(self, href: str) -> str:
-        if "://" in href:
-            return href
-        path, _, fragment = href.partition("#")
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(self.page), path)) if path else self.page
-        return f"{path}#{fragment}" if fragment else path
+    captions: dict[str, str]
+    headings: list[tuple[str, str]]
+    links: list[tuple[str, str]]
+    text: str
 
 
 def seen(output: Path, page: str) -> Seen:
-    parser = Seen(f"{page}.html")
-    text = (output / f"{page}.html").read_text(encoding="utf-8")
+    main = BeautifulSoup((output / f"{page}.html").read_text(encoding="utf-8"), "html.parser").main
+    assert main is not None
     # Chrome that each renderer has in its own way: breadcrumbs, and previous and next chapter.
-    parser.feed(re.sub(r"<nav .*?</nav>", "", text, flags=re.DOTALL))
-    return parser
+    for chrome in main("nav"):
+        chrome.decompose()
+
+    def text(tag: Tag) -> str:
+        return " ".join(tag.get_text().split())
+
+    floats = re.compile(r"^(fig|tbl)-(?!.*caption-)")
+    captions = {found["id"]: text(one) for one in main("figcaption") if (found := one.find_parent(id=floats))}
+    links = [(resolved(page, a["href"]), text(a)) for a in main("a", href=re.compile("^(?!#cb|#fn)."))]
+    return Seen(captions, [(h.name, text(h)) for h in main(["h1", "h2", "h3"])], links, main.get_text())
+
+
+def resolved(page: str, href: str) -> str:
+    if "://" in href:
+        return href
+    path, _, fragment = href.partition("#")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else f"{page}.html"
+    return f"{path}#{fragment}" if fragment else path
 
 
 def test_every_chapter_is_a_page_that_says_it_is_a_preview(rendered_book: Path) -> None:

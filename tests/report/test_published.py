@@ -9,7 +9,7 @@ from test_tables import cells
 from ecglib import paths
 from ecglib.errors import UserError
 from ecglib.experiment.record import Record
-from ecglib.report import comparisons, published
+from ecglib.report import published
 
 
 def validated(made: Record, f1: float, recall: float = 0.5) -> Record:
@@ -49,14 +49,6 @@ def test_every_published_result_of_beats_has_its_row_and_a_damaged_file_is_told(
         published.entries()
 
 
-def test_an_aim_is_reached_or_open() -> None:
-    rows = cells(published.aims(comparisons.beat_results(EVERY)))[1:]
-    assert all(row[-1] == "open" for row in rows if row[4] == "not run")
-    bilstm = next(row for row in rows if row[0] == "BiLSTM")
-    least, reached = (float(bilstm[column].split(" ")[0]) for column in (3, 4))
-    assert bilstm[-1] == ("reached" if reached >= least else "open")
-
-
 def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,20 +68,3 @@ def test_an_aim_of_recall_is_of_the_best_validated_recall_with_enough_macro_f1(
     assert "heartbeat/careful" in row(0.94)[4], "the other has too little macro-F1 on validation"
     assert row(0.94)[-1] == "open", "and this one on the test set"
     assert "macro-F1 0.94" in row(0.94)[3]
-
-
-def test_an_aim_of_s_says_what_is_left_without_one_record() -> None:
-    made = record("x", "ecgnet", "inter", draw=5)
-    head, *rows = cells(published.aims([made]))
-    row = next(row for row in rows if row[0] == "ecgnet" and row[2] == "S F1" and row[1] == "inter-patient")
-    assert head[5] == "without 232"
-    assert row[5] == f"{comparisons.without(made, '232', 'S'):.3f}"
-
-
-def test_what_was_tried_is_told_in_ranges(project: Path) -> None:
-    head, *rows = cells(published.tried())
-    assert head == ["for", "measured on", "tried", "S F1", "V F1", "accuracy", "macro-F1"]
-    assert any("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}" in row[3] for row in rows)
-    (paths.book() / "tried.yml").write_text("- {aim: x}")
-    with pytest.raises(UserError, match="entry 1 lacks a field"):
-        published.tried()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from report.example import example_record
 
 from ecglib import aami
@@ -16,24 +15,8 @@ def full(record):
     return record
 
 
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_the_provenance_names_model_protocol_data_and_seeds(protocol: str) -> None:
-    text = words.provenance(full(example_record(protocol=protocol)))
-    for word in ("`cnet`", "SMOTE", f"{protocol}-patient", "the real `mitdb`", "seeds 0, 1, 2", "*full*"):
-        assert word in text
-    assert "synthetic" not in text
-
-
 def test_synthetic_data_is_said_in_red() -> None:
     assert tables.SYNTHETIC in words.provenance(full(example_record(synthetic=True)))
-
-
-def test_the_result_is_the_record_s() -> None:
-    record = example_record(protocol="inter")
-    text = words.result(record)
-    assert tables.interval(record.metrics["macro_f1"]) in text
-    assert "Without record 202" in text
-    assert "N, S and V alone" in text
 
 
 def test_the_set_that_was_scored_is_named() -> None:
@@ -42,18 +25,6 @@ def test_the_set_that_was_scored_is_named() -> None:
     record.scored = "val"
     assert words.result(record).startswith("On the validation set, over")
     assert "none to test on" in words.provenance(record)
-
-
-def test_the_weakest_class_is_named_with_what_it_is_taken_for() -> None:
-    record = example_record()
-    record.confusion = [np.diag([90, 80, 70, 60, 50]).tolist()]
-    record.confusion[0][3] = [1, 0, 39, 60, 0]
-    for name, value in zip(record.classes, (0.9, 0.8, 0.7, 0.6, 0.75), strict=True):
-        record.per_class[name]["f1"].mean = value
-    assert words.classes(record) == (
-        "The weakest class is F, with an F1 of 0.600: "
-        "of its beats that were missed, 98\N{NARROW NO-BREAK SPACE}% were taken for V."
-    )
 
 
 def test_the_concentration_of_rare_beats() -> None:

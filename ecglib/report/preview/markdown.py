@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ecglib.errors import UserError
 from ecglib.report import chapters
-from ecglib.report.chapters import HIDDEN_TAGS, Chapter, cell_options, text_of
+from ecglib.report.chapters import Chapter, cell_options, text_of
 
 SHORTCODE: Final = re.compile(r"\{\{\{<(?P<literal>.*?)>\}\}\}|\{\{<\s*(?P<name>include|var)\s+(?P<value>\S+)\s*>\}\}")
 IMAGES: Final = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}
@@ -112,9 +112,7 @@ def cell_markdown(cell: dict[str, Any], folder: Path, name: str) -> str:
 def notebook_markdown(file: Path, folder: Path) -> str:
     """An executed notebook without its hidden cells; its figures are written to `folder`."""
     parts = []
-    for i, cell in enumerate(chapters.read_notebook(file)["cells"], start=1):
-        if HIDDEN_TAGS & set(cell.get("metadata", {}).get("tags", [])):
-            continue
+    for i, cell in chapters.shown_cells(chapters.read_notebook(file)):
         if cell["cell_type"] == "markdown":
             parts.append(text_of(cell["source"]))
         elif cell["cell_type"] == "code":
@@ -123,16 +121,10 @@ def notebook_markdown(file: Path, folder: Path) -> str:
 
 
 def of(file: Path, folder: Path, variables: dict[str, Any]) -> str:
-    """A chapter as Pandoc Markdown.
+    """A chapter (`.qmd`, or executed `.ipynb`) as Pandoc Markdown.
 
-    Parameters
-    ----------
-    file
-        The `.qmd`, or the executed `.ipynb`.
-    folder
-        Where the figures of a notebook are written; beside the page.
-    variables
-        What `{{< var … >}}` stands for: the content of `_variables.yml`.
+    The figures of a notebook are written to `folder`, beside the page; `variables`, the content of `_variables.yml`, is
+    what `{{< var … >}}` stands for.
 
     Raises
     ------

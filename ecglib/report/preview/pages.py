@@ -68,9 +68,7 @@ def _plain(meta: Any) -> Any:
     kind, content = meta["t"], meta["c"]
     if kind == "MetaMap":
         return {key: _plain(value) for key, value in content.items()}
-    if kind == "MetaList":
-        return [_plain(value) for value in content]
-    return content
+    return [_plain(value) for value in content] if kind == "MetaList" else content
 
 
 def _meta(value: Any) -> dict[str, Any]:
@@ -94,20 +92,14 @@ def _number(root: Path, output: Path, chapter: Chapter, number: int, variables: 
     return Page(chapter, number, tree)
 
 
-def _targets(pages: list[Page], page: Page) -> dict[str, Any]:
-    """Every label of the book, with its address as seen from `page`; another chapter's is that of its page."""
-    targets = {}
-    for other in pages:
-        away = other is not page
-        path = _relative(other.chapter.href, page.chapter.href) if away else ""
-        for key, label in other.labels.items():
-            targets[key] = {**label, "href": path if away and label["chapter"] else f"{path}#{key}"}
-    return targets
-
-
 def _resolve(root: Path, pages: list[Page], page: Page, style: dict[str, Any]) -> str:
     """Second pass: a chapter's HTML, with the references to all others resolved."""
-    extra = {"targets": _targets(pages, page), **style}
+    targets = {}  # every label of the book, with its address from here; another chapter's is that of its page
+    for other in pages:
+        path = _relative(other.chapter.href, page.chapter.href) if other is not page else ""
+        for key, label in other.labels.items():
+            targets[key] = {**label, "href": path if path and label["chapter"] else f"{path}#{key}"}
+    extra = {"targets": targets, **style}
     if "bibliography" in style:
         home = next((p for p in pages if p.meta("references")), None)
         if home is page:
@@ -172,19 +164,9 @@ def _copy_files(root: Path, output: Path, page: Page) -> None:
 
 
 def render(root: Path, output: Path) -> Path:
-    """Render the book with Pandoc.
+    """Render the book of the project root with Pandoc.
 
-    Parameters
-    ----------
-    root
-        The project root, with `_quarto.yml`.
-    output
-        The folder for the HTML book; replaced as a whole, once every page is made.
-
-    Returns
-    -------
-    Path
-        `output/index.html`.
+    `output`, the folder for the HTML book, is replaced once every page is made. Its `index.html` is returned.
 
     Raises
     ------
