@@ -77,7 +77,7 @@ def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
         challenge.read(databases.get("challenge-2021")), ptb_xl.read(databases.get("ptb-xl"), True)
     )
     p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
-    divided = twelve_lead.parts(source, p, np.arange(len(source.entries)))
+    divided = twelve_lead.divided(source, p, np.arange(len(source.entries)))
     assert [part.name for part in divided[:10]] == [f"fold{n}" for n in range(1, 11)]
     assert {part.name for part in divided[10:]} == {f"source-{name}" for name in {e.source for e in source.entries}}
     for part in divided:
@@ -98,9 +98,9 @@ def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(real_ptb_xl:
     )
     few = np.array([i for i, entry in enumerate(source.entries) if entry.source == "PTB-XL"])
     others = np.array([i for i, entry in enumerate(source.entries) if entry.source == "Georgia"])
-    names = [part.name for part in twelve_lead.parts(source, p, few)]
+    names = [part.name for part in twelve_lead.divided(source, p, few)]
     assert names == [f"fold{n}" for n in range(1, 11)]
-    names = [part.name for part in twelve_lead.parts(source, p, np.concatenate([few, others]))]
+    names = [part.name for part in twelve_lead.divided(source, p, np.concatenate([few, others]))]
     assert names[10:] == ["source-Georgia", "source-PTB-XL"]
 
 
