@@ -186,10 +186,7 @@ def finetune(
         versions=provenance.versions(),
         created=provenance.now(),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
-    pd.concat([validated, tested]).to_csv(out / SCORES, index=False)
-    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    _write(out, note, weights, pd.concat([validated, tested]))
     return note
 
 
@@ -233,6 +230,13 @@ def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, d
         "bootstrap": 1000,
     }
     return TwelveLeadParameters.model_validate(own.model_dump() | changed)
+
+
+def _write(out: Path, note: Finetuned, weights: State, scores: pd.DataFrame) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
+    scores.to_csv(out / SCORES, index=False)
+    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
 
 def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Part:

@@ -339,7 +339,7 @@ def first_epochs(task: Task[P, D], p: P, n: int, device: torch.device, precision
     data, seed = task.data(p), p.seeds[0]
     where = Where(device, precision, f"{p.experiment or p.model} first epochs", epochs=n)
     done = task.fit(data, told_of(task.parts(data, p, seed)), p, seed, where).run
-    return [] if done is None else done.history
+    return done.history if done else []
 
 
 def told_of(parts: list[Part]) -> Part:

@@ -151,16 +151,11 @@ def _shape(p: HeartbeatParameters) -> tuple[int, int]:
     return beats_module.n_channels(p.cut, len(p.leads)), beats_module.n_samples(p.cut)
 
 
-def _n_features(p: HeartbeatParameters) -> int:
-    """Features of a beat that the model reads."""
-    return beats_module.n_features(p.cut, len(p.leads)) if registry.entry(p.model).reads_features else 0
-
-
 def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     options: dict[str, Any] = dict(p.model_options)
     if registry.entry(p.model).reads_features:
-        options["n_features"] = _n_features(p)
+        options["n_features"] = beats_module.n_features(p.cut, len(p.leads))
     return lambda: registry.build(p.model, *_shape(p), N_CLASSES, **options)
 
 
@@ -176,7 +171,6 @@ class Sample:
     index: Index
     x: NDArray[np.float32]
     y: NDArray[np.int64]
-    features: NDArray[np.float32] | None
     counts: NDArray[np.int64]
 
 
@@ -193,11 +187,10 @@ class Fitting:
         """The beats at these positions as they are trained on."""
         x, y = self.beats.signals[index], self.beats.labels[index]
         counts = np.bincount(y, minlength=N_CLASSES)
-        if self.p.imbalance not in RESAMPLERS:
-            return Sample(index, x, y, self.beats.features[index], counts)
-        scored = macro_classes(self.p.protocol)
-        x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
-        return Sample(index, x, y, None, counts)
+        if self.p.imbalance in RESAMPLERS:
+            scored = macro_classes(self.p.protocol)
+            x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
+        return Sample(index, x, y, counts)
 
     def fit(self, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         p = self.p
@@ -209,7 +202,7 @@ class Fitting:
             n, beats_each = len(training), p.beats_per_sequence
             changes["batch_size"] = max(1, p.batch_size // beats_each)
         else:
-            training = loop.InMemory(part.x, part.y, self._if_read(part.features))
+            training = loop.InMemory(part.x, part.y, self._features(part.index))
             n, beats_each = int(part.counts.sum()), 1
         if p.beats_per_epoch is not None:
             n = min(n, max(1, p.beats_per_epoch // beats_each))
@@ -251,32 +244,31 @@ class Fitting:
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
     def _maker(self, part: Sample) -> Callable[[], nn.Module]:
-        make = model_maker(self.p)
-        if not registry.entry(self.p.model).reads_features:
+        make, features = model_maker(self.p), self._features(part.index)
+        if features is None:
             return make
-        features = loop.as_tensor(self.beats.features[part.index])
 
         def standardised() -> nn.Module:
             model = make()
             assert isinstance(model, ECGNet)
-            model.standardise(features)
+            model.standardise(loop.as_tensor(features))
             return model
 
         return standardised
 
     def examples(self, index: Index) -> loop.InMemory:
         """The beats at these positions, to be scored."""
-        beats = self.beats
         if reads_sequences(self.p):
-            return sequences.Sequences(beats, self._windows, index)
-        return loop.InMemory(beats.signals[index], beats.labels[index], self._if_read(beats.features[index]))
+            return sequences.Sequences(self.beats, self._windows, index)
+        return loop.InMemory(self.beats.signals[index], self.beats.labels[index], self._features(index))
 
     @property
     def _windows(self) -> sequences.Windows:
         return sequences.windows(self.beats.record, self.p.beats_per_sequence)
 
-    def _if_read(self, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        return features if registry.entry(self.p.model).reads_features else None
+    def _features(self, index: Index) -> NDArray[np.float32] | None:
+        """Those of beats that the model reads; none of one that takes resampled beats does."""
+        return self.beats.features[index] if registry.entry(self.p.model).reads_features else None
 
     def loss(self, counts: NDArray[np.int64]) -> nn.Module:
         """Classes are balanced that the protocol scores; the beats of another weigh like the average one."""
@@ -312,26 +304,19 @@ def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
 
 
 def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
-    """Refuse beats that can't be divided by class, with the names of the classes.
-
-    Raises
-    ------
-    UserError
-        When an intra-patient split would leave a set without a beat of some class.
-    """
+    """Raise UserError, with the names of the classes, when an intra-patient split would leave a set without a beat of
+    some class."""
     if p.protocol != "intra":
         return
     counts = _counted(labels)
     few = [f"{count} of class {name}" for name, count in counts.items() if 0 < count < FEWEST]
     if few:
-        raise UserError("protocol intra", f"{', '.join(few)}", f"{FEWEST} beats or more of every class")
+        raise UserError("protocol intra", ", ".join(few), f"{FEWEST} beats or more of every class")
     present = sum(count > 0 for count in counts.values())
     held_out = math.ceil(p.validation_fraction * math.floor(0.8 * len(labels)))
     if held_out < present:
-        raise UserError(
-            f"validation_fraction: {p.validation_fraction:g}", f"{held_out} of {len(labels)} beats",
-            f"{present} or more, one of every class",
-        )  # fmt: skip
+        found, expected = f"{held_out} of {len(labels)} beats", f"{present} or more, one of every class"
+        raise UserError(f"validation_fraction: {p.validation_fraction:g}", found, expected)
 
 
 def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
@@ -342,7 +327,8 @@ def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module]
     size = min(p.batch_size, 1024)
     if reads_sequences(p):
         return make, ((max(1, size // p.beats_per_sequence), p.beats_per_sequence, *_shape(p)), 0)
-    return make, ((size, *_shape(p)), _n_features(p))
+    n_features = beats_module.n_features(p.cut, len(p.leads)) if registry.entry(p.model).reads_features else 0
+    return make, ((size, *_shape(p)), n_features)
 
 
 def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
@@ -459,11 +445,9 @@ TASK: Final = driver.Task(Data, network, parts, fit, evaluate, frozenset({"max_r
 
 
 def _moves_thresholds(p: HeartbeatParameters) -> bool:
-    """Whether a network's second decision is made, by offsets chosen on its validation beats.
-
-    None is made where a refit has learnt those beats, in development where they are what is scored, of votes, which
-    have no thresholds, and after adaptation, which makes a network for each record, of which none is kept.
-    """
+    """Whether a network's second decision is made, by offsets chosen on its validation beats: not where a refit has
+    learnt those, in development where they are what is scored, of votes, which have no thresholds, and after
+    adaptation, which makes a network for each record, of which none is kept."""
     return p.test and not p.refit and p.protocol != "adapted" and not registry.entry(p.model).votes
 
 
@@ -480,16 +464,16 @@ def _predictions(beats: Beats, index: Index, logits: NDArray[np.float32]) -> pd.
 # --- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def _records(tables: list[pd.DataFrame]) -> list[str]:
-    return sorted(set().union(*(table["record"] for table in tables)))
+def _matrices(tables: list[pd.DataFrame]) -> tuple[NDArray[np.int64], list[str]]:
+    """Confusion matrices `(seeds, records, classes, classes)`, and names of the records."""
+    names = sorted(set().union(*(table["record"] for table in tables)))
+    return np.stack([scoring.by_record(table, names) for table in tables]), names
 
 
 def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, Any]:
     """The fields of a record that follow from the predictions of every seed."""
-    names = _records(tables)
-    matrices = np.stack([scoring.by_record(table, names) for table in tables])
-    classes = macro_classes(p.protocol)
-    across = p.protocol != "intra"
+    matrices, names = _matrices(tables)
+    classes, across = macro_classes(p.protocol), p.protocol != "intra"
 
     def scores(of: list[str]) -> dict[str, Any]:
         found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
@@ -514,12 +498,11 @@ def _moved(p: HeartbeatParameters, found: Found, tables: list[pd.DataFrame]) -> 
     if not _moves_thresholds(p):
         return None
     offsets: list[list[float]] = [note["offsets"] for note in found.parts("")]
-    validation = zip(found.tables("validation"), offsets, strict=True)
-    validated = [_validated(p, _shifted(table, own)) for table, own in validation]
+    validation = [_shifted(table, own) for table, own in zip(found.tables("validation"), offsets, strict=True)]
+    scores = [_validated(p, table) for table in validation]
     return Moved(
         offsets=offsets,
-        validation=[f1 for f1, _ in validated],
-        validation_recall=[recall for _, recall in validated],
+        **{name: [each[name] for each in scores] for name in scores[0]},
         created=provenance.now(),
         **_decision(p, [_shifted(table, own) for table, own in zip(tables, offsets, strict=True)]),
     )
@@ -527,11 +510,9 @@ def _moved(p: HeartbeatParameters, found: Found, tables: list[pd.DataFrame]) -> 
 
 def _unadapted(p: HeartbeatParameters, found: Found) -> dict[str, Any]:
     """The scores of the networks before they were adapted."""
-    tables = found.tables("unadapted")
-    names = _records(tables)
-    parts = np.stack([scoring.by_record(table, names) for table in tables])
-    by_record = {name: parts[:, i].tolist() for i, name in enumerate(names)}
-    return scoring.scores(parts, macro_classes(p.protocol), p.bootstrap, nsv=True) | {"by_record": by_record}
+    matrices, names = _matrices(found.tables("unadapted"))
+    by_record = {name: matrices[:, i].tolist() for i, name in enumerate(names)}
+    return scoring.scores(matrices, macro_classes(p.protocol), p.bootstrap, nsv=True) | {"by_record": by_record}
 
 
 def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
@@ -540,15 +521,15 @@ def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
 
 
 def _training(p: HeartbeatParameters, found: Found) -> list[SeedRun]:
-    runs = [SeedRun(**note["run"]) for note in found.parts("")]
+    runs: list[dict[str, Any]] = [note["run"] for note in found.parts("")]
     if not p.refit:  # which has learnt the validation beats
-        for run, table in zip(runs, found.tables("validation"), strict=True):
-            run.validation, run.validation_recall = _validated(p, table)
-    return runs
+        validated = [_validated(p, table) for table in found.tables("validation")]
+        runs = [run | scores for run, scores in zip(runs, validated, strict=True)]
+    return [SeedRun(**run) for run in runs]
 
 
-def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> tuple[float, float]:
-    """Macro-F1 and macro recall of predictions."""
-    matrix = scoring.by_record(table, sorted(table["record"].unique())).sum(0)
+def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> dict[str, float]:
+    """Macro-F1 and macro recall of predictions of validation beats."""
+    matrix = metrics.confusion(table["label"].to_numpy(), table[LOGITS].to_numpy().argmax(1), N_CLASSES)
     summary = metrics.summary(matrix, macro_classes(p.protocol))
-    return float(summary["macro_f1"]), float(summary["macro_recall"])
+    return {"validation": float(summary["macro_f1"]), "validation_recall": float(summary["macro_recall"])}

@@ -93,19 +93,13 @@ class Data(driver.Data):
 
     @cached_property
     def read(self) -> NDArray[np.floating[Any]]:
-        """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex.
-
-        Raises
-        ------
-        UserError
-            When age or sex is wanted and nobody's is known.
-        """
+        """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex;
+        UserError where nobody's are known."""
         takes = registry.entry(self._p.model).takes
         if takes == "median beat":
             return self.cohort.median_beats
         if takes == "age and sex":
-            people = self.cohort.recordings[["age", "female"]].to_numpy(np.float64)
-            return age_and_sex.as_read(people)
+            return age_and_sex.as_read(self.cohort.recordings[["age", "female"]].to_numpy(np.float64))
         return self.cohort.signals
 
     def digest(self) -> digest.Digest:
@@ -133,24 +127,14 @@ class Run(driver.Run):
 
 
 def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
-    """Train and score one way of transfer, or a yardstick, out of fold, or find the run that did (see `driver.run`).
-
-    A beat experiment that is to be transferred and was not run yet is run first, in the same profile.
-    """
+    """Train and score one way of transfer, or a yardstick, out of fold, or find the run that did (see `driver.run`). A
+    beat experiment that is to be transferred and was not run yet is run first, in the same profile."""
     return Run(**vars(driver.run(TASK, parameters, fresh=fresh)))
 
 
-# --- what is transferred ----------------------------------------------------------------------------------------------
-
-
 def pretraining(p: InfarctionParameters) -> HeartbeatParameters | None:
-    """The beat experiment that is transferred; None where nothing is, or a file.
-
-    Raises
-    ------
-    UserError
-        When it is neither a file nor such an experiment, or its network is another one.
-    """
+    """The beat experiment that is transferred; None where nothing is, or a file. Raises UserError when it is neither a
+    file nor such an experiment, or its network is another one."""
     if p.way == "scratch" or (paths.root() / p.pretrained).is_file():
         return None
     if p.pretrained.partition("/")[0] != "heartbeat":
@@ -158,14 +142,9 @@ def pretraining(p: InfarctionParameters) -> HeartbeatParameters | None:
     found = config.load(p.pretrained, profile=p.profile, overrides={"seeds": p.seeds})
     assert isinstance(found, HeartbeatParameters)
     if (found.model, found.model_options) != (p.model, p.model_options):
-        raise UserError(
-            f"pretrained: {p.pretrained}", f"a {found.model} {found.model_options or ''}".strip(),
-            f"a {p.model} {p.model_options or ''}".strip(),
-        )  # fmt: skip
+        theirs, ours = (f"a {one.model} {one.model_options or ''}".strip() for one in (found, p))
+        raise UserError(f"pretrained: {p.pretrained}", theirs, ours)
     return found
-
-
-# --- training ---------------------------------------------------------------------------------------------------------
 
 
 def _aligned(p: InfarctionParameters) -> bool:
@@ -233,12 +212,10 @@ def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: 
 def _pretrained(p: InfarctionParameters, data: Data, seed: int, where: Where) -> Callable[[], nn.Module]:
     """A function that makes the network with the weights that it starts from; for a look at the first epochs alone,
     with those of a network of beats as it is drawn."""
-    state = None
+    state = data.pretrained(seed) if where.epochs is None else None
     if p.way != "scratch" and where.epochs is not None:
         torch.manual_seed(seed)
         state = registry.build(p.model, 1, infarction.N_SAMPLES, len(aami.CLASSES), **p.model_options).state_dict()
-    elif p.way != "scratch":
-        state = data.pretrained(seed)
 
     def make() -> nn.Module:
         model = maker(p)()

@@ -428,7 +428,8 @@ def fit(data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
 
 def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
     """Metrics over all folds together."""
-    classes, yardstick = data.catalogue.classes, registry.entry(p.model).yardstick
+    classes, entry = data.catalogue.classes, registry.entry(p.model)
+    yardstick = entry.yardstick
     tables, every = found.tables("scores"), parts(data, p, p.seeds[0])
     code = {each.abbreviation: each.code for each in snomed.CLASSES}
     codes = [code[name] for name in classes] if p.labels == "scored" and "NSR" in classes else []
@@ -451,11 +452,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
                 "patients": dict(zip(classes, patients, strict=True)),
             },
         },
-        "parameters": {
-            "test": True,
-            "cut": registry.entry(p.model).takes if yardstick else "whole recordings",
-            "refit": False,
-        },
+        "parameters": {"test": True, "cut": entry.takes if yardstick else "whole recordings", "refit": False},
         "classes": list(classes),
         "metrics": whole,
         "per_class": per_class,
