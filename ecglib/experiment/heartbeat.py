@@ -499,10 +499,11 @@ def _moved(p: HeartbeatParameters, found: Found, tables: list[pd.DataFrame]) -> 
         return None
     offsets: list[list[float]] = [note["offsets"] for note in found.parts("")]
     validation = [_shifted(table, own) for table, own in zip(found.tables("validation"), offsets, strict=True)]
-    scores = [_validated(p, table) for table in validation]
+    scores = pd.DataFrame([_validated(p, table) for table in validation])
     return Moved(
         offsets=offsets,
-        **{name: [each[name] for each in scores] for name in scores[0]},
+        validation=scores["validation"].tolist(),
+        validation_recall=scores["validation_recall"].tolist(),
         created=provenance.now(),
         **_decision(p, [_shifted(table, own) for table, own in zip(tables, offsets, strict=True)]),
     )
