@@ -111,7 +111,7 @@ def permuted(beats: Beats, index: NDArray[np.int64]) -> Beats:
 # --- what may be seen -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "protocol"), zip(KINDS, cycle(("intra", "inter")), strict=False))
+@pytest.mark.parametrize(("kind", "protocol"), list(zip(KINDS, cycle(("intra", "inter")), strict=False)))
 def test_labels_of_test_beats_have_no_influence_on_the_weights(kind: str, protocol: str) -> None:
     p = parameters(**{**KINDS[kind], "protocol": protocol})
     beats = made(p)
