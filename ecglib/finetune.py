@@ -7,8 +7,8 @@ chooses epoch and thresholds, and the others are learnt from.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,12 +18,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ecglib import config, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
-from ecglib.data.catalogues.catalogue import Records
 from ecglib.data.splits import OFFICIAL, Part
 from ecglib.errors import UserError
 from ecglib.evaluation.bootstrap import Interval
@@ -41,6 +40,8 @@ HEAD: Final = "head."
 """How the names of the head's tensors begin."""
 RESULT, WEIGHTS, SCORES = "finetuned.json", "weights.safetensors", "scores.csv"
 """The files of a fine-tuned network."""
+SETS: Final = ("training", "validation", "test")
+"""What the sets are called."""
 
 
 class Finetuned(BaseModel):
@@ -89,56 +90,42 @@ class Network:
 
 
 def find(run: str) -> Run:
-    """A recorded run on this machine.
-
-    Parameters
-    ----------
-    run
-        Name of an experiment (its newest run, one of the full profile before any other), key of a run or its beginning,
-        or a run's folder.
+    """A recorded run on this machine: by the name of an experiment (its newest run, one of the full profile before any
+    other), the key of a run or its beginning, or a run's folder.
 
     Raises
     ------
     UserError
         When there is none, or it is no network of 12-lead recordings.
     """
-    folder = Path(run) if (Path(run) / "record.json").is_file() else None
-    if folder is None:
-        here = sorted(path.parent for path in paths.runs().glob("*/record.json"))
-        fitting = [path for path in here if path.name.startswith(run)] if len(run) >= 6 else []
-        if len(fitting) > 1:
-            raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
-        folder = fitting[0] if fitting else _newest(run, here)
-    if folder is None:
-        known = ", ".join(sorted({name for name in map(_name, here) if name.startswith("twelve-lead/")})) or "none yet"
-        do = f"ecglib run {run} --profile full makes one" if run in config.experiments() else ""
-        raise UserError(run, "no such run here", f"an experiment, key or folder of a 12-lead run ({known})", do)
-    record = results.load(folder / "record.json")
+    folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
+    fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
+    if (Path(run) / "record.json").is_file():
+        fitting = [Path(run)]
+    if len(fitting) > 1:
+        raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
+    if not fitting:
+        records = {}
+        for folder in folders:
+            with contextlib.suppress(UserError):  # a damaged one is nobody's
+                records[folder] = results.load(folder / "record.json")
+        rank = {
+            folder: (record.profile == "full" and not record.overridden, record.created)
+            for folder, record in records.items()
+            if run and record.experiment == run
+        }
+        if not rank:
+            names = sorted({one.experiment for one in records.values() if one.experiment.startswith("twelve-lead/")})
+            known = f"an experiment, key or folder of a 12-lead run ({', '.join(names) or 'none yet'})"
+            do = f"ecglib run {run} --profile full makes one" if run in config.experiments() else ""
+            raise UserError(run, "no such run here", known, do)
+        fitting = [max(rank, key=rank.__getitem__)]
+    record = results.load(fitting[0] / "record.json")
     if record.task != "multilabel":
         raise UserError(run, f"a run of {record.experiment or record.task}", "one of 12-lead recordings")
     if registry.entry(record.parameters["model"]).yardstick:
         raise UserError(run, f"a run of {record.parameters['model']}, which is fitted at once", "a network's run")
-    return Run(record, folder, trained=False)
-
-
-def _name(folder: Path) -> str:
-    try:
-        return results.load(folder / "record.json").experiment
-    except UserError:  # a damaged one is nobody's
-        return ""
-
-
-def _newest(experiment: str, folders: list[Path]) -> Path | None:
-    fitting = [folder for folder in folders if experiment and _name(folder) == experiment]
-    records = {folder: results.load(folder / "record.json") for folder in fitting}
-    return max(
-        fitting,
-        key=lambda folder: (
-            records[folder].profile == "full" and not records[folder].overridden,
-            records[folder].created,
-        ),
-        default=None,
-    )
+    return Run(record, fitting[0], trained=False)
 
 
 def finetune(
@@ -154,17 +141,9 @@ def finetune(
 ) -> Finetuned:
     """Teach a recorded network on, score it, and write weights, note and scores to `out`.
 
-    Parameters
-    ----------
-    run
-        The recorded run; its network of PTB-XL's own split, or else of its last fold, is taken.
-    folder, table
-        The user's recordings and labels (see `catalogues.folder`). Any number of labels; any of the twelve leads,
-        at any rate from 100 to 1000 Hz.
-    out
-        A folder that is not there yet, or empty.
-    epochs, learning_rate, seed, device
-        Of the training; the rate's default is `SHARE_OF_RATE` of the run's.
+    The run's network of PTB-XL's own split, or else of its last fold, is taken. `folder` and `table` are the user's
+    recordings and labels (see `catalogues.folder`): any number of labels, any of the twelve leads, at any rate from 100
+    to 1000 Hz. `out` is a folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's.
 
     Raises
     ------
@@ -174,45 +153,40 @@ def finetune(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
     p = _parameters(run, epochs, learning_rate, seed, device)
-    source = own.read(folder, table)
-    data = twelve_lead.Data(p, source)
-    part, y = _divided(data, p, table)
-    state = _weights(run)
-    make = _maker(p, run, state, source)
+    data, state = twelve_lead.Data(p, own.read(folder, table)), _weights(run)
+    source, part = data.catalogue, _divided(data, p, table)
+
+    def make() -> nn.Module:
+        network = twelve_lead.maker(p, len(run.record.classes))()
+        _fill(network, state, run.folder)
+        return _with_head(network, len(source.classes))
+
     place, precision = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
     trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
-    chosen = trained.thresholds
-    tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, chosen)
-    scores = pd.concat([twelve_lead.score_table(source, "validation", part.val, trained.val, chosen), tested])
-    metrics, per_class, _ = twelve_lead.measured(Scored.of([tested], source.classes), source.classes, (), p.bootstrap)
-    sets = {"training": part.train, "validation": part.val, "test": part.scored}
-    names = list(trained.network.state_dict())
+    tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, trained.thresholds)
+    validated = twelve_lead.score_table(source, "validation", part.val, trained.val, trained.thresholds)
+    metrics, per_class = twelve_lead.measured(Scored.of([tested], source.classes), (), p.bootstrap)
+    weights, sets = trained.fitted.model.state_dict(), (part.train, part.val, part.scored)
     note = Finetuned(
+        **p.model_dump(include={"model", "model_options", "rate", "learning_rate"}),
         started_from=run.record.key,
-        model=p.model,
-        model_options=p.model_options,
-        rate=p.rate,
         seconds=p.crop_seconds,
         classes=list(source.classes),
-        thresholds=chosen.tolist(),
-        loaded=[name for name in names if not name.startswith(HEAD)],
-        anew=[name for name in names if name.startswith(HEAD)],
-        sets={name: _counted(source, index, y) for name, index in sets.items()},
+        thresholds=trained.thresholds.tolist(),
+        loaded=[name for name in weights if not name.startswith(HEAD)],
+        anew=[name for name in weights if name.startswith(HEAD)],
+        sets={name: _counted(data, index) for name, index in zip(SETS, sets, strict=True)},
         refused=source.refused | data.survey["refused"],
         repaired=data.survey["repaired"],
         assumed=list(source.assumed),
-        training=trained.done.run,
+        training=trained.fitted.run,
         metrics=metrics,
         per_class=per_class,
-        learning_rate=p.learning_rate,
         seed=seed,
         versions=provenance.versions(),
         created=provenance.now(),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().contiguous() for name, t in trained.network.state_dict().items()}, out / WEIGHTS)
-    scores.to_csv(out / SCORES, index=False)
-    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    _write(out, note, weights, pd.concat([validated, tested]))
     return note
 
 
@@ -258,29 +232,32 @@ def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, d
     return TwelveLeadParameters.model_validate(own.model_dump() | changed)
 
 
-def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> tuple[Part, NDArray[np.bool_]]:
-    """The sets, and the labels `(recordings, classes)`."""
-    source, usable, refused = data.source, data.usable, data.survey["refused"]
+def _write(out: Path, note: Finetuned, weights: State, scores: pd.DataFrame) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
+    scores.to_csv(out / SCORES, index=False)
+    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+
+
+def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Part:
+    """The sets; UserError where one is empty or there is no label to learn."""
+    usable, refused = data.usable, data.survey["refused"]
     if not len(usable):
         first = next(iter(refused.items()))
         raise UserError(table, f"no recording of it can be read; {first[0]}: {first[1]}")
-    y = data.labels
-    patients = len({source.entries[i].patient for i in usable})
     try:
-        (part,) = twelve_lead.parts(source, p, usable)
+        (part,) = twelve_lead.divided(data.catalogue, p, usable)
     except UserError:
-        raise UserError(
-            table,
-            f"{patients} patients with a readable recording",
-            "at least one in each of ten folds",
-            "; ".join(told.of_own(source.refused | refused, {}, source.assumed)),
-        ) from None
-    for name, index in (("training", part.train), ("validation", part.val)):
-        both = y[index].any(0) & ~y[index].all(0)
-        if not both.any():
+        patients = len({data.entries[i].patient for i in usable})
+        found, wanted = f"{patients} patients with a readable recording", "at least one in each of ten folds"
+        said = told.of_own(data.catalogue.refused | refused, {}, data.catalogue.assumed)
+        raise UserError(table, found, wanted, "; ".join(said)) from None
+    for name, index in zip(SETS, (part.train, part.val), strict=False):
+        y = data.labels[index]
+        if not (y.any(0) & ~y.all(0)).any():
             expected = "one at least that some recordings have and others have not"
             raise UserError(table, f"no label to learn: {name} has {len(index)} recordings", expected, "label more")
-    return part, y
+    return part
 
 
 def _weights(run: Run) -> State:
@@ -291,15 +268,6 @@ def _weights(run: Run) -> State:
     return read_weights(own if own in files else files[-1])
 
 
-def _maker(p: TwelveLeadParameters, run: Run, state: State, source: Records) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
-        network = twelve_lead.maker(p, len(run.record.classes))()
-        _fill(network, state, run.folder)
-        return _with_head(network, len(source.classes))
-
-    return make
-
-
 def _with_head(network: nn.Module, n_classes: int) -> nn.Module:
     """The network with a new last layer."""
     assert isinstance(network.head, nn.Linear)
@@ -308,19 +276,15 @@ def _with_head(network: nn.Module, n_classes: int) -> nn.Module:
 
 
 def _fill(network: nn.Module, state: State, where: Path) -> None:
-    ours = network.state_dict()
-    wrong = [name for name in {**ours, **state} if not _fits(ours.get(name), state.get(name))]
+    ours, theirs = ({name: t.shape for name, t in one.items()} for one in (network.state_dict(), state))
+    wrong = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise UserError(where, f"weights that are not this network's: {shown}")
     network.load_state_dict(state)
 
 
-def _fits(ours: Tensor | None, theirs: Tensor | None) -> bool:
-    return ours is not None and theirs is not None and ours.shape == theirs.shape
-
-
-def _counted(source: Records, index: NDArray[np.int64], y: NDArray[np.bool_]) -> dict[str, int]:
-    patients = {source.entries[i].patient for i in index}
-    positives = zip(source.classes, y[index].sum(0).tolist(), strict=True)
-    return {"recordings": len(index), "patients": len(patients), **dict(positives)}
+def _counted(data: twelve_lead.Data, index: NDArray[np.int64]) -> dict[str, int]:
+    patients = {data.entries[i].patient for i in index}
+    positives = driver.counted(data.catalogue.classes, data.labels[index].sum(0))
+    return {"recordings": len(index), "patients": len(patients), **positives}

@@ -113,11 +113,7 @@ def test_it_starts_from_the_recorded_weights(run: Run, clinic: tuple[Path, Path]
 
 @pytest.mark.slow
 def test_the_command(
-    run: Run,
-    clinic: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     records, labels = map(str, clinic)
     call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]

@@ -21,13 +21,11 @@ Metric = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 def comparable(a: Record, b: Record) -> bool:
     """Whether both were scored on the same beats under the same seeds."""
-    return (
-        a.data.test_indices_sha256 == b.data.test_indices_sha256
-        and (a.data.fingerprint, a.data.n_test, a.scored, a.seeds)
-        == (b.data.fingerprint, b.data.n_test, b.scored, b.seeds)
-        and len(a.right) == len(b.right) == len(a.seeds)
-        and set(a.by_record) == set(b.by_record) != set()
+    of_a, of_b = (
+        (one.data.test_indices_sha256, one.data.fingerprint, one.data.n_test, one.scored, one.seeds, set(one.by_record))
+        for one in (a, b)
     )
+    return of_a == of_b and len(a.right) == len(b.right) == len(a.seeds) and bool(a.by_record)
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,11 @@ def mcnemar(a: Record, b: Record) -> McNemar:
         When the records are not comparable.
     """
     _check(a, b)
-    found = McNemar([], [], [])
-    for right_a, right_b in zip(a.right, b.right, strict=True):
-        x, y = unpack(right_a, a.data.n_test), unpack(right_b, b.data.n_test)
-        only_a, only_b = int((x & ~y).sum()), int((y & ~x).sum())
-        n = only_a + only_b
-        found.only_a.append(only_a)
-        found.only_b.append(only_b)
-        found.p.append(float(binomtest(only_a, n).pvalue) if n else 1.0)
-    return found
+    n = a.data.n_test
+    pairs = [(unpack(x, n), unpack(y, n)) for x, y in zip(a.right, b.right, strict=True)]
+    only_a, only_b = [int((x & ~y).sum()) for x, y in pairs], [int((y & ~x).sum()) for x, y in pairs]
+    both = zip(only_a, only_b, strict=True)
+    return McNemar(only_a, only_b, [float(binomtest(i, i + j).pvalue) if i + j else 1.0 for i, j in both])
 
 
 def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) -> Interval:
@@ -81,6 +75,5 @@ def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) ->
 
 def _check(a: Record, b: Record) -> None:
     if not comparable(a, b):
-        raise UserError(
-            f"{a.experiment or a.key} and {b.experiment or b.key}", "were not scored on the same beats", "one test set"
-        )
+        names = f"{a.experiment or a.key} and {b.experiment or b.key}"
+        raise UserError(names, "were not scored on the same beats", "one test set")

@@ -14,27 +14,32 @@ import shutil
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
 from ecglib import config, files, fingerprint, paths, tracking
 from ecglib.config import SharedParameters
 from ecglib.data import databases, digest
+from ecglib.data.infarction import AFTER, BEFORE
 from ecglib.data.splits import Part
 from ecglib.errors import UserError
+from ecglib.evaluation.labels import Values
 from ecglib.experiment import provenance, recipes
 from ecglib.experiment import record as results
 from ecglib.experiment.recipes import Trained
 from ecglib.experiment.record import Record
 from ecglib.models import registry
+from ecglib.models.yardstick import Yardstick
 from ecglib.training import device as devices
 from ecglib.training import loop
 from ecglib.training.history import Epoch, SeedRun
@@ -52,6 +57,11 @@ NOT_IN_KEY: Final = {
 }  # fmt: skip
 """Parameters that can't change weights, or are in the key by what follows from them. Seeds can: a folder is of one list
 of them, so that its record, its files and its entry in MLflow are of one result."""
+OF_RECIPE: Final = {
+    "max_epochs", "patience", "batch_size", "learning_rate", "schedule", "weight_decay", "gradient_clip", "ema",
+    "deterministic",
+}  # fmt: skip
+"""Parameters that are fields of `loop.Recipe`."""
 MADE_OF: Final = "made-of.json"
 """The file of a run's folder that tells what its key is made of."""
 
@@ -61,26 +71,17 @@ MadeOf = dict[str, Any]
 
 @dataclass(frozen=True)
 class Where:
-    """Where and how a part is trained.
-
-    Attributes
-    ----------
-    device, precision
-        What it is computed on and in.
-    title
-        What the line of progress begins with.
-    folder, key
-        Checkpoints go to this folder, and are resumed where they carry this key; None keeps nothing.
-    epochs
-        To end after, of the whole course of the learning rate; None for all.
-    """
+    """Where and how a part is trained."""
 
     device: torch.device
     precision: str
     title: str
+    """What the line of progress begins with."""
     folder: Path | None = None
+    """Checkpoints go to this folder, and are resumed where they carry `key`; None keeps nothing."""
     key: str = ""
     epochs: int | None = None
+    """To end after, of the whole course of the learning rate; None for all."""
 
     def training(self, name: str) -> dict[str, Any]:
         """The arguments of `loop.fit` that say this; `name` is the checkpoint's."""
@@ -93,58 +94,23 @@ class Where:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the training of a part gave.
-
-    Attributes
-    ----------
-    model
-        The network whose weights are kept; None where none are.
-    run
-        How its training went; None of what is fitted at once.
-    seconds
-        Spent.
-    tables
-        Kind (`scores`, `predictions`, ...) -> a row for each example.
-    note
-        What else is noted of it, in JSON's types.
-    """
+    """What the training of a part gave."""
 
     model: nn.Module | None
+    """The network whose weights are kept; None where none are."""
     run: SeedRun | None
+    """How its training went; None of what is fitted at once."""
     seconds: float
     tables: dict[str, pd.DataFrame]
+    """Kind (`scores`, `predictions`, ...) -> a row for each example."""
     note: dict[str, Any] = field(default_factory=dict)
+    """What else is noted of it, in JSON's types."""
+    test_reads: dict[str, Values] = field(default_factory=dict)
+    """Decision -> its metrics on a test set whose every scoring is logged."""
 
 
-class Data(Protocol):
+class Data(ABC):
     """What an experiment rests on. No signal is read before it is asked for."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of its files."""
-        ...
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether it is made up."""
-        ...
-
-    @property
-    def in_key(self) -> dict[str, Any]:
-        """What else weights follow from, as JSON."""
-        ...
-
-    def digest(self) -> digest.Digest:
-        """Of what was cut and how it is divided under each seed."""
-        ...
-
-    def no_reference(self, record: Record) -> str:
-        """Why a run in full on it is no reference result nevertheless; empty where it is one."""
-        ...
-
-
-class OfDatabase:
-    """What data of one database share."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -155,54 +121,35 @@ class OfDatabase:
         return databases.get(self._database)
 
     @cached_property
+    def synthetic(self) -> bool:
+        """Whether it is made up."""
+        return self.source.synthetic
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of its files, those of a pretraining aside."""
         return self.source.fingerprint()
 
-
-P = TypeVar("P", bound=Trained)
-D = TypeVar("D", bound=Data)
-
-
-class Task(ABC, Generic[P, D]):
-    """A kind of experiment."""
-
-    not_in_key: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that can't change weights in it, beside `NOT_IN_KEY`."""
+    @property
+    def in_key(self) -> dict[str, Any]:
+        """What else weights follow from, as JSON."""
+        return {}
 
     @abstractmethod
-    def data(self, p: P) -> D:
-        """What it rests on."""
+    def digest(self) -> digest.Digest:
+        """Of what was cut and how it is divided under each seed."""
 
-    @abstractmethod
-    def network(self, data: D, p: P) -> tuple[Callable[[], nn.Module], devices.Batch]:
-        """A function that makes the model, and the shape of a batch that it is timed on."""
-
-    @abstractmethod
-    def parts(self, data: D, p: P, seed: int) -> list[Part]:
-        """The divisions into sets, each with a network of its own."""
-
-    @abstractmethod
-    def fit(self, data: D, part: Part, p: P, seed: int, where: Where) -> Fitted:
-        """Train on a part and score it."""
-
-    @abstractmethod
-    def evaluate(self, data: D, found: Found, p: P) -> dict[str, Any]:
-        """The fields of the record that follow from the scores of every seed; `parameters` are added to those that the
-        experiment was given."""
+    def no_reference(self, record: Record) -> str:
+        """Why a run in full on it is no reference result nevertheless; empty where it is one. Other recordings than
+        those of its reference result must not replace that."""
+        there = results.reference(record.experiment)
+        same = there is None or there.data.fingerprint == record.data.fingerprint
+        return "" if same else f"that of {record.experiment} rests on other data"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the trained folder of a run holds.
-
-    Attributes
-    ----------
-    folder
-        The run's own.
-    seeds
-        Those that are evaluated.
-    """
+    """What the trained `folder` of a run holds of these seeds."""
 
     folder: Path
     seeds: list[int]
@@ -221,24 +168,41 @@ class Found:
         return [pd.read_parquet(self.folder / f"{kind}-seed{seed}.parquet") for seed in self.seeds]
 
 
+P = TypeVar("P", bound=Trained)
+D = TypeVar("D", bound=Data)
+
+
+@dataclass(frozen=True)
+class Task(Generic[P, D]):
+    """A kind of experiment: its functions."""
+
+    data: Callable[[P], D]
+    """What it rests on."""
+    network: Callable[[D, P], tuple[Callable[[], nn.Module], devices.Batch]]
+    """A function that makes the model, and the shape of a batch that it is timed on."""
+    parts: Callable[[D, P, int], list[Part]]
+    """The divisions into sets under a seed, each with a network of its own."""
+    fit: Callable[[D, Part, P, int, Where], Fitted]
+    """Train on a part under a seed and score it."""
+    evaluate: Callable[[D, Found, P], dict[str, Any]]
+    """The fields of the record that follow from the scores of every seed; `data` and `parameters` are added to what is
+    known of the data and to the parameters that the experiment was given."""
+    not_in_key: frozenset[str] = frozenset()
+    """Parameters that can't change weights in it, beside `NOT_IN_KEY`."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run.
 
-    Attributes
-    ----------
-    record
-        What it gave.
-    folder
-        Its files: `record.json`, and for every seed k `<kind>-seedk.parquet` of every kind of table and
-        `weights-seedk[-<part>].safetensors` of every part's network; of what is fitted in seconds weights are not kept.
-    trained
-        False when the run was found and not repeated.
+    Its `folder` has `record.json`, and for every seed k `<kind>-seedk.parquet` of every kind of table and
+    `weights-seedk[-<part>].safetensors` of every part's network; of what is fitted in seconds weights are not kept.
     """
 
     record: Record
     folder: Path
     trained: bool
+    """False when the run was found and not repeated."""
 
     def reference(self) -> Record | None:
         """The committed reference result of the same experiment, if there is one."""
@@ -247,8 +211,7 @@ class Run:
     def table(self, kind: str) -> pd.DataFrame:
         """The rows of every seed, which is a column of its own."""
         tables = Found(self.folder, self.record.seeds).tables(kind)
-        named = zip(tables, self.record.seeds, strict=True)
-        return pd.concat([pd.concat([pd.Series(seed, each.index, name="seed"), each], axis=1) for each, seed in named])
+        return pd.concat(dict(zip(self.record.seeds, tables, strict=True)), names=["seed"]).reset_index("seed")
 
 
 @dataclass(frozen=True)
@@ -273,7 +236,7 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
     model = make()  # one that can't take this shape is refused before anything is computed
     device, precision = place(p, make, batch)
     versions = provenance.versions()
-    own = Path(type(task).__module__.replace(".", "/")).with_suffix(".py").relative_to("ecglib").as_posix()
+    own = f"experiment/{task.fit.__module__.rpartition('.')[2]}.py"
     made_of = {
         "parameters": p.model_dump(exclude=NOT_IN_KEY | task.not_in_key | p.idle()),
         "data": data.fingerprint,
@@ -286,16 +249,14 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
     return _Plan(task, p, data, device, precision, made_of)
 
 
+# --- what tasks share -------------------------------------------------------------------------------------------------
+
+
 def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tuple[torch.device, str]:
     """Device and precision of a run, which its parameters may leave to the machine (`auto`).
 
-    Parameters
-    ----------
-    p
-        Its parameters.
-    make, batch
-        What is probed for the faster precision (see `devices.choose_precision`). What is fitted at once is not: it runs
-        on the CPU in single precision.
+    `make` and `batch` are what is probed for the faster precision (see `devices.choose_precision`). What is fitted at
+    once is not: it runs on the CPU in single precision.
     """
     if registry.entry(p.model).classical:
         return torch.device("cpu"), "float32"
@@ -307,21 +268,25 @@ def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tu
 
 def recipe(p: Trained, examples_per_epoch: int, where: Where, **own: Any) -> loop.Recipe:
     """How a network of these parameters is trained; `own` are further fields of `loop.Recipe`."""
-    given: dict[str, Any] = {
-        "max_epochs": p.max_epochs,
-        "patience": p.patience,
-        "batch_size": p.batch_size,
-        "learning_rate": p.learning_rate,
-        "schedule": p.schedule,
-        "weight_decay": p.weight_decay,
-        "gradient_clip": p.gradient_clip,
-        "ema": p.ema,
-        "precision": where.precision,
-        "deterministic": p.deterministic,
-        "examples_per_epoch": examples_per_epoch,
-        "stop_after": where.epochs,
-    }
-    return loop.Recipe(**given | own)
+    given = p.model_dump(include=OF_RECIPE) | {"precision": where.precision, "stop_after": where.epochs}
+    return loop.Recipe(**given | {"examples_per_epoch": examples_per_epoch} | own)
+
+
+def shape_for_yardstick(model: str, n_leads: int) -> tuple[int, int]:
+    """Leads and samples of what a yardstick reads of a recording: its median beat, or age and sex."""
+    return (n_leads, BEFORE + AFTER) if registry.entry(model).takes == "median beat" else (1, 2)
+
+
+def yardstick(model: str, n_leads: int, n_labels: int) -> Yardstick:
+    """A yardstick that nothing was fitted to yet."""
+    made = registry.build(model, *shape_for_yardstick(model, n_leads), n_labels)
+    assert isinstance(made, Yardstick)
+    return made
+
+
+def counted(names: Sequence[str], counts: NDArray[np.integer]) -> dict[str, int]:
+    """Name -> its count."""
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -330,12 +295,7 @@ def recipe(p: Trained, examples_per_epoch: int, where: Where, **own: Any) -> loo
 def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
     """Train and evaluate, or find the run that did; then file and track it.
 
-    Parameters
-    ----------
-    task, p
-        What to do.
-    fresh
-        Throw away an earlier run (or half a run) with this key first.
+    With `fresh`, an earlier run (or half a run) with this key is thrown away first.
 
     Raises
     ------
@@ -353,48 +313,16 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
             folder.mkdir(exist_ok=True)
             write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **plan.made_of})
         try:
-            trained = _train_missing(plan, folder)
+            missing = [seed for seed in p.seeds if note(_card(folder, seed)) is None]
+            for seed in missing:
+                _train_seed(plan, folder, seed)
         finally:
             if not _begun(folder):
                 shutil.rmtree(folder)
         record = _evaluated(plan, folder).model_copy(update=names)
     if folder.parent == paths.runs():
         _file(plan, record, folder)
-    return Run(record, folder, trained)
-
-
-def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
-    """Write the reference result where it is one, and track the run."""
-    if is_reference(record):
-        commits = (record.commit, record.evaluated.get("commit", ""))
-        uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
-        if reason := uncommitted or plan.data.no_reference(record):
-            warnings.warn(f"no reference result written: {reason}", stacklevel=4)
-        else:
-            _with_verification(record).save(paths.reference(record.experiment))
-    with files.lock(folder.with_suffix(".lock")):
-        track(record, folder)
-    _to_watcher("runs", str(folder))
-
-
-def of_other_data(record: Record) -> str:
-    """Why a run rests on other recordings than its reference result, which it must not replace then; else empty."""
-    there = results.reference(record.experiment)
-    same = there is None or there.data.fingerprint == record.data.fingerprint
-    return "" if same else f"that of {record.experiment} rests on other data"
-
-
-def _begun(folder: Path) -> bool:
-    """Whether a folder holds something of a training."""
-    return any(path.name not in (MADE_OF, tracking.NOTE) for path in folder.iterdir())
-
-
-def _clear(folder: Path) -> None:
-    """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there."""
-    notes = [folder / MADE_OF, folder / "evaluated.json", *folder.glob("training-seed*.json")]
-    for path in [*notes, *folder.iterdir()]:  # notes first: what they tell of must be there while they are
-        if path.name != tracking.NOTE:
-            path.unlink(missing_ok=True)
+    return Run(record, folder, bool(missing))
 
 
 def key_of(task: Task[P, D], p: P) -> str:
@@ -410,25 +338,12 @@ def first_epochs(task: Task[P, D], p: P, n: int, device: torch.device, precision
     data, seed = task.data(p), p.seeds[0]
     where = Where(device, precision, f"{p.experiment or p.model} first epochs", epochs=n)
     done = task.fit(data, told_of(task.parts(data, p, seed)), p, seed, where).run
-    return [] if done is None else done.history
+    return done.history if done else []
 
 
 def told_of(parts: list[Part]) -> Part:
     """The part that a record's history tells of: the last fold, or the only one."""
     return [part for part in parts if not part.name.startswith("source-")][-1]
-
-
-def _train_missing(plan: _Plan[P, D], folder: Path) -> bool:
-    """Train the seeds that aren't there yet; returns whether there were any."""
-    missing = [seed for seed in plan.parameters.seeds if note(_card(folder, seed)) is None]
-    for seed in missing:
-        _train_seed(plan, folder, seed)
-    return bool(missing)
-
-
-def _card(folder: Path, seed: int) -> Path:
-    """What was noted of a seed when all its parts were done."""
-    return folder / f"training-seed{seed}.json"
 
 
 def _train_seed(plan: _Plan[P, D], folder: Path, seed: int) -> None:
@@ -452,10 +367,6 @@ def _train_seed(plan: _Plan[P, D], folder: Path, seed: int) -> None:
             left.unlink()
 
 
-def _part_file(folder: Path, kind: str, seed: int, part: str) -> Path:
-    return folder / f"part-{kind}-seed{seed}-{part}.{'json' if kind == 'note' else 'parquet'}"
-
-
 def _train_part(plan: _Plan[P, D], folder: Path, part: Part, seed: int) -> dict[str, Any]:
     """Train and score a part, unless that was done; returns what is noted of it."""
     path = _part_file(folder, "note", seed, part.name)
@@ -465,35 +376,54 @@ def _train_part(plan: _Plan[P, D], folder: Path, part: Part, seed: int) -> dict[
     p = plan.parameters
     title = f"{p.experiment or p.model} seed {seed} {part.name}".rstrip()
     fitted = plan.task.fit(plan.data, part, p, seed, Where(plan.device, plan.precision, title, folder, plan.key))
+    if not plan.data.synthetic:
+        _log_test_reads(plan, seed, fitted.test_reads)
     if fitted.model is not None:
         weights = {name: t.detach().cpu().contiguous() for name, t in fitted.model.state_dict().items()}
         save_file(weights, folder / f"weights-seed{seed}{f'-{part.name}' if part.name else ''}.safetensors")
     for kind, table in fitted.tables.items():
         table.to_parquet(_part_file(folder, kind, seed, part.name), index=False)
-    done = {
-        "run": None if fitted.run is None else fitted.run.model_dump(),
-        "seconds": fitted.seconds,
-        "tables": list(fitted.tables),
-        **fitted.note,
-    }
+    run = None if fitted.run is None else fitted.run.model_dump()
+    done = {"run": run, "seconds": fitted.seconds, "tables": list(fitted.tables), **fitted.note}
     write_note(path, done)
     return done
 
 
+def _log_test_reads(plan: _Plan[P, D], seed: int, reads: dict[str, Values]) -> None:
+    """Add a line for each decision to the log of test scorings, whose number the book prints beside such results; two
+    numbers come from two decisions, and either could be picked."""
+    p, path = plan.parameters, paths.test_reads()
+    for decision, values in reads.items():
+        line = {
+            "time": provenance.now(),
+            "key": plan.key,
+            "experiment": p.experiment,
+            "profile": p.profile,
+            "model": p.model,
+            "seed": seed,
+            "decision": decision,
+            "metrics": {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
     """The run's record, computed from its scores unless it is there and of this evaluation code."""
-    p = plan.parameters
+    p, data = plan.parameters, plan.data
     evaluation = fingerprint.of_values(fingerprint.of_code(EVALUATION), p.bootstrap, p.seeds)
     path, done = folder / "record.json", folder / "evaluated.json"
     if note(done) == evaluation:
         with contextlib.suppress(UserError):  # damaged: what the run keeps beside it says it all
             return results.load(path)
     found = Found(folder, p.seeds)
-    first = found.cards[0]
+    first, own = found.cards[0], plan.task.evaluate(data, found, p)
+    of_data = {"name": p.database, "synthetic": data.synthetic, "fingerprint": data.fingerprint}
+    given = p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
     fields: dict[str, Any] = {
         **named(p),
         "key": plan.key,
-        "parameters": p.model_dump(exclude={"experiment", "title", "profile", "seeds"}),
         "seeds": p.seeds,
         "recipe": recipes.of(p),
         "train_seconds": sum(card["seconds"] for card in found.cards),
@@ -501,11 +431,12 @@ def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
         "precision": plan.precision,
         "evaluated": {"commit": provenance.commit(), "created": provenance.now()},
         **{name: first[name] for name in ("hardware", "versions", "commit", "created")},
+        **own,
+        "data": of_data | {"digest": data.digest()} | own["data"],
+        "parameters": given | own.get("parameters", {}),
     }
-    own = plan.task.evaluate(plan.data, found, p)
-    fields["parameters"] |= own.pop("parameters", {})
     done.unlink(missing_ok=True)  # a kill between the two must not leave one of them with the other's
-    Record.model_validate(fields | own).save(path)
+    Record.model_validate(fields).save(path)
     write_note(done, evaluation)
     return results.load(path)  # a run just made and one found later are the same
 
@@ -513,11 +444,43 @@ def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
 # --- where runs lie and what is told of them ------------------------------------------------------------------------
 
 
-def _with_verification(record: Record) -> Record:
-    """The record with what `ecglib verify` found of the same run, if it did."""
-    there = results.reference(record.experiment)
-    same = there is not None and (there.key, there.recipe) == (record.key, record.recipe)
-    return record.model_copy(update={"verified": there.verified}) if same and there is not None else record
+def _card(folder: Path, seed: int) -> Path:
+    """What was noted of a seed when all its parts were done."""
+    return folder / f"training-seed{seed}.json"
+
+
+def _part_file(folder: Path, kind: str, seed: int, part: str) -> Path:
+    return folder / f"part-{kind}-seed{seed}-{part}.{'json' if kind == 'note' else 'parquet'}"
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a folder holds something of a training."""
+    return any(path.name not in (MADE_OF, tracking.NOTE) for path in folder.iterdir())
+
+
+def _clear(folder: Path) -> None:
+    """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there."""
+    notes = [folder / MADE_OF, folder / "evaluated.json", *folder.glob("training-seed*.json")]
+    for path in [*notes, *folder.iterdir()]:  # notes first: what they tell of must be there while they are
+        if path.name != tracking.NOTE:
+            path.unlink(missing_ok=True)
+
+
+def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
+    """Write the reference result where it is one, with what `ecglib verify` found of the same run; track the run."""
+    if is_reference(record):
+        commits = (record.commit, record.evaluated.get("commit", ""))
+        uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
+        if reason := uncommitted or plan.data.no_reference(record):
+            warnings.warn(f"no reference result written: {reason}", stacklevel=4)
+        else:
+            there = results.reference(record.experiment)
+            same = there is not None and (there.key, there.recipe) == (record.key, record.recipe)
+            verified = {"verified": there.verified} if same and there is not None else {}
+            record.model_copy(update=verified).save(paths.reference(record.experiment))
+    with files.lock(folder.with_suffix(".lock")):
+        track(record, folder)
+    _to_watcher("runs", str(folder))
 
 
 def _folder(plan: _Plan[P, D]) -> Path:
@@ -526,10 +489,8 @@ def _folder(plan: _Plan[P, D]) -> Path:
     edited = fingerprint.edited()
     if not edited:
         return paths.runs() / plan.key
-    warnings.warn(
-        f"{', '.join(edited)}: edited after this process started; the run is not filed; restart the kernel",
-        stacklevel=4,
-    )
+    said = f"{', '.join(edited)}: edited after this process started; the run is not filed; restart the kernel"
+    warnings.warn(said, stacklevel=4)
     return Path(_unfiled().name) / plan.key
 
 
@@ -545,23 +506,23 @@ def _say_what_is_not_resumed(p: Trained, made_of: MadeOf) -> None:
         before = note(path) or {}
         same = (before.get("experiment"), before.get("profile")) == (p.experiment, p.profile)
         if p.experiment and same and _begun(path.parent) and not (path.parent / "record.json").is_file():
-            other = "; ".join(differences(before, made_of))
+            other = "; ".join(_differences(before, made_of))
             said = f"half a run of {p.experiment} in {path.parent} is not resumed: {other}"
             warnings.warn(said, stacklevel=4)
             _to_watcher("said", said)
 
 
-def differences(before: MadeOf, now: MadeOf) -> list[str]:
+def _differences(before: MadeOf, now: MadeOf) -> list[str]:
     """In what two runs differ, a phrase for each part."""
     said = []
     for name in {**now, **before}:
         mine, theirs = now.get(name), before.get(name)
         if theirs == mine or name in ("experiment", "profile"):
             continue
+        other = ""
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            said.append(f"{name}: {', '.join(n for n in {**theirs, **mine} if theirs.get(n) != mine.get(n))}")
-        else:
-            said.append(str(name))
+            other = ", ".join(each for each in {**theirs, **mine} if theirs.get(each) != mine.get(each))
+        said.append(f"{name}: {other}" if other else name)
     return said
 
 

@@ -30,10 +30,9 @@ from ecglib.evaluation import binary, bootstrap, metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, heartbeat, raw
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import DataCard, InfarctionCard, Record, Resampling
+from ecglib.experiment.record import InfarctionCard, Resampling
 from ecglib.models import age_and_sex, registry
 from ecglib.models.layers import Vote
-from ecglib.models.yardstick import Yardstick
 from ecglib.training import device, loop, transfer
 from ecglib.training.history import SeedRun
 from ecglib.training.transfer import State, Transferred
@@ -46,7 +45,7 @@ FEWEST: Final = 1000
 """Beats that an epoch shows at least: of few patients, beats come up more than once."""
 
 
-class Data(driver.OfDatabase):
+class Data(driver.Data):
     """The cohort of an experiment, and the weights that it starts from, read when asked for."""
 
     def __init__(self, p: InfarctionParameters) -> None:
@@ -73,9 +72,8 @@ class Data(driver.OfDatabase):
 
     def _folds(self, seed: int) -> Index:
         """Number of every beat's fold, `(beats,)`; the beats of a patient stay together where the protocol says so."""
-        cohort, groups = self.cohort, np.arange(len(self.cohort))
-        if self._p.protocol == "by-patient":
-            groups = cohort.patients
+        cohort = self.cohort
+        groups = cohort.patients if self._p.protocol == "by-patient" else np.arange(len(cohort))
         return splits.folds(cohort.labels, groups, self._p.folds, seed, CLASSES)
 
     def _pretrained(self, seed: int) -> State | None:
@@ -95,19 +93,13 @@ class Data(driver.OfDatabase):
 
     @cached_property
     def read(self) -> NDArray[np.floating[Any]]:
-        """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex.
-
-        Raises
-        ------
-        UserError
-            When age or sex is wanted and nobody's is known.
-        """
+        """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex;
+        UserError where nobody's are known."""
         takes = registry.entry(self._p.model).takes
         if takes == "median beat":
             return self.cohort.median_beats
         if takes == "age and sex":
-            people = self.cohort.recordings[["age", "female"]].to_numpy(np.float64)
-            return age_and_sex.as_read(people)
+            return age_and_sex.as_read(self.cohort.recordings[["age", "female"]].to_numpy(np.float64))
         return self.cohort.signals
 
     def digest(self) -> digest.Digest:
@@ -124,10 +116,6 @@ class Data(driver.OfDatabase):
             folds=np.stack([self.folds(seed) for seed in self._p.seeds]),
         )
 
-    def no_reference(self, record: Record) -> str:
-        """Other recordings than those of its reference result must not replace it."""
-        return driver.of_other_data(record)
-
 
 class Run(driver.Run):
     """A finished run, with `scores-seedk.parquet` of every seed."""
@@ -139,24 +127,14 @@ class Run(driver.Run):
 
 
 def run(parameters: InfarctionParameters, *, fresh: bool = False) -> Run:
-    """Train and score one way of transfer, or a yardstick, out of fold, or find the run that did (see `driver.run`).
-
-    A beat experiment that is to be transferred and was not run yet is run first, in the same profile.
-    """
+    """Train and score one way of transfer, or a yardstick, out of fold, or find the run that did (see `driver.run`). A
+    beat experiment that is to be transferred and was not run yet is run first, in the same profile."""
     return Run(**vars(driver.run(TASK, parameters, fresh=fresh)))
 
 
-# --- what is transferred ----------------------------------------------------------------------------------------------
-
-
 def pretraining(p: InfarctionParameters) -> HeartbeatParameters | None:
-    """The beat experiment that is transferred; None where nothing is, or a file.
-
-    Raises
-    ------
-    UserError
-        When it is neither a file nor such an experiment, or its network is another one.
-    """
+    """The beat experiment that is transferred; None where nothing is, or a file. Raises UserError when it is neither a
+    file nor such an experiment, or its network is another one."""
     if p.way == "scratch" or (paths.root() / p.pretrained).is_file():
         return None
     if p.pretrained.partition("/")[0] != "heartbeat":
@@ -164,14 +142,9 @@ def pretraining(p: InfarctionParameters) -> HeartbeatParameters | None:
     found = config.load(p.pretrained, profile=p.profile, overrides={"seeds": p.seeds})
     assert isinstance(found, HeartbeatParameters)
     if (found.model, found.model_options) != (p.model, p.model_options):
-        raise UserError(
-            f"pretrained: {p.pretrained}", f"a {found.model} {found.model_options or ''}".strip(),
-            f"a {p.model} {p.model_options or ''}".strip(),
-        )  # fmt: skip
+        theirs, ours = (f"a {one.model} {one.model_options or ''}".strip() for one in (found, p))
+        raise UserError(f"pretrained: {p.pretrained}", theirs, ours)
     return found
-
-
-# --- training ---------------------------------------------------------------------------------------------------------
 
 
 def _aligned(p: InfarctionParameters) -> bool:
@@ -182,7 +155,7 @@ def _aligned(p: InfarctionParameters) -> bool:
 def maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
     """A function that makes the model, of aligned beats one of those that vote, its weights drawn anew."""
     if registry.entry(p.model).yardstick:
-        return lambda: _yardstick(p)
+        return lambda: driver.yardstick(p.model, len(p.leads), 1)
     if _aligned(p):
         n_leads, n_samples = len(p.leads), infarction.BEFORE + infarction.AFTER
         return lambda: registry.build(p.model, n_leads, n_samples, len(CLASSES), **p.model_options)
@@ -190,33 +163,16 @@ def maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
     return lambda: Transferred(p.model, len(p.leads), infarction.N_SAMPLES, len(CLASSES), **options)
 
 
-def _yardstick(p: InfarctionParameters) -> Yardstick:
-    shape = (len(p.leads), infarction.BEFORE + infarction.AFTER)
-    made = registry.build(p.model, *(shape if registry.entry(p.model).takes == "median beat" else (1, 2)), 1)
-    assert isinstance(made, Yardstick)
-    return made
-
-
 @dataclass(frozen=True)
 class Learnt:
-    """What a network that learnt from some beats gave of others.
-
-    Attributes
-    ----------
-    model
-        In eval mode.
-    run
-        How the training went.
-    scores
-        Log-odds of infarction at even prior odds, `(n,)`.
-    log_odds
-        Prior log-odds of infarction in its training part, counted in beats.
-    """
+    """What a network that learnt from some beats gave of others."""
 
     model: nn.Module
     run: SeedRun
     scores: NDArray[np.float32]
+    """Log-odds of infarction at even prior odds, `(n,)`."""
     log_odds: float
+    """Prior log-odds of infarction in its training part, counted in beats."""
 
 
 def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: Index, where: Where) -> Learnt:
@@ -231,29 +187,19 @@ def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: 
     weights = losses.inverse_frequency(counts) if p.imbalance == "weighted" else None
     if p.imbalance != "weighted":
         x, y = resample(x, y, p.imbalance, seed=seed, neighbours=p.smote_neighbours, classes=range(len(CLASSES)))
-    epochs = min(p.epochs, p.max_epochs)
-    groups = None if _aligned(p) else transfer.groups(p.way, p.layer_decay, p.head_decay, p.weight_decay)
-    recipe = driver.recipe(
-        p, max(len(train), FEWEST), where, max_epochs=epochs, stop_after=where.epochs or epochs, groups=groups
-    )
-    make = maker(p) if _aligned(p) else _pretrained(p, data, seed, where)
-    seeds = np.random.SeedSequence(seed).generate_state(p.networks).tolist() if _aligned(p) else [seed]
-    fitted = [
-        loop.fit(
-            make,
-            loop.InMemory(x, y),
-            None,
-            losses.cross_entropy(weights, p.label_smoothing),
-            None,
-            recipe,
-            seed=one,
-            device=where.device,
-            title=f"{where.title}, network {number}/{len(seeds)}" if _aligned(p) else where.title,
-        )
-        for number, one in enumerate(seeds, 1)
-    ]
-    model = Vote([one.model for one in fitted]).eval() if _aligned(p) else fitted[0].model
-    given: dict[str, Any] = {"device": where.device, "precision": where.precision, "deterministic": p.deterministic}
+    epochs, aligned = min(p.epochs, p.max_epochs), _aligned(p)
+    groups = None if aligned else transfer.groups(p.way, p.layer_decay, p.head_decay, p.weight_decay)
+    given: dict[str, Any] = {"max_epochs": epochs, "stop_after": where.epochs or epochs, "groups": groups}
+    recipe = driver.recipe(p, max(len(train), FEWEST), where, **given)
+    make, loss = maker(p) if aligned else _pretrained(p, data, seed, where), losses.cross_entropy
+    seeds = np.random.SeedSequence(seed).generate_state(p.networks).tolist() if aligned else [seed]
+    fitted = []
+    for number, one in enumerate(seeds, 1):
+        title = f"{where.title}, network {number}/{len(seeds)}" if aligned else where.title
+        own: dict[str, Any] = {"seed": one, "device": where.device, "title": title}
+        fitted.append(loop.fit(make, loop.InMemory(x, y), None, loss(weights, p.label_smoothing), None, recipe, **own))
+    model = Vote([one.model for one in fitted]).eval() if aligned else fitted[0].model
+    given = {"device": where.device, "precision": where.precision, "deterministic": p.deterministic}
     logits = loop.predict(model, loop.InMemory(cohort.signals[scored], cohort.labels[scored]), **given)
     history = [
         epochs[0].model_copy(update={"seconds": sum(epoch.seconds for epoch in epochs)})
@@ -266,12 +212,10 @@ def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: 
 def _pretrained(p: InfarctionParameters, data: Data, seed: int, where: Where) -> Callable[[], nn.Module]:
     """A function that makes the network with the weights that it starts from; for a look at the first epochs alone,
     with those of a network of beats as it is drawn."""
-    state = None
+    state = data.pretrained(seed) if where.epochs is None else None
     if p.way != "scratch" and where.epochs is not None:
         torch.manual_seed(seed)
         state = registry.build(p.model, 1, infarction.N_SAMPLES, len(aami.CLASSES), **p.model_options).state_dict()
-    elif p.way != "scratch":
-        state = data.pretrained(seed)
 
     def make() -> nn.Module:
         model = maker(p)()
@@ -289,141 +233,122 @@ def _take(model: nn.Module, p: InfarctionParameters, state: State | None) -> dic
     return {"loaded": loaded, "skipped": skipped, "frozen": model.freeze() if p.way == "frozen" else []}
 
 
-def _table(cohort: Cohort, index: Index) -> pd.DataFrame:
+def _table(cohort: Cohort, part: Part, index: Index) -> pd.DataFrame:
+    """A row for each of these beats of a part; the scores are still to come."""
     rows = cohort.recordings.iloc[cohort.recording[index]]
-    return pd.DataFrame(
-        {
-            "beat": index,
-            "record": rows["record"].to_numpy(),
-            "patient": rows["patient"].to_numpy(),
-            "likelihood": rows["likelihood"].to_numpy(),
-            "sample": cohort.sample[index],
-            "label": cohort.labels[index],
-        }
-    )
+    whose = {name: rows[name].to_numpy() for name in ("record", "patient", "likelihood")}
+    beats = {"sample": cohort.sample[index], "label": cohort.labels[index]}
+    return pd.DataFrame({"beat": index, **whose, **beats, "fold": int(part.name.removeprefix("fold"))})
 
 
-class Task(driver.Task[InfarctionParameters, Data]):
-    """Infarction or not."""
-
-    def data(self, p: InfarctionParameters) -> Data:
-        return Data(p)
-
-    def network(self, data: Data, p: InfarctionParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
-        n_samples = infarction.BEFORE + infarction.AFTER if _aligned(p) else infarction.N_SAMPLES
-        return maker(p), ((p.batch_size, len(p.leads), n_samples), 0)
-
-    def parts(self, data: Data, p: InfarctionParameters, seed: int) -> list[Part]:
-        fold = data.folds(seed)
-        return [Part(f"fold{n}", *_sets(fold, n)) for n in range(int(fold.max()) + 1)]
-
-    def fit(self, data: Data, part: Part, p: InfarctionParameters, seed: int, where: Where) -> Fitted:
-        if registry.entry(p.model).yardstick:
-            return self._fit_yardstick(data, part, p, seed)
-        cohort = data.cohort
-        whole = learn(p, data, seed, part.train, part.scored, where)
-        table = _table(cohort, part.scored).assign(score=whole.scores, log_odds=whole.log_odds, fold=_number(part))
-        runs = [whole.run]
-        for n in splits.curve_sizes(p.curve, cohort.patients, data.folds(seed)) if where.epochs is None else []:
-            few = splits.some_patients(cohort.labels, cohort.patients, part.train, n, seed)
-            one = learn(p, data, seed, few, part.scored, replace(where, title=f"{where.title}, {n} patients"))
-            table[f"score_{n}"] = one.scores
-            runs.append(one.run)
-        start = data.pretrained(seed) if where.epochs is None else None
-        note = {
-            "n_train": len(np.unique(cohort.recording[part.train])),
-            "transfer": _take(maker(p)(), p, start),
-            "n_parameters": sum(t.numel() for t in whole.model.parameters()),
-            "n_learning": sum(t.numel() for t in whole.model.parameters() if t.requires_grad),
-        }
-        seconds = sum(epoch.seconds for run in runs for epoch in run.history)
-        return Fitted(whole.model, whole.run, seconds, {"scores": table}, note)
-
-    def _fit_yardstick(self, data: Data, part: Part, p: InfarctionParameters, seed: int) -> Fitted:
-        """Fit to the recordings of the other folds; a row is a recording."""
-        started, rows = time.perf_counter(), data.cohort.recordings
-        _, first = np.unique(data.cohort.recording, return_index=True)
-        sick, patients = (rows["label"] == 1).to_numpy(), rows["patient"].to_numpy(dtype=np.str_)
-        train, scored = (np.flatnonzero(np.isin(first, index)) for index in (part.train, part.scored))
-        model = _yardstick(p)
-        model.fit(data.read[train], sick[train, None], patients[train], seed)
-        table = _table(data.cohort, first[scored])
-        table["score"] = model.predict_logits(data.read[scored])[:, 0]
-        table["log_odds"], table["fold"] = np.log(sick[train].sum() / (~sick[train]).sum()), _number(part)
-        note = {"n_train": len(train), "n_parameters": 0, "n_learning": 0, "transfer": _take(model, p, None)}
-        return Fitted(None, None, time.perf_counter() - started, {"scores": table}, note)
-
-    def evaluate(self, data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any]:
-        beats = [table.sort_values("beat") for table in found.tables("scores")]
-        recordings = [binary.pooled(table) for table in beats]
-        known = bool(recordings[0]["patient"].astype(bool).all())
-        # beats of unknown patients can't be resampled as if they were independent
-        n_resamples = p.bootstrap if known else 0
-        codes, drawn = bootstrap.patient_weights(recordings[0]["patient"], n_resamples)
-        scores = binary.intervals([binary.values(rows, codes, drawn) for rows in recordings])
-        matrices = np.stack([_matrices(rows) for rows in recordings])
-        curve = {
-            str(n): [binary.pooled(table.assign(score=table[f"score_{n}"])) for table in beats]
-            for n in p.curve
-            if f"score_{n}" in beats[0]
-        }
-        likelihood = beats[0].groupby("record", sort=True)["likelihood"].first().to_numpy()
-        likely = (recordings[0]["label"] == 0).to_numpy() | (likelihood >= LIKELY)
-        of_likely = {} if np.isnan(likelihood).all() else _scores([rows[likely] for rows in recordings], n_resamples)
-        yardstick = registry.entry(p.model).yardstick
-        if yardstick:
-            for values in (scores, of_likely):
-                values.pop("ece", None)  # no probability follows from its scores
-        first = next(iter(found.cards[0]["parts"].values()))
-        return {
-            "task": "binary",
-            "data": DataCard(
-                name=p.database,
-                synthetic=data.synthetic,
-                fingerprint=data.fingerprint,
-                n_train=first["n_train"],
-                n_val=0,
-                n_test=len(recordings[0]),
-                digest=data.digest(),
-                test_indices_sha256=hashlib.sha256(data.folds(p.seeds[0]).tobytes()).hexdigest(),
-                left_out=data.cohort.left_out,
-                records_left_out=data.cohort.records_left_out,
-                class_counts=_class_counts(data.cohort),
-            ),
-            "parameters": {"test": True, "cut": _cut(p), "refit": False},
-            "classes": list(CLASSES),
-            "metrics": scores,
-            "per_class": _per_class(matrices, scores),
-            "intervals": Resampling(unit="patient", n=n_resamples),
-            "confusion": matrices.sum(1).tolist(),
-            "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(recordings[0]["record"])},
-            "right": [raw.pack(((rows["score"] >= 0) == (rows["label"] == 1)).to_numpy()) for rows in recordings],
-            "n_parameters": first["n_parameters"],
-            "input_shape": list(data.read.shape[1:]),
-            "infarction": InfarctionCard(
-                beat_metrics={} if yardstick else _scores(beats, n_resamples),
-                likely=of_likely,
-                curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
-                transfer=first["transfer"] | {"n_learning": first["n_learning"]},
-                scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
-                patients={str(name): str(who) for name, who in recordings[0][["record", "patient"]].to_numpy() if who},
-                folds=len(found.cards[0]["parts"]),
-                epochs=first["run"]["epochs_run"] if first["run"] else 0,
-            ),
-        }
+def network(data: Data, p: InfarctionParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
+    """Makes the model, which is timed on a batch of beats."""
+    n_samples = infarction.BEFORE + infarction.AFTER if _aligned(p) else infarction.N_SAMPLES
+    return maker(p), ((p.batch_size, len(p.leads), n_samples), 0)
 
 
-TASK: Final = Task()
+def parts(data: Data, p: InfarctionParameters, seed: int) -> list[Part]:
+    """The folds; there are no beats to choose on."""
+    fold, nothing = data.folds(seed), np.zeros(0, dtype=np.int64)
+    divided = [splits.held_out(fold, n) for n in range(int(fold.max()) + 1)]
+    return [Part(f"fold{n}", train, nothing, scored) for n, (train, scored) in enumerate(divided)]
 
 
-def _sets(fold: Index, number: int) -> tuple[Index, Index, Index]:
-    """Beats to train on, to choose on, of which there are none, and to score."""
-    train, scored = splits.held_out(fold, number)
-    return train, np.zeros(0, dtype=np.int64), scored
+def fit(data: Data, part: Part, p: InfarctionParameters, seed: int, where: Where) -> Fitted:
+    """Learn from the other folds, and again from a few of their patients; score the fold each time."""
+    if registry.entry(p.model).yardstick:
+        return _fit_yardstick(data, part, p, seed)
+    cohort = data.cohort
+    whole = learn(p, data, seed, part.train, part.scored, where)
+    table = _table(cohort, part, part.scored).assign(score=whole.scores, log_odds=whole.log_odds)
+    runs = [whole.run]
+    for n in splits.curve_sizes(p.curve, cohort.patients, data.folds(seed)) if where.epochs is None else []:
+        few = splits.some_patients(cohort.labels, cohort.patients, part.train, n, seed)
+        one = learn(p, data, seed, few, part.scored, replace(where, title=f"{where.title}, {n} patients"))
+        table[f"score_{n}"] = one.scores
+        runs.append(one.run)
+    start = data.pretrained(seed) if where.epochs is None else None
+    note = {
+        "n_train": len(np.unique(cohort.recording[part.train])),
+        "transfer": _take(maker(p)(), p, start),
+        "n_parameters": sum(t.numel() for t in whole.model.parameters()),
+        "n_learning": registry.n_parameters(whole.model),
+    }
+    seconds = sum(epoch.seconds for run in runs for epoch in run.history)
+    return Fitted(whole.model, whole.run, seconds, {"scores": table}, note)
 
 
-def _number(part: Part) -> int:
-    return int(part.name.removeprefix("fold"))
+def _fit_yardstick(data: Data, part: Part, p: InfarctionParameters, seed: int) -> Fitted:
+    """Fit to the recordings of the other folds; a row is a recording."""
+    started, rows = time.perf_counter(), data.cohort.recordings
+    _, first = np.unique(data.cohort.recording, return_index=True)
+    sick, patients = (rows["label"] == 1).to_numpy(), rows["patient"].to_numpy(dtype=np.str_)
+    train, scored = (np.flatnonzero(np.isin(first, index)) for index in (part.train, part.scored))
+    model = driver.yardstick(p.model, len(p.leads), 1)
+    model.fit(data.read[train], sick[train, None], patients[train], seed)
+    score, prior = model.predict_logits(data.read[scored])[:, 0], np.log(sick[train].sum() / (~sick[train]).sum())
+    table = _table(data.cohort, part, first[scored]).assign(score=score, log_odds=prior)
+    note = {"n_train": len(train), "n_parameters": 0, "n_learning": 0, "transfer": _take(model, p, None)}
+    return Fitted(None, None, time.perf_counter() - started, {"scores": table}, note)
+
+
+def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any]:
+    """Metrics of recordings, whose scores are the means of their beats', and of the beats."""
+    beats = [table.sort_values("beat") for table in found.tables("scores")]
+    recordings = [binary.pooled(table) for table in beats]
+    rows, cohort, yardstick = recordings[0], data.cohort, registry.entry(p.model).yardstick
+    known = bool(rows["patient"].astype(bool).all())
+    n_resamples = p.bootstrap if known else 0  # beats of unknown patients aren't independent
+    scores = _scores(recordings, n_resamples)
+    matrices = np.stack([_matrices(of_seed) for of_seed in recordings])
+    curve = {
+        str(n): [binary.pooled(table.assign(score=table[f"score_{n}"])) for table in beats]
+        for n in p.curve
+        if f"score_{n}" in beats[0]
+    }
+    likelihood = beats[0].groupby("record", sort=True)["likelihood"].first().to_numpy()
+    likely = (rows["label"] == 0).to_numpy() | (likelihood >= LIKELY)
+    of_likely = {} if np.isnan(likelihood).all() else _scores([each[likely] for each in recordings], n_resamples)
+    if yardstick:
+        for values in (scores, of_likely):
+            values.pop("ece", None)  # no probability follows from its scores
+    noted = found.cards[0]["parts"]
+    first = next(iter(noted.values()))
+    return {
+        "task": "binary",
+        "data": {
+            "n_train": first["n_train"],
+            "n_val": 0,
+            "n_test": len(rows),
+            "test_indices_sha256": hashlib.sha256(data.folds(p.seeds[0]).tobytes()).hexdigest(),
+            "left_out": cohort.left_out,
+            "records_left_out": cohort.records_left_out,
+            "class_counts": _class_counts(cohort),
+        },
+        "parameters": {"test": True, "cut": _cut(p), "refit": False},
+        "classes": list(CLASSES),
+        "metrics": scores,
+        "per_class": _per_class(matrices, scores),
+        "intervals": Resampling(unit="patient", n=n_resamples),
+        "confusion": matrices.sum(1).tolist(),
+        "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(rows["record"])},
+        "right": [raw.pack(((each["score"] >= 0) == (each["label"] == 1)).to_numpy()) for each in recordings],
+        "n_parameters": first["n_parameters"],
+        "input_shape": list(data.read.shape[1:]),
+        "infarction": InfarctionCard(
+            beat_metrics={} if yardstick else _scores(beats, n_resamples),
+            likely=of_likely,
+            curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
+            transfer=first["transfer"] | {"n_learning": first["n_learning"]},
+            scores={n: _by_recording(few) for n, few in {"all": recordings, **curve}.items()} if known else {},
+            patients={str(name): str(who) for name, who in rows[["record", "patient"]].to_numpy() if who},
+            folds=len(noted),
+            epochs=first["run"]["epochs_run"] if first["run"] else 0,
+        ),
+    }
+
+
+TASK: Final = driver.Task(Data, network, parts, fit, evaluate)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -431,20 +356,17 @@ def _number(part: Part) -> int:
 
 def _per_class(matrices: NDArray[np.int64], scores: dict[str, Interval]) -> dict[str, dict[str, Interval]]:
     """Of healthy ones without intervals; of infarctions they are those of the metrics."""
-    healthy = {key: values[:, 0] for key, values in metrics.per_class(matrices.sum(1)).items()}
+    healthy = {key: bootstrap.interval(values[:, :1]) for key, values in metrics.per_class(matrices.sum(1)).items()}
     names = {"se": "se", "ppv": "ppv", "f1": "f1", "specificity": "sp"}
-    return {
-        CLASSES[0]: {key: Interval(mean=_mean(v), per_seed=_listed(v)) for key, v in healthy.items()},
-        CLASSES[1]: {key: scores[name] for key, name in names.items()},
-    }
+    return {CLASSES[0]: healthy, CLASSES[1]: {key: scores[name] for key, name in names.items()}}
 
 
 def _class_counts(cohort: Cohort) -> dict[str, dict[str, int]]:
-    y = cohort.recordings["label"].to_numpy()
+    people = cohort.recordings
     return {
-        "recordings": dict(zip(CLASSES, np.bincount(y, minlength=2).tolist(), strict=True)),
-        "patients": {name: int(cohort.recordings["patient"][y == i].nunique()) for i, name in enumerate(CLASSES)},
-        "beats": dict(zip(CLASSES, np.bincount(cohort.labels, minlength=2).tolist(), strict=True)),
+        "recordings": driver.counted(CLASSES, np.bincount(people["label"], minlength=2)),
+        "patients": {name: int(people["patient"][people["label"] == i].nunique()) for i, name in enumerate(CLASSES)},
+        "beats": driver.counted(CLASSES, np.bincount(cohort.labels, minlength=2)),
     }
 
 
@@ -469,12 +391,3 @@ def _by_recording(recordings: list[pd.DataFrame]) -> dict[str, list[float]]:
     """What a paired comparison with another way needs."""
     columns = np.stack([rows["score"].to_numpy(dtype=np.float64) for rows in recordings], 1).round(4)
     return dict(zip(recordings[0]["record"].tolist(), columns.tolist(), strict=True))
-
-
-def _mean(values: binary.Array) -> float | None:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else None
-
-
-def _listed(values: binary.Array) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

@@ -19,14 +19,12 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit of the working tree, with `-dirty` where package or parameters differ from it; empty without git."""
     git = ["git", "-C", str(paths.root())]
+    asked = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "ecglib", "params"])
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "ecglib", "params"], capture_output=True, text=True, check=True
-        ).stdout
+        head, changed = (subprocess.check_output([*git, *a], stderr=subprocess.DEVNULL, text=True) for a in asked)
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("-dirty" if changed.strip() else "")
+    return head.strip() + ("-dirty" if changed.strip() else "")
 
 
 def now() -> str:

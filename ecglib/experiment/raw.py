@@ -151,29 +151,20 @@ def take(content: Content) -> bytes:
 
     What is empty, and the mappings and lists around what is taken, stay, so that `put` restores the record.
     """
-    tables = []
-    for field, column in FIELDS.items():
-        steps = steps_of(field)
-        rows = list(_taken(content, steps, (), content))
-        if rows:
-            tables.append(_table(steps, column, rows, content))
+    fields = [(steps_of(field), column) for field, column in FIELDS.items()]
+    found = [(steps, column, list(_taken(content, steps, (), content))) for steps, column in fields]
+    tables = [_table(steps, column, rows, content) for steps, column, rows in found if rows]
     if not tables:
         return b""
     whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
     names = [name for name in ("table", *AXES, *VALUES) if name in whole.column_names]
     texts = {name for name in names if whole[name].type == pa.string()}
     whole = pa.table({name: whole[name].dictionary_encode() if name in texts else whole[name] for name in names})
-    plain = {"position", "value", "right"}
+    coded = [name for name in names if name not in ("position", "value", "right")]
+    encoding = {"position": "DELTA_BINARY_PACKED"} if "position" in names else None
+    given: dict[str, Any] = {"compression": "zstd", "compression_level": 19, "write_statistics": False}
     file = io.BytesIO()
-    parquet.write_table(
-        whole,
-        file,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=[name for name in whole.column_names if name not in plain],
-        column_encoding={"position": "DELTA_BINARY_PACKED"} if "position" in whole.column_names else None,
-        write_statistics=False,
-    )
+    parquet.write_table(whole, file, use_dictionary=coded, column_encoding=encoding, **given)
     return file.getvalue()
 
 
@@ -247,8 +238,10 @@ def _scores(values: NDArray[np.float32]) -> list[float]:
 
 def put(content: Content, file: bytes) -> None:
     """Put what `take` took out of a record back into it."""
-    whole = parquet.ParquetFile(io.BytesIO(file)).read(use_threads=False).combine_chunks()
-    runs = pc.run_end_encode(whole["table"].combine_chunks().cast(pa.string()))
+    coded = parquet.ParquetFile(io.BytesIO(file)).read(use_threads=False)
+    plain = [pa.string() if pa.types.is_dictionary(each.type) else each.type for each in coded.schema]
+    whole = coded.cast(pa.schema(list(zip(coded.column_names, plain, strict=True)))).combine_chunks()
+    runs = pc.run_end_encode(whole["table"].combine_chunks())
     ends = [0, *runs.run_ends.to_pylist()]
     found = {name: whole.slice(a, b - a) for name, (a, b) in zip(runs.values.to_pylist(), pairwise(ends), strict=True)}
     for field in reversed(FIELDS):  # an interval before its values by seed
@@ -258,7 +251,7 @@ def put(content: Content, file: bytes) -> None:
 
 
 def _restore(content: Content, steps: Sequence[Step], column: str, table: pa.Table) -> None:
-    labels = [_listed(table[axis]) for axis in _axes(steps)]
+    labels = [table[axis].to_pylist() for axis in _axes(steps)]
     if column in _PACKED:
         first = np.flatnonzero(table["position"].to_numpy() == 0)
         values: list[Any] = [pack(array) for array in np.split(table[column].to_numpy(), first[1:])]
@@ -266,7 +259,7 @@ def _restore(content: Content, steps: Sequence[Step], column: str, table: pa.Tab
     elif column == "score" and ("score" not in table.column_names or table["score"].null_count):
         values = table["value"].to_pylist()
     else:
-        values = _scores(table[column].to_numpy()) if column == "score" else _listed(table[column])
+        values = _scores(table[column].to_numpy()) if column == "score" else table[column].to_pylist()
     if not labels:
         _set(content, steps, (), values[0])
         return
@@ -277,12 +270,6 @@ def _restore(content: Content, steps: Sequence[Step], column: str, table: pa.Tab
         if steps[-1][0] == "{":
             block = dict(zip(labels[-1][start:end], block, strict=True))
         _set(content, steps[:-1], keys[start], block)
-
-
-def _listed(column: pa.ChunkedArray) -> list[Any]:
-    coded = pa.types.is_dictionary(column.type)
-    values: list[Any] = (column.cast(pa.string()) if coded else column).to_pylist()
-    return values
 
 
 def _set(content: Content, steps: Sequence[Step], labels: Sequence[Any], value: Any) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -56,45 +56,36 @@ def of(p: TrainedParameters) -> Recipe:
 
 def _used(p: TrainedParameters) -> list[str]:
     """The stages that have a part in a run."""
-    if isinstance(p, HeartbeatParameters):
-        return _of_heartbeats(p)
-    if isinstance(p, InfarctionParameters):
-        return _of_infarctions(p)
-    assert isinstance(p, TwelveLeadParameters)
-    of_network = [] if registry.entry(p.model).yardstick else ["training", "multilabel-losses", "augmentation"]
-    return ["twelve-lead", *of_network, p.model]
-
-
-def _of_heartbeats(p: HeartbeatParameters) -> list[str]:
     entry = registry.entry(p.model)
-    used = ["heartbeat", p.model]
-    if not entry.classical:
-        used += ["training", "losses"]
-    if p.imbalance in config.RESAMPLERS:
-        used.append("resampling")
-    if entry.takes == "sequence" and p.beats_per_sequence > 1:
-        used.append("sequences")
-    if p.sampling == "by-record" or p.protocol == "adapted":
-        used.append("sampling")
-    if p.protocol == "adapted":
-        used.append("adaptation")
-    return used
-
-
-def _of_infarctions(p: InfarctionParameters) -> list[str]:
-    used = ["infarction", p.model]
-    if registry.entry(p.model).yardstick:
-        return used
-    used += ["training", "losses"]
-    if not registry.entry(p.model).reads_aligned:
-        used.append("transfer")
-    if p.imbalance != "weighted":
-        used.append("resampling")
-    if p.way != "scratch" and p.pretrained in config.experiments():
-        before = config.load(p.pretrained, profile=p.profile)
-        assert isinstance(before, HeartbeatParameters)
-        used += [stage for stage in _of_heartbeats(before) if stage not in used]
-    return used
+    learns = not entry.classical  # or it is fitted at once
+    if isinstance(p, HeartbeatParameters):
+        used = {
+            "heartbeat": True,
+            p.model: True,
+            "training": learns,
+            "losses": learns,
+            "resampling": p.imbalance in config.RESAMPLERS,
+            "sequences": entry.takes == "sequence" and p.beats_per_sequence > 1,
+            "sampling": p.sampling == "by-record" or p.protocol == "adapted",
+            "adaptation": p.protocol == "adapted",
+        }
+    elif isinstance(p, InfarctionParameters):
+        used = {
+            "infarction": True,
+            p.model: True,
+            "training": learns,
+            "losses": learns,
+            "transfer": learns and not entry.reads_aligned,
+            "resampling": learns and p.imbalance != "weighted",
+        }
+        if learns and p.way != "scratch" and p.pretrained in config.experiments():
+            before = config.load(p.pretrained, profile=p.profile)
+            assert isinstance(before, HeartbeatParameters)
+            used |= dict.fromkeys(_used(before), True)
+    else:
+        used = {"twelve-lead": True, p.model: True}
+        used |= dict.fromkeys(("training", "multilabel-losses", "augmentation"), learns)
+    return [stage for stage, has_part in used.items() if has_part]
 
 
 def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
@@ -120,18 +111,12 @@ def history(stage: str) -> dict[int, str]:
     UserError
         When the text below `RECIPE` does not tell every number from 1 to it.
     """
-    name = (STAGES | networks())[stage]
-    module = import_module(name)
-    path = Path(sys.modules[name].__file__ or "")
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    place = next(i for i, node in enumerate(body) if isinstance(node, ast.Assign) and _is_recipe(node))
-    text = body[place + 1].value if isinstance(body[place + 1], ast.Expr) else None  # type: ignore[attr-defined]
-    told = str(text.value) if isinstance(text, ast.Constant) else ""
+    module = import_module((STAGES | networks())[stage])
+    body = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8")).body
+    text = next(b for a, b in pairwise(body) if isinstance(a, ast.Assign) and ast.unparse(a.targets[0]) == "RECIPE")
+    told = str(ast.literal_eval(text.value)) if isinstance(text, ast.Expr) else ""
     found = {int(n): said.strip().rstrip(".") for n, said in re.findall(r"(\d+): (.*?)(?=\s*\b\d+: |\s*$)", told, re.S)}
     if list(found) != list(range(1, module.RECIPE + 1)):
-        raise UserError(path, f"RECIPE = {module.RECIPE}, told are {list(found)}", "a sentence for every number from 1")
+        expected = "a sentence for every number from 1"
+        raise UserError(Path(module.__file__ or ""), f"RECIPE = {module.RECIPE}, told are {list(found)}", expected)
     return found
-
-
-def _is_recipe(node: ast.Assign) -> bool:
-    return any(isinstance(target, ast.Name) and target.id == "RECIPE" for target in node.targets)

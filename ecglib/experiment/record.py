@@ -256,16 +256,15 @@ MOVED = "thresholds"
 def with_thresholds_moved(record: Record) -> Record | None:
     """The record as it would be if its networks decided with their thresholds moved; None where they never did.
 
-    Only the decision differs: training and validation values are those of the networks as they were trained, so that
-    no result counts as better validated for having its thresholds moved on those beats.
+    Training and validation values stay those of the networks as they were trained, so that no result counts as better
+    validated for having its thresholds moved on those beats.
     """
     if record.moved is None:
         return None
     decision = {name: value for name, value in record.moved if name in Record.model_fields and name != "created"}
-    name, *rest = record.title.split(",", 1)
-    title = ",".join([f"{name} with moved thresholds", *rest])
-    parameters = record.parameters | {"imbalance": MOVED}
-    return record.model_copy(update={**decision, "title": title, "parameters": parameters, "moved": None})
+    name, comma, rest = record.title.partition(",")
+    named = {"title": f"{name} with moved thresholds{comma}{rest}", "moved": None}
+    return record.model_copy(update={**decision, **named, "parameters": record.parameters | {"imbalance": MOVED}})
 
 
 def decisions(record: Record) -> list[Record]:
@@ -275,26 +274,14 @@ def decisions(record: Record) -> list[Record]:
 
 
 def infarction(record: Record) -> InfarctionCard:
-    """The infarction part of a record.
-
-    Raises
-    ------
-    ValueError
-        When it is a record of another task.
-    """
+    """The infarction part of a record; ValueError where it is one of another task."""
     if record.infarction is None:
         raise ValueError(f"{record.experiment}: no infarction experiment")
     return record.infarction
 
 
 def card(record: Record) -> TwelveLeadCard:
-    """The 12-lead part of a record.
-
-    Raises
-    ------
-    ValueError
-        When it is a record of another task.
-    """
+    """The 12-lead part of a record; ValueError where it is one of another task."""
     found = (record.model_extra or {}).get("twelve_lead")
     if found is None:
         raise ValueError(f"{record.experiment}: no 12-lead experiment")
@@ -357,20 +344,19 @@ def references(folder: Path | None = None, notebook: str = "*") -> dict[str, Rec
     return {name: load(files[name]) for name in sorted(files)}
 
 
+_SUMMARY: Final = ("mean", "low", "high")
+COLUMNS: Final = [
+    "experiment", "task", "model", "protocol", "imbalance", "profile", "variant", "class", "metric", "seed", "value",
+    *_SUMMARY,
+]  # fmt: skip
+"""Columns of `frame`."""
 _VARIANTS: Final = ("", "without_202", "unadapted", "moved", "moved.without_202")
 """The record's own scores, and where others of the same shape lie in it."""
 
 
 def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
-    """Results as one tidy table, to be filtered, pivoted and drawn.
+    """Results by experiment name, or all reference results, as one tidy table, to be filtered, pivoted and drawn.
 
-    Parameters
-    ----------
-    records
-        By experiment name; all reference results, if None.
-
-    Returns
-    -------
     One row per experiment, variant, class, metric and seed:
 
     - `experiment`, `task` (`multiclass`, `binary` or `multilabel`), `model`, `protocol`, `imbalance`, `profile`;
@@ -404,14 +390,6 @@ def frame(records: Mapping[str, Record] | None = None) -> pd.DataFrame:
     return table.astype(dict.fromkeys(("value", *_SUMMARY), "float64"))
 
 
-_SUMMARY: Final = ("mean", "low", "high")
-COLUMNS: Final = [
-    "experiment", "task", "model", "protocol", "imbalance", "profile", "variant", "class", "metric", "seed", "value",
-    *_SUMMARY,
-]  # fmt: skip
-"""Columns of `frame`."""
-
-
 def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """Variant, class and name of every metric of a record, with its interval."""
     content = record.model_dump(include={"metrics", "per_class", "ec57", "without_202", "unadapted", "moved"})
@@ -419,8 +397,7 @@ def _scores(record: Record) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         part = content
         for name in filter(None, variant.split(".")):
             part = part.get(name) or {}
-        groups = [("", part.get("metrics") or {}), *(part.get("per_class") or {}).items()]
-        groups += (part.get("ec57") or {}).items()
-        for of_class, metrics in groups:
+        groups = {"": part.get("metrics") or {}, **(part.get("per_class") or {}), **(part.get("ec57") or {})}
+        for of_class, metrics in groups.items():
             for metric, interval in metrics.items():
                 yield variant, of_class, metric, interval

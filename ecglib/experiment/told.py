@@ -17,16 +17,9 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def lines(verb: str, found: Mapping[str, Iterable[str]]) -> list[str]:
-    """A line for each kind, the most frequent first.
-
-    Parameters
-    ----------
-    verb
-        What was done: `left out`, `repaired`.
-    found
-        Recording -> sentences about it. What they say of that recording alone, its leads or its name, is no other kind.
-    """
+def _lines(verb: str, found: Mapping[str, Iterable[str]]) -> list[str]:
+    """A line for each kind, the most frequent first, of what was done (`left out`, `repaired`): recording -> sentences
+    about it. What they say of that recording alone, its leads or its name, is no other kind."""
     kinds: dict[str, list[str]] = {}
     for name, sentences in found.items():
         for kind in dict.fromkeys(map(_kind, sentences)):
@@ -37,23 +30,23 @@ def lines(verb: str, found: Mapping[str, Iterable[str]]) -> list[str]:
 
 def of_own(refused: Mapping[str, str], repaired: Mapping[str, Iterable[str]], assumed: Iterable[str]) -> list[str]:
     """Of a user's recordings: recording -> reason, recording -> sentences, and sentences."""
-    left_out = lines("left out", {name: [reason] for name, reason in refused.items()})
-    return [*left_out, *lines("repaired", repaired), *(f"assumed: {sentence}" for sentence in assumed)]
+    left_out = _lines("left out", {name: [reason] for name, reason in refused.items()})
+    return [*left_out, *_lines("repaired", repaired), *(f"assumed: {sentence}" for sentence in assumed)]
 
 
 def of_run(record: Record) -> list[str]:
     """Of a run, as its record has it."""
     named = record.data.records_left_out
-    said = lines("left out", {name: [reason] for name, reason in named.items()})
+    said = _lines("left out", {name: [reason] for name, reason in named.items()})
     unit = "beats" if record.task == "multiclass" else "recordings"
     for reason, count in record.data.left_out.items():
         unnamed = count - sum(reason == other for other in named.values())
         said += [f"left out {unnamed} {unit}: {reason}"] * (unnamed > 0)
     card = (record.model_extra or {}).get("twelve_lead") or {}
-    said += lines("left out", {name: ["the same recording as another"] for name in card.get("duplicates", {})})
+    said += _lines("left out", {name: ["the same recording as another"] for name in card.get("duplicates", {})})
     if few := list(card.get("few", {})):
         said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
-    said += lines("repaired", card.get("repaired", {}))
+    said += _lines("repaired", card.get("repaired", {}))
     if record.data.synthetic:
         said.append(f"assumed: synthetic records stand in for {record.data.name}")
     if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):

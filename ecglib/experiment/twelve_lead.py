@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +28,6 @@ from ecglib.data import recordings as data_sets
 from ecglib.data.catalogues import catalogue, ptb_xl, snomed
 from ecglib.data.catalogues import challenge as challenge_2021
 from ecglib.data.catalogues.catalogue import Records
-from ecglib.data.infarction import AFTER, BEFORE
 from ecglib.data.recordings import TwelveLead
 from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Index, Part
@@ -37,10 +37,9 @@ from ecglib.evaluation import labels as label_scores
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, provenance
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import DataCard, Record, Resampling, TwelveLeadCard
+from ecglib.experiment.record import Record, Resampling, TwelveLeadCard
 from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
-from ecglib.models.yardstick import Yardstick
 from ecglib.training import augmentation, device, loop, recordings
 from ecglib.training.augmentation import Augmentation, Noise
 
@@ -50,20 +49,26 @@ HALF: Final = 0.5
 """Threshold of yardsticks, which weigh recordings with a label as much as those without."""
 OF_NETWORKS, OF_YARDSTICKS = 4, 9
 """Digits to which a record keeps probabilities; scores of a regression on a rare label lie all but at 0 and at 1."""
+ROWS: Final = ["record", "source", "patient", "fold"]
+"""What is told of a scored recording, by the names of an entry's fields."""
 Flags = NDArray[np.bool_]
 Array = NDArray[np.float64]
 
 
-class Data:
+class Data(driver.Data):
     """The recordings of an experiment, or others that are given, read when asked for."""
 
-    synthetic = False
-
-    def __init__(self, p: TwelveLeadParameters, source: Records | None = None) -> None:
-        self.source, self.few = source_of(p) if source is None else (source, {})
-        self.recordings, self.fingerprint = TwelveLead(self.source, p.rate), self.source.fingerprint
+    def __init__(self, p: TwelveLeadParameters, given: Records | None = None) -> None:
+        super().__init__(p.database)
+        self.catalogue, self.few = catalogue_of(p) if given is None else (given, {})
+        self.recordings, self.entries = TwelveLead(self.catalogue, p.rate), self.catalogue.entries
         self._p = p
-        self._scores: dict[str, NDArray[np.float64]] = {}
+        self._scores: dict[str, Array] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the files."""
+        return self.catalogue.fingerprint
 
     @property
     def in_key(self) -> dict[str, Any]:
@@ -74,27 +79,26 @@ class Data:
     @cached_property
     def labels(self) -> Flags:
         """`(recordings, labels)`."""
-        return catalogue.labels(self.source)
+        return catalogue.labels(self.catalogue)
 
     @cached_property
     def survey(self) -> dict[str, Any]:
         """What was `repaired` in which recording, and which were `refused` for what; kept, as it reads all of them."""
-        names = [entry.record for entry in self.source.entries]
+        names = [entry.record for entry in self.entries]
         made_of = (self.fingerprint, self.recordings.rate, names, fingerprint.of_code(["data"]), provenance.versions())
         path = paths.cache() / "surveys" / f"{fingerprint.of_values(*made_of)[:20]}.json"
         found: dict[str, Any] | None = driver.note(path)
         if found is None:
             repaired, refused = data_sets.survey(self.recordings)
             found = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
-            path.parent.mkdir(parents=True, exist_ok=True)
             driver.write_note(path, found)
         return found
 
     @property
     def usable(self) -> Index:
         """Places of the recordings that can be read."""
-        entries = enumerate(self.source.entries)
-        return np.array([i for i, entry in entries if entry.record not in self.survey["refused"]], dtype=np.int64)
+        refused = self.survey["refused"]
+        return np.array([i for i, entry in enumerate(self.entries) if entry.record not in refused], dtype=np.int64)
 
     @cached_property
     def noise(self) -> Noise | None:
@@ -104,29 +108,21 @@ class Data:
         return augmentation.load_noise(self._p.rate) or augmentation.synthetic_noise(self._p.rate)
 
     @cached_property
-    def read_by_yardstick(self) -> Array:
-        """What a yardstick reads of every recording, `(recordings, leads, samples)`.
-
-        Raises
-        ------
-        UserError
-            When age or sex is wanted and nobody's is known.
-        """
+    def _read_by_yardstick(self) -> Array:
+        """`(recordings, leads, samples)`; UserError where age or sex is wanted and nobody's is known."""
         if registry.entry(self._p.model).takes == "median beat":
             return median_beats.of_recordings(self.recordings)
-        known = np.array([[entry.age, entry.female] for entry in self.source.entries])
-        return age_and_sex.as_read(known)
+        return age_and_sex.as_read(np.array([[entry.age, entry.female] for entry in self.entries]))
 
     def yardstick(self, part: Part) -> Array:
         """Scores 0..1 of a part's recordings by a yardstick, `(n, labels)`; the same under every seed, as the folds are
         the database's own."""
         if part.name not in self._scores:
-            model = _yardstick(self._p, self.labels.shape[1])
-            patients = np.array([entry.patient for entry in self.source.entries])
-            x, train = self.read_by_yardstick, part.train
+            model = driver.yardstick(self._p.model, len(LEADS), self.labels.shape[1])
+            patients = np.array([entry.patient for entry in self.entries])
+            x, train = self._read_by_yardstick, part.train
             model.fit(x[train], self.labels[train], patients[train], seed=0)
-            found = model.predict_logits(x[part.scored])
-            self._scores[part.name] = recordings.sigmoid(np.nan_to_num(found))
+            self._scores[part.name] = recordings.sigmoid(np.nan_to_num(model.predict_logits(x[part.scored])))
         return self._scores[part.name]
 
     def digest(self) -> digest.Digest:
@@ -134,9 +130,10 @@ class Data:
         every = (self.recordings[i] for i in range(len(self.recordings)))
         read = [found for found in every if isinstance(found, data_sets.Example)]
         usable = [example.index for example in read]
-        entries = [self.source.entries[i] for i in usable]
-        divided = parts(self.source, self._p, np.array(usable))
-        noise = self.noise
+        entries = [self.entries[i] for i in usable]
+        parts = divided(self.catalogue, self._p, np.array(usable))
+        sets = [index for part in parts for index in (part.train, part.val, part.scored)]
+        noise = [] if self.noise is None else [self.noise.wander.ravel(), self.noise.muscle.ravel()]
         return digest.of(  # of each recording, as all of a large database would not lie in memory at once
             norms=np.array([float(example.x.double().norm()) for example in read]),
             waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
@@ -144,17 +141,9 @@ class Data:
             record=np.array([entry.record for entry in entries]),
             patient=np.array([entry.patient for entry in entries]),
             people=np.array([[entry.age, entry.female] for entry in entries]),
-            parts=np.concatenate(
-                [np.append(index, -1) for part in divided for index in (part.train, part.val, part.scored)]
-            ),
-            noise=np.zeros(0)
-            if noise is None
-            else torch.cat([noise.wander.ravel(), noise.muscle.ravel()]).double().numpy(),
+            parts=np.concatenate([np.append(index, -1) for index in sets]),
+            noise=torch.cat(noise).double().numpy() if noise else np.zeros(0),
         )
-
-    def no_reference(self, record: Record) -> str:
-        """Other recordings than those of its reference result must not replace it."""
-        return driver.of_other_data(record)
 
 
 class Run(driver.Run):
@@ -165,15 +154,10 @@ class Run(driver.Run):
         `p:<label>`, `y:<label>`, `t:<label>` (probability, truth, threshold) of every label."""
         return self.table("scores")
 
-    def parts(self) -> list[str]:
-        """Names of the parts, those of folds first."""
-        return list(dict.fromkeys(self.scores()["part"]))
-
-    def network(self, part: str, seed: int | None = None) -> nn.Module:
-        """The network of a part, in eval mode on the CPU."""
-        seed = self.record.seeds[0] if seed is None else seed
+    def network(self, part: str) -> nn.Module:
+        """The first seed's network of a part, in eval mode on the CPU."""
         model = maker(parameters_of(self.record), len(self.record.classes))()
-        model.load_state_dict(load_file(self.folder / f"weights-seed{seed}-{part}.safetensors"))
+        model.load_state_dict(load_file(self.folder / f"weights-seed{self.record.seeds[0]}-{part}.safetensors"))
         return model.eval()
 
     def data(self) -> TwelveLead:
@@ -189,32 +173,22 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     if registry.entry(p.model).yardstick:
-        return lambda: _yardstick(p, n_classes)
+        return lambda: driver.yardstick(p.model, len(LEADS), n_classes)
     leads, samples = _shape(p)
     return lambda: registry.build(p.model, leads, samples, n_classes, **p.model_options)
 
 
 def _shape(p: TwelveLeadParameters) -> tuple[int, int]:
     """Leads and samples of what the model reads."""
-    takes = registry.entry(p.model).takes
-    if takes == "age and sex":
-        return 1, 2
-    samples = BEFORE + AFTER if takes == "median beat" else round((p.crop_seconds or 10.0) * p.rate)
-    return len(LEADS), samples
-
-
-def _yardstick(p: TwelveLeadParameters, n_classes: int) -> Yardstick:
-    made = registry.build(p.model, *_shape(p), n_classes)
-    assert isinstance(made, Yardstick)
-    return made
+    if registry.entry(p.model).yardstick:
+        return driver.shape_for_yardstick(p.model, len(LEADS))
+    return len(LEADS), round((p.crop_seconds or 10.0) * p.rate)
 
 
 def parameters_of(record: Record) -> TwelveLeadParameters:
     """The parameters of a run."""
-    fields = TwelveLeadParameters.model_fields
-    given = {name: value for name, value in record.parameters.items() if name in fields}
-    names = {"experiment": record.experiment, "title": record.title, "profile": record.profile, "seeds": record.seeds}
-    return TwelveLeadParameters.model_validate(given | names)
+    names = {name: getattr(record, name) for name in ("experiment", "title", "profile", "seeds")}
+    return TwelveLeadParameters.model_construct(**record.parameters | names)
 
 
 @dataclass(frozen=True)
@@ -230,8 +204,9 @@ class Example:
 
 def example(run: Run) -> Example:
     """The recording that the last fold's model is surest of in any label but the first, which it has."""
-    classes, part = run.record.classes, [name for name in run.parts() if name.startswith("fold")][-1]
-    rows = run.scores().query("seed == @run.record.seeds[0] and part == @part")
+    classes, table = run.record.classes, run.scores()
+    part = table["part"][table["part"].str.startswith("fold")].iloc[-1]
+    rows = table.query("seed == @run.record.seeds[0] and part == @part")
     p, y = (rows[[f"{kind}:{name}" for name in classes[1:]]].to_numpy(dtype=np.float64) for kind in ("p", "y"))
     best = int(np.where(y > 0, p, -1.0).max(1).argmax())
     row, data = rows.iloc[best], run.data()
@@ -253,7 +228,7 @@ def example(run: Run) -> Example:
 # --- what is learnt from ----------------------------------------------------------------------------------------------
 
 
-def source_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
+def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
     scored = p.labels == "scored"
     if p.database == "ptb-xl":
@@ -273,12 +248,8 @@ def _limited(source: Records, most: int | None) -> Records:
     """So many recordings, the first of every fold in turn."""
     if most is None or most >= len(source.entries):
         return source
-    seen: dict[int, int] = {}
-    ranked = []
-    for entry in source.entries:
-        ranked.append((seen.get(entry.fold, 0), entry.fold))
-        seen[entry.fold] = seen.get(entry.fold, 0) + 1
-    kept = sorted(sorted(range(len(ranked)), key=lambda i: ranked[i])[:most])
+    fold = pd.Series([entry.fold for entry in source.entries])
+    kept = np.sort(np.lexsort((fold, fold.groupby(fold).cumcount()))[:most])
     return replace(source, entries=tuple(source.entries[i] for i in kept))
 
 
@@ -286,27 +257,12 @@ def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
     """What is done to recordings that are learnt from; nothing for a yardstick."""
     if registry.entry(p.model).yardstick:
         return Augmentation()
-    return Augmentation(
-        crop=round(p.crop_seconds * p.rate),
-        scaling=p.scaling,
-        wander=p.wander,
-        muscle=p.muscle,
-        lead_dropout=p.lead_dropout,
-    )
+    given = {name: getattr(p, name) for name in ("scaling", "wander", "muscle", "lead_dropout")}
+    return Augmentation(crop=round(p.crop_seconds * p.rate), **given)
 
 
-def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]:
-    """The divisions of an experiment.
-
-    Parameters
-    ----------
-    source
-        All recordings.
-    p
-        Which folds are scored, and whether sources are left out.
-    usable
-        Places of the recordings that can be read.
-    """
+def divided(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]:
+    """The divisions of an experiment; `usable` are the places of the recordings that can be read."""
     return splits.parts(
         usable,
         np.array([source.entries[i].fold for i in usable]),
@@ -322,59 +278,41 @@ def parts(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]
 
 @dataclass(frozen=True)
 class Trained:
-    """A network trained on one division into sets.
+    """A network trained on one division into sets."""
 
-    Attributes
-    ----------
-    network
-        With the weights of the best epoch, in eval mode, on the CPU.
-    done
-        How it was trained.
-    val, scored
-        Probabilities of the validation and of the scored recordings in their order, `(n, labels)`.
-    thresholds
-        Chosen on validation.
-    """
-
-    network: nn.Module
-    done: loop.Fitted
+    fitted: loop.Fitted
+    """Its model has the weights of the best epoch, in eval mode, on the CPU."""
     val: Array
+    """Probabilities of the validation recordings in their order, `(n, labels)`."""
     scored: Array
+    """Likewise of the scored ones."""
     thresholds: Array
+    """Chosen on validation, `(labels,)`."""
 
 
 def train(
     make: Callable[[], nn.Module], data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
 ) -> Trained:
-    """Train a network, the epoch chosen by macro AUROC on validation, and score.
-
-    Parameters
-    ----------
-    make
-        Makes the network of recordings.
-    data, part, p, seed, where
-        As for `driver.Task.fit`.
-    """
-    how: dict[str, Any] = {"workers": p.workers}
-    learnt = recordings.Recordings(
-        data.recordings, part.train, how=augmentation_of(p), noise=data.noise, seed=seed, **how
-    )
+    """Train a network that `make` makes, the epoch chosen by macro AUROC on validation, and score; the rest as for
+    `driver.Task.fit`."""
+    how: dict[str, Any] = {"how": augmentation_of(p), "noise": data.noise, "seed": seed, "workers": p.workers}
     fitted = loop.fit(
         make,
-        learnt,
-        recordings.Recordings(data.recordings, part.val, **how),
+        recordings.Recordings(data.recordings, part.train, **how),
+        recordings.Recordings(data.recordings, part.val, workers=p.workers),
         loss_of(p, data.labels[part.train]),
         macro_auroc,
         driver.recipe(p, max(len(part.train), p.fewest_per_epoch), where),
         seed=seed,
         **where.training(f"checkpoint-seed{seed}-{part.name}"),
     )
-    given: dict[str, Any] = {"device": where.device, "precision": where.precision, **how}
+    given: dict[str, Any] = {"device": where.device, "precision": where.precision, "workers": p.workers}
     val, scored = (
         recordings.sigmoid(recordings.predict(fitted.model, data.recordings, index, **given))
         for index in (part.val, part.scored)
     )
-    return Trained(fitted.model.cpu(), fitted, val, scored, thresholds.choose(data.labels[part.val], val))
+    fitted.model.cpu()
+    return Trained(fitted, val, scored, thresholds.choose(data.labels[part.val], val))
 
 
 def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
@@ -394,29 +332,12 @@ def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
     return losses.FocalLoss(p.focal_gamma, losses.balance(weights))
 
 
-def score_table(
-    source: Records, part: str, index: Index, p: NDArray[np.float64], chosen: NDArray[np.float64]
-) -> pd.DataFrame:
-    """The rows of `Run.scores` of the recordings at these places, but for the seed.
-
-    Parameters
-    ----------
-    source, index
-        The recordings; `index` `(n,)`.
-    part
-        Name of the part.
-    p, chosen
-        Probabilities `(n, classes)` and thresholds `(classes,)`.
-    """
-    entries = [source.entries[i] for i in index]
-    y = catalogue.labels(source)[index]
-    columns: dict[str, Any] = {
-        "part": part,
-        "record": [entry.record for entry in entries],
-        "source": [entry.source for entry in entries],
-        "patient": [entry.patient for entry in entries],
-        "fold": [entry.fold for entry in entries],
-    }
+def score_table(source: Records, part: str, index: Index, p: Array, chosen: Array) -> pd.DataFrame:
+    """The rows of `Run.scores` of the recordings at these places `(n,)`, but for the seed, from probabilities
+    `(n, classes)` and thresholds `(classes,)`."""
+    entries, y = [source.entries[i] for i in index], catalogue.labels(source)[index]
+    columns: dict[str, Any] = {"part": part}
+    columns |= {name: [getattr(entry, name) for entry in entries] for name in ROWS}
     for c, name in enumerate(source.classes):
         columns |= {f"p:{name}": p[:, c], f"y:{name}": y[:, c], f"t:{name}": chosen[c]}
     return pd.DataFrame(columns)
@@ -427,34 +348,33 @@ def score_table(
 
 @dataclass(frozen=True)
 class Scored:
-    """Recordings with their scores under every seed.
+    """Recordings with their scores under every seed."""
 
-    Attributes
-    ----------
-    rows
-        `record`, `source`, `patient` and `fold` of each.
-    y
-        Labels `(n, classes)`.
-    p, t
-        Probabilities and thresholds `(seeds, n, classes)`.
-    """
-
+    classes: Sequence[str]
     rows: pd.DataFrame
+    """`ROWS` of each."""
     y: Flags
+    """Labels `(n, classes)`."""
     p: Array
+    """Probabilities `(seeds, n, classes)`."""
     t: Array
+    """Thresholds, likewise."""
 
     @classmethod
     def of(cls, tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> Scored:
+        """From one table a seed (see `score_table`)."""
+
         def each(kind: str) -> NDArray[Any]:
             return np.stack([table[[f"{kind}:{name}" for name in classes]].to_numpy() for table in tables])
 
-        rows = tables[0][["record", "source", "patient", "fold"]].reset_index(drop=True)
-        return cls(rows, each("y")[0].astype(bool), each("p").astype(np.float64), each("t").astype(np.float64))
+        y, p, t = each("y")[0].astype(bool), each("p").astype(np.float64), each("t").astype(np.float64)
+        return cls(classes, tables[0][ROWS].reset_index(drop=True), y, p, t)
 
-    def some(self, which: Flags) -> Scored:
+    def some(self, which: pd.Series) -> Scored:
         """Those recordings alone."""
-        return Scored(self.rows[which].reset_index(drop=True), self.y[which], self.p[:, which], self.t[:, which])
+        mask = which.to_numpy()
+        rows = self.rows[mask].reset_index(drop=True)
+        return Scored(self.classes, rows, self.y[mask], self.p[:, mask], self.t[:, mask])
 
     @property
     def decided(self) -> Flags:
@@ -464,198 +384,150 @@ class Scored:
 
 
 def measured(
-    found: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int, *, calibrated: bool = True
-) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]], list[label_scores.Values]]:
-    """Macro metrics, those of every class, and the values of every seed on the set and its resamples.
+    found: Scored, codes: Sequence[str], n_resamples: int, *, calibrated: bool = True
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
+    """Macro metrics, and those of every class, with intervals over resampled patients.
 
-    Parameters
-    ----------
-    found
-        The recordings.
-    classes
-        Names of the labels.
-    codes
-        Their SNOMED codes, for the Challenge's score; none gives no such score.
-    n_resamples
-        Of patients.
-    calibrated
-        Whether `p` are probabilities, so that their calibration error means something.
+    `codes` are the SNOMED codes of the classes, for the Challenge's score; none gives no such score. Where `p` are no
+    probabilities, and so not `calibrated`, there is no calibration error.
     """
     weights = label_scores.recording_weights(found.rows["patient"], n_resamples)
     seeds = [label_scores.values(found.y, p, given, weights) for p, given in zip(found.p, found.decided, strict=True)]
     if not calibrated:
         for one in seeds:
             del one["ece"]
-    whole, per_class = label_scores.intervals(seeds, classes)
+    whole, per_class = label_scores.intervals(seeds, found.classes)
     if codes:
         earned = [challenge.scores(found.y, given, weights, codes) for given in found.decided]
         whole["challenge_score"] = bootstrap.interval(np.stack(earned))
-    return whole, per_class, seeds
+    return whole, per_class
 
 
-class Task(driver.Task[TwelveLeadParameters, Data]):
-    """Several labels of whole recordings."""
+def network(data: Data, p: TwelveLeadParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
+    """Makes the model, which is timed on a batch of recordings."""
+    return maker(p, len(data.catalogue.classes)), ((p.batch_size, *_shape(p)), 0)
 
-    def data(self, p: TwelveLeadParameters) -> Data:
-        return Data(p)
 
-    def network(self, data: Data, p: TwelveLeadParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
-        return maker(p, len(data.source.classes)), ((p.batch_size, *_shape(p)), 0)
+def parts(data: Data, p: TwelveLeadParameters, seed: int) -> list[Part]:
+    """Folds, then sources that are left out; the same under every seed."""
+    return divided(data.catalogue, p, data.usable)
 
-    def parts(self, data: Data, p: TwelveLeadParameters, seed: int) -> list[Part]:
-        return parts(data.source, p, data.usable)
 
-    def fit(self, data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where) -> Fitted:
-        if registry.entry(p.model).yardstick:
-            return self._fit_yardstick(data, part, p)
-        trained = train(maker(p, data.labels.shape[1]), data, part, p, seed, where)
-        chosen = trained.thresholds
-        table = score_table(data.source, part.name, part.scored, trained.scored, chosen)
-        note = {"thresholds": chosen.tolist(), "n_parameters": registry.n_parameters(trained.network)}
-        return Fitted(trained.network, trained.done.run, trained.done.seconds, {"scores": table}, note)
-
-    def _fit_yardstick(self, data: Data, part: Part, p: TwelveLeadParameters) -> Fitted:
-        started = time.perf_counter()
-        found, half = data.yardstick(part), np.full(data.labels.shape[1], HALF)
-        table = score_table(data.source, part.name, part.scored, found, half)
+def fit(data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where) -> Fitted:
+    """Train a network, or fit a yardstick at once, and score."""
+    started, n_classes = time.perf_counter(), data.labels.shape[1]
+    if registry.entry(p.model).yardstick:
+        table = score_table(data.catalogue, part.name, part.scored, data.yardstick(part), np.full(n_classes, HALF))
         return Fitted(None, None, time.perf_counter() - started, {"scores": table}, {"n_parameters": 0})
+    trained = train(maker(p, n_classes), data, part, p, seed, where)
+    table = score_table(data.catalogue, part.name, part.scored, trained.scored, trained.thresholds)
+    fitted = trained.fitted
+    note = {"thresholds": trained.thresholds.tolist(), "n_parameters": registry.n_parameters(fitted.model)}
+    return Fitted(fitted.model, fitted.run, fitted.seconds, {"scores": table}, note)
 
-    def evaluate(self, data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
-        classes, yardstick = data.source.classes, registry.entry(p.model).yardstick
-        tables, divided = found.tables("scores"), self.parts(data, p, p.seeds[0])
-        codes = _codes(classes) if p.labels == "scored" and "NSR" in classes else []
-        folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
-        whole, per_class, _ = measured(folds, classes, codes, p.bootstrap, calibrated=not yardstick)
-        matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
-        last = driver.told_of(divided)
-        official: dict[str, Interval] = {}
-        if OFFICIAL in p.test_folds:
-            own = folds.some((folds.rows["fold"] == OFFICIAL).to_numpy())
-            official = measured(own, classes, codes, p.bootstrap, calibrated=not yardstick)[0]
-        of_folds = [part.name for part in divided if part.name.startswith("fold")]
-        return {
-            "task": "multilabel",
-            "data": DataCard(
-                name=p.database,
-                synthetic=False,
-                fingerprint=data.fingerprint,
-                n_train=len(last.train),
-                n_val=len(last.val),
-                n_test=len(folds.rows),
-                digest=data.digest(),
-                test_indices_sha256=hashlib.sha256(b"".join(part.scored.tobytes() for part in divided)).hexdigest(),
-                records_left_out=data.source.refused | data.survey["refused"],
-                class_counts=_class_counts(folds, classes),
-            ),
-            "parameters": {
-                "test": True,
-                "cut": registry.entry(p.model).takes if yardstick else "whole recordings",
-                "refit": False,
+
+def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
+    """Metrics over all folds together."""
+    classes, entry = data.catalogue.classes, registry.entry(p.model)
+    yardstick = entry.yardstick
+    tables, every = found.tables("scores"), parts(data, p, p.seeds[0])
+    code = {each.abbreviation: each.code for each in snomed.CLASSES}
+    codes = [code[name] for name in classes] if p.labels == "scored" and "NSR" in classes else []
+    folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
+    whole, per_class = measured(folds, codes, p.bootstrap, calibrated=not yardstick)
+    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
+    last = driver.told_of(every)
+    noted = found.parts(last.name)
+    patients = [int(folds.rows["patient"][has].nunique()) for has in folds.y.T]
+    return {
+        "task": "multilabel",
+        "data": {
+            "n_train": len(last.train),
+            "n_val": len(last.val),
+            "n_test": len(folds.rows),
+            "test_indices_sha256": hashlib.sha256(b"".join(part.scored.tobytes() for part in every)).hexdigest(),
+            "records_left_out": data.catalogue.refused | data.survey["refused"],
+            "class_counts": {
+                "recordings": driver.counted(classes, folds.y.sum(0)),
+                "patients": dict(zip(classes, patients, strict=True)),
             },
-            "classes": list(classes),
-            "metrics": whole,
-            "per_class": per_class,
-            "selection": "" if yardstick else "macro_auroc",
-            "intervals": Resampling(unit="patient", n=p.bootstrap),
-            "confusion": matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
-            "training": [] if yardstick else [part["run"] for part in found.parts(last.name)],
-            "n_parameters": found.parts(last.name)[0]["n_parameters"],
-            "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
-            "twelve_lead": _card(data, found, p, folds, codes, of_folds, official),
-        }
+        },
+        "parameters": {"test": True, "cut": entry.takes if yardstick else "whole recordings", "refit": False},
+        "classes": list(classes),
+        "metrics": whole,
+        "per_class": per_class,
+        "selection": "" if yardstick else "macro_auroc",
+        "intervals": Resampling(unit="patient", n=p.bootstrap),
+        "confusion": matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
+        "training": [] if yardstick else [part["run"] for part in noted],
+        "n_parameters": noted[0]["n_parameters"],
+        "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
+        "twelve_lead": _card(data, found, p, folds, codes),
+    }
 
 
-TASK: Final = Task()
+TASK: Final = driver.Task(Data, network, parts, fit, evaluate)
 
 
-def _card(
-    data: Data,
-    found: Found,
-    p: TwelveLeadParameters,
-    folds: Scored,
-    codes: Sequence[str],
-    of_folds: Sequence[str],
-    official: dict[str, Interval],
-) -> TwelveLeadCard:
+def _card(data: Data, found: Found, p: TwelveLeadParameters, folds: Scored, codes: Sequence[str]) -> TwelveLeadCard:
     """The 12-lead part of the record."""
-    classes, noise, tables = data.source.classes, data.noise, found.tables("scores")
+    noise, classes, records = data.noise, folds.classes, folds.rows["record"]
     yardstick = registry.entry(p.model).yardstick
-    chosen = [] if yardstick else [[part["thresholds"] for part in found.parts(name)] for name in of_folds]
+    thresholds_of = [[part.get("thresholds") for part in found.parts(f"fold{n}")] for n in sorted(p.test_folds)]
+    official: dict[str, Interval] = {}
+    if OFFICIAL in p.test_folds:
+        own = folds.some(folds.rows["fold"] == OFFICIAL)
+        official = measured(own, codes, p.bootstrap, calibrated=not yardstick)[0]
+    digits = OF_YARDSTICKS if yardstick else OF_NETWORKS
     return TwelveLeadCard(
-        recordings=len(data.source.entries),
-        patients=len({entry.patient for entry in data.source.entries}),
-        positives=dict(zip(classes, data.labels.sum(0).tolist(), strict=True)),
-        by_source=_counted([entry.source for entry in data.source.entries]),
+        recordings=len(data.entries),
+        patients=len({entry.patient for entry in data.entries}),
+        positives=driver.counted(classes, data.labels.sum(0)),
+        by_source=dict(sorted(Counter(entry.source for entry in data.entries).items())),
         repaired=data.survey["repaired"],
-        duplicates=data.source.duplicates,
-        conflicts=catalogue.conflicts(data.source),
+        duplicates=data.catalogue.duplicates,
+        conflicts=catalogue.conflicts(data.catalogue),
         few=data.few,
         noise="" if noise is None else "synthetic" if noise.synthetic else "nstdb",
         official=official,
-        folds=_by_fold(folds, classes, codes),
-        **_by_source(tables, folds, classes, codes, p.bootstrap),
-        thresholds={
-            name: [[of_fold[k][c] for of_fold in chosen] for k in range(len(p.seeds))]
-            for c, name in enumerate(classes)
-            if chosen
-        },
-        reliability={} if yardstick else _reliability(folds, classes),
-        probabilities=_by_recording(folds, OF_YARDSTICKS if yardstick else OF_NETWORKS),
-        truth=dict(zip(folds.rows["record"], folds.y.astype(int).tolist(), strict=True)),
-        patient_of=dict(zip(folds.rows["record"], folds.rows["patient"], strict=True)),
+        folds=_by_fold(folds, codes),
+        **_by_source(found.tables("scores"), folds, codes, p.bootstrap),
+        thresholds={} if yardstick else dict(zip(classes, np.array(thresholds_of).T.tolist(), strict=True)),
+        reliability={} if yardstick else _reliability(folds),
+        probabilities=dict(zip(records, folds.p.round(digits).swapaxes(0, 1).tolist(), strict=True)),
+        truth=dict(zip(records, folds.y.astype(int).tolist(), strict=True)),
+        patient_of=dict(zip(records, folds.rows["patient"], strict=True)),
     )
 
 
-def _class_counts(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    patients = {name: int(folds.rows["patient"][folds.y[:, c]].nunique()) for c, name in enumerate(classes)}
-    return {"recordings": dict(zip(classes, folds.y.sum(0).tolist(), strict=True)), "patients": patients}
-
-
-def _codes(classes: Sequence[str]) -> list[str]:
-    code = {each.abbreviation: each.code for each in snomed.CLASSES}
-    return [code[name] for name in classes]
-
-
-def _counted(names: Sequence[str]) -> dict[str, int]:
-    return {name: names.count(name) for name in sorted(set(names))}
-
-
-def _by_fold(folds: Scored, classes: Sequence[str], codes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
+def _by_fold(folds: Scored, codes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
     wanted = ("macro_auroc", "macro_auprc", "macro_f1", *(["challenge_score"] if codes else []))
     shown = {}
     for number in sorted(set(folds.rows["fold"])):
-        whole, _, _ = measured(folds.some((folds.rows["fold"] == number).to_numpy()), classes, codes, 0)
+        whole = measured(folds.some(folds.rows["fold"] == number), codes, 0)[0]
         shown[str(number)] = {name: whole[name].per_seed for name in wanted}
     return shown
 
 
 def _by_source(
-    tables: Sequence[pd.DataFrame], folds: Scored, classes: Sequence[str], codes: Sequence[str], n_resamples: int
+    tables: Sequence[pd.DataFrame], folds: Scored, codes: Sequence[str], n_resamples: int
 ) -> dict[str, dict[str, dict[str, Interval]]]:
     """Metrics of every source that was left out, and of the same recordings out of fold."""
-    names = [name for name in dict.fromkeys(tables[0]["part"]) if name.startswith("source-")]
     unknown, known = {}, {}
-    for part in names:
-        mine = Scored.of([table[table["part"] == part] for table in tables], classes)
+    for part in [name for name in dict.fromkeys(tables[0]["part"]) if name.startswith("source-")]:
+        mine = Scored.of([table[table["part"] == part] for table in tables], folds.classes)
         source = part.removeprefix("source-")
-        unknown[source] = measured(mine, classes, codes, n_resamples)[0]
-        same = folds.rows["record"].isin(mine.rows["record"]).to_numpy()
+        unknown[source] = measured(mine, codes, n_resamples)[0]
+        same = folds.rows["record"].isin(mine.rows["record"])
         if same.sum() == len(mine.rows):
-            known[source] = measured(folds.some(same), classes, codes, n_resamples)[0]
+            known[source] = measured(folds.some(same), codes, n_resamples)[0]
     return {"left_out_source": unknown, "known_source": known}
 
 
-def _reliability(folds: Scored, classes: Sequence[str]) -> dict[str, dict[str, list[float | None]]]:
+def _reliability(folds: Scored) -> dict[str, dict[str, list[float | None]]]:
     y, p = np.concatenate([folds.y] * len(folds.p)), np.concatenate(list(folds.p))
-    found = label_scores.reliability(y, p)
-    return {name: {column: _listed(values[c]) for column, values in found.items()} for c, name in enumerate(classes)}
-
-
-def _listed(values: Array) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _by_recording(folds: Scored, digits: int) -> dict[str, list[list[float]]]:
-    """What a paired comparison with another model needs."""
-    rounded = folds.p.round(digits)
-    return {record: rounded[:, i].tolist() for i, record in enumerate(folds.rows["record"])}
+    columns = label_scores.reliability(y, p)
+    return {
+        label: {name: [None if np.isnan(v) else float(v) for v in values[c]] for name, values in columns.items()}
+        for c, label in enumerate(folds.classes)
+    }

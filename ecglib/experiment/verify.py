@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from ecglib import config, paths
-from ecglib.config import InfarctionParameters
+from ecglib.config import HeartbeatParameters, InfarctionParameters
 from ecglib.data import databases, digest
 from ecglib.errors import UserError
 from ecglib.experiment import driver, heartbeat, infarction, provenance, recipes, tasks
@@ -36,12 +36,11 @@ from ecglib.training.history import Epoch
 
 EPOCHS: Final = 2
 """Epochs of the first seed that are trained again."""
+LOSSES: Final = ("train_loss", "val_loss")
 NOT_REACHED: Final = ("adaptation",)
 """Stages that come after the epochs, so that these prove nothing of them."""
 TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
 """Share by which a loss may differ on another machine, by the precision of the record."""
-
-
 CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
 """Parameters that are no part of what is computed, or are compared by themselves."""
 
@@ -52,31 +51,27 @@ def stale(p: Trained, record: Record) -> list[str]:
     It holds while its parameters, the digest of its data and its recipe are those of today, and so are those of the
     pretraining that it starts from. Where its data are not here, or others of that name are, nothing is said of them.
     """
-    said = [] if record.seeds == p.seeds else [f"seeds {record.seeds} → {p.seeds}"]
-    for name, value in p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()}).items():
-        before = record.parameters.get(name, type(p).model_fields[name].default)
-        if before != value:
-            said.append(f"{name} {before} → {value}")
+    now = p.model_dump(exclude={*CIRCUMSTANCES, *p.idle()})
+    before = {name: record.parameters.get(name, type(p).model_fields[name].default) for name in now}
+    pairs = {"seeds": (record.seeds, p.seeds), **{name: (before[name], now[name]) for name in now}}
+    said = [f"{name} {a} → {b}" for name, (a, b) in pairs.items() if a != b]
     said += recipes.why(record.recipe, recipes.of(p))
     if record.data.digest and databases.find(p.database) is not None:
         data = tasks.of(p).data(p)
         moved = digest.moved(record.data.digest, data.digest()) if data.fingerprint == record.data.fingerprint else []
         said += [f"data: {', '.join(moved)} moved"] if moved else []
-    before = infarction.pretraining(p) if isinstance(p, InfarctionParameters) else None
-    reference = None if before is None else results.reference(before.experiment)
-    if before is not None and reference is not None:
-        said += [f"{before.experiment}: {reason}" for reason in stale(before, reference) if reason not in said]
+    first = _pretraining(p)
+    if first is not None and (reference := results.reference(first.experiment)) is not None:
+        said += [f"{first.experiment}: {reason}" for reason in stale(first, reference) if reason not in said]
     return said
 
 
-def parameters_of(experiment: str) -> Trained:
-    """The parameters of an experiment's reference result.
+def _pretraining(p: Trained) -> HeartbeatParameters | None:
+    return infarction.pretraining(p) if isinstance(p, InfarctionParameters) else None
 
-    Raises
-    ------
-    UserError
-        When it is no experiment that trains.
-    """
+
+def parameters_of(experiment: str) -> Trained:
+    """The parameters of an experiment's reference result; UserError where it is no experiment that trains."""
     p = config.load(experiment, profile="full")
     if not isinstance(p, Trained):
         raise UserError(experiment, "it trains nothing", "an experiment with a result")
@@ -87,21 +82,16 @@ def reference_of(experiment: str) -> Record:
     """Its reference result; UserError where there is none."""
     record = results.reference(experiment)
     if record is None:
-        raise UserError(
-            experiment, "no reference result", "one in book/results", f"ecglib run {experiment} --profile full"
-        )
+        do = f"ecglib run {experiment} --profile full"
+        raise UserError(experiment, "no reference result", "one in book/results", do)
     return record
 
 
 def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     """Cut and train again, and write what was found into the record.
 
-    Parameters
-    ----------
-    experiment
-        `<notebook>/<experiment>`.
-    precision
-        To train in; None: that of the record. On a processor without bfloat16 it is float32, rounded (`Rounded`).
+    `precision` is what to train in; None: that of the record. On a processor without bfloat16 it is float32, rounded
+    (`Rounded`).
 
     Returns
     -------
@@ -113,19 +103,18 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     known = record.training[0].history[:EPOCHS] if record.training else []
     found: dict[str, Any] = {
         "moved": digest.moved(record.data.digest, tasks.of(p).data(p).digest()),
-        "train_loss": None,
-        "val_loss": None,
+        **dict.fromkeys(LOSSES),
         "epochs": len(known),
     }
     if known:
         device = devices.choose("auto")
         with _in_precision(device, precision or record.precision):
             again = first_epochs(p, EPOCHS, device, precision or record.precision)
-        found |= {name: _largest(known, again[: len(known)], name) for name in ("train_loss", "val_loss")}
+        found |= {name: _largest(known, again[: len(known)], name) for name in LOSSES}
         found["hardware"] = devices.hardware(device)
-    off = [found[name] for name in ("train_loss", "val_loss")] if known else []
-    found["holds"] = not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off)
+    off = [found[name] for name in LOSSES if known]
     found |= {
+        "holds": not found["moved"] and all(share <= TOLERANCE[record.precision] for share in off),
         "stale": stale(p, record),
         "precision": precision or record.precision,
         "torch": provenance.versions()["torch"],
@@ -146,11 +135,10 @@ class Rounded(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = (args, kwargs or {})
-        multiplies = operation in MULTIPLY and any(_is(value, torch.bfloat16) for value in args)
-        if not multiplies:
-            return operation(*given[0], **given[1])
-        args, kwargs = tree_map(lambda t: t.float() if _is(t, torch.bfloat16) else t, given)
+        kwargs = kwargs or {}
+        if operation not in MULTIPLY or not any(_is(value, torch.bfloat16) for value in args):
+            return operation(*args, **kwargs)
+        args, kwargs = tree_map(lambda t: t.float() if _is(t, torch.bfloat16) else t, (args, kwargs))
         return tree_map(lambda t: t.bfloat16() if _is(t, torch.float32) else t, operation(*args, **kwargs))
 
 
@@ -173,7 +161,7 @@ def _in_precision(device: torch.device, precision: str) -> contextlib.AbstractCo
 def first_epochs(p: Trained, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed's training, and of a transfer those of its pretraining; nothing is filed."""
     found = driver.first_epochs(tasks.of(p), p, n, device, precision)
-    before = infarction.pretraining(p) if isinstance(p, InfarctionParameters) else None
+    before = _pretraining(p)
     return found if before is None else found + driver.first_epochs(heartbeat.TASK, before, n, device, precision)
 
 
@@ -193,9 +181,7 @@ def renew(experiment: str) -> list[str]:
 
     The old code is that of the newest commit whose recipe of the experiment is the record's.
 
-    Returns
-    -------
-    What differed between the recipes; nothing where they are the same.
+    Returns what differed between the recipes; nothing where they are the same.
 
     Raises
     ------
@@ -211,7 +197,7 @@ def renew(experiment: str) -> list[str]:
         raise UserError(experiment, f"the first epochs do not reach {', '.join(unreached)}", do="run it anew, in full")
     with tempfile.TemporaryDirectory(prefix="ecglib-renew-") as scratch:
         old, commit = _old_code(experiment, record, Path(scratch))
-        before, after = _losses(experiment, old), _losses(experiment, paths.root())
+        before, after = (_python(root, "losses", experiment) for root in (old, paths.root()))
     if not before:
         raise UserError(experiment, "it is fitted at once and has no epochs", "a network", "run it anew, in full")
     if before != after:
@@ -243,11 +229,6 @@ def _commits(recipe: dict[str, int]) -> Iterator[str]:
     files = [f"{modules[stage].replace('.', '/')}.py" for stage in recipe if stage in modules]
     for commit in _git("log", "--format=%H", "--", *files).decode().split():
         yield f"{commit}^"
-
-
-def _losses(experiment: str, root: Path) -> list[Any]:
-    found: list[Any] = _python(root, "losses", experiment)
-    return found
 
 
 def _python(root: Path, what: str, experiment: str) -> Any:

@@ -14,21 +14,12 @@ from ecglib.experiment.driver import Where
 from ecglib.training import adaptation
 
 SMALL = {
-    "model": "ecgnet",
-    "model_options": {"waveform": False, "hidden": 8},
-    "protocol": "adapted",
-    "cut": "relative",
-    "max_epochs": 1,
-    "bootstrap": 0,
-    "deterministic": True,
-    "adaptation_minutes": 0.5,
-    "adaptation_steps": 3,
+    "model": "ecgnet", "model_options": {"waveform": False, "hidden": 8}, "protocol": "adapted", "cut": "relative",
+    "max_epochs": 1, "bootstrap": 0, "deterministic": True, "adaptation_minutes": 0.5, "adaptation_steps": 3,
     "max_beats": 3000,
-}
-
-
+}  # fmt: skip
 HOW = adaptation.How("head", 0.001, 3, 0.0)
-CPU = torch.device("cpu")
+HERE = Where(torch.device("cpu"), "float32", "test")
 
 
 def parameters(**changes: object) -> config.HeartbeatParameters:
@@ -48,7 +39,7 @@ class Done:
             vars(self.data)["beats"] = self.data.beats.take(np.arange(len(self.data.beats)))
             self.data.beats.labels[:] = labels
         (self.part,) = heartbeat.TASK.parts(self.data, p, 0)
-        fitted = heartbeat.TASK.fit(self.data, self.part, p, 0, Where(CPU, "float32", "test"))
+        fitted = heartbeat.TASK.fit(self.data, self.part, p, 0, HERE)
         tables = {kind: table[[c for c in table if c.startswith("logit_")]] for kind, table in fitted.tables.items()}
         self.logits, self.unadapted = (tables[kind].to_numpy() for kind in ("predictions", "unadapted"))
 
@@ -64,19 +55,17 @@ def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
     assert (beats.sample[scored] / 360).min() >= 60 * p.adaptation_minutes
 
 
-def test_the_labels_that_are_scored_change_nothing(project: Path) -> None:
-    first = Done(parameters())
-    labels = first.data.beats.labels.copy()
-    labels[first.part.scored] = np.random.default_rng(1).permutation(labels[first.part.scored])
-    assert np.array_equal(first.logits, Done(parameters(), labels).logits)
+def changed(done: Done, index: np.ndarray) -> np.ndarray:
+    """All labels, those of these beats dealt out anew."""
+    labels = done.data.beats.labels.copy()
+    labels[index] = np.random.default_rng(1).permutation(labels[index])
+    return labels
 
 
-def test_training_labels_do_count(project: Path) -> None:
-    """Else the test before this one would pass on networks that were never trained."""
+def test_the_labels_that_are_scored_change_nothing_and_those_of_training_do(project: Path) -> None:
     first = Done(parameters())
-    labels = first.data.beats.labels.copy()
-    labels[first.part.train] = np.random.default_rng(1).permutation(labels[first.part.train])
-    assert not np.array_equal(first.unadapted, Done(parameters(), labels).unadapted)
+    assert np.array_equal(first.logits, Done(parameters(), changed(first, first.part.scored)).logits)
+    assert not np.array_equal(first.unadapted, Done(parameters(), changed(first, first.part.train)).unadapted)
 
 
 def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
@@ -102,14 +91,10 @@ def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
 
 
 def test_in_development_the_validation_records_stand_in(project: Path) -> None:
-    done = Done(parameters(test=False))
-    record = done.data.beats.record
-    assert set(record.tolist()) <= set(aami.DS1)
-    assert set(record[done.part.scored].tolist()) <= set(aami.DS1_VALIDATION)
-
-
-def test_a_development_run_is_recorded(project: Path) -> None:
-    record = heartbeat.run(parameters(test=False)).record
+    done, record = Done(parameters(test=False)), heartbeat.run(parameters(test=False)).record
+    names = done.data.beats.record
+    assert set(names.tolist()) <= set(aami.DS1)
+    assert set(names[done.part.scored].tolist()) <= set(aami.DS1_VALIDATION)
     assert record.scored == "val"
     assert sum(map(sum, record.confusion[0])) == record.data.n_val
 
@@ -123,8 +108,8 @@ def adapted(p: config.HeartbeatParameters, how: adaptation.How, own: np.ndarray,
     """Names of the tensors that adapting to these beats moves."""
     beats = heartbeat.Data(p).beats
     model = heartbeat.model_maker(p)().eval()
-    examples = heartbeat.Fitting(p, beats, 0, Where(CPU, "float32", "test")).examples
-    found = adaptation.adapted(model, how, beats, own, others, examples, 0, CPU)
+    examples = heartbeat.Fitting(p, beats, 0, HERE).examples
+    found = adaptation.adapted(model, how, beats, own, others, examples, 0, HERE.device)
     return {name for name, v in found.state_dict().items() if not torch.equal(v, model.state_dict()[name])}
 
 

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -41,11 +39,6 @@ def made(seed: int, skill: float) -> Record:
 
 def accuracy(matrices: NDArray[np.int64]) -> NDArray[np.float64]:
     return metrics.summary(matrices, [0, 1, 2, 3, 4])["accuracy"]
-
-
-@given(st.lists(st.booleans(), max_size=100))
-def test_packed_beats_come_back(right: list[bool]) -> None:
-    assert raw.unpack(raw.pack(np.array(right, dtype=bool)), len(right)).tolist() == right
 
 
 @pytest.mark.parametrize("text", ["?", "AAAA", raw.pack(np.ones(99, dtype=bool))])

@@ -31,12 +31,19 @@ from ecglib.report import recompute
 pytestmark = pytest.mark.usefixtures("logged")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "ptb-xl"
+    cohorts.ptb_xl(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def ptb_xl(project: Path, tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ptb_xl(made: Path, project: Path, tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project with every infarction experiment, and a data folder of its own."""
     shutil.copytree(ROOT / "params" / "infarction", project / "params" / "infarction", dirs_exist_ok=True)
     data = tmp_path / "data"
-    cohorts.ptb_xl(data / "ptb-xl")
+    shutil.copytree(made, data / "ptb-xl")
     (data / "mitdb").symlink_to(small_mitdb / "mitdb")
     monkeypatch.setenv("ECGLIB_DATA", str(data))
     return data / "ptb-xl"
@@ -81,6 +88,10 @@ def test_a_run_is_found_again_and_a_half_finished_one_goes_on(monkeypatch: pytes
     p = parameters(deterministic=True)
     whole = infarction.run(p)
     assert whole.trained and not infarction.run(p).trained
+    card = json.loads((whole.folder / "training-seed0.json").read_text())
+    assert list(card["parts"]) == [f"fold{n}" for n in range(4)]
+    assert not list(whole.folder.glob("part-*"))
+    assert len(list(whole.folder.glob("weights-seed0-fold*.safetensors"))) == 4
     first = pd.read_parquet(whole.folder / "scores-seed0.parquet")
 
     trained: list[str] = []
@@ -141,16 +152,12 @@ def test_what_can_not_be_transferred_is_refused_before_anything_is_computed(
     assert not list(paths.runs().glob("*/*"))
 
 
-def test_twelve_leads_and_the_learning_curve(project: Path) -> None:
-    run = infarction.run(parameters(leads=["I", "II", "V1"], curve=[4, 500]))
-    assert run.record.input_shape == [3, 187]
-    assert list(part(run.record).curve) == ["4"]
-
-
 def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> None:
     leads = ["I", "II", "V1"]
     run = infarction.run(parameters("infarction/aligned-12-lead", leads=leads, max_epochs=3, networks=2))
-    record, other = run.record, infarction.run(parameters("infarction/scratch-12-lead", leads=leads)).record
+    other = infarction.run(parameters("infarction/scratch-12-lead", leads=leads, curve=[4, 500])).record
+    assert other.input_shape == [3, 187] and list(part(other).curve) == ["4"]
+    record = run.record
     assert record.input_shape == [3, 101] and record.parameters["cut"] == "aligned"
     assert record.data.test_indices_sha256 == other.data.test_indices_sha256
     assert record.data.class_counts == other.data.class_counts
@@ -163,29 +170,29 @@ def test_aligned_beats_are_scored_on_the_folds_of_the_others(project: Path) -> N
     assert record.n_parameters == registry.n_parameters(vote)
 
 
-@pytest.mark.parametrize(
-    ("model", "leads", "shape"),
-    [("age_and_sex", ["II"], [1, 2]), ("median_beat", ["II"], [1, 101]), ("kernel_machine", ["I", "II"], [2, 101])],
-)
-def test_a_yardstick_is_scored_on_the_folds_of_the_networks(model: str, leads: list[str], shape: list[int]) -> None:
-    run = infarction.run(parameters(model=model, leads=leads, bootstrap=100))
-    record, network = run.record, infarction.run(parameters()).record
-    assert record.data.test_indices_sha256 == network.data.test_indices_sha256
-    assert record.data.class_counts == network.data.class_counts
-    assert (record.input_shape, record.device, record.precision) == (shape, "cpu", "float32")
-    table = run.scores()
-    assert len(table) == record.data.n_test == 24, "a row is a recording"
-    assert record.metrics["auroc"].mean == pytest.approx(roc_auc_score(table["label"], table["score"]))
-    assert record.metrics["auroc"].low is not None
-    assert "ece" not in record.metrics and "ece" not in part(record).likely and "f1" in part(record).likely
-    assert (part(record).beat_metrics, part(record).epochs, part(record).folds) == ({}, 0, 4)
-    assert part(record).patients == part(network).patients
-    assert table.groupby("patient")["fold"].nunique().max() == 1
-    fold = table.set_index("record")["fold"]
-    others = infarction.run(parameters()).scores().groupby("record")["fold"].first()
-    assert fold.loc[others.index].equals(others)
-    assert not list(run.folder.glob("weights*"))
-    assert not infarction.run(parameters(model=model, leads=leads, bootstrap=100)).trained
+def test_a_yardstick_is_scored_on_the_folds_of_the_networks() -> None:
+    other = infarction.run(parameters())
+    network, fold_of = other.record, other.scores().groupby("record")["fold"].first()
+    for model, leads, shape in (
+        ("age_and_sex", ["II"], [1, 2]),
+        ("median_beat", ["II"], [1, 101]),
+        ("kernel_machine", ["I", "II"], [2, 101]),
+    ):
+        run = infarction.run(parameters(model=model, leads=leads, bootstrap=100))
+        record, table = run.record, run.scores()
+        assert record.data.test_indices_sha256 == network.data.test_indices_sha256
+        assert record.data.class_counts == network.data.class_counts
+        assert (record.input_shape, record.device, record.precision) == (shape, "cpu", "float32")
+        assert len(table) == record.data.n_test == 24, "a row is a recording"
+        assert record.metrics["auroc"].mean == pytest.approx(roc_auc_score(table["label"], table["score"]))
+        assert record.metrics["auroc"].low is not None
+        assert "ece" not in record.metrics and "ece" not in part(record).likely and "f1" in part(record).likely
+        assert (part(record).beat_metrics, part(record).epochs, part(record).folds) == ({}, 0, 4)
+        assert part(record).patients == part(network).patients
+        assert table.groupby("patient")["fold"].nunique().max() == 1
+        assert table.set_index("record")["fold"].loc[fold_of.index].equals(fold_of)
+        assert not list(run.folder.glob("weights*"))
+        assert not infarction.run(parameters(model=model, leads=leads, bootstrap=100)).trained
 
 
 @pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])
@@ -213,14 +220,11 @@ def test_a_yardstick_is_not_run_where_nobody_s_age_is_known(ptb_xl: Path) -> Non
         infarction.run(parameters(model="age_and_sex"))
 
 
-def test_by_beat_is_of_the_same_recordings(project: Path) -> None:
+def test_by_beat_is_of_the_same_recordings_and_of_few_both_classes_stay(project: Path) -> None:
     record = infarction.run(parameters("infarction/by-beat", pretrained=weights(project / "old.pt").name)).record
     assert record.parameters["protocol"] == "by-beat" and record.data.n_test == 24
-
-
-def test_a_few_recordings_of_both_classes() -> None:
-    record = infarction.run(parameters(max_records=12)).record
-    assert record.data.class_counts["recordings"] == {"healthy": 8, "infarction": 4}
+    few = infarction.run(parameters(max_records=12)).record
+    assert few.data.class_counts["recordings"] == {"healthy": 8, "infarction": 4}
 
 
 @pytest.mark.parametrize("name", ["infarction/scratch", "infarction/aligned"])
@@ -247,8 +251,8 @@ def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> N
 
 def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> None:
     (ptb_xl.parent / "mitdb").unlink()
-    assert not infarction.run(parameters("infarction/scratch")).record.data.synthetic
-    assert infarction.run(parameters("infarction/finetune")).record.data.synthetic
+    assert not infarction.Data(parameters("infarction/scratch")).synthetic
+    assert infarction.Data(parameters("infarction/finetune")).synthetic
 
 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,11 +280,3 @@ def test_what_can_change_the_scores_changes_the_key(project: Path) -> None:
     assert tasks.key_of(parameters(seeds=[0, 1])) != key
     for name, value in (("learning_rate", 0.5), ("folds", 3), ("leads", ["V1"]), ("imbalance", "smote")):
         assert tasks.key_of(parameters(**{name: value})) != key, name
-
-
-def test_the_note_of_a_seed_is_plain_json(project: Path) -> None:
-    run = infarction.run(parameters())
-    card = json.loads((run.folder / "training-seed0.json").read_text())
-    assert list(card["parts"]) == [f"fold{n}" for n in range(4)]
-    assert not list(run.folder.glob("part-*"))
-    assert len(list(run.folder.glob("weights-seed0-fold*.safetensors"))) == 4

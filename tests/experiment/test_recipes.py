@@ -11,34 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from ecglib import config, fingerprint, paths, tracking
+from ecglib import config, fingerprint, paths
 from ecglib.config import HeartbeatParameters
 from ecglib.errors import UserError
-from ecglib.experiment import heartbeat, provenance, recipes, verify
+from ecglib.experiment import heartbeat, recipes, verify
 from ecglib.experiment import record as results
-from ecglib.training import device as devices
 from ecglib.training import loop
-
-TINY_FULL = "profile: full\nseeds: [0]\nmax_epochs: 3\nmax_beats: 1500\nmax_records: 20\nbootstrap: 20\n"
-
 
 Reference = tuple[HeartbeatParameters, results.Record]
 
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are not logged, the processor is not probed, and there is no GPU."""
-    monkeypatch.setattr(tracking, "log", lambda record, folder: None)
-    monkeypatch.setattr(devices, "faster_precision", lambda *_: "float32")
-    monkeypatch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
+pytestmark = pytest.mark.usefixtures("logged")
 
 
 @pytest.fixture
-def reference(project: Path) -> tuple[HeartbeatParameters, results.Record]:
+def reference(tiny_full: Path) -> Reference:
     """A tiny reference result and its parameters."""
-    (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL)
     p = config.load("heartbeat/baseline", profile="full")
     assert isinstance(p, HeartbeatParameters)
     heartbeat.run(p)
@@ -71,15 +59,12 @@ def test_the_difference_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
-def test_a_result_holds_until_parameters_recipe_or_data_differ(
-    reference: Reference,
-) -> None:
+def test_a_result_holds_until_parameters_recipe_or_data_differ(reference: Reference) -> None:
     p, record = reference
     assert set(record.recipe) == {"heartbeat", "training", "losses", "cnet"}
     assert verify.stale(p, record) == []
-    assert (
-        verify.stale(p.model_copy(update={"title": "another", "device": "cpu", "precision": "float32"}), record) == []
-    )
+    circumstances = {"title": "another", "device": "cpu", "precision": "float32"}
+    assert verify.stale(p.model_copy(update=circumstances), record) == []
     assert verify.stale(p.model_copy(update={"ema": None}), record) == ["ema 0.998 → None"]
     assert verify.stale(p.model_copy(update={"seeds": [1]}), record)[0] == "seeds [0] → [1]"
     older = record.model_copy(update={"recipe": record.recipe | {"losses": 0}})
@@ -87,18 +72,6 @@ def test_a_result_holds_until_parameters_recipe_or_data_differ(
     digest = {**record.data.digest, "labels": "other"}
     moved = record.model_copy(update={"data": record.data.model_copy(update={"digest": digest})})
     assert verify.stale(p, moved) == ["data: labels moved"]
-
-
-def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (project / "params" / "profiles" / "full.yaml").write_text(TINY_FULL)
-    p = config.load("heartbeat/baseline", profile="full")
-    assert isinstance(p, HeartbeatParameters)
-    monkeypatch.setattr(provenance, "commit", lambda: "c0ffee-dirty")
-    with pytest.warns(UserWarning, match="no reference result written: the working tree has uncommitted changes"):
-        heartbeat.run(p)
-    assert results.reference(p.experiment) is None
 
 
 def test_a_transfer_follows_its_pretraining_too() -> None:
@@ -182,11 +155,7 @@ def test_renew_takes_over_a_recipe_where_old_and_new_code_train_alike(
     _git(root, "add", "ecglib", "params", "_quarto.yml")
     _git(root, "commit", "-qm", "before")
     path = root / "ecglib" / "losses.py"
-    text = (
-        path.read_text(encoding="utf-8")
-        .replace("RECIPE = 1", "RECIPE = 2")
-        .replace("published.", "published. 2: more.")
-    )
+    text = path.read_text(encoding="utf-8").replace("RECIPE = 1", "RECIPE = 2").replace("lished.", "lished. 2: more.")
     if not equal:
         text = text.replace("label_smoothing=label_smoothing, ignore_index", "label_smoothing=0.1, ignore_index")
     path.write_text(text.replace("* nll)", f"* {edit})"), encoding="utf-8")

@@ -35,13 +35,9 @@ def test_one_line_a_kind_with_a_count() -> None:
 
 def test_a_run_of_beats() -> None:
     record = example_record()
-    data = record.data.model_copy(
-        update={
-            "left_out": {"no next beat": 48, "empty signal": 2},
-            "records_left_out": {"100": "empty signal", "101": "empty signal"},
-            "synthetic": False,
-        }
-    )
+    named = {"100": "empty signal", "101": "empty signal"}
+    counts = {"no next beat": 48, "empty signal": 2}
+    data = record.data.model_copy(update={"left_out": counts, "records_left_out": named, "synthetic": False})
     assert told.of_run(record.model_copy(update={"data": data})) == [
         "left out 2: empty signal (100, 101)",
         "left out 48 beats: no next beat",

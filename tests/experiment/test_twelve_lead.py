@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,13 @@ from ecglib import config, finetune
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
+from ecglib.data.catalogues.catalogue import Records
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
 from ecglib.experiment import tasks, twelve_lead
 from ecglib.report import ecg_figures, recordings, tables, yardsticks
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = {
     "experiment": "", "seeds": [0, 1], "max_epochs": 1, "bootstrap": 20, "min_positives": 4, "test_folds": [4, 6],
     "fewest_per_epoch": 32, "device": "cpu", "precision": "float32",
@@ -27,13 +28,8 @@ def small(**changes: object) -> TwelveLeadParameters:
     return TwelveLeadParameters.model_validate(SMALL | changes)
 
 
-@pytest.fixture
-def quiet() -> None:
-    warnings.simplefilter("ignore")
-
-
 @pytest.mark.slow
-def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Path, quiet: None) -> None:
+def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Path) -> None:
     run = twelve_lead.run(small())
     record = run.record
     assert run.trained and record.task == "multilabel" and record.classes == ["NORM", "MI"]
@@ -72,12 +68,18 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     assert results.card(results.load(project / "copy.json")) == found
 
 
-def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
-    source = challenge.joined(
-        challenge.read(databases.get("challenge-2021")), ptb_xl.read(databases.get("ptb-xl"), True)
-    )
-    p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
-    divided = twelve_lead.parts(source, p, np.arange(len(source.entries)))
+SOURCES_OUT = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
+
+
+@pytest.fixture
+def joined(real_ptb_xl: Path) -> Records:
+    whole = challenge.read(databases.get("challenge-2021"))
+    return challenge.joined(whole, ptb_xl.read(databases.get("ptb-xl"), True))
+
+
+def test_no_patient_is_in_two_sets_of_a_part(joined: Records) -> None:
+    source, p = joined, SOURCES_OUT
+    divided = twelve_lead.divided(source, p, np.arange(len(source.entries)))
     assert [part.name for part in divided[:10]] == [f"fold{n}" for n in range(1, 11)]
     assert {part.name for part in divided[10:]} == {f"source-{name}" for name in {e.source for e in source.entries}}
     for part in divided:
@@ -91,37 +93,26 @@ def test_no_patient_is_in_two_sets_of_a_part(real_ptb_xl: Path) -> None:
     assert folds == [set(range(1, 9)), {9}, {10}]
 
 
-def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(real_ptb_xl: Path) -> None:
-    p = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
-    source = challenge.joined(
-        challenge.read(databases.get("challenge-2021")), ptb_xl.read(databases.get("ptb-xl"), True)
-    )
+def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(joined: Records) -> None:
+    source, p = joined, SOURCES_OUT
     few = np.array([i for i, entry in enumerate(source.entries) if entry.source == "PTB-XL"])
     others = np.array([i for i, entry in enumerate(source.entries) if entry.source == "Georgia"])
-    names = [part.name for part in twelve_lead.parts(source, p, few)]
+    names = [part.name for part in twelve_lead.divided(source, p, few)]
     assert names == [f"fold{n}" for n in range(1, 11)]
-    names = [part.name for part in twelve_lead.parts(source, p, np.concatenate([few, others]))]
+    names = [part.name for part in twelve_lead.divided(source, p, np.concatenate([few, others]))]
     assert names[10:] == ["source-Georgia", "source-PTB-XL"]
 
 
 def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> None:
     key = tasks.key_of(small())
     assert key == tasks.key_of(small(title="another", bootstrap=7, workers=2))
-    for change in (
-        {"rate": 125.0},
-        {"seeds": [3]},
-        {"imbalance": "none"},
-        {"test_folds": [4]},
-        {"wander": 0.0},
-        {"max_epochs": 2},
-    ):
-        if change.get("imbalance") == "none":
-            change = {**change, "weight_exponent": 0.5}
+    changes = {"rate": 125.0, "seeds": [3], "test_folds": [4], "wander": 0.0, "max_epochs": 2}
+    for change in [{"imbalance": "none", "weight_exponent": 0.5}, *({name: v} for name, v in changes.items())]:
         assert tasks.key_of(small(**change)) != key, change
 
 
 @pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])
-def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, project: Path, quiet: None) -> None:
+def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, project: Path) -> None:
     own = {} if model == "age_and_sex" else {"rate": 125.0}
     run = twelve_lead.run(small(model=model, fewest_per_epoch=800, test_folds=[3, 5], **own))
     record, table = run.record, run.scores()

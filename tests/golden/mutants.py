@@ -66,7 +66,7 @@ MUTANTS: Final = {
         "twelve-lead/xresnet1d-weighted",
     ),
     "no weight decay for recordings": Mutant(
-        "ecglib/experiment/driver.py", '"weight_decay": p.weight_decay', '"weight_decay": 0.0',
+        "ecglib/experiment/driver.py", '"stop_after": where.epochs', '"stop_after": where.epochs, "weight_decay": 0.0',
         "twelve-lead/xresnet1d-none",
     ),
     "another fold validates": Mutant(
