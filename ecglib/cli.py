@@ -282,8 +282,7 @@ def verify(
         bool, typer.Option("--renew", help="Where a recipe was raised: train with the old code too, and take it over.")
     ] = False,
     precision: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="To train in instead of the record's."),
+        Literal["float32", "bfloat16", "float16"] | None, typer.Option(help="To train in instead of the record's.")
     ] = None,
 ) -> None:
     """Cut and train again, two epochs of the first seed, and compare with the reference results.

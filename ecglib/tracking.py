@@ -380,11 +380,7 @@ def _of_decision(prefix: str, of: Record | Moved) -> dict[str, float | None]:
 def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | None]:
     flat: dict[str, float | None] = {}
     for key, value in metrics.items():
-        flat |= {
-            f"{prefix}{key}": value.mean,
-            f"{prefix}{key}_low": value.low,
-            f"{prefix}{key}_high": value.high,
-        }
+        flat |= {f"{prefix}{key}": value.mean, f"{prefix}{key}_low": value.low, f"{prefix}{key}_high": value.high}
     return flat
 
 
