@@ -1,4 +1,4 @@
-"""Every notebook, run as its readers run it: by papermill from the root, and where it lies, as JupyterLab does."""
+"""Every notebook, run as its readers run it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbclient
-import nbformat
-import papermill
 import pytest
 import torch
-from projects import ROOT, make_project
+from projects import ROOT, make_project, run_where_it_lies
 
 from ecglib import config, paths
 from ecglib.experiment import heartbeat, infarction, twelve_lead
@@ -55,39 +52,6 @@ def in_root(root: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
 
 
-def run_where_it_lies(root: Path, name: str, values: dict[str, Any]) -> nbformat.NotebookNode:
-    """Run a notebook as JupyterLab does, `values` laid over its parameters; at its end it reads them once more."""
-    notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
-    again = f'again = config.from_notebook(globals(), "{name}"); assert again == parameters'
-    notebook.cells.append(nbformat.v4.new_code_cell(again))
-    where = {"metadata": {"path": str(root / "notebooks")}}
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
-    assert not (root / "notebooks" / "runs").exists()
-    return notebook
-
-
-def outputs(path: Path) -> str:
-    return "".join(str(cell.get("outputs", "")) for cell in nbformat.read(path, as_version=4).cells)
-
-
-def parameters_of(root: Path, experiment: str) -> dict[str, Any]:
-    own = config.MODELS[experiment.split("/")[0]].model_fields
-    return config.load_yaml(root / "params" / f"{experiment}.yaml") | {n: v for n, v in QUICK.items() if n in own}
-
-
-@pytest.mark.slow
-def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(root: Path, tmp_path: Path) -> None:
-    values = parameters_of(root, "heartbeat/baseline")
-    papermill.execute_notebook("notebooks/heartbeat.ipynb", tmp_path / "a.ipynb", values, progress_bar=False)
-    runs = {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")}
-    assert runs
-    notebook = run_where_it_lies(root, "heartbeat", values)
-    assert {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")} == runs
-    assert all("repeated here" in text for text in (outputs(tmp_path / "a.ipynb"), str(notebook)))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "values"),
@@ -98,10 +62,14 @@ def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(root: Pat
     ],
 )
 def test_it_runs_where_it_lies(experiment: str, values: dict[str, Any], root: Path) -> None:
-    """By papermill, `tests/test_cli.py` runs it."""
+    """By papermill, `tests/test_cli.py` runs it; `heartbeat.py` runs both ways in `tests/test_readme.py`."""
+    name = experiment.split("/")[0]
+    own = config.MODELS[name].model_fields
+    quick = {field: value for field, value in QUICK.items() if field in own}
+    values = config.load_yaml(root / "params" / f"{experiment}.yaml") | quick | values
     earlier = set(paths.runs().glob("*/*"))
-    run_where_it_lies(root, experiment.split("/")[0], parameters_of(root, experiment) | values)
-    assert (earlier == set(paths.runs().glob("*/*"))) == (experiment == "explore/mitdb")
+    run_where_it_lies(root, name, values)
+    assert (earlier == set(paths.runs().glob("*/*"))) == (name == "explore")
 
 
 def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp_path: Path) -> None:
