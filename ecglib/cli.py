@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 import yaml
@@ -69,16 +69,18 @@ def main() -> None:
     try:
         app(args=_joined(sys.argv[1:]))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except PermissionError as error:
-        print(f"error: {error.filename}: no permission", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(str(error))
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
-        raise SystemExit(2) from None
+        what = "no permission" if isinstance(error, PermissionError) else error.strerror
+        _end(f"{error.filename or 'disk'}: {what}")
+
+
+def _end(*errors: str) -> NoReturn:
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
 
 
 def _joined(arguments: list[str]) -> list[str]:
@@ -101,9 +103,7 @@ def run(
     experiments: Annotated[list[str] | None, typer.Argument(help="Such as `heartbeat/baseline`.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every experiment.")] = False,
     profile: Profile = "quick",
-    seed: Annotated[
-        list[int] | None, typer.Option(help="Seeds in the place of the profile's; may be repeated.")
-    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds in place of the profile's; may be repeated.")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="KEY VALUE", help="Override a parameter; may be repeated.")
     ] = None,
@@ -129,37 +129,40 @@ def run(
         raise UserError("run", "both names and --all given", "one of them")
     from ecglib.report import book, runner
 
-    overrides = _overrides(parameter or [])
-    if seed:
-        overrides["seeds"] = list(seed)
+    overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
     names = config.experiments() if all_ else experiments or []
-    chosen = [
-        config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names
-    ]
-    if all_:
-        chosen = _possible(chosen)
-    if missing or stale:
-        why = {p.experiment: _why_stale(p, list_) if stale else [] for p in chosen}
-        chosen = [p for p in chosen if (missing and _is_missing(p)) or why[p.experiment]]
-        for p in chosen:
-            if why[p.experiment]:
-                print(f"{p.experiment}: {'; '.join(why[p.experiment])}")
+    chosen = [config.load(name, profile=profile, overrides=_fitting(name, overrides, all_)) for name in names]
+    chosen = _selected(_possible(chosen) if all_ else chosen, missing, stale, list_)
     if list_:
-        print("".join(f"{p.experiment}\n" for p in chosen if not (stale and why[p.experiment])), end="")
         return
     _say_what_is_not_found()
     if not chosen:
         print("nothing to run")
         return
     book.make_notebooks()
-    targets = {p.experiment: out.resolve() / f"{p.experiment}.ipynb" if out else None for p in chosen}
-    ordered = [runner.Job(p, targets[p.experiment], fresh) for p in chosen]
+    ordered = [runner.Job(p, out.resolve() / f"{p.experiment}.ipynb" if out else None, fresh) for p in chosen]
     failed = runner.run(ordered, jobs)
     _tell(ordered)
-    for p in chosen:
-        if p.experiment not in [job.name for job in failed]:
-            print(targets[p.experiment] or paths.executed(p.experiment))
+    for job in ordered:
+        if job not in failed:
+            print(job.target or paths.executed(job.name))
     _report(failed)
+
+
+def _selected(
+    chosen: list[config.SharedParameters], missing: bool, stale: bool, listed: bool
+) -> list[config.SharedParameters]:
+    """Those without a result, and those whose result no longer holds, which is printed; all where neither is asked."""
+    selected = []
+    for p in chosen:
+        why = _why_stale(p, listed) if stale else []
+        if why or (missing and _is_missing(p)) or not (missing or stale):
+            selected.append(p)
+            if why:
+                print(f"{p.experiment}: {'; '.join(why)}")
+            elif listed:
+                print(p.experiment)
+    return selected
 
 
 @app.command(hidden=True)
@@ -193,13 +196,12 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _fitting(name: str, overrides: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+def _fitting(name: str, overrides: Mapping[str, Any], all_: bool) -> dict[str, Any]:
     """With --all, an override reaches the experiments that have the parameter."""
-    if strict:
+    if not all_:
         return dict(overrides)
-    known = set().union(*(model.model_fields for model in config.MODELS.values()))
     for key in overrides:
-        if key not in known:
+        if not any(key in model.model_fields for model in config.MODELS.values()):
             raise UserError("-p", f"no experiment has a parameter {key}")
     fields = config.MODELS[name.split("/")[0]].model_fields
     return {key: value for key, value in overrides.items() if key in fields}
@@ -267,11 +269,9 @@ def _tell(jobs: list[Job]) -> None:
         print(f"{told.some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
 
 
-def _report(failed: list[Any]) -> None:
+def _report(failed: list[Job]) -> None:
     if failed:
-        for job in failed:
-            print(f"error: {job.error}", file=sys.stderr)
-        raise SystemExit(2)
+        _end(*(str(job.error) for job in failed))
 
 
 @app.command()
@@ -454,8 +454,7 @@ def _check() -> None:
     for problem in problems:
         print(problem)
     if problems:
-        print(f"error: {len(problems)} fault{'s' if len(problems) > 1 else ''} in the book", file=sys.stderr)
-        raise SystemExit(2)
+        _end(f"{len(problems)} fault{'s' if len(problems) > 1 else ''} in the book")
     print("the book is sound" + ("" if output.is_dir() else " (not rendered yet, so its links were not looked at)"))
 
 
@@ -487,9 +486,8 @@ def results_(as_json: JsonFlag = False) -> None:
     if as_json:
         print(json.dumps({name: record.model_dump(mode="json") for name, record in records.items()}))
         return
-    table = Table(
-        "experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "AUROC", "seeds", "profile"
-    )
+    scores = ("macro-F1", "macro recall", "accuracy", "AUROC")
+    table = Table("experiment", "protocol", "imbalance", *scores, "seeds", "profile")
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
     for name, record in decided:
         p, m = record.parameters, record.metrics
@@ -502,10 +500,7 @@ def results_(as_json: JsonFlag = False) -> None:
 
 def _print(table: Table) -> None:
     """Print a table at its full width where the output is no terminal, whose width would be a guess."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _short(value: Interval | None) -> str:
