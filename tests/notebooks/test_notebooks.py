@@ -18,7 +18,7 @@ from ecglib import config, paths
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.models import registry
 from ecglib.report import book
-from ecglib.training import loop, transfer
+from ecglib.training import loop
 
 QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
 """Laid over the default parameters, so that the defaults are what is tested."""
@@ -85,6 +85,6 @@ def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp
 def test_chapters_train_nothing(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (heartbeat, infarction, twelve_lead):
         monkeypatch.setattr(module, "run", None)
-    for module in (loop, transfer, *(entry.build for entry in registry.ENTRIES.values() if entry.classical)):
+    for module in (loop, *(entry.build for entry in registry.ENTRIES.values() if entry.classical)):
         monkeypatch.setattr(module, "fit", None)
     runpy.run_path(str(root / "notebooks" / f"{name}.py"))
