@@ -422,23 +422,22 @@ def _data(fetch: bool) -> None:
 def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
     """Say on stderr how far a download is: one line that changes in a terminal, a line now and then elsewhere."""
     terminal = sys.stderr.isatty()
-    shown, last = 0, time.monotonic()
+    begun = last = time.monotonic()
 
     def show(now: Progress) -> None:
-        nonlocal shown, last
+        nonlocal last
         whole = terminal and now.files_done == now.files_total
-        if not whole and time.monotonic() - last < (0.2 if terminal else SHOW_SECONDS):
-            return
-        shown, last = shown + 1, time.monotonic()
-        files = f"{now.files_done} of {now.files_total} files"
-        share = 100 * now.files_done // now.files_total
-        line = f"{name}: {share} %, {files}, {now.bytes_done / 1e6:.1f} MB received"
-        print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        if whole or time.monotonic() - last >= (0.2 if terminal else SHOW_SECONDS):
+            last = time.monotonic()
+            files = f"{now.files_done} of {now.files_total} files"
+            share = 100 * now.files_done // now.files_total
+            line = f"{name}: {share} %, {files}, {now.bytes_done / 1e6:.1f} MB received"
+            print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
     try:
         yield show
     finally:
-        if terminal and shown:
+        if terminal and last > begun:
             print(file=sys.stderr)
 
 
