@@ -13,12 +13,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ecglib import aami, losses, paths
+from ecglib import aami, files, losses, paths
 from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import databases, digest, splits
@@ -570,7 +569,7 @@ def _note_test_read(
     }
     path = paths.test_reads()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+    with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
