@@ -22,7 +22,6 @@ from rich.table import Table
 
 from ecglib import aami, config, paths
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
@@ -207,9 +206,6 @@ def _fitting(name: str, overrides: Mapping[str, Any], all_: bool) -> dict[str, A
     return {key: value for key, value in overrides.items() if key in fields}
 
 
-_TRAINED = (config.HeartbeatParameters, config.InfarctionParameters, config.TwelveLeadParameters)
-
-
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
     """Without the experiments whose database is neither here nor has a stand-in, which are named."""
     from ecglib.data import databases
@@ -225,19 +221,19 @@ def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParame
 def _is_missing(parameters: config.SharedParameters) -> bool:
     from ecglib.report import book
 
-    if parameters.profile == "full" and isinstance(parameters, _TRAINED):
+    if parameters.profile == "full" and isinstance(parameters, config.TrainedParameters):
         return results.reference(parameters.experiment) is None
     return not book.has_page(parameters.experiment)
 
 
 def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
     """Why a result no longer holds: in full, or where it is only told, the reference result; else the page."""
-    from ecglib.experiment import verify
+    from ecglib.experiment import recipes, verify
     from ecglib.report import book
 
-    if isinstance(parameters, _TRAINED) and (told or parameters.profile == "full"):
+    if isinstance(parameters, recipes.Trained) and (told or parameters.profile == "full"):
         full, reference = config.load(parameters.experiment, profile="full"), results.reference(parameters.experiment)
-        assert isinstance(full, _TRAINED)
+        assert isinstance(full, recipes.Trained)
         said = verify.stale(full, reference) if reference is not None else []
         if said or parameters.profile == "full":
             return said
@@ -339,6 +335,7 @@ def finetune(
     """
     from ecglib import finetune as tuning
     from ecglib.experiment import told
+    from ecglib.report import tables
 
     note = tuning.finetune(
         tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
@@ -352,9 +349,11 @@ def finetune(
     for name, threshold in zip(note.classes, note.thresholds, strict=True):
         of_label = note.per_class[name]
         counted = [str(row[name]) for row in note.sets.values()]
-        table.add_row(name, *counted, _short(of_label["auroc"]), _short(of_label["f1"]), f"{threshold:.3f}")
+        scores = tables.interval(of_label["auroc"]), tables.interval(of_label["f1"])
+        table.add_row(name, *counted, *scores, f"{threshold:.3f}")
     whole = [str(row["recordings"]) for row in note.sets.values()]
-    table.add_row("all", *whole, _short(note.metrics["macro_auroc"]), _short(note.metrics["macro_f1"]), "")
+    scores = tables.interval(note.metrics["macro_auroc"]), tables.interval(note.metrics["macro_f1"])
+    table.add_row("all", *whole, *scores, "")
     _print(table)
     print(f"{len(note.loaded)} tensors loaded, {len(note.anew)} made anew ({', '.join(note.anew)})")
     print(out)
@@ -481,6 +480,8 @@ def notebooks() -> None:
 @app.command("results")
 def results_(as_json: JsonFlag = False) -> None:
     """The reference results as a table."""
+    from ecglib.report import tables
+
     records = results.references()
     if as_json:
         print(json.dumps({name: record.model_dump(mode="json") for name, record in records.items()}))
@@ -490,23 +491,16 @@ def results_(as_json: JsonFlag = False) -> None:
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
     for name, record in decided:
         p, m = record.parameters, record.metrics
-        values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
-        values.append(_short(m.get("auroc") or m.get("macro_auroc")))
+        values = [m.get("macro_f1"), m.get("macro_recall"), m.get("accuracy"), m.get("auroc") or m.get("macro_auroc")]
         seeds = ", ".join(map(str, record.seeds))
-        table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *values, seeds, record.profile)
+        scored = map(tables.interval, values)
+        table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *scored, seeds, record.profile)
     _print(table)
 
 
 def _print(table: Table) -> None:
     """Print a table at its full width where the output is no terminal, whose width would be a guess."""
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _short(value: Interval | None) -> str:
-    if value is None or value.mean is None:
-        return "–"
-    spread = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
-    return f"{value.mean:.3f}{spread}"
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
