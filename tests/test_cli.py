@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -23,11 +25,6 @@ from ecglib.experiment import record as results
 from ecglib.report import book as builder
 from ecglib.report import runner, tables
 
-BEATS_OF_MITDB = {
-    "DS1": {"N": 45_866, "S": 944, "V": 3_788, "F": 415, "Q": 8, "all": 51_021},
-    "DS2": {"N": 44_259, "S": 1_837, "V": 3_221, "F": 388, "Q": 7, "all": 49_712},
-    "all": {"N": 90_631, "S": 2_781, "V": 7_236, "F": 803, "Q": 8_043, "all": 109_494},
-}
 EXPERIMENTS = kept()
 BEATS = [name for name in EXPERIMENTS if name.startswith("heartbeat/")]
 TRAINED = [*BEATS, "infarction/scratch", "twelve-lead/crnn"]
@@ -111,9 +108,7 @@ def names(jobs: list[runner.Job]) -> list[str]:
         (["run", "heartbeat/baseline", "-p", "max_epochs", "abc"], ["max_epochs", "integer", "'abc'"]),
         (["run", "heartbeat/baseline", "-p", "max_epochs"], ["max_epochs"]),
         (["run", "heartbeat/baseline", "-p", "leads", "[1"], ["leads", "no YAML value"]),
-        (["run", "heartbeat/baseline", "-p", "learning_rate", "1e-3"], ["learning_rate", "'1e-3'"]),
         (["run", "heartbeat/baseline", "--seed", "1", "--seed", "1"], ["names a seed twice"]),
-        (["run", "heartbeat/baseline", "--seed=-1"], ["seeds"]),
         (["book", "--profile", "fast", "--no-fetch"], ["no profile fast"]),
         (["data", "counts", "nstdb"], ["nstdb has no beat annotations"]),
         (["data", "fetch", "mitbd"], ["mitbd: no such database", "mitdb"]),
@@ -129,13 +124,11 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert after == before
 
 
-@pytest.mark.parametrize("arguments", [["run", "heartbeat/baseline"], ["run", "--all"], ["book", "--no-fetch"]])
-def test_an_unknown_key_in_a_parameters_file_is_named_with_the_file(
-    arguments: list[str], call: Call, project: Path
-) -> None:
+def test_an_unknown_key_in_a_parameters_file_is_named_with_the_file(call: Call, project: Path) -> None:
     with (project / "params" / "heartbeat" / "baseline.yaml").open("a", encoding="utf-8") as file:
         file.write("epoch: 3\n")
-    is_one_line(call(*arguments), "params/heartbeat/baseline.yaml: unknown parameter epoch", "max_epochs")
+    for arguments in (["run", "heartbeat/baseline"], ["run", "--all"], ["book", "--no-fetch"]):
+        is_one_line(call(*arguments), "params/heartbeat/baseline.yaml: unknown parameter epoch", "max_epochs")
     assert not (project / "runs").exists()
     assert not (project / "book" / "experiments").exists()
 
@@ -150,23 +143,15 @@ def test_outside_a_project(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "place"),
-    [
-        (["data", "status"], "mitdb"),
-        (["book", "--no-fetch"], "mitdb"),
-        (["data", "counts", "mitdb"], ""),
-    ],
-)
+@pytest.mark.parametrize("place", ["data", "data/mitdb"])
 def test_a_file_in_the_place_of_the_data(
-    arguments: list[str], place: str, call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = tmp_path / "data"
-    monkeypatch.setenv("ECGLIB_DATA", str(data))
-    if place:
-        data.mkdir()
-    (data / place).write_text("not a folder")
-    is_one_line(call(*arguments), str(data / place), "expected a folder")
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("not a folder")
+    for arguments in (["data", "status"], ["data", "counts", "mitdb"], ["book", "--no-fetch"]):
+        is_one_line(call(*arguments), str(tmp_path / place), "expected a folder")
     assert not (project / "cache" / "synthetic").exists()
 
 
@@ -272,21 +257,14 @@ def test_git_passes_over_what_is_half_written() -> None:
     assert done.stdout.split() == names
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(28, "No space left on device", "/x/y"), ["/x/y: No space left on device"]),
-        (PermissionError(13, "Permission denied", "/x/y"), ["/x/y: no permission"]),
-    ],
-)
-def test_a_disk_that_refuses_is_one_line(
-    error: OSError, words: list[str], call: Call, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse() -> None:
-        raise error
+def test_a_disk_that_refuses_is_one_line(call: Call, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, said in ((errno.ENOSPC, "No space left on device"), (errno.EACCES, "no permission")):
 
-    monkeypatch.setattr(builder, "make_notebooks", refuse)
-    is_one_line(call("run", "heartbeat/baseline"), *words)
+        def refuse(number: int = number) -> None:
+            raise OSError(number, os.strerror(number), "/x/y")
+
+        monkeypatch.setattr(builder, "make_notebooks", refuse)
+        is_one_line(call("run", "heartbeat/baseline"), f"/x/y: {said}")
 
 
 # --- run --------------------------------------------------------------------------------------------------------------
@@ -581,14 +559,6 @@ def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, m
     assert "ptbdb_abnormal.csv" in call("data", "counts", "heartbeat").out
     (folder / "mitbih_test.csv").write_text(f"{beat},7\n")
     is_one_line(call("data", "counts", "heartbeat"), "line 1")
-
-
-@pytest.mark.real
-def test_counts_of_the_real_database(
-    call: Call, project: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ECGLIB_DATA", str(real_data))
-    assert json.loads(call("data", "counts", "mitdb", "--json").out) == BEATS_OF_MITDB
 
 
 def test_notebooks_are_made(call: Call, project: Path) -> None:
