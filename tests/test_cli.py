@@ -444,6 +444,7 @@ def test_all_at_once_on_an_empty_store(filled: tuple[Done, Path], here: Path) ->
     records = [results.load(path) for path in (root / "runs").glob("*/record.json")]
     assert sorted(record.experiment for record in records) == sorted(TRAINED)
     assert sorted(run.data.tags["key"] for run in tracked(root)) == sorted(record.key for record in records)
+    assert len(list((root / "mlartifacts").glob("*/artifacts/confusion.png"))) == len(records)
     for name in EXPERIMENTS:
         assert f"{name}: started" in done.err
         assert f"{name}: done in" in done.err
