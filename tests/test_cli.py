@@ -58,13 +58,6 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def command(*arguments: str | Path) -> Done:
-    """Runs `ecglib` in a process of its own."""
-    line = [sys.executable, "-m", "ecglib", *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=500)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
 def is_one_line(done: Done, *words: str) -> None:
     assert done.code == 2, done
     assert re.fullmatch("error: .+\n", done.err)
@@ -391,14 +384,14 @@ def test_runs_of_an_earlier_version_are_counted_once(call: Call, project: Path, 
 
 
 def test_a_run_with_overrides_to_another_folder_counts_bad_records_and_leaves_the_book_alone(
-    project: Path, own_data: Path, tmp_path: Path
+    call: Call, project: Path, own_data: Path, tmp_path: Path
 ) -> None:
     content = (own_data / "100.dat").read_bytes()
     (own_data / "100.dat").write_bytes(content[: len(content) // 2])
     (own_data / "101.atr").unlink()
     (own_data / "103.hea").write_text("")
     overrides = ["-p", "max_epochs", "2", "-p", "deterministic", "true", "--seed", "3", "--seed", "4"]
-    done = command("run", "heartbeat/baseline", "--profile", "smoke", *overrides, "--out", tmp_path / "out")
+    done = call("run", "heartbeat/baseline", "--profile", "smoke", *overrides, "--out", tmp_path / "out")
     assert done.code == 0, done.err
     page = tmp_path / "out" / "heartbeat" / "baseline.ipynb"
     assert done.out.splitlines() == [str(page)]
@@ -424,7 +417,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> tuple
     """`run --all -j 4 --profile smoke` on an empty store: how it ended, and the project."""
     with pytest.MonkeyPatch.context() as patch:
         root = make_project(tmp_path_factory.mktemp("filled") / "project", small_mitdb, patch)
-        return command("run", "--all", "-j", "4", "--profile", "smoke"), root
+        command = [sys.executable, "-m", "ecglib", "run", "--all", "-j", "4", "--profile", "smoke"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        return Done(done.returncode, done.stdout, done.stderr), root
 
 
 @pytest.fixture
