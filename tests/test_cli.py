@@ -202,11 +202,13 @@ def fetched(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) 
     def download(name: str, *, deadline: float | None, progress: Callable[[fetch.Progress], None]) -> databases.Source:
         files = sorted((small_mitdb / name).iterdir())
         there.mkdir(parents=True, exist_ok=True)
+        (there / databases.UNFINISHED).touch()
         for n, file in enumerate(files, 1):
             shutil.copy(file, there)
             progress(fetch.Progress(n, len(files), 1000 * n))
             if deadline == 1.5 and n == len(files) // 2:
                 raise UserError("here", "the time given is over")
+        (there / databases.UNFINISHED).unlink()
         return databases.get(name)
 
     monkeypatch.setattr(fetch, "download", download)
@@ -218,7 +220,9 @@ def test_a_fetch_says_how_far_it_is(call: Call, project: Path, fetched: Path, mo
     monkeypatch.setattr(cli, "SHOW_SECONDS", 0.0)
     done = call("data", "fetch", "mitdb", "--json")
     assert json.loads(done.out) == {"name": "mitdb", "folder": str(fetched), "records": 48}
-    lines = [f"mitdb: {100 * n // 144} %, {n} of 144 files, {n / 1000:.1f} MB received" for n in range(1, 145)]
+    total = len(list(fetched.iterdir()))
+    shares = [f"{100 * n // total} %, {n} of {total} files" for n in range(1, total + 1)]
+    lines = [f"mitdb: {share}, {n / 1000:.1f} MB received" for n, share in enumerate(shares, 1)]
     assert done.err.splitlines() == lines
     monkeypatch.setattr(cli, "SHOW_SECONDS", 60.0)
     assert call("data", "fetch", "mitdb").err == "", "a short fetch needs no word"
