@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 import yaml
@@ -22,7 +22,6 @@ from rich.table import Table
 
 from ecglib import aami, config, paths
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
@@ -69,16 +68,18 @@ def main() -> None:
     try:
         app(args=_joined(sys.argv[1:]))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except PermissionError as error:
-        print(f"error: {error.filename}: no permission", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(str(error))
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
-        raise SystemExit(2) from None
+        what = "no permission" if isinstance(error, PermissionError) else error.strerror
+        _end(f"{error.filename or 'disk'}: {what}")
+
+
+def _end(*errors: str) -> NoReturn:
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
 
 
 def _joined(arguments: list[str]) -> list[str]:
@@ -101,9 +102,7 @@ def run(
     experiments: Annotated[list[str] | None, typer.Argument(help="Such as `heartbeat/baseline`.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every experiment.")] = False,
     profile: Profile = "quick",
-    seed: Annotated[
-        list[int] | None, typer.Option(help="Seeds in the place of the profile's; may be repeated.")
-    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds in place of the profile's; may be repeated.")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="KEY VALUE", help="Override a parameter; may be repeated.")
     ] = None,
@@ -129,37 +128,40 @@ def run(
         raise UserError("run", "both names and --all given", "one of them")
     from ecglib.report import book, runner
 
-    overrides = _overrides(parameter or [])
-    if seed:
-        overrides["seeds"] = list(seed)
+    overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
     names = config.experiments() if all_ else experiments or []
-    chosen = [
-        config.load(name, profile=profile, overrides=_fitting(name, overrides, strict=not all_)) for name in names
-    ]
-    if all_:
-        chosen = _possible(chosen)
-    if missing or stale:
-        why = {p.experiment: _why_stale(p, list_) if stale else [] for p in chosen}
-        chosen = [p for p in chosen if (missing and _is_missing(p)) or why[p.experiment]]
-        for p in chosen:
-            if why[p.experiment]:
-                print(f"{p.experiment}: {'; '.join(why[p.experiment])}")
+    chosen = [config.load(name, profile=profile, overrides=_fitting(name, overrides, all_)) for name in names]
+    chosen = _selected(_possible(chosen) if all_ else chosen, missing, stale, list_)
     if list_:
-        print("".join(f"{p.experiment}\n" for p in chosen if not (stale and why[p.experiment])), end="")
         return
     _say_what_is_not_found()
     if not chosen:
         print("nothing to run")
         return
     book.make_notebooks()
-    targets = {p.experiment: out.resolve() / f"{p.experiment}.ipynb" if out else None for p in chosen}
-    ordered = [runner.Job(p, targets[p.experiment], fresh) for p in chosen]
+    ordered = [runner.Job(p, out.resolve() / f"{p.experiment}.ipynb" if out else None, fresh) for p in chosen]
     failed = runner.run(ordered, jobs)
     _tell(ordered)
-    for p in chosen:
-        if p.experiment not in [job.name for job in failed]:
-            print(targets[p.experiment] or paths.executed(p.experiment))
+    for job in ordered:
+        if job not in failed:
+            print(job.target or paths.executed(job.name))
     _report(failed)
+
+
+def _selected(
+    chosen: list[config.SharedParameters], missing: bool, stale: bool, listed: bool
+) -> list[config.SharedParameters]:
+    """Those without a result, and those whose result no longer holds, which is printed; all where neither is asked."""
+    selected = []
+    for p in chosen:
+        why = _why_stale(p, listed) if stale else []
+        if why or (missing and _is_missing(p)) or not (missing or stale):
+            selected.append(p)
+            if why:
+                print(f"{p.experiment}: {'; '.join(why)}")
+            elif listed:
+                print(p.experiment)
+    return selected
 
 
 @app.command(hidden=True)
@@ -193,19 +195,15 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _fitting(name: str, overrides: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+def _fitting(name: str, overrides: Mapping[str, Any], all_: bool) -> dict[str, Any]:
     """With --all, an override reaches the experiments that have the parameter."""
-    if strict:
+    if not all_:
         return dict(overrides)
-    known = set().union(*(model.model_fields for model in config.MODELS.values()))
     for key in overrides:
-        if key not in known:
+        if not any(key in model.model_fields for model in config.MODELS.values()):
             raise UserError("-p", f"no experiment has a parameter {key}")
     fields = config.MODELS[name.split("/")[0]].model_fields
     return {key: value for key, value in overrides.items() if key in fields}
-
-
-_TRAINED = (config.HeartbeatParameters, config.InfarctionParameters, config.TwelveLeadParameters)
 
 
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
@@ -223,19 +221,19 @@ def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParame
 def _is_missing(parameters: config.SharedParameters) -> bool:
     from ecglib.report import book
 
-    if parameters.profile == "full" and isinstance(parameters, _TRAINED):
+    if parameters.profile == "full" and isinstance(parameters, config.TrainedParameters):
         return results.reference(parameters.experiment) is None
     return not book.has_page(parameters.experiment)
 
 
 def _why_stale(parameters: config.SharedParameters, told: bool) -> list[str]:
     """Why a result no longer holds: in full, or where it is only told, the reference result; else the page."""
-    from ecglib.experiment import verify
+    from ecglib.experiment import recipes, verify
     from ecglib.report import book
 
-    if isinstance(parameters, _TRAINED) and (told or parameters.profile == "full"):
+    if isinstance(parameters, recipes.Trained) and (told or parameters.profile == "full"):
         full, reference = config.load(parameters.experiment, profile="full"), results.reference(parameters.experiment)
-        assert isinstance(full, _TRAINED)
+        assert isinstance(full, recipes.Trained)
         said = verify.stale(full, reference) if reference is not None else []
         if said or parameters.profile == "full":
             return said
@@ -267,11 +265,9 @@ def _tell(jobs: list[Job]) -> None:
         print(f"{told.some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
 
 
-def _report(failed: list[Any]) -> None:
+def _report(failed: list[Job]) -> None:
     if failed:
-        for job in failed:
-            print(f"error: {job.error}", file=sys.stderr)
-        raise SystemExit(2)
+        _end(*(str(job.error) for job in failed))
 
 
 @app.command()
@@ -282,8 +278,7 @@ def verify(
         bool, typer.Option("--renew", help="Where a recipe was raised: train with the old code too, and take it over.")
     ] = False,
     precision: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="To train in instead of the record's."),
+        Literal["float32", "bfloat16", "float16"] | None, typer.Option(help="To train in instead of the record's.")
     ] = None,
 ) -> None:
     """Cut and train again, two epochs of the first seed, and compare with the reference results.
@@ -340,6 +335,7 @@ def finetune(
     """
     from ecglib import finetune as tuning
     from ecglib.experiment import told
+    from ecglib.report import tables
 
     note = tuning.finetune(
         tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
@@ -353,9 +349,11 @@ def finetune(
     for name, threshold in zip(note.classes, note.thresholds, strict=True):
         of_label = note.per_class[name]
         counted = [str(row[name]) for row in note.sets.values()]
-        table.add_row(name, *counted, _short(of_label["auroc"]), _short(of_label["f1"]), f"{threshold:.3f}")
+        scores = tables.interval(of_label["auroc"]), tables.interval(of_label["f1"])
+        table.add_row(name, *counted, *scores, f"{threshold:.3f}")
     whole = [str(row["recordings"]) for row in note.sets.values()]
-    table.add_row("all", *whole, _short(note.metrics["macro_auroc"]), _short(note.metrics["macro_f1"]), "")
+    scores = tables.interval(note.metrics["macro_auroc"]), tables.interval(note.metrics["macro_f1"])
+    table.add_row("all", *whole, *scores, "")
     _print(table)
     print(f"{len(note.loaded)} tensors loaded, {len(note.anew)} made anew ({', '.join(note.anew)})")
     print(out)
@@ -423,23 +421,22 @@ def _data(fetch: bool) -> None:
 def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
     """Say on stderr how far a download is: one line that changes in a terminal, a line now and then elsewhere."""
     terminal = sys.stderr.isatty()
-    shown, last = 0, time.monotonic()
+    begun = last = time.monotonic()
 
     def show(now: Progress) -> None:
-        nonlocal shown, last
+        nonlocal last
         whole = terminal and now.files_done == now.files_total
-        if not whole and time.monotonic() - last < (0.2 if terminal else SHOW_SECONDS):
-            return
-        shown, last = shown + 1, time.monotonic()
-        files = f"{now.files_done} of {now.files_total} files"
-        share = 100 * now.files_done // now.files_total
-        line = f"{name}: {share} %, {files}, {now.bytes_done / 1e6:.1f} MB received"
-        print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        if whole or time.monotonic() - last >= (0.2 if terminal else SHOW_SECONDS):
+            last = time.monotonic()
+            files = f"{now.files_done} of {now.files_total} files"
+            share = 100 * now.files_done // now.files_total
+            line = f"{name}: {share} %, {files}, {now.bytes_done / 1e6:.1f} MB received"
+            print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
     try:
         yield show
     finally:
-        if terminal and shown:
+        if terminal and last > begun:
             print(file=sys.stderr)
 
 
@@ -455,8 +452,7 @@ def _check() -> None:
     for problem in problems:
         print(problem)
     if problems:
-        print(f"error: {len(problems)} fault{'s' if len(problems) > 1 else ''} in the book", file=sys.stderr)
-        raise SystemExit(2)
+        _end(f"{len(problems)} fault{'s' if len(problems) > 1 else ''} in the book")
     print("the book is sound" + ("" if output.is_dir() else " (not rendered yet, so its links were not looked at)"))
 
 
@@ -484,36 +480,27 @@ def notebooks() -> None:
 @app.command("results")
 def results_(as_json: JsonFlag = False) -> None:
     """The reference results as a table."""
+    from ecglib.report import tables
+
     records = results.references()
     if as_json:
         print(json.dumps({name: record.model_dump(mode="json") for name, record in records.items()}))
         return
-    table = Table(
-        "experiment", "protocol", "imbalance", "macro-F1", "macro recall", "accuracy", "AUROC", "seeds", "profile"
-    )
+    scores = ("macro-F1", "macro recall", "accuracy", "AUROC")
+    table = Table("experiment", "protocol", "imbalance", *scores, "seeds", "profile")
     decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
     for name, record in decided:
         p, m = record.parameters, record.metrics
-        values = [_short(m.get(key)) for key in ("macro_f1", "macro_recall", "accuracy")]
-        values.append(_short(m.get("auroc") or m.get("macro_auroc")))
+        values = [m.get("macro_f1"), m.get("macro_recall"), m.get("accuracy"), m.get("auroc") or m.get("macro_auroc")]
         seeds = ", ".join(map(str, record.seeds))
-        table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *values, seeds, record.profile)
+        scored = map(tables.interval, values)
+        table.add_row(name, str(p["protocol"]), str(p["imbalance"]), *scored, seeds, record.profile)
     _print(table)
 
 
 def _print(table: Table) -> None:
     """Print a table at its full width where the output is no terminal, whose width would be a guess."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
-
-
-def _short(value: Interval | None) -> str:
-    if value is None or value.mean is None:
-        return "–"
-    spread = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
-    return f"{value.mean:.3f}{spread}"
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecglib import paths
 from ecglib.errors import UserError
@@ -33,7 +33,8 @@ Within = Annotated[float, Field(gt=0, lt=1)]
 """Between 0 and 1, and neither of them."""
 BatchSize = Annotated[int, Field(ge=2)]
 
-RESAMPLERS = ("smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under")
+Resampler = Literal["smote", "smote-tomek", "borderline-smote", "adasyn", "random-over", "random-under"]
+RESAMPLERS: tuple[str, ...] = get_args(Resampler)
 """Answers to imbalance that change the training set; the others change the loss."""
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "validation_fraction": ("protocol", ("intra",)),
@@ -98,28 +99,38 @@ class ModelChapterParameters(ChapterParameters):
 
 @dataclass(frozen=True)
 class Rule:
-    """What does not go together in the parameters of a training.
-
-    Attributes
-    ----------
-    when
-        Of the parameters and the registry's entry of their model, whether the rule holds.
-    says
-        The refusal, `field: why`; `{p}` and `{e}` stand for these two, `{name}` for the field that it is about. Without
-        one, that the field means nothing.
-    fields
-        Those that mean nothing where the rule holds: they must be as by default. Of a rule without any, the parameters
-        are refused as they are.
-    """
+    """What does not go together in the parameters of a training."""
 
     when: Callable[[Any, Entry], bool]
+    """Of the parameters and the registry's entry of their model, whether the rule holds."""
     says: str = ""
+    """The refusal, `field: why`; `{p}` and `{e}` stand for these two, `{name}` for the field that it is about. Without
+    one, that the field means nothing."""
     fields: tuple[str, ...] = ()
+    """Those that mean nothing where the rule holds: they must be as by default. Of a rule without any, the parameters
+    are refused as they are."""
 
 
 def _only_with(name: str, switch: str, values: tuple[str, ...]) -> Rule:
     said = f"{{name}}: only means something with {switch}: {' or '.join(values)}"
     return Rule(lambda p, e: getattr(p, switch) not in values, said, (name,))
+
+
+def _follows(name: str) -> Rule:
+    return Rule(
+        lambda p, e: name in p.model_options, f"model_options: {name} can't be chosen: it follows from the data"
+    )
+
+
+RULES_OF_ALL = (
+    Rule(lambda p, e: len(set(p.seeds)) != len(p.seeds), "seeds: {p.seeds} names a seed twice"),
+    Rule(lambda p, e: p.deterministic and p.precision not in ("auto", "float32"),
+         "precision: {p.precision} can't be deterministic; use float32 or auto"),
+    Rule(lambda p, e: len(set(leads := getattr(p, "leads", []))) != len(leads),
+         "leads: {p.leads} names a lead twice"),
+    *map(_follows, FROM_DATA),
+)  # fmt: skip
+"""What is refused of every training."""
 
 
 class TrainedParameters(SharedParameters):
@@ -168,7 +179,7 @@ class TrainedParameters(SharedParameters):
     """Decay per step of a moving average of the weights, which is then what is validated and kept; None: off."""
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
-    """What is refused, in this order."""
+    """What is refused after `RULES_OF_ALL`, in this order."""
     READ: ClassVar[tuple[str, ...]] = ()
     """Of experiments on recordings: the fields that say which are read, as what, and how they are divided."""
     OF_SIGNALS: ClassVar[tuple[str, ...]] = ("leads", "rate")
@@ -197,18 +208,6 @@ class TrainedParameters(SharedParameters):
         return idle
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} names a seed twice")
-        return self
-
-    @model_validator(mode="after")
-    def _precision_is_deterministic(self) -> Self:
-        if self.deterministic and self.precision not in ("auto", "float32"):
-            raise ValueError(f"precision: {self.precision} can't be deterministic; use float32 or auto")
-        return self
-
-    @model_validator(mode="after")
     def _rules_are_kept(self) -> Self:
         """Fields that profiles set, or that name what is transferred, may mean nothing."""
         from ecglib.models import registry
@@ -216,27 +215,13 @@ class TrainedParameters(SharedParameters):
         entry, fields = registry.entry(self.model), type(self).model_fields
         changed = {name for name in fields if getattr(self, name) != fields[name].default}
         changed -= {"pretrained", *SharedParameters.model_fields, *HOW_MUCH}
-        for rule in self.RULES:
+        for rule in (*RULES_OF_ALL, *self.RULES):
             named = [name for name in rule.fields if name in changed] or [""]
             if rule.says and (named[0] or not rule.fields) and rule.when(self, entry):
                 raise ValueError(rule.says.format(p=self, e=entry, name=named[0]))
         for name in sorted(changed & self.idle()):
             raise ValueError(f"{name}: means nothing with the other parameters as they are")
         return self
-
-    @field_validator("leads", check_fields=False)
-    @classmethod
-    def _leads_differ(cls, leads: list[str]) -> list[str]:
-        if len(set(leads)) != len(leads):
-            raise ValueError(f"{', '.join(leads)} names a lead twice")
-        return leads
-
-    @field_validator("model_options")
-    @classmethod
-    def _options_are_of_the_model(cls, options: dict[str, object]) -> dict[str, object]:
-        if given := [name for name in FROM_DATA if name in options]:
-            raise ValueError(f"{', '.join(given)} can't be chosen: it follows from the data")
-        return options
 
 
 class HeartbeatParameters(TrainedParameters):
@@ -270,19 +255,7 @@ class HeartbeatParameters(TrainedParameters):
     """Learning rate of these steps."""
 
     # imbalance
-    imbalance: Literal[
-        "none",
-        "weighted",
-        "effective-number",
-        "focal",
-        "logit-adjustment",
-        "smote",
-        "smote-tomek",
-        "borderline-smote",
-        "adasyn",
-        "random-over",
-        "random-under",
-    ] = "none"
+    imbalance: Literal["none", "weighted", "effective-number", "focal", "logit-adjustment", Resampler] = "none"
     """The answer to class imbalance, in the loss or in the training part."""
     weight_exponent: float = Field(1.0, ge=0, le=1)
     """`weighted`: weights are class frequencies to the power of minus this."""
@@ -522,12 +495,11 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
         for what in (name, f"{name}: {value}"):
             if what in REMOVED:
                 raise UserError(where, f"{what} was removed", do=REMOVED[what])
-    unknown = [name for name in values if name not in model.model_fields]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
-        if near:
-            raise UserError(where, f"unknown parameter {unknown[0]}", do=f"did you mean {near[0]}?")
-        raise UserError(where, f"unknown parameter {unknown[0]}", f"one of {', '.join(model.model_fields)}")
+    for name in values:
+        if name not in model.model_fields:
+            near = difflib.get_close_matches(name, model.model_fields, n=1)
+            expected = "" if near else f"one of {', '.join(model.model_fields)}"
+            raise UserError(where, f"unknown parameter {name}", expected, f"did you mean {near[0]}?" if near else "")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -535,21 +507,14 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         found = f" (found {first['input']!r})" if field else ""
-        do = f"write {number:g}" if (number := _number(first["input"])) is not None else ""
+        try:  # a text such as "1e-3", which YAML 1.1 does not take for a number
+            number = float(first["input"]) if isinstance(first["input"], str) else math.nan
+        except ValueError:
+            number = math.nan
+        do = f"write {number:g}" if math.isfinite(number) else ""
         raise UserError(where, f"{field}: {message}{found}" if field else message, do=do) from None
     except UserError as error:
         raise UserError(where, str(error)) from None
-
-
-def _number(value: Any) -> float | None:
-    """The number in a text such as "1e-3", which YAML 1.1 does not take for one; else None."""
-    if not isinstance(value, str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -614,12 +579,12 @@ def load(
     if profile is not None:
         own = MODELS[notebook].model_fields
         values |= {name: value for name, value in load_profile(profile).items() if name in own}
+    overrides = overrides or {}
     for field in ("experiment", "title", "profile"):
-        if field in (overrides or {}):
-            raise UserError(
-                f"-p {field}", "is no parameter to change", do="see --profile" if field == "profile" else ""
-            )
-    values |= dict(overrides or {})
+        if field in overrides:
+            do = "see --profile" if field == "profile" else ""
+            raise UserError(f"-p {field}", "is no parameter to change", do=do)
+    values |= overrides
     return check(notebook, values, "-p" if overrides else path)
 
 
@@ -643,26 +608,12 @@ def load_profile(profile: str) -> dict[str, Any]:
 
 
 def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
-    """Parameters from a notebook's variables: those that its cell tagged `parameters` names, in the file or as it was
-    run, and those that papermill injected. Papermill only warns of an unknown name; here it is an error.
-
-    Parameters
-    ----------
-    namespace
-        `globals()` of the notebook.
-    notebook
-        The notebook's name, such as `heartbeat`.
-
-    Raises
-    ------
-    UserError
-        Naming the field.
-    """
+    """Parameters from a notebook's `globals()`: those that its cell tagged `parameters` names, in the file or as it was
+    run, and those that papermill injected. Papermill only warns of an unknown name; here it is a UserError."""
     text = (paths.notebooks() / f"{notebook}.py").read_text(encoding="utf-8")
     tagged = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.MULTILINE | re.DOTALL)
-    run = [
-        cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n") or "experiment" in _assigned(cell)
-    ]
+    cells = namespace.get("In", [])
+    run = [cell for cell in cells if cell.startswith("# Parameters\n") or "experiment" in _assigned(cell)]
     names = [name for source in ([tagged[1]] if tagged else []) + run for name in _assigned(source)]
     values = {name: namespace[name] for name in names if name in namespace}
     return check(notebook, values, f"notebooks/{notebook}")

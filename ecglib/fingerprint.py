@@ -34,7 +34,8 @@ def of_files(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         path = PACKAGE / name
         found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return {path.relative_to(PACKAGE).as_posix(): _digest(path) for path in found}
+    sources = {path: AT_START.get(path) or path.read_text(encoding="utf-8") for path in found}
+    return {path.relative_to(PACKAGE).as_posix(): _of_tree(source) for path, source in sources.items()}
 
 
 def of_code(names: Iterable[str]) -> str:
@@ -56,10 +57,6 @@ def _differs(path: Path, before: str) -> bool:
         return True
 
 
-def _digest(path: Path) -> str:
-    return _of_tree(AT_START.get(path) or path.read_text(encoding="utf-8"))
-
-
 @cache
 def _of_tree(source: str) -> str:
     return hashlib.sha256(dump(source).encode()).hexdigest()[:16]
@@ -71,13 +68,9 @@ def dump(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # a bare text anywhere in a body documents (as under a field) and computes nothing
-            node.body = [
-                child
-                for child in node.body
-                if not (
-                    isinstance(child, ast.Expr)
-                    and isinstance(child.value, ast.Constant)
-                    and isinstance(child.value.value, str)
-                )
-            ]
+            node.body = [child for child in node.body if not _is_text(child)]
     return ast.dump(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

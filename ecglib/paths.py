@@ -30,12 +30,8 @@ def root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "_quarto.yml").is_file():
             return folder
-    raise UserError(
-        here,
-        "no _quarto.yml here or in a folder above",
-        "a working directory inside the project",
-        "change into the clone, or set ECGLIB_ROOT to it",
-    )
+    do = "change into the clone, or set ECGLIB_ROOT to it"
+    raise UserError(here, "no _quarto.yml here or in a folder above", "a working directory inside the project", do)
 
 
 def data() -> Path:

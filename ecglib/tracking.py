@@ -3,6 +3,7 @@
 The store is the server that `MLFLOW_TRACKING_URI` names, else SQLite at `mlflow.db` in the project root with artifacts
 in `mlartifacts/`. Several processes that meet a fresh SQLite store at once break its migration, so that it is made
 under a file lock, `mlflow.db.lock`. What is logged of a run stands in its folder (`NOTE`), and is not searched for.
+Pictures and report come from `ecglib.report`, where that is imported.
 
 mlflow takes seconds to import, so only the functions that need it do.
 """
@@ -18,17 +19,14 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock, Timeout
-
-from ecglib import paths
+from ecglib import files, paths
 from ecglib.errors import UserError
-from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.record import Moved, Record
 
 if TYPE_CHECKING:
@@ -40,10 +38,12 @@ EXPLORATION: Final = "exploration"
 NOTE: Final = "mlflow.json"
 """The file of a run's folder that lists MLflow's runs of it: `store`, `experiment`, `id`, and as `evaluated` the
 evaluation that was logged, null until it is whole."""
-_LOCK_SECONDS: Final = 300
+ARTIFACTS: Final[list[Callable[[Record, Path], object]]] = []
+"""What writes files into a folder that are logged with a run, beside its record and weights."""
 SERVER_SECONDS: Final = 12
-_BATCH: Final = {"metrics": 1000, "params": 100}
-"""What MLflow takes in one `log_batch` call."""
+_LOCK_SECONDS: Final = 300
+_BATCH: Final = 1000
+"""The metrics that MLflow takes in one call."""
 _PARAM_LENGTH: Final = 6000
 
 _ENVIRONMENT: Final = {
@@ -81,38 +81,31 @@ def log(record: Record, folder: Path) -> str:
     """
     if not record.key:
         raise ValueError(f"{record.experiment}: a record without a key can't be found again")
-    noted = _noted(folder)
+    evaluated, note = " ".join(record.evaluated.values()), folder / NOTE
+    try:
+        noted: list[dict[str, Any]] = json.loads(note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        noted = []
     with _store() as store:
         mine = [run for run in noted if run["store"] == store.name and store.holds(run["id"])]
         for run in mine:
-            if run["evaluated"] == _evaluated(record) and record.experiment in (run["experiment"], ""):
+            if run["evaluated"] == evaluated and record.experiment in (run["experiment"], ""):
                 return str(run["id"])
         replaced = [run for run in mine if run["experiment"] in (record.experiment, "")]
         kept = [run for run in noted if run["store"] != store.name or (run in mine and run not in replaced)]
         end = int(time.time() * 1000)
         start = end - int(record.train_seconds * 1000)
-        run_id = _begin(store, record, start)
+        task, name = record.experiment.split("/")[0] or EXPLORATION, record.experiment.split("/")[-1]
+        tags = _tags(record) | {"evaluated": evaluated}
+        made = store.client.create_run(store.experiment(task), start_time=start, run_name=name, tags=tags)
+        run_id = str(made.info.run_id)
         new = {"store": store.name, "experiment": record.experiment, "id": run_id, "evaluated": None}
-        _write_note(folder, [*kept, *replaced, new])
+        files.write(note, json.dumps([*kept, *replaced, new]))
         _fill(store.client, run_id, record, folder, start, end)
         for run in replaced:
             store.delete(run["id"])
-        _write_note(folder, [*kept, new | {"evaluated": _evaluated(record)}])
+        files.write(note, json.dumps([*kept, new | {"evaluated": evaluated}]))
         return run_id
-
-
-def _noted(folder: Path) -> list[dict[str, Any]]:
-    try:
-        runs: list[dict[str, Any]] = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return []
-    return runs
-
-
-def _write_note(folder: Path, runs: list[dict[str, Any]]) -> None:
-    temporary = folder / f"{NOTE}.tmp"
-    temporary.write_text(json.dumps(runs), encoding="utf-8")
-    temporary.replace(folder / NOTE)
 
 
 def ui_command(port: int = 5000) -> list[str]:
@@ -127,12 +120,8 @@ def ui_command(port: int = 5000) -> list[str]:
     """
     database = _database()
     if database is None:
-        raise UserError(
-            "MLFLOW_TRACKING_URI",
-            f"runs are on {_shown(_server())}",
-            "the embedded store",
-            "open that address in a browser",
-        )
+        found, expected = f"runs are on {_shown(_server())}", "the embedded store"
+        raise UserError("MLFLOW_TRACKING_URI", found, expected, "open that address in a browser")
     with _store():
         pass
     return [
@@ -164,12 +153,9 @@ class _Store:
                     raise
                 return self.experiment(name)  # another process was faster
         if location is not None and found.artifact_location != location:
-            raise UserError(
-                self.artifacts or "",
-                f"the store keeps artifacts of {name} in {found.artifact_location}",
-                location,
-                "the project was moved: move it back, or remove mlflow.db and log anew",
-            )
+            do = "the project was moved: move it back, or remove mlflow.db and log anew"
+            there = f"the store keeps artifacts of {name} in {found.artifact_location}"
+            raise UserError(self.artifacts or "", there, location, do)
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
@@ -207,42 +193,33 @@ def _store() -> Iterator[_Store]:
             yield _Store(name, _reach(_server()), None)
             return
         if not database.is_file():
-            database.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
+            lock = database.with_name(f"{database.name}.lock")
+            busy = UserError(lock, f"held by another process for {_LOCK_SECONDS} s", do="see which one hangs")
+            with files.lock(lock, _LOCK_SECONDS, busy):
                 if not database.is_file():
                     _create(database)
         yield _Store(name, MlflowClient(tracking_uri=_sqlite(database)), _artifacts(database))
-    except Timeout:
-        raise UserError(
-            f"{database}.lock", f"held by another process for {_LOCK_SECONDS} s", do="see which one hangs"
-        ) from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
         where = _shown(_server()) if database is None else database
         raise UserError(where, f"MLflow's store failed: {_first_line(error)}", "a store that can be written") from error
 
 
 def _create(database: Path) -> None:
-    """Make an empty store under another name first, so that a kill leaves no half-migrated one.
-
-    The migration is some hundred transactions. It waits for the disk once, at the end, and not after each.
-    """
+    """Make an empty store: some hundred transactions, which wait for the disk once, at the end, and not after each."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import Engine, event
 
     def hasten(connection: Any, _: object) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
-    unfinished = database.with_name(f"{database.name}.new")
-    unfinished.unlink(missing_ok=True)
-    event.listen(Engine, "connect", hasten)
-    try:
-        store = SqlAlchemyStore(_sqlite(unfinished), _artifacts(database).as_uri())
-        store.engine.dispose()
-    finally:
-        event.remove(Engine, "connect", hasten)
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(database)
+    with files.writing(database) as unfinished:
+        event.listen(Engine, "connect", hasten)
+        try:
+            SqlAlchemyStore(_sqlite(unfinished), _artifacts(database).as_uri()).engine.dispose()
+        finally:
+            event.remove(Engine, "connect", hasten)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _reach(uri: str) -> MlflowClient:
@@ -264,12 +241,9 @@ def _reach(uri: str) -> MlflowClient:
     thread.join(SERVER_SECONDS)
     result = answer[0] if answer else TimeoutError(f"no answer within {SERVER_SECONDS} s")
     if isinstance(result, BaseException):
-        raise UserError(
-            "MLFLOW_TRACKING_URI",
-            f"{_shown(uri)} can't be used ({_first_line(result)})",
-            "a running MLflow server",
-            "start it, or unset the variable to use the embedded store",
-        )
+        found = f"{_shown(uri)} can't be used ({_first_line(result)})"
+        do = "start it, or unset the variable to use the embedded store"
+        raise UserError("MLFLOW_TRACKING_URI", found, "a running MLflow server", do)
     return result
 
 
@@ -293,51 +267,31 @@ def _artifacts(database: Path) -> Path:
     return database.with_name("mlartifacts")
 
 
-def _begin(store: _Store, record: Record, start: int) -> str:
-    experiment, name = record.experiment.split("/")[0] or EXPLORATION, record.experiment.split("/")[-1]
-    made = store.client.create_run(store.experiment(experiment), start_time=start, run_name=name, tags=_tags(record))
-    return str(made.info.run_id)
-
-
 def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start: int, end: int) -> None:
-    from mlflow.entities import Param
+    from mlflow.entities import Metric, Param
 
     params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in record.parameters.items()]
-    for first in range(0, len(params), _BATCH["params"]):
-        client.log_batch(run_id, params=params[first : first + _BATCH["params"]])
-    metrics = [*_curves(record, start), *_final(record, end)]
-    for first in range(0, len(metrics), _BATCH["metrics"]):
-        client.log_batch(run_id, metrics=metrics[first : first + _BATCH["metrics"]])
+    client.log_batch(run_id, params=params)
+    final = [Metric(name, value, end, 0) for name, value in _final(record).items() if value is not None]
+    metrics = [*_curves(record, start), *final]
+    for first in range(0, len(metrics), _BATCH):
+        client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
     with tempfile.TemporaryDirectory() as made:
-        write_artifacts(record, Path(made))
+        record.save(Path(made) / "record.json")
+        for write in ARTIFACTS:
+            write(record, Path(made))
         client.log_artifacts(run_id, made)
     for seed in record.seeds:
-        for weights in sorted(
-            [*folder.glob(f"weights-seed{seed}.*"), *folder.glob(f"weights-seed{seed}-*.safetensors")]
-        ):
+        for weights in [*folder.glob(f"weights-seed{seed}.*"), *folder.glob(f"weights-seed{seed}-*.safetensors")]:
             client.log_artifact(run_id, str(weights), "weights")
     client.set_terminated(run_id, "FINISHED", end_time=end)
 
 
-def _evaluated(record: Record) -> str:
-    return " ".join(record.evaluated.values())
-
-
 def _tags(record: Record) -> dict[str, str]:
-    return {
-        "key": record.key,
-        "evaluated": _evaluated(record),
-        "experiment": record.experiment,
-        "profile": record.profile,
-        "data": record.data.name,
-        "synthetic": str(record.data.synthetic).lower(),
-        "seeds": ", ".join(str(seed) for seed in record.seeds),
-        "commit": record.commit,
-        "hardware": record.hardware,
-        "device": record.device,
-        "precision": record.precision,
-        "created": record.created,
-    }
+    names = ("key", "experiment", "profile", "commit", "hardware", "device", "precision", "created")
+    seeds, synthetic = ", ".join(map(str, record.seeds)), str(record.data.synthetic).lower()
+    own = {"data": record.data.name, "synthetic": synthetic, "seeds": seeds}
+    return {name: str(getattr(record, name)) for name in names} | own
 
 
 def _curves(record: Record, start: int) -> list[Metric]:
@@ -348,61 +302,25 @@ def _curves(record: Record, start: int) -> list[Metric]:
     for run in record.training:
         for epoch in run.history:
             clock += 1000 * epoch.seconds
-            for name, value in epoch.model_dump(exclude={"epoch"}).items():
-                if value is not None:
-                    metrics.append(Metric(f"seed{run.seed}/{name}", value, int(clock), epoch.epoch))
+            for name, value in epoch.model_dump(exclude={"epoch"}, exclude_none=True).items():
+                metrics.append(Metric(f"seed{run.seed}/{name}", value, int(clock), epoch.epoch))
     return metrics
 
 
-def _final(record: Record, end: int) -> list[Metric]:
+def _final(record: Record) -> dict[str, float | None]:
     """The result's metrics: `macro_f1`, `macro_f1_low`, `macro_f1_high`; per class and EC57 under a prefix, and all of
     them again with thresholds moved under `moved/`."""
-    from mlflow.entities import Metric
-
-    values: dict[str, float | None] = {
-        "train_seconds": record.train_seconds,
-        "n_parameters": float(record.n_parameters),
-        **_of_decision("", record),
-    }
-    if record.moved is not None:
-        values |= _of_decision("moved/", record.moved)
-    return [Metric(name, value, end, 0) for name, value in values.items() if value is not None]
-
-
-def _of_decision(prefix: str, of: Record | Moved) -> dict[str, float | None]:
-    values = _flat(prefix, of.metrics)
-    for kind, groups in (("class", of.per_class), ("ec57", of.ec57)):
+    values: dict[str, float | None] = {"train_seconds": record.train_seconds, "n_parameters": record.n_parameters}
+    decisions: dict[str, Record | Moved] = {"": record} | ({"moved/": record.moved} if record.moved else {})
+    for prefix, of in decisions.items():
+        groups = {"": of.metrics}
+        for kind, several in (("class", of.per_class), ("ec57", of.ec57)):
+            groups |= {f"{kind}/{re.sub(r'[^0-9A-Za-z_. -]', '_', name)}/": own for name, own in several.items()}
         for group, metrics in groups.items():
-            values |= _flat(f"{prefix}{kind}/{re.sub(r'[^0-9A-Za-z_. -]', '_', group)}/", metrics)
+            for key, value in metrics.items():
+                name = f"{prefix}{group}{key}"
+                values |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
     return values
-
-
-def _flat(prefix: str, metrics: Mapping[str, Interval]) -> dict[str, float | None]:
-    flat: dict[str, float | None] = {}
-    for key, value in metrics.items():
-        flat |= {
-            f"{prefix}{key}": value.mean,
-            f"{prefix}{key}_low": value.low,
-            f"{prefix}{key}_high": value.high,
-        }
-    return flat
-
-
-def write_artifacts(record: Record, folder: Path) -> None:
-    """Record, pictures and reports of a run, as files of a folder."""
-    from ecglib.report import ecg_figures, figures, tables
-
-    record.save(folder / "record.json")
-    confusion = ecg_figures.one_vs_rest if record.task == "multilabel" else figures.confusion
-    pictures = {"confusion.png": confusion(record)}
-    if record.training:
-        pictures["learning-curves.png"] = figures.learning_curves(record)
-    for name, figure in pictures.items():
-        (folder / name).write_bytes(figures.png(figure))
-    (folder / "classification-report.txt").write_text(tables.classification_report(record), encoding="utf-8")
-    report = [f"# {record.title or record.experiment}", tables.metrics(record), tables.per_class(record)]
-    report += [tables.circumstances(record), tables.parameters(record)]
-    (folder / "report.md").write_text("\n\n".join(report) + "\n", encoding="utf-8")
 
 
 def _shown(uri: str) -> str:

@@ -16,6 +16,7 @@ EXPERIMENTS = config.experiments()
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
 def test_it_fits_every_profile_and_its_network_can_be_made(name: str, profile: str) -> None:
     parameters = config.load(name, profile=profile)
+    assert (parameters.experiment, parameters.profile) == (name, profile)
     assert parameters.title
     if isinstance(parameters, config.HeartbeatParameters):
         assert heartbeat.model_maker(parameters)()

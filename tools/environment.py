@@ -4,6 +4,7 @@ Runs with the system's Python and the standard library alone; Python 3.6 can rea
 A second call finds the environment as it left it and costs nothing; a changed lock or pyproject updates it.
 """
 
+import fcntl
 import hashlib
 import shlex
 import subprocess
@@ -11,11 +12,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv"
@@ -95,8 +91,6 @@ def install(lock: IO[str]) -> None:
 
 def wait_for(lock: IO[str]) -> None:
     """Hold `lock` from here on; the kernel gives it back when its holders are gone, however they went."""
-    if fcntl is None:
-        return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -21,12 +21,12 @@ from typing import Any, Final
 import pooch
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 
 from ecglib import paths
 from ecglib.data import databases
 from ecglib.data.databases import SUMS, UNFINISHED, Database, Source
 from ecglib.errors import UserError
+from ecglib.files import lock
 
 PROBE_SECONDS: Final = 8.0
 """The longest that the first request may take, name resolution included."""
@@ -156,18 +156,16 @@ def listed(entry: Database, sums: str, where: str | Path) -> list[File]:
 @contextmanager
 def _fetching(folder: Path) -> Iterator[None]:
     """The folder, made and held against a second fetch of the same database; removed again if nothing came."""
-    lock = folder / ".fetch.lock"
+    held, busy = folder / ".fetch.lock", UserError(folder, "another fetch is at work here", do="wait for it to end")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
+        with lock(held, 0, busy):
             try:
                 yield
             finally:
-                lock.unlink(missing_ok=True)
+                held.unlink(missing_ok=True)
                 if not any(folder.iterdir()):
                     folder.rmdir()
-    except Timeout:
-        raise UserError(folder, "another fetch is at work here", do="wait for it to end") from None
     except OSError as error:
         found = f"can't be written ({error.strerror or error})"
         raise UserError(folder, found, do="make room, give yourself write access, or set ECGLIB_DATA") from None

@@ -64,30 +64,23 @@ def raised(before: Golden, after: Golden) -> list[str]:
 def problems(before: Mapping[str, Golden], after: Mapping[str, Golden]) -> list[str]:
     """Why the numbers of today may not be recorded without a word, a sentence each."""
     found, stages, with_reason = [], set(), set()
-    found += [f"{name}: {', '.join(moved(before[name], after[name]))} moved" for name in cuts(before, after)]
     for name, golden in after.items():
-        if name not in before or not has_recipe(name):
+        if name not in before:
             continue
-        parts, reasons = (
-            [part for part in moved(before[name], golden) if part != EVALUATION],
-            raised(before[name], golden),
-        )
+        parts = [part for part in moved(before[name], golden) if part != EVALUATION]
+        if name.startswith("data/") and parts:  # every result on such data is stale then
+            found.append(f"{name}: {', '.join(parts)} moved")
+        if not has_recipe(name):
+            continue
+        reasons = raised(before[name], golden)
         stages |= set(reasons)
         if parts and not reasons:
             of = ", ".join(golden["recipe"])
             found.append(f"{name}: {', '.join(parts)} moved; raise RECIPE, with a line of history, in one of {of}")
         if parts and len(reasons) == 1:
             with_reason |= set(reasons)
-    found += [
-        f"RECIPE of {stage} alone moves no number; record raised stages one by one"
-        for stage in sorted(stages - with_reason)
-    ]
-    return found
-
-
-def cuts(before: Mapping[str, Golden], after: Mapping[str, Golden]) -> list[str]:
-    """Cuts and divisions that moved: every result on such data is stale then."""
-    return [name for name in after if name.startswith("data/") and name in before and moved(before[name], after[name])]
+    alone = "alone moves no number; record raised stages one by one"
+    return [*found, *(f"RECIPE of {stage} {alone}" for stage in sorted(stages - with_reason))]
 
 
 def _differ(a: Any, b: Any) -> bool:

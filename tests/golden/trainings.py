@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 import readers
 import torch
 from safetensors.torch import load_file, save_file
@@ -62,27 +62,30 @@ def _weights(folder: Path) -> list[float]:
     return [float(np.linalg.norm(norms)), float(np.dot(norms, np.arange(1, len(norms) + 1)))]
 
 
+def _walk(value: Any) -> Iterator[Any]:
+    """A value of JSON, and all values in it."""
+    yield value
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    for each in within:
+        yield from _walk(each)
+
+
 def _evaluation(record: Record) -> dict[str, Any]:
     """Means of the metrics, and a norm over every number in the record."""
-    numbers: list[float] = []
-
-    def gather(value: Any) -> None:
-        if isinstance(value, dict):
-            for each in value.values():
-                gather(each)
-        elif isinstance(value, list):
-            for each in value:
-                gather(each)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers.append(float(value))
-
     parts = (
         "metrics", "per_class", "ec57", "without_202", "unadapted", "confusion", "moved", "infarction", "twelve_lead",
     )  # fmt: skip
     content = record.model_dump(mode="json")
-    gather([content.get(part) or {} for part in parts])
+    values = _walk([content.get(part) or {} for part in parts])
+    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     means = {name: value.mean for name, value in record.metrics.items()}
     return {"all": [float(np.linalg.norm(numbers)), len(numbers)], **means}
+
+
+def _history(run: driver.Run) -> list[dict[str, Any]]:
+    """Every epoch of every network of the first seed, as the run noted it."""
+    noted = json.loads((run.folder / "training-seed0.json").read_text(encoding="utf-8"))
+    return [epoch for value in _walk(noted) if isinstance(value, dict) for epoch in value.get("history", [])]
 
 
 # --- the cases --------------------------------------------------------------------------------------------------------
@@ -266,31 +269,15 @@ def numbers(name: str) -> Digest:
     }
 
 
-def _history(run: driver.Run) -> list[dict[str, Any]]:
-    """Every epoch of every network of the first seed, as the run noted it."""
-    found: list[dict[str, Any]] = []
-
-    def gather(value: Any) -> None:
-        if isinstance(value, dict):
-            found.extend(value.get("history", []))
-            value = list(value.values())
-        if isinstance(value, list):
-            for each in value:
-                gather(each)
-
-    gather(json.loads((run.folder / "training-seed0.json").read_text(encoding="utf-8")))
-    return found
-
-
 @contextlib.contextmanager
 def place() -> Iterator[None]:
     """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data."""
-    before = {name: os.environ.get(name) for name in ("ECGLIB_ROOT", "ECGLIB_DATA")}
-    track, threads = driver.track, torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "_quarto.yml").touch()
-        os.environ |= {"ECGLIB_ROOT": folder, "ECGLIB_DATA": str(DATA)}
-        driver.track = lambda record, folder: None
+        patch.setenv("ECGLIB_ROOT", folder)
+        patch.setenv("ECGLIB_DATA", str(DATA))
+        patch.setattr(driver, "track", lambda record, folder: None)
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         try:
@@ -298,6 +285,3 @@ def place() -> Iterator[None]:
         finally:
             torch.set_default_dtype(torch.float32)
             torch.set_num_threads(threads)
-            driver.track = track
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -32,12 +31,10 @@ def lab(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> I
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip", "127.0.0.1", f"--port={port}",
         f"--notebook-dir={root / 'notebooks'}", f"--IdentityProvider.token={TOKEN}",
     ]  # fmt: skip
-    environment = {
-        **os.environ,
-        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-        "JUPYTER_DATA_DIR": str(tmp_path / "d"),
-    }
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    own = {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_DATA_DIR": str(tmp_path / "d")}
+    process = subprocess.Popen(
+        command, env={**os.environ, **own}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):
@@ -58,18 +55,17 @@ def test_saving_a_notebook_writes_its_text(lab: tuple[str, Path]) -> None:
     address, root = lab
     text = root / "notebooks" / "heartbeat.py"
     before = text.read_text(encoding="utf-8")
-    url = f"{address}/api/contents/heartbeat.ipynb"
-    model = requests.get(url, params={"token": TOKEN}, timeout=20).json()
-    saved = requests.put(url, params={"token": TOKEN}, json=model, timeout=20)
-    assert saved.status_code == 200, saved.text
-    assert text.read_text(encoding="utf-8") == before  # nothing changed, so nothing is written anew
 
-    model = requests.get(url, params={"token": TOKEN}, timeout=20).json()
-    model["content"]["cells"].append(
-        json.loads(json.dumps(nbformat.v4.new_markdown_cell("A thought of the reader's.")))
-    )
-    saved = requests.put(url, params={"token": TOKEN}, json=model, timeout=20)
-    assert saved.status_code == 200, saved.text
-    after = text.read_text(encoding="utf-8")
+    def save(*cells: nbformat.NotebookNode) -> str:
+        """Save it with these cells at its end; its text then."""
+        place = {"url": f"{address}/api/contents/heartbeat.ipynb", "params": {"token": TOKEN}, "timeout": 20}
+        model = requests.get(**place).json()
+        model["content"]["cells"] += cells
+        saved = requests.put(**place, json=model)
+        assert saved.status_code == 200, saved.text
+        return text.read_text(encoding="utf-8")
+
+    assert save() == before  # nothing changed, so nothing is written anew
+    after = save(nbformat.v4.new_markdown_cell("A thought of the reader's."))
     assert after.startswith(before.rstrip())
     assert after.rstrip().endswith("# %% [markdown]\n# A thought of the reader's.")

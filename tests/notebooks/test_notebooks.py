@@ -1,39 +1,29 @@
-"""Every notebook, run as its readers run it: by papermill from the root, and where it lies, as JupyterLab does."""
+"""Every notebook, run as its readers run it."""
 
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import nbclient
-import nbformat
-import papermill
 import pytest
 import torch
-from projects import ROOT, make_project
+from projects import ROOT, make_project, run_where_it_lies
 
 from ecglib import config, paths
+from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.models import registry
 from ecglib.report import book
+from ecglib.training import loop
 
 QUICK = {"max_beats": 600, "max_epochs": 1, "bootstrap": 20}
 """Laid over the default parameters, so that the defaults are what is tested."""
 NOTEBOOKS = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
 CHAPTERS = sorted(NOTEBOOKS - {"explore", "heartbeat", "infarction", "twelve-lead"})
-UNTRAINED = """
-from ecglib.experiment import heartbeat as _beats, infarction as _infarction, twelve_lead as _recordings
-from ecglib.models import registry as _registry
-from ecglib.training import loop as _loop, transfer as _transfer
-_beats.run = _infarction.run = _recordings.run = _loop.fit = _transfer.fit = None
-for _entry in _registry.ENTRIES.values():
-    if _entry.classical:
-        _entry.build.fit = None
-"""
-"""With this in front, whatever would run or train fails."""
 RESULTS = [
     "baseline", "weighted", "inter-patient", "weighted-inter", "hydra", "hydra-inter", "seq2seq",
     "ecgnet-inter", "ecgnet-adapted",
@@ -62,50 +52,24 @@ def in_root(root: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
 
 
-def run_where_it_lies(root: Path, name: str, values: dict[str, Any], before: str = "") -> nbformat.NotebookNode:
-    """Run a notebook as JupyterLab does, `values` laid over its parameters; at its end it reads them once more."""
-    notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
-    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
-    notebook.cells.append(
-        nbformat.v4.new_code_cell(f'again = config.from_notebook(globals(), "{name}"); assert again == parameters')
-    )
-    nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(root / "notebooks")}}
-    ).execute()
-    return notebook
-
-
-def outputs(path: Path) -> str:
-    return "".join(str(cell.get("outputs", "")) for cell in nbformat.read(path, as_version=4).cells)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "experiment", ["heartbeat/baseline", "explore/mitdb", "infarction/scratch", "twelve-lead/crnn"]
+    ("experiment", "values"),
+    [
+        ("explore/mitdb", {}),
+        ("infarction/scratch", {"way": "frozen", "pretrained": "cnet.pt"}),
+        ("twelve-lead/crnn", {"test_folds": [4], "min_positives": 4, "fewest_per_epoch": 32}),
+    ],
 )
-def test_papermill_runs_it_and_the_notebooks_folder_finds_the_same_run(
-    experiment: str, root: Path, tmp_path: Path
-) -> None:
+def test_it_runs_where_it_lies(experiment: str, values: dict[str, Any], root: Path) -> None:
+    """By papermill, `tests/test_cli.py` runs it; `heartbeat.py` runs both ways in `tests/test_readme.py`."""
     name = experiment.split("/")[0]
     own = config.MODELS[name].model_fields
-    values = config.load_yaml(root / "params" / f"{experiment}.yaml") | {n: v for n, v in QUICK.items() if n in own}
-    if name == "infarction":
-        values |= {"way": "frozen", "pretrained": "cnet.pt"}
-    if name == "twelve-lead":
-        values |= {"test_folds": [4], "min_positives": 4, "fewest_per_epoch": 32}
+    quick = {field: value for field, value in QUICK.items() if field in own}
+    values = config.load_yaml(root / "params" / f"{experiment}.yaml") | quick | values
     earlier = set(paths.runs().glob("*/*"))
-    papermill.execute_notebook(f"notebooks/{name}.ipynb", tmp_path / "a.ipynb", values, progress_bar=False)
-    runs = {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")}
-    assert bool(runs.keys() - earlier) == (name in ("heartbeat", "infarction", "twelve-lead"))
-
-    notebook = run_where_it_lies(root, name, values)
-    assert {path: path.stat().st_mtime_ns for path in paths.runs().glob("*/*")} == runs
-    assert not (root / "notebooks" / "runs").exists()
-    assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))
-    if name == "heartbeat":
-        assert all("repeated here" in text for text in (outputs(tmp_path / "a.ipynb"), str(notebook)))
+    run_where_it_lies(root, name, values)
+    assert (earlier == set(paths.runs().glob("*/*"))) == (name == "explore")
 
 
 def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp_path: Path) -> None:
@@ -118,5 +82,9 @@ def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_chapters_train_nothing(name: str, root: Path) -> None:
-    run_where_it_lies(root, name, {}, UNTRAINED)
+def test_chapters_train_nothing(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (heartbeat, infarction, twelve_lead):
+        monkeypatch.setattr(module, "run", None)
+    for module in (loop, *(entry.build for entry in registry.ENTRIES.values() if entry.classical)):
+        monkeypatch.setattr(module, "fit", None)
+    runpy.run_path(str(root / "notebooks" / f"{name}.py"))
