@@ -34,7 +34,7 @@ class Entry:
     Attributes
     ----------
     folder, record
-        Where it lies, and its name there, as `records.read_recording` takes them.
+        Where it lies, and its name there, as `records.read_repaired` takes them.
     source
         Where it comes from, such as `PTB-XL` or `Georgia`.
     patient
@@ -108,7 +108,7 @@ class RecordSource(Protocol):
         Raises
         ------
         RecordError
-            As for `records.read_recording`.
+            As for `records.read_repaired`.
         """
         ...
 
@@ -129,7 +129,7 @@ class Records:
 
     def read(self, entry: Entry) -> Recording:
         """As in `RecordSource`."""
-        return records.read_recording(entry.folder, entry.record, repair=True)
+        return records.read_repaired(entry.folder, entry.record)
 
 
 def labels(source: RecordSource) -> NDArray[np.bool_]:
