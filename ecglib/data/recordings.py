@@ -70,11 +70,6 @@ class Batch:
     refused: tuple[Refused, ...] = ()
     """Those left out of the batch."""
 
-    @property
-    def mask(self) -> Tensor:
-        """bool `(batch, samples)`: within a recording."""
-        return torch.arange(self.x.shape[2], device=self.x.device) < self.lengths.unsqueeze(1)
-
     def pin_memory(self) -> Batch:
         """For `DataLoader`: the same in page-locked memory, which a GPU copies from without waiting."""
         return self._each(lambda tensor: tensor.pin_memory())

@@ -23,7 +23,6 @@ from ecglib.data.catalogues.catalogue import Entry
 from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError
-from ecglib.models import registry
 
 CPU = torch.device("cpu")
 
@@ -258,7 +257,6 @@ def test_a_batch_is_padded_at_its_end_to_the_longest() -> None:
     for row, (i, length) in enumerate([(1, 300), (2, 800), (0, 500)]):
         assert torch.equal(found.x[row, :, :length], example(data, i).x)
         assert not found.x[row, :, length:].any()
-        assert found.mask[row].tolist() == [True] * length + [False] * (800 - length)
     assert found.refused == ()
 
 
@@ -267,7 +265,7 @@ def test_what_cannot_be_read_is_named_and_the_batch_goes_on() -> None:
     found = recordings.pad_collate([data[i] for i in (3, 0, 1, 2)])
     assert found.refused == (Refused(3, "r3", "truncated signal"), Refused(1, "r1", "truncated signal"))
     assert found.index.tolist() == [0, 2]
-    assert found.x.shape == (2, 12, 500) and found.mask.shape == (2, 500)
+    assert found.x.shape == (2, 12, 500)
     assert found.y.tolist() == [[0, 0, 0], [1, 0, 1]]
     assert found.to(CPU).refused == found.refused
 
@@ -276,27 +274,8 @@ def test_a_batch_of_none_that_can_be_read() -> None:
     data = TwelveLead(InMemory((0, 0, 500)))
     first, second = recordings.batches(data, [[0, 1], [2]])
     assert [each.record for each in first.refused] == ["r0", "r1"]
-    assert (len(first.x), len(first.y), len(first.lengths), len(first.index), len(first.mask)) == (0, 0, 0, 0, 0)
+    assert (len(first.x), len(first.y), len(first.lengths), len(first.index)) == (0, 0, 0, 0)
     assert (second.index.tolist(), second.refused) == ([2], ())
-
-
-@pytest.mark.parametrize("name", ["crnn", "xresnet1d"])
-def test_padding_changes_no_logit(name: str) -> None:
-    torch.manual_seed(0)
-    model = registry.build(name, 12, 1000, 5).eval()
-    for key, value in model.named_buffers():  # as after training: neither 0 nor 1
-        if value.is_floating_point():
-            value += torch.rand_like(value) * (0.2 if key.endswith("mean") else 1)
-    data = TwelveLead(InMemory((1000, 333, 0, 1500, 101, 640)))
-    batch = recordings.pad_collate([data[i] for i in range(len(data))])
-    with torch.no_grad():
-        together = model(batch.x, lengths=batch.lengths)
-        alone = torch.cat([model(example(data, int(i)).x[None]) for i in batch.index])
-        spoilt = model(batch.x.masked_fill(~batch.mask[:, None], 50.0), lengths=batch.lengths)
-    assert together.shape == (5, 5)
-    assert alone.std(0).min() > 1e-4  # recordings differ by far more than they may, or there would be nothing to hold
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(spoilt, alone, rtol=0, atol=1e-5)
 
 
 def as_values(batch: Batch) -> tuple[object, ...]:
