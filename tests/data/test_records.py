@@ -6,6 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import clinics
 import numpy as np
 import pytest
 import wfdb
@@ -161,7 +162,7 @@ def test_a_truncated_signal_never_passes(tmp_path_factory: pytest.TempPathFactor
 @given(text=st.text(max_size=200))
 def test_any_text_as_header_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("text")
-    write(folder).write_text(text, encoding="utf-8")
+    (folder / "100.hea").write_text(text, encoding="utf-8")
     reason_of(folder)
 
 
@@ -263,7 +264,7 @@ def test_broken_annotations(tmp_path: Path, content: bytes | None, reason: str) 
 @given(content=st.binary(max_size=60))
 def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
-    write(folder).with_suffix(".atr").write_bytes(content)
+    clinics.header(folder, "100", 3600, LEADS, file="100.dat", fs=FS).with_suffix(".atr").write_bytes(content)
     with contextlib.suppress(RecordError):
         read = records.read_annotations(folder, "100")
         assert read.samples[0] >= 0 and read.samples[-1] < 3600
