@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import scipy.io
 from numpy.typing import NDArray
 
 from ecglib.data.records import LEADS
+from ecglib.errors import RecordError
 
 Units = NDArray[np.int16]
 Values = NDArray[Any]
@@ -58,14 +60,30 @@ def mat(
 
 
 def dat(
-    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *,
-    fs: float = 500, fmt: str = "16", **how: Any,
-) -> Path:  # fmt: skip
-    """A WFDB record of format 16 or 32 with its first values and checksums; returns its `header`, likewise."""
+    folder: Path, name: str, signals: Values | None = None, leads: Sequence[str] = LEADS, *, fs: float = 500, **how: Any
+) -> Path:
+    """A WFDB record of format 16 or 32 with its first values and checksums; returns its header, likewise."""
     signals = units(leads=len(leads), fs=fs) if signals is None else signals
     file = f"{name.rpartition('/')[2]}.dat"
-    sums = ((int(one.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15 for one in signals)
-    ends = [f"{one[0]} {total}" if len(one) else "0 0" for one, total in zip(signals, sums, strict=True)]
-    path = header(folder, name, signals.shape[1], leads, file=file, fs=fs, fmt=fmt, ends=ends, **how)
-    signals.T.astype({"16": "<i2", "32": "<i4"}[fmt]).tofile(path.with_suffix(".dat"))
+    sums = (signals.sum(1, dtype=np.int64) + 2**15) % 2**16 - 2**15
+    firsts = signals[:, 0] if signals.size else np.zeros_like(sums)
+    ends = [f"{first} {total}" for first, total in zip(firsts, sums, strict=True)]
+    path = header(folder, name, signals.shape[1], leads, file=file, fs=fs, ends=ends, **how)
+    signals.T.astype({"16": "<i2", "32": "<i4"}[how.get("fmt", "16")]).tofile(path.with_suffix(".dat"))
     return path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Put `new` in the place of `old` wherever it stands in a text file."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def refused(read: Callable[..., object], folder: Path, *args: object) -> str:
+    """Why a record can't be read; the message is one line, and short."""
+    with pytest.raises(RecordError) as caught:
+        read(folder, *args)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(folder))
+    return caught.value.reason

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ecglib import aami, files, paths
 from ecglib.data import records, synthetic
@@ -26,150 +26,120 @@ _SUFFIXES = (".hea", ".dat", ".mat", ".xyz", ".atr")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Database:
-    """A public database, and how to recognise and fetch it.
-
-    Parameters
-    ----------
-    name
-        Its folder's name.
-    title, version, licence, citation, doi
-        For the book's data chapter.
-    page
-        Its page on the web.
-    url
-        The folder its files are fetched from, or None where that takes an account.
-    expected
-        How many records (files, for a set of CSVs) the whole database has.
-    records
-        The names of the records we use, where they are few; empty for all.
-    wanted
-        Which files of `SHA256SUMS.txt` are fetched (regular expression over the whole name).
-    flat
-        Files of subfolders are kept side by side.
-    tables
-        Files beside the records (for a set of CSVs, all of it).
-    """
+    """A public database, and how to recognise and fetch it."""
 
     name: str
+    """Its folder's name."""
     title: str
     version: str
     licence: str
     citation: str
     doi: str
     page: str
+    """On the web."""
     url: str | None
+    """The folder its files are fetched from, or None where that takes an account."""
     expected: int
+    """How many records (files, for a set of CSVs) the whole database has."""
     records: tuple[str, ...] = ()
-    wanted: str = r"RECORDS|.*\.(hea|dat)"
+    """The names of the records we use, where they are few; empty for all."""
+    wanted: str = ""
+    """Which files of `SHA256SUMS.txt` are fetched (regular expression over the whole name)."""
     flat: bool = False
+    """Files of subfolders are kept side by side."""
     tables: tuple[str, ...] = ()
+    """Files beside the records (for a set of CSVs, all of it)."""
+
+    @property
+    def hint(self) -> str:
+        """What to do where it, or a part of it, is missing."""
+        if self.url is not None:
+            return f"ecglib data fetch {self.name}, or copy the files from {self.page} to {paths.data() / self.name}"
+        return f"download {', '.join(self.tables)} from {self.page} to {paths.data() / self.name}"
 
 
-DATABASES: Final[dict[str, Database]] = {
-    database.name: database
-    for database in (
-        Database(
-            name="mitdb",
-            title="MIT-BIH Arrhythmia Database",
-            version="1.0.0",
-            licence="ODC-By 1.0",
-            citation="Moody & Mark, IEEE Engineering in Medicine and Biology 20(3):45-50, 2001",
-            doi="10.13026/C2F305",
-            page="https://physionet.org/content/mitdb/1.0.0/",
-            url="https://physionet.org/files/mitdb/1.0.0/",
-            expected=48,
-            records=tuple(sorted((*aami.DS1, *aami.DS2, *aami.PACED))),
-            wanted=r"RECORDS|\d{3}\.(hea|dat|atr)",
-        ),
-        Database(
-            name="nstdb",
-            title="MIT-BIH Noise Stress Test Database",
-            version="1.0.0",
-            licence="ODC-By 1.0",
-            citation="Moody, Muldrow & Mark, Computers in Cardiology 11:381-384, 1984",
-            doi="10.13026/C2HS3T",
-            page="https://physionet.org/content/nstdb/1.0.0/",
-            url="https://physionet.org/files/nstdb/1.0.0/",
-            expected=3,
-            records=("bw", "em", "ma"),
-            wanted=r"(bw|em|ma)\.(hea|dat)",
-        ),
-        Database(
-            name="ptb-xl",
-            title="PTB-XL",
-            version="1.0.3",
-            licence="CC BY 4.0",
-            citation="Wagner et al., Scientific Data 7:154, 2020",
-            doi="10.13026/6sec-a640",
-            page="https://physionet.org/content/ptb-xl/1.0.3/",
-            url="https://physionet.org/files/ptb-xl/1.0.3/",
-            expected=21_799,
-            wanted=r"RECORDS|LICENSE\.txt|(ptbxl_database|scp_statements)\.csv|records[15]00/.*\.(hea|dat)",
-            tables=("ptbxl_database.csv", "scp_statements.csv"),
-        ),
-        Database(
-            name="challenge-2021",
-            title="PhysioNet/Computing in Cardiology Challenge 2021, training data",
-            version="1.0.3",
-            licence="CC BY 4.0",
-            citation="Reyna et al., Computing in Cardiology 48:1-4, 2021",
-            doi="10.13026/34va-7q14",
-            page="https://physionet.org/content/challenge-2021/1.0.3/",
-            url="https://physionet.org/files/challenge-2021/1.0.3/",
-            expected=88_253,
-            wanted=r"training/.*\.(hea|mat)",
-            flat=True,
-        ),
-        Database(
-            name="ptbdb",
-            title="PTB Diagnostic ECG Database",
-            version="1.0.0",
-            licence="ODC-By 1.0",
-            citation="Bousseljot, Kreiseler & Schnabel, Biomedizinische Technik 40(s1):317, 1995",
-            doi="10.13026/C28C71",
-            page="https://physionet.org/content/ptbdb/1.0.0/",
-            url="https://physionet.org/files/ptbdb/1.0.0/",
-            expected=549,
-            wanted=r"RECORDS|patient\d+/.*\.(hea|dat|xyz)",
-        ),
-        Database(
-            name="heartbeat",
-            title="ECG Heartbeat Categorization Dataset (Kaggle)",
-            version="1",
-            licence="none stated; derived from mitdb and ptbdb (ODC-By 1.0)",
-            citation="Kachuee, Fazeli & Sarrafzadeh, IEEE ICHI, 443-444, 2018",
-            doi="10.1109/ICHI.2018.00092",
-            page="https://www.kaggle.com/datasets/shayanfazeli/heartbeat",
-            url=None,
-            expected=4,
-            tables=("mitbih_train.csv", "mitbih_test.csv", "ptbdb_normal.csv", "ptbdb_abnormal.csv"),
-        ),
-    )
-}
+def _physionet(name: str, version: str = "1.0.0", licence: str = "ODC-By 1.0", **more: Any) -> Database:
+    page, url = (f"https://physionet.org/{kind}/{name}/{version}/" for kind in ("content", "files"))
+    return Database(name=name, version=version, licence=licence, page=page, url=url, **more)
+
+
+_DATABASES = (
+    _physionet(
+        "mitdb",
+        title="MIT-BIH Arrhythmia Database",
+        citation="Moody & Mark, IEEE Engineering in Medicine and Biology 20(3):45-50, 2001",
+        doi="10.13026/C2F305",
+        expected=48,
+        records=tuple(sorted((*aami.DS1, *aami.DS2, *aami.PACED))),
+        wanted=r"RECORDS|\d{3}\.(hea|dat|atr)",
+    ),
+    _physionet(
+        "nstdb",
+        title="MIT-BIH Noise Stress Test Database",
+        citation="Moody, Muldrow & Mark, Computers in Cardiology 11:381-384, 1984",
+        doi="10.13026/C2HS3T",
+        expected=3,
+        records=("bw", "em", "ma"),
+        wanted=r"(bw|em|ma)\.(hea|dat)",
+    ),
+    _physionet(
+        "ptb-xl",
+        "1.0.3",
+        "CC BY 4.0",
+        title="PTB-XL",
+        citation="Wagner et al., Scientific Data 7:154, 2020",
+        doi="10.13026/6sec-a640",
+        expected=21_799,
+        wanted=r"RECORDS|LICENSE\.txt|(ptbxl_database|scp_statements)\.csv|records[15]00/.*\.(hea|dat)",
+        tables=("ptbxl_database.csv", "scp_statements.csv"),
+    ),
+    _physionet(
+        "challenge-2021",
+        "1.0.3",
+        "CC BY 4.0",
+        title="PhysioNet/Computing in Cardiology Challenge 2021, training data",
+        citation="Reyna et al., Computing in Cardiology 48:1-4, 2021",
+        doi="10.13026/34va-7q14",
+        expected=88_253,
+        wanted=r"training/.*\.(hea|mat)",
+        flat=True,
+    ),
+    _physionet(
+        "ptbdb",
+        title="PTB Diagnostic ECG Database",
+        citation="Bousseljot, Kreiseler & Schnabel, Biomedizinische Technik 40(s1):317, 1995",
+        doi="10.13026/C28C71",
+        expected=549,
+        wanted=r"RECORDS|patient\d+/.*\.(hea|dat|xyz)",
+    ),
+    Database(
+        name="heartbeat",
+        title="ECG Heartbeat Categorization Dataset (Kaggle)",
+        version="1",
+        licence="none stated; derived from mitdb and ptbdb (ODC-By 1.0)",
+        citation="Kachuee, Fazeli & Sarrafzadeh, IEEE ICHI, 443-444, 2018",
+        doi="10.1109/ICHI.2018.00092",
+        page="https://www.kaggle.com/datasets/shayanfazeli/heartbeat",
+        url=None,
+        expected=4,
+        tables=("mitbih_train.csv", "mitbih_test.csv", "ptbdb_normal.csv", "ptbdb_abnormal.csv"),
+    ),
+)
+DATABASES: Final = {database.name: database for database in _DATABASES}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A database's files, real or synthetic.
-
-    Parameters
-    ----------
-    name
-        The database.
-    folder
-        Where the files lie.
-    synthetic
-        Whether they come from the heart model; whoever shows a number must say so.
-    records
-        Record names for `ecglib.data.records`, broken ones included (file names, for a set of CSVs).
-    """
+    """A database's files, real or synthetic."""
 
     name: str
     folder: Path
     synthetic: bool
+    """Whether they come from the heart model; whoever shows a number must say so."""
     records: tuple[str, ...]
+    """Record names for `ecglib.data.records`, broken ones included (file names, for a set of CSVs)."""
 
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and contents of the records' files and of the tables beside them."""
@@ -207,36 +177,21 @@ class Status:
 
 
 def database(name: str) -> Database:
-    """The database of that name.
-
-    Raises
-    ------
-    UserError
-        When there is none.
-    """
+    """The database of that name, or a `UserError`."""
     if name not in DATABASES:
         raise UserError(name, "no such database", f"one of {', '.join(DATABASES)}")
     return DATABASES[name]
 
 
 def status() -> list[Status]:
-    """What is on disk of every database, complete or not.
-
-    Raises
-    ------
-    UserError
-        When a database's folder may not be read.
-    """
+    """What is on disk of every database, complete or not; a `UserError` when a folder may not be read."""
     return [_status(entry) for entry in DATABASES.values()]
 
 
 def find(name: str) -> Source | None:
     """The real files of a database, if at least one record of it can be read; None otherwise.
 
-    Raises
-    ------
-    UserError
-        When there is no such database, or its folder may not be read.
+    A `UserError` when there is no such database, or its folder may not be read.
     """
     return _find(database(name))[0]
 
@@ -255,13 +210,11 @@ def get(name: str) -> Source:
     if source is not None:
         return source
     if broken is not None:
-        raise UserError(
-            paths.data() / name, f"no record can be read; the first: {broken}",
-            do=f"mend or remove the folder, then: ecglib data fetch {name}",
-        )  # fmt: skip
+        do = f"mend or remove the folder, then: ecglib data fetch {name}"
+        raise UserError(paths.data() / name, f"no record can be read; the first: {broken}", do=do)
     if name == "mitdb":
         return _synthetic(entry)
-    raise UserError(name, f"not in {paths.data()}", do=hint(entry))
+    raise UserError(name, f"not in {paths.data()}", do=entry.hint)
 
 
 def can_get(name: str) -> bool:
@@ -280,13 +233,13 @@ def _status(entry: Database) -> Status:
                     path = Path(parent, file)
                     sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
     found = _count(entry, sizes)
-    state: Literal["present", "partial", "absent"] = "partial" if found else "absent"
-    if found >= entry.expected:
-        state = "present"
+    present = found >= entry.expected
+    state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
+    hint, size = "" if present else entry.hint, sum(sizes.values())
+    about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
-        entry.name, entry.title, entry.version, state, str(folder), found, entry.expected, sum(sizes.values()),
-        entry.name == "mitdb", entry.licence, entry.citation, entry.doi, "" if state == "present" else hint(entry),
-    )  # fmt: skip
+        **about, state=state, folder=str(folder), found=found, size=size, synthetic=entry.name == "mitdb", hint=hint
+    )
 
 
 def _count(entry: Database, sizes: dict[str, int]) -> int:
@@ -354,13 +307,6 @@ def digests(files: Iterable[Path]) -> list[str]:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(sha256, files))
-
-
-def hint(entry: Database) -> str:
-    """What to do where a database, or a part of it, is missing."""
-    if entry.url is not None:
-        return f"ecglib data fetch {entry.name}, or copy the files from {entry.page} to {paths.data() / entry.name}"
-    return f"download {', '.join(entry.tables)} from {entry.page} to {paths.data() / entry.name}"
 
 
 def _raise(error: OSError) -> None:

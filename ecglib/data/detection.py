@@ -20,25 +20,14 @@ WITHIN = 0.08
 
 
 def r_peaks(lead: NDArray[np.float32], fs: float, where: str | Path = "lead") -> NDArray[np.int64]:
-    """R peaks of one lead: where it is farthest from its median, near each QRS complex.
+    """R peaks of one lead `(samples,)` in mV, of `fs` Hz: where it is farthest from its median, near each QRS complex.
 
-    Parameters
-    ----------
-    lead
-        `(samples,)` in mV.
-    fs
-        Its rate in Hz.
-    where
-        What an error names.
-
-    Returns
-    -------
-    int64 `(n,)`: positions in samples at `fs`, increasing, one or more.
+    Returns int64 `(n,)`, positions in samples, increasing, one or more.
 
     Raises
     ------
     RecordError
-        With the reason `no R peak` when none is found.
+        About `where`, with the reason `no R peak`, when none is found.
 
     References
     ----------

@@ -27,12 +27,9 @@ Digest = dict[str, str | list[float]]
 def of(**arrays: NDArray[Any]) -> Digest:
     """The digest of named arrays.
 
-    Returns
-    -------
-    Of floats, the Euclidean norm, the sum of all values times a fixed wave of their place, by which signs and order are
-    told, and `SAMPLED` values, the first, the last and those evenly between; NaN counts as 0 there, and how many there
-    are comes last. Of any other array, the first 16 hexadecimal digits of a SHA-256 over
-    shape and values.
+    Of floats: the Euclidean norm; the sum of all values times a fixed wave of their place, by which signs and order are
+    told; `SAMPLED` values, the first, the last and those evenly between; and how many are NaN, which counts as 0 in the
+    others. Of any other array, the first 16 hexadecimal digits of a SHA-256 over shape and values.
     """
     return {name: _numbers(array) if array.dtype.kind == "f" else _hash(array) for name, array in arrays.items()}
 

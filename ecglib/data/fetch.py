@@ -8,13 +8,14 @@ transfers at a time, how far they are, and an end to every wait: with no way to 
 from __future__ import annotations
 
 import errno
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,19 +61,14 @@ class Progress:
     bytes_done: int
 
 
-def download(name: str, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> Source:
+Report = Callable[[Progress], None]
+
+
+def download(name: str, *, deadline: float | None = None, progress: Report | None = None) -> Source:
     """Fetch what is missing or wrong of a database, checking every file against its published SHA-256.
 
     A second call goes on at the first file that is missing; with everything there and right it doesn't use the network.
-
-    Parameters
-    ----------
-    name
-        The database.
-    deadline
-        Seconds for all of it, or None for as long as bytes keep coming.
-    progress
-        See `files`.
+    The deadline is in seconds for all of it; None waits for as long as bytes keep coming. `progress` is as for `files`.
 
     Raises
     ------
@@ -80,20 +76,20 @@ def download(name: str, *, deadline: float | None = None, progress: Callable[[Pr
         When the database can't be fetched (it says where to get it), the network can't be reached, the time is over, a
         file stays wrong, the disk is full, or the folder may not be written.
     """
-    entry, start = databases.database(name), time.monotonic()
+    entry, seconds = databases.database(name), math.inf if deadline is None else deadline
+    ends = time.monotonic() + seconds
     if entry.url is None:
-        raise UserError(name, "can't be fetched without an account", do=databases.hint(entry))
+        raise UserError(name, "can't be fetched without an account", do=entry.hint)
     folder = paths.data() / name
     with _fetching(folder):
         if not (folder / SUMS).is_file() or verify(name):
-            sums = text(entry.url + SUMS, seconds=PROBE_SECONDS if deadline is None else min(deadline, PROBE_SECONDS))
+            sums = text(entry.url + SUMS, seconds=min(seconds, PROBE_SECONDS))
             wanted = listed(entry, sums, entry.url + SUMS)
             first = databases.find(name) is None
             (folder / UNFINISHED).write_text(sums, encoding="utf-8")
             if not first:
                 (folder / UNFINISHED).replace(folder / SUMS)
-            left = None if deadline is None else max(0.0, deadline - (time.monotonic() - start))
-            files(entry.url, folder, wanted, deadline=left, progress=progress)
+            files(entry.url, folder, wanted, ends=ends, progress=progress)
             if first:
                 (folder / UNFINISHED).replace(folder / SUMS)
     source = databases.find(name)
@@ -114,7 +110,7 @@ def verify(name: str) -> list[str]:
     folder = paths.data() / name
     with databases.readable(folder):
         if not (folder / SUMS).is_file():
-            raise UserError(folder / SUMS, "no such file, so nothing to check against", do=databases.hint(entry))
+            raise UserError(folder / SUMS, "no such file, so nothing to check against", do=entry.hint)
         sums = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
         expected = {file.here: file.sha256 for file in listed(entry, sums, folder / SUMS)}
         there = [here for here in expected if (folder / here).is_file()]
@@ -204,27 +200,13 @@ def text(url: str, *, seconds: float = PROBE_SECONDS) -> str:
 
 
 def files(
-    url: str,
-    folder: Path,
-    wanted: Sequence[File],
-    *,
-    deadline: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    url: str, folder: Path, wanted: Sequence[File], *, ends: float = math.inf, progress: Report | None = None
 ) -> None:
     """Fetch files, a few at a time, in the order given; what is complete stays when another file fails.
 
-    Parameters
-    ----------
-    url
-        The folder on the server, with a slash at its end.
-    folder
-        Where they go; subfolders are made.
-    wanted
-        The files; one that is there already with the right SHA-256 is left alone.
-    deadline
-        Seconds for all of them, or None for as long as bytes keep coming.
-    progress
-        Called after every piece received and every file done, from any thread, one call at a time.
+    They go from the server's folder `url`, which has a slash at its end, to `folder`, where one that is there already
+    with the right SHA-256 is left alone. `ends` is when to give up, by `time.monotonic`; `progress` is called after
+    every piece received and every file done, from any thread, one call at a time.
 
     Raises
     ------
@@ -232,7 +214,7 @@ def files(
         When a file can't be fetched, has another SHA-256 than it should, the disk is full, the folder may not be
         written, or the time is over.
     """
-    job = _Job(time.monotonic() + (float("inf") if deadline is None else deadline), len(wanted), progress)
+    job = _Job(ends, len(wanted), progress)
     store = pooch.Pooch(
         path=folder,
         base_url=url,
@@ -254,24 +236,19 @@ class _Stopped(Exception):
     """Another thread has failed; this one has nothing to add."""
 
 
-@dataclass
 class _Job:
     """What the threads of one download share."""
 
-    ends: float
-    total: int
-    report: Callable[[Progress], None] | None
-    stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _files: int = 0
-    _bytes: int = 0
+    def __init__(self, ends: float, total: int, report: Report | None) -> None:
+        self.ends, self.now, self.report = ends, Progress(0, total, 0), report
+        self.stop, self._lock = threading.Event(), threading.Lock()
 
     def advance(self, *, files: int = 0, n_bytes: int = 0) -> None:
         with self._lock:
-            self._files += files
-            self._bytes += n_bytes
+            now = self.now
+            self.now = Progress(now.files_done + files, now.files_total, now.bytes_done + n_bytes)
             if self.report is not None:
-                self.report(Progress(self._files, self.total, self._bytes))
+                self.report(self.now)
 
     def left(self, url: str) -> float:
         """Seconds, more than 0."""
@@ -279,9 +256,8 @@ class _Job:
             raise _Stopped
         left = self.ends - time.monotonic()
         if left <= 0:
-            raise UserError(
-                url, "the time given for the download is over", do="run it again: it goes on where it stopped"
-            )
+            do = "run it again: it goes on where it stopped"
+            raise UserError(url, "the time given for the download is over", do=do)
         return left
 
 

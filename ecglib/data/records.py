@@ -1,11 +1,11 @@
 """WFDB records and annotations, read in one way: strictly, or with what is wrong put right by a stated rule.
 
 The `wfdb` package does the decoding. Around it stand the checks it leaves out (lengths, gains, checksums, flat and
-clipped leads, file names that lead out of the folder), and every failure is a `RecordError` whose `reason` is one of
-`REASONS`: callers set the record aside and count the reason.
+clipped leads, file names that lead out of the folder), and every failure is a `RecordError`: callers set the record
+aside and count the `reason`.
 
 Strict reading takes a record as it says it is, or not at all. Recordings of clinical machines, whatever they are
-written as, are brought to twelve leads in mV with `repair`; each repair is named in `Recording.repairs`:
+written as, are brought to twelve leads in mV by `read_repaired`; each repair is named in `Recording.repairs`:
 
 - the signal may be a matrix in a `.mat` file, as `wfdb2mat` and the PhysioNet/CinC Challenges write them;
 - of such a record, a record line that the `wfdb` package can't parse (`E00015.mat 12 500 5000 …`, in the Challenge's
@@ -41,41 +41,6 @@ from ecglib.errors import RecordError, UserError
 
 RATE = 125
 """Rate in Hz that signals are brought to before beats are cut from them."""
-REASONS: Final = (
-    "unsafe path",
-    "no permission",
-    "missing header",
-    "empty header",
-    "unreadable header",
-    "unsupported record",
-    "missing signal",
-    "empty signal",
-    "truncated signal",
-    "signal longer than header says",
-    "unreadable signal",
-    "bad gain",
-    "no voltage",
-    "missing lead",
-    "initial value mismatch",
-    "checksum mismatch",
-    "NaN samples",
-    "flat signal",
-    "clipped signal",
-    "missing annotations",
-    "empty annotations",
-    "truncated annotations",
-    "unreadable annotations",
-    "annotations out of range",
-    "annotations out of order",
-    "unsupported rate",
-    "short signal",
-    "header and signal disagree",
-    "a lead twice",
-    "no standard lead with a signal",
-    "implausible amplitude",
-)
-"""Every `RecordError.reason` of this module."""
-
 LEADS: Final = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The twelve standard leads, in their order."""
 ALIASES: Final = {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
@@ -93,7 +58,6 @@ GAPS: Final = 0.05
 """Share of a lead's samples that may be no number."""
 SHORTEST: Final = 1.0
 """Seconds of a repaired record."""
-
 CLIPPED_RUN: Final = 5
 """Samples in succession on a lead's lowest or highest value that make a plateau."""
 CLIPPED_SHARE: Final = 0.01
@@ -106,11 +70,9 @@ _PREFIXES: Final = {
     "": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6,
     "u": 1e-3, "\N{GREEK SMALL LETTER MU}": 1e-3, "micro": 1e-3,
 }  # fmt: skip
-_MILLIVOLTS: Final = {
-    prefix + volt: factor for prefix, factor in _PREFIXES.items() for volt in ("v", "volt", "volts")
-}  # fmt: skip
-"""Unit in small letters, the micro sign as the Greek letter -> mV in one of it."""
-_CALIBRATION: Final = re.compile(r"(?P<gain>[^(/]+)(?:\((?P<baseline>[-+]?[0-9]{1,300})\))?(?:/(?P<unit>.*))?")
+"""Before V, volt or volts in small letters, the micro sign as the Greek letter -> mV in one of it."""
+_WHOLE: Final = r"[-+]?[0-9]{1,300}"
+_CALIBRATION: Final = re.compile(rf"(?P<gain>[^(/]+)(?:\((?P<baseline>{_WHOLE})\))?(?:/(?P<unit>.*))?")
 _BYTES_PER_SAMPLE: Final = {
     "8": Fraction(1), "16": Fraction(2), "24": Fraction(3), "32": Fraction(4), "61": Fraction(2), "80": Fraction(1),
     "160": Fraction(2), "212": Fraction(3, 2), "310": Fraction(4, 3), "311": Fraction(4, 3),
@@ -119,6 +81,8 @@ _INVALID: Final = {
     "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15), "212": -(2**11),
     "310": -(2**9), "311": -(2**9),
 }  # fmt: skip
+_FILE, _FORMAT, _GAIN, _BITS, _ZERO, _LEAD = 0, 1, 2, 3, 4, 8
+"""Places of the fields in a signal's line."""
 _NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
 _DEFAULT_RATE: Final = 250.0
 """Hz of a record that does not say its rate, by the format."""
@@ -130,86 +94,42 @@ _MOST_SKEW: Final = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """The signals of one record.
-
-    Parameters
-    ----------
-    name
-        The record's name, with its subfolder where it has one (`records100/00000/00001_lr`).
-    signals
-        float32 `(n_leads, n_samples)`, in mV; 0 throughout where a lead is not known.
-    fs
-        Sampling rate in Hz.
-    leads
-        Lead names in the order of `signals`: as the header spells them, or of a repaired record as in `LEADS`.
-    comments
-        The header's comment lines without `#`.
-    repairs
-        What was put right, one sentence each.
-    """
+    """The signals of one record."""
 
     name: str
+    """With its subfolder where it has one (`records100/00000/00001_lr`)."""
     signals: Array
+    """float32 `(n_leads, n_samples)`, in mV; 0 throughout where a lead was not recorded, else it varies."""
     fs: float
+    """Sampling rate in Hz."""
     leads: tuple[str, ...]
+    """In the order of `signals`: as the header spells them, or of a repaired record `LEADS`."""
     comments: tuple[str, ...] = ()
+    """The header's comment lines without `#`."""
     repairs: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """bool `(n_leads,)`: the leads that were recorded; such a lead varies."""
-        return np.asarray(self.signals.any(1))
+    """What was put right, one sentence each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """The annotations of one record.
-
-    Parameters
-    ----------
-    samples
-        int64 `(n,)`, strictly increasing, counted in samples of the record's own rate from its start.
-    symbols
-        str `(n,)`, one WFDB symbol each.
-    """
+    """The annotations of one record."""
 
     samples: NDArray[np.int64]
+    """`(n,)`, strictly increasing, counted in samples of the record's own rate from its start."""
     symbols: NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What makes mV of a signal's digital units: `(units - baseline) / gain`.
-
-    Parameters
-    ----------
-    gain
-        Digital units per mV, a finite number above 0 in single precision too.
-    baseline
-        Digital units at 0 mV; of any size.
-    """
-
-    gain: float
-    baseline: int
-
-
-@dataclass(frozen=True)
-class _Lead:
-    """A signal line of a header."""
-
-    name: str
-    file: str
-    fmt: str
-    line: Sequence[str]
+    """`(n,)`, one WFDB symbol each."""
 
 
 @dataclass(frozen=True)
 class _Header:
+    """Fields of a header by their position, so that what stands in one of no interest can't spoil the others."""
+
     record: str
     """What the record line begins with."""
     fs: float
     samples: int
-    leads: tuple[_Lead, ...]
+    signals: list[list[str]]
+    """The lines of the signals, split at blanks, with empty fields at their end for those that aren't there."""
     comments: tuple[str, ...]
 
 
@@ -241,63 +161,93 @@ def list_records(folder: Path) -> list[str]:
 
 
 def read_recording(
-    folder: Path,
-    name: str,
-    leads: Sequence[str] | None = None,
-    *,
-    repair: bool = False,
-    uncalibrated_gain: float | None = None,
+    folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
 ) -> Recording:
-    """Read the signals of a record.
+    """Read the signals of a record strictly.
 
     Checks of the signal itself (checksum, NaN, flat, clipped, gain) apply to the leads asked for only.
 
     Parameters
     ----------
-    folder
-        The database's folder.
-    name
-        The record's name, as `list_records` gives it.
+    folder, name
+        The database's folder, and the record's name as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order, or of a
-        repaired record in that of `LEADS`.
-    repair
-        Whether it is brought to the twelve leads of `LEADS`, known or not, and put right where a rule says how.
+        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where the
-        format's default of 200 is meant); None refuses such a lead. Repairing knows no such gain.
+        format's default of 200 is meant); None refuses such a lead.
 
     Raises
     ------
     RecordError
-        With a `reason` of `REASONS`: a file is missing, empty, truncated or unreadable, header and signal disagree, or
-        a lead is missing. Strict: a lead holds NaN, nothing but one value, or is clipped. Repairing: the rate is not
-        between 100 and 1000 Hz, the record is empty or shorter than a second, its amplitude is none of an ECG's, or it
-        has no standard lead with a signal.
+        A file is missing, empty, truncated or unreadable, header and signal disagree, or a lead is missing, holds NaN
+        or nothing but one value, or is clipped.
     """
-    path = _file(folder, name, ".hea")
+    path = _header_path(folder, name)
     header = _read_header(path)
-    if repair:
-        signals, repairs = _repaired(path, header)
-        chosen = _choose(path, LEADS, leads)
-        kept = tuple(LEADS[i] for i in chosen)
-        return Recording(name, signals[chosen], header.fs, kept, header.comments, repairs)
     parsed = _parsed(path, header)
     there = [str(lead) for lead in parsed.sig_name]
     chosen = _choose(path, there, leads)
-    kept = tuple(there[i] for i in chosen)
-    calibrations = [
-        calibration(path, header.leads[i].line, lead, uncalibrated_gain) for i, lead in zip(chosen, kept, strict=True)
-    ]
+    calibrations = [_calibration(path, header.signals[i], there[i], uncalibrated_gain) for i in chosen]
     units = _decoded(path, parsed, chosen)
     signals = np.empty(units.shape, dtype=np.float32)
-    for row, (i, digital) in enumerate(zip(chosen, units, strict=True)):
-        _check_lead(path.parent / header.leads[chosen[0]].file, parsed, i, digital)
-        signals[row] = millivolts(digital, calibrations[row])
+    for row, i in enumerate(chosen):
+        _check_lead(path.parent / header.signals[chosen[0]][_FILE], parsed, i, units[row])
+        signals[row] = millivolts(units[row], *calibrations[row])
         if not np.isfinite(signals[row]).all():
-            found = f"{calibrations[row].gain:g} units per mV for lead {kept[row]}"
+            found = f"{calibrations[row][0]:g} units per mV for lead {there[i]}"
             raise RecordError(path, "bad gain", found, "one that gives an amplitude in mV")
-    return Recording(name, signals, float(parsed.fs), kept, header.comments)
+    return Recording(name, signals, float(parsed.fs), tuple(there[i] for i in chosen), header.comments)
+
+
+def read_repaired(folder: Path, name: str) -> Recording:
+    """Read a record, brought to the twelve leads of `LEADS`, known or not, and put right where a rule says how.
+
+    Folder and name as in `read_recording`.
+
+    Raises
+    ------
+    RecordError
+        A file is missing, empty, truncated or unreadable, header and signal disagree, the rate is not between 100 and
+        1000 Hz, the record is empty or shorter than a second, its amplitude is none of an ECG's, or it has no standard
+        lead with a signal, or one twice.
+    """
+    path = _header_path(folder, name)
+    header = _read_header(path)
+    if not RATES[0] <= header.fs <= RATES[1]:
+        raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
+    files = list(dict.fromkeys(line[_FILE] for line in header.signals))
+    if len(files) > 1 and any(file.endswith(".mat") for file in files):
+        raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
+    names = [line[_LEAD] for line in header.signals]
+    standard = {i: _standard(name) for i, name in enumerate(names) if _standard(name)}
+    repairs = []
+    if not re.fullmatch(r"[\w-]+", header.record):
+        repairs.append(f"record line begins with {header.record!r}, which is no record name")
+    # whatever other channels measure is no matter
+    calibrations = {i: _calibration(path, header.signals[i], names[i]) for i in standard}
+    if files[0].endswith(".mat"):
+        repairs += _mend_gains(path.stem, calibrations, header.comments)
+        units = _matrix(path, header)
+    else:
+        units = _decoded(path, _parsed(path, header), list(range(len(names))))
+    seconds = units.shape[1] / header.fs
+    if seconds < SHORTEST:
+        reason = "short signal" if seconds else "empty signal"
+        raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
+    leads: dict[str, Array] = {}
+    for i, its in calibrations.items():
+        lead = millivolts(units[i], *its)
+        lead[units[i] == _INVALID.get(_format(header.signals[i]))] = np.nan
+        if standard[i] in leads:
+            raise RecordError(path, "a lead twice", standard[i])
+        leads[standard[i]] = lead
+    arranged, more = _arranged(leads, units.shape[1])
+    if not arranged.any():
+        found = (", ".join(names) or "none")[:60]
+        raise RecordError(path, "no standard lead with a signal", found, f"some of {', '.join(LEADS)}")
+    factor, unit = _plausible(path, arranged)
+    return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, (*repairs, *more, *unit))
 
 
 def at_rate(signals: Array, fs: float, rate: float) -> Array:
@@ -311,13 +261,13 @@ def at_rate(signals: Array, fs: float, rate: float) -> Array:
 
 def sampling_rate(folder: Path, name: str) -> float:
     """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
-    path = _file(folder, name, ".hea")
+    path = _header_path(folder, name)
     return float(_parsed(path, _read_header(path)).fs)
 
 
 def comments(folder: Path, name: str) -> tuple[str, ...]:
     """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read_recording`."""
-    return _split(header_text(_file(folder, name, ".hea")))[1]
+    return _split(_header_path(folder, name))[1]
 
 
 def field(lines: Iterable[str], name: str) -> str:
@@ -329,27 +279,27 @@ def field(lines: Iterable[str], name: str) -> str:
     return ""
 
 
-def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotations:
-    """Read the annotations of a record.
+def read_annotations(folder: Path, name: str) -> Annotations:
+    """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
 
-    Parameters
-    ----------
-    folder, name
-        As in `read_recording`. The record's header is read too: it says how long the record is.
-    extension
-        The annotator's file name extension.
+    Folder and name as in `read_recording`.
 
     Raises
     ------
     RecordError
-        With a `reason` of `REASONS`: the file is missing, empty, truncated or unreadable, an annotation lies outside
-        the record, or two are not in increasing order.
+        The file is missing, empty, truncated or unreadable, an annotation lies outside the record, or two are not in
+        increasing order.
     """
-    header_file, path = _file(folder, name, ".hea"), _file(folder, name, f".{extension}")
-    header = _parsed(header_file, _read_header(header_file))
-    _check_annotation_file(path)
-    with _wfdb_errors(path, "unreadable annotations"):
-        read = wfdb.rdann(str(path.with_suffix("")), extension)
+    path = _header_path(folder, name)
+    header, path = _parsed(path, _read_header(path)), path.with_suffix(".atr")
+    with _reading(path, "annotations"):
+        content = path.read_bytes()
+    if not content:
+        raise RecordError(path, "empty annotations", "0 bytes")
+    if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
+        raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
+    with _reading(path, "annotations"):
+        read = wfdb.rdann(str(path.with_suffix("")), "atr")
         samples, symbols = np.asarray(read.sample, dtype=np.int64), np.asarray(read.symbol, dtype=np.str_)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
@@ -365,109 +315,32 @@ def read_annotations(folder: Path, name: str, extension: str = "atr") -> Annotat
     return Annotations(samples, symbols)
 
 
-def header_text(path: Path) -> str:
-    """A header as text: in UTF-8, or else in the code page of Windows, which has the micro sign where Latin-1 has it.
-
-    Raises
-    ------
-    RecordError
-        When it can't be read.
-    """
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(path, "missing header") from None
-    except PermissionError:
-        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
-    except OSError as error:
-        raise RecordError(path, "unreadable header", error.strerror or str(error)) from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
-
-
-def calibration(where: Path, line: Sequence[str], lead: str, uncalibrated_gain: float | None = None) -> Calibration:
-    """Gain and baseline of a signal, from its line in the header.
-
-    Read here by the position of their fields, because wfdb takes what it can read of a field and guesses the rest: a
-    gain of `1E3` becomes 1, one of `+200` loses its baseline, and of `µV` the V is left.
-
-    Parameters
-    ----------
-    where
-        The header.
-    line
-        The signal's line, split at blanks; its third field is `gain(baseline)/unit`. Without a baseline the fifth, the
-        ADC's zero, is it; without a unit it is mV.
-    lead
-        The signal's name, for messages.
-    uncalibrated_gain
-        As in `read_recording`.
-
-    Raises
-    ------
-    RecordError
-        `bad gain` when there is no gain above 0, or a field can't be read; `no voltage` when the unit is none of
-        voltage.
-    """
-    written = line[2] if len(line) > 2 else "0"
-    found = _CALIBRATION.fullmatch(written)
-    try:
-        gain = float(found["gain"]) if found else math.nan
-    except ValueError:
-        gain = math.nan
-    # A blank before the bracket or the slash leaves a gain that looks whole.
-    if not found or (len(line) > 3 and line[3].startswith(("(", "/"))):
-        shown = " ".join(line[2:4])[:40]
-        raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
-    baseline = found["baseline"]
-    if baseline is None and len(line) > 4 and line[3].isdecimal():
-        baseline = line[4]
-    if baseline is not None and not re.fullmatch(r"[-+]?[0-9]{1,300}", baseline):
-        raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
-    if gain == 0 and uncalibrated_gain is not None:
-        return Calibration(uncalibrated_gain, int(baseline or 0))
-    unit = found["unit"] or "mV"
-    # Unicode has two letters for micro, and signs of a whole unit beside them.
-    in_mv = _MILLIVOLTS.get(unicodedata.normalize("NFKC", unit).lower())
-    per_mv = gain / (in_mv or 1.0)
-    with np.errstate(over="ignore", under="ignore"):
-        usable = math.isfinite(gain) and gain > 0 and np.isfinite(np.float32(per_mv)) and np.float32(per_mv) > 0
-    if not usable:
-        raise RecordError(where, "bad gain", f"{found['gain'][:40]} for lead {lead}", "a number above 0")
-    if in_mv is None:
-        raise RecordError(where, "no voltage", f"lead {lead} in {unit[:40]}", "mV, uV or V")
-    return Calibration(per_mv, int(baseline or 0))
-
-
-def millivolts(digital: NDArray[Any], calibration: Calibration) -> NDArray[np.float32]:
+def millivolts(digital: NDArray[Any], gain: float, baseline: int) -> Array:
     """Digital units, whole or not, in mV; not finite where they are not, or where mV in single precision are not.
 
     The baseline is taken off in double precision, which holds any difference of 32-bit numbers, and the result rounded
     once. In 32 bits `digital - baseline` wraps around where gain and baseline fill the range of the format.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        difference: NDArray[np.float64] = np.subtract(digital, float(calibration.baseline), dtype=np.float64)
-        signal = difference.astype(np.float32)
-        signal /= np.float32(calibration.gain)
+        signal: Array = np.subtract(digital, float(baseline), dtype=np.float64).astype(np.float32)
+        signal /= np.float32(gain)
     return signal
 
 
 @contextmanager
-def _wfdb_errors(where: Path, reason: str) -> Iterator[None]:
-    """The one place where wfdb's exceptions (three kinds, a bare `Exception` among them) become a `RecordError`."""
+def _reading(path: Path, what: str, expected: str = "a WFDB file") -> Iterator[None]:
+    """The one place where whatever reading a file raises, a bare `Exception` among it, becomes a `RecordError`."""
     try:
         yield
-    except RecordError:
-        raise
-    except FileNotFoundError as error:
-        raise RecordError(where, reason, f"{error.filename} is missing") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecordError(path, f"missing {what}") from None
     except PermissionError:
-        raise RecordError(where, "no permission", do="give yourself read access to the file") from None
+        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
+    except OSError as error:  # a name too long for the disk, or links in a circle
+        raise RecordError(path, f"unreadable {what}", error.strerror or str(error)) from None
     except Exception as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecordError(where, reason, message[:200], "a WFDB file") from None
+        raise RecordError(path, f"unreadable {what}", message[:200], expected) from None
 
 
 def _checked_name(where: Path, name: str) -> str:
@@ -476,19 +349,15 @@ def _checked_name(where: Path, name: str) -> str:
     return name
 
 
-def _file(folder: Path, name: str, suffix: str) -> Path:
-    path = folder / (_checked_name(folder, name) + suffix)
-    if not _NAME.fullmatch(path.name):
-        raise RecordError(folder, "unsafe path", f"file name {path.name!r}", "a name inside the database's folder")
-    return path
-
-
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
+def _header_path(folder: Path, name: str) -> Path:
+    return folder / f"{_checked_name(folder, name)}.hea"
+
+
 def _read_header(path: Path) -> _Header:
-    """Fields by their position, so that what stands in one of no interest (date, time) can't spoil the others."""
-    lines, said = _split(header_text(path))
+    lines, said = _split(path)
     if not lines:
         raise RecordError(path, "empty header")
     record = lines[0]
@@ -508,15 +377,25 @@ def _read_header(path: Path) -> _Header:
         raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
     if not 0 < n == len(lines) - 1:
         raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{str(n)[:20]} (at least 1)")
-    leads = tuple(
-        _Lead(line[8] if len(line) > 8 else "", line[0], re.split(r"\D", line[1])[0] if len(line) > 1 else "", line)
-        for line in lines[1:]
-    )
-    return _Header(record[0], fs, samples, leads, said)
+    return _Header(record[0], fs, samples, [line + [""] * (_LEAD + 1) for line in lines[1:]], said)
 
 
-def _split(text: str) -> tuple[list[list[str]], tuple[str, ...]]:
-    """A header's lines, split at blanks, and its comments without `#`."""
+def _format(line: list[str]) -> str:
+    """The format's number, without a frame's samples, skew and offset."""
+    return re.split(r"\D", line[_FORMAT])[0]
+
+
+def _split(path: Path) -> tuple[list[list[str]], tuple[str, ...]]:
+    """A header's lines, split at blanks, and its comments without `#`.
+
+    Its text is in UTF-8, or else in the code page of Windows, which has the micro sign where Latin-1 has it.
+    """
+    with _reading(path, "header"):
+        content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
     return [line.split() for line in lines if not line.startswith("#")], comments
@@ -524,18 +403,19 @@ def _split(text: str) -> tuple[list[list[str]], tuple[str, ...]]:
 
 def _parsed(path: Path, ours: _Header) -> Any:
     """The header as `wfdb` reads it, which the signals in WFDB formats are decoded by."""
-    with _wfdb_errors(path, "unreadable header"):
+    with _reading(path, "header"):
         header = wfdb.rdheader(str(path.with_suffix("")))
-    if header.n_sig != len(ours.leads):
-        raise RecordError(path, "unreadable header", f"{header.n_sig} leads", f"{len(ours.leads)} of its lines")
+    if header.n_sig != len(ours.signals):
+        raise RecordError(path, "unreadable header", f"{header.n_sig} leads", f"{len(ours.signals)} of its lines")
     # wfdb reads 5e2 as 5
     if not math.isclose(ours.fs, header.fs, rel_tol=1e-6) or not 0 < header.fs < math.inf:
         raise RecordError(path, "unreadable header", f"sampling rate {ours.fs:g}", "more than 0 Hz")
     counts = [header.sig_len, *header.samps_per_frame, *header.byte_offset, *header.skew]
     if max(count or 0 for count in counts) > _MOST:
         raise RecordError(path, "unreadable header", "a number of samples or bytes beyond any file's")
-    if max(skew or 0 for skew in header.skew) > (header.sig_len or _MOST_SKEW):
-        raise RecordError(path, "unreadable header", f"a skew of {max(skew or 0 for skew in header.skew)} samples")
+    skew = max(skew or 0 for skew in header.skew)
+    if skew > (header.sig_len or _MOST_SKEW):
+        raise RecordError(path, "unreadable header", f"a skew of {skew} samples")
     return header
 
 
@@ -550,40 +430,56 @@ def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> l
     return [lower.index(lead.lower()) for lead in leads]
 
 
+def _calibration(where: Path, line: list[str], lead: str, uncalibrated: float | None = None) -> tuple[float, int]:
+    """Digital units per mV, above 0 and finite in single precision too, and those at 0 mV, of any size.
+
+    Read here by the position of their fields, because wfdb takes what it can read of a field and guesses the rest: a
+    gain of `1E3` becomes 1, one of `+200` loses its baseline, and of `µV` the V is left. The third field of a signal's
+    line is `gain(baseline)/unit`. Without a baseline the fifth, the ADC's zero, is it; without a unit it is mV.
+    """
+    found = _CALIBRATION.fullmatch(line[_GAIN] or "0")
+    try:
+        gain = float(found["gain"]) if found else math.nan
+    except ValueError:
+        gain = math.nan
+    # A blank before the bracket or the slash leaves a gain that looks whole.
+    if not found or line[_BITS].startswith(("(", "/")):
+        shown = " ".join(line[_GAIN : _BITS + 1]).strip()[:40]
+        raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
+    baseline = found["baseline"]
+    if baseline is None:
+        baseline = line[_ZERO] or "0" if line[_BITS].isdecimal() else "0"
+    if not re.fullmatch(_WHOLE, baseline):
+        raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
+    if gain == 0 and uncalibrated is not None:
+        return uncalibrated, int(baseline)
+    unit = found["unit"] or "mV"
+    # Unicode has two letters for micro, and signs of a whole unit beside them.
+    volts = re.fullmatch(r"(.*?)v(?:olts?)?", unicodedata.normalize("NFKC", unit).lower())
+    in_mv = _PREFIXES.get(volts[1]) if volts else None
+    per_mv = gain / (in_mv or 1.0)
+    with np.errstate(over="ignore", under="ignore"):
+        usable = gain > 0 and 0 < np.float32(per_mv) < math.inf
+    if not usable:
+        raise RecordError(where, "bad gain", f"{found['gain'][:40]} for lead {lead}", "a number above 0")
+    if in_mv is None:
+        raise RecordError(where, "no voltage", f"lead {lead} in {unit[:40]}", "mV, uV or V")
+    return per_mv, int(baseline)
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
 def _decoded(path: Path, header: Any, channels: list[int]) -> NDArray[np.int32]:
-    """Digital units `(channels, samples)` of signals in WFDB formats, decoded by the `wfdb` package."""
-    _check_lengths(path, header)
-    file = path.parent / header.file_name[channels[0]]
-    with _wfdb_errors(file, "unreadable signal"):
-        record = wfdb.rdrecord(str(path.with_suffix("")), channels=channels, physical=False, return_res=32)
-    if record.d_signal is None or not record.d_signal.size:
-        raise RecordError(file, "empty signal")
-    return np.ascontiguousarray(record.d_signal.T)
-
-
-def _size(path: Path) -> int:
-    """Of a signal file, in bytes."""
-    try:
-        return path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(path, "missing signal") from None
-    except PermissionError:
-        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
-    except OSError as error:  # a name too long for the disk, or links in a circle
-        raise RecordError(path, "unreadable signal", error.strerror or str(error)) from None
-
-
-def _check_lengths(where: Path, header: Any) -> None:
-    """Hold the size of every signal file against the number of samples that the header states."""
-    for file_name in dict.fromkeys(header.file_name):
-        path = where.parent / file_name
-        size = _size(path)
+    """Digital units `(channels, samples)` of signals in WFDB formats, decoded by the `wfdb` package once every signal
+    file has as many bytes as the header's number of samples takes."""
+    for name in dict.fromkeys(header.file_name):
+        file = path.parent / name
+        with _reading(file, "signal"):
+            size = file.stat().st_size
         if size == 0:
-            raise RecordError(path, "empty signal")
-        signals = [i for i in range(header.n_sig) if header.file_name[i] == file_name]
+            raise RecordError(file, "empty signal")
+        signals = [i for i in range(header.n_sig) if header.file_name[i] == name]
         per_sample = _BYTES_PER_SAMPLE.get(str(header.fmt[signals[0]]))
         if per_sample is None or not header.sig_len:
             continue  # compressed, or a header that leaves the length open: only decoding can tell
@@ -591,9 +487,15 @@ def _check_lengths(where: Path, header: Any) -> None:
         need = math.ceil(frame * header.sig_len) + (header.byte_offset[signals[0]] or 0)
         found, expected = f"{size} bytes", f"{need} bytes for the {header.sig_len} samples of its header"
         if size < need:
-            raise RecordError(path, "truncated signal", found, expected)
+            raise RecordError(file, "truncated signal", found, expected)
         if size - need >= max(frame, 2):
-            raise RecordError(path, "signal longer than header says", found, expected)
+            raise RecordError(file, "signal longer than header says", found, expected)
+    file = path.parent / header.file_name[channels[0]]
+    with _reading(file, "signal"):
+        record = wfdb.rdrecord(str(path.with_suffix("")), channels=channels, physical=False, return_res=32)
+    if record.d_signal is None or not record.d_signal.size:
+        raise RecordError(file, "empty signal")
+    return np.ascontiguousarray(record.d_signal.T)
 
 
 def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) -> None:
@@ -627,63 +529,21 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
     smooth wave stays on one value too, but steps into it by one. At the record's very beginning or end it counts only
     from one second on: PTB-XL fills the last tenth of a second of some leads with one value.
     """
-    extremes = ((digital == low), (digital == high))
-    if sum(int(np.count_nonzero(extreme)) for extreme in extremes) <= CLIPPED_SHARE * digital.size:
+    if np.count_nonzero((digital == low) | (digital == high)) <= CLIPPED_SHARE * digital.size:
         return 0.0
     jumps = np.abs(np.diff(digital.astype(np.int64)))  # two of 32 bits may lie 33 bits apart
     sharp = 2 * int(jumps[jumps > 0].min())
     jumps = np.concatenate(([0], jumps, [0]))
-    clipped = 0
-    for extreme in extremes:
-        edges = np.diff(np.concatenate(([0], extreme.view(np.int8), [0])))
-        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        lengths = ends - starts
-        inside = ((starts > 0) & (ends < digital.size)) | (lengths >= fs)
-        counts = inside & (lengths >= CLIPPED_RUN) & (np.maximum(jumps[starts], jumps[ends]) >= sharp)
-        clipped += int(lengths[counts].sum())
-    return clipped / digital.size
+    starts = np.append(0, np.flatnonzero(jumps))
+    ends = np.append(starts[1:], digital.size)
+    lengths = ends - starts
+    inside = ((starts > 0) & (ends < digital.size)) | (lengths >= fs)
+    clipped = np.isin(digital[starts], (low, high)) & inside & (lengths >= CLIPPED_RUN)
+    clipped &= np.maximum(jumps[starts], jumps[ends]) >= sharp
+    return float(lengths[clipped].sum() / digital.size)
 
 
 # --- repairs ----------------------------------------------------------------------------------------------------------
-
-
-def _repaired(path: Path, header: _Header) -> tuple[Array, tuple[str, ...]]:
-    """Standard leads `(12, samples)` in mV, and what was put right."""
-    if not RATES[0] <= header.fs <= RATES[1]:
-        raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
-    matrix = header.leads[0].file.endswith(".mat")
-    files = {lead.file for lead in header.leads}
-    if len(files) > 1 and any(file.endswith(".mat") for file in files):
-        raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
-    repairs = []
-    if not re.fullmatch(r"[\w-]+", header.record):
-        repairs.append(f"record line begins with {header.record!r}, which is no record name")
-    calibrations = {  # whatever other channels measure is no matter
-        i: calibration(path, lead.line, lead.name) for i, lead in enumerate(header.leads) if _standard(lead.name)
-    }
-    if matrix:
-        repairs += _mend_gains(path.stem, calibrations, header.comments)
-        units = _matrix(path, header)
-    else:
-        units = _decoded(path, _parsed(path, header), list(range(len(header.leads))))
-    seconds = units.shape[1] / header.fs
-    if seconds < SHORTEST:
-        reason = "short signal" if seconds else "empty signal"
-        raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
-    leads: dict[str, Array] = {}
-    for i, its in calibrations.items():
-        lead = millivolts(units[i], its)
-        lead[units[i] == _INVALID.get(header.leads[i].fmt)] = np.nan
-        name = _standard(header.leads[i].name)
-        if name in leads:
-            raise RecordError(path, "a lead twice", name)
-        leads[name] = lead
-    arranged, more = _arranged(leads, units.shape[1])
-    if not arranged.any():
-        found = ", ".join(lead.name for lead in header.leads) or "none"
-        raise RecordError(path, "no standard lead with a signal", found[:60], f"some of {', '.join(LEADS)}")
-    mended, unit = _plausible(path, arranged)
-    return mended, (*repairs, *more, *unit)
 
 
 def _standard(name: str) -> str:
@@ -692,7 +552,7 @@ def _standard(name: str) -> str:
     return upper if upper in LEADS else ""
 
 
-def _mend_gains(record: str, calibrations: dict[int, Calibration], comments: Sequence[str]) -> list[str]:
+def _mend_gains(record: str, calibrations: dict[int, tuple[float, int]], comments: Sequence[str]) -> list[str]:
     """Put the Challenge's wrong gains right, and say so in a sentence.
 
     Signs of the Challenge are a name of those databases and a diagnosis. 4880 stands for the 4.88 µV of the machine's
@@ -701,33 +561,27 @@ def _mend_gains(record: str, calibrations: dict[int, Calibration], comments: Seq
     """
     signs = bool(re.fullmatch(r"(E|HR)\d{5}", record)) + bool(field(comments, "Dx"))
     said = set()
-    for i, its in calibrations.items():
-        if its.gain in WRONG_GAINS[:signs] and not its.baseline:
-            said.add(f"{its.gain:g}")
-            calibrations[i] = Calibration(UNITS_PER_MV, 0)
+    for i, (gain, baseline) in calibrations.items():
+        if gain in WRONG_GAINS[:signs] and not baseline:
+            said.add(f"{gain:g}")
+            calibrations[i] = UNITS_PER_MV, 0
     return [f"gain of {' and '.join(sorted(said))} units per mV taken for {UNITS_PER_MV:g}"] if said else []
 
 
 def _matrix(path: Path, header: _Header) -> NDArray[Any]:
     """Digital units `(leads, samples)` of a `.mat`, or whatever numbers gain and baseline make mV of."""
-    file = path.parent / header.leads[0].file
-    _size(file)
-    try:
-        found = scipy.io.loadmat(file)
-    except PermissionError:
-        raise RecordError(file, "no permission", do="give yourself read access to the file") from None
-    except Exception as error:  # a damaged file raises what it likes
-        message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RecordError(file, "unreadable signal", message[:80], "a MATLAB matrix named val") from None
+    file = path.parent / header.signals[0][_FILE]
+    with _reading(file, "signal", "a MATLAB matrix named val"):
+        found = scipy.io.loadmat(str(file))  # of a Path it says nothing about what is wrong
     matrix = found.get("val")
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         raise RecordError(file, "unreadable signal", "no matrix of numbers named val", "a MATLAB matrix named val")
-    expected = (len(header.leads), header.samples or matrix.shape[1])
+    expected = (len(header.signals), header.samples or matrix.shape[1])
     if matrix.shape != expected:
         raise RecordError(file, "header and signal disagree", f"a matrix {matrix.shape}", f"{expected} by its header")
     if matrix.size and matrix.dtype.kind in "iu" and max(-int(matrix.min()), int(matrix.max())) > 2**53:
         raise RecordError(file, "unreadable signal", "numbers of more than 53 bits", "the numbers of a converter")
-    if header.leads[0].fmt == "80" and matrix.dtype == np.uint8:
+    if _format(header.signals[0]) == "80" and matrix.dtype == np.uint8:
         return matrix.astype(np.int16) - 128  # the format's own zero, which MATLAB knows nothing of
     return matrix
 
@@ -755,30 +609,12 @@ def _arranged(leads: dict[str, Array], samples: int) -> tuple[Array, list[str]]:
     return arranged, [f"{', '.join(leads)}: {what}" for what, leads in said.items()]
 
 
-def _plausible(path: Path, signals: Array) -> tuple[Array, list[str]]:
+def _plausible(path: Path, signals: Array) -> tuple[float, list[str]]:
+    """What to multiply by for mV, and what is put right thereby."""
     low, high = np.percentile(signals[signals.any(1)], (0.5, 99.5), axis=1)
     amplitude = float(np.median(high - low))
-    for factor, what in ((1.0, ""), (1e-3, "µV"), (1e3, "V")):
+    for factor, unit in ((1.0, ""), (1e-3, "µV"), (1e3, "V")):
         if PLAUSIBLE[0] <= factor * amplitude <= PLAUSIBLE[1]:
-            return signals * np.float32(factor), [f"{what} written as mV"] if what else []
+            return factor, [f"{unit} written as mV"] if unit else []
     expected = f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV"
     raise RecordError(path, "implausible amplitude", f"{amplitude:.3g} mV", expected)
-
-
-# --- annotations ------------------------------------------------------------------------------------------------------
-
-
-def _check_annotation_file(path: Path) -> None:
-    """Refuse what wfdb would read in part: a file that does not end with the two zero bytes of its format."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(path, "missing annotations") from None
-    except PermissionError:
-        raise RecordError(path, "no permission", do="give yourself read access to the file") from None
-    except OSError as error:
-        raise RecordError(path, "unreadable annotations", error.strerror or str(error)) from None
-    if not content:
-        raise RecordError(path, "empty annotations", "0 bytes")
-    if len(content) % 2 or content[-2:] != b"\0\0":
-        raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")

@@ -17,7 +17,6 @@ from ecglib.data import records
 from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.data.recordings import TwelveLead, survey
 from ecglib.data.records import LEADS
-from ecglib.errors import RecordError
 
 Read = Callable[[Path, str], NDArray[np.float32]]
 
@@ -27,31 +26,17 @@ def strict(folder: Path, name: str) -> NDArray[np.float32]:
 
 
 def repairing(folder: Path, name: str) -> NDArray[np.float32]:
-    return records.read_recording(folder, name, repair=True).signals
+    return records.read_repaired(folder, name).signals
 
 
 READERS = pytest.mark.parametrize("read", [strict, repairing])
 
 
-def millivolts(seconds: float = 4.0, fs: int = 500) -> NDArray[np.float64]:
-    """`(12, samples)`: what `clinics.units` makes, in mV."""
-    return clinics.units(round(seconds * fs)) / 1000
-
-
-def stretched(low: NDArray[np.float64], high: NDArray[np.float64], bits: int = 32) -> tuple[list[float], list[int]]:
-    """Gain and baseline of every lead that make its mV from `low` to `high` fill the format."""
-    gain = (2**bits - 3) / (high - low)
-    return [float(f"{one:.4f}") for one in gain], [
-        round(-(2 ** (bits - 1)) + 1 - a * g) for a, g in zip(low, gain, strict=True)
-    ]
+MV = clinics.units(2000) / 1000
 
 
 def reason(read: Read, folder: Path) -> str:
-    with pytest.raises(RecordError) as caught:
-        read(folder, "r")
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 400 + len(str(folder))
-    return caught.value.reason
+    return clinics.refused(read, folder, "r")
 
 
 # --- 33 bits and more -------------------------------------------------------------------------------------------------
@@ -62,7 +47,7 @@ def reason(read: Read, folder: Path) -> str:
 def test_what_wfdb_writes_is_what_it_reads(tmp_path: Path, read: Read, fmt: str) -> None:
     """Of signals in mV it makes gain and baseline that fill the range of the format."""
     wfdb.wrsamp(
-        "r", fs=500, units=["mV"] * 12, sig_name=list(LEADS), p_signal=millivolts().T, fmt=[fmt] * 12,
+        "r", fs=500, units=["mV"] * 12, sig_name=list(LEADS), p_signal=MV.T, fmt=[fmt] * 12,
         write_dir=str(tmp_path),
     )  # fmt: skip
     expected = wfdb.rdrecord(str(tmp_path / "r")).p_signal.T
@@ -70,34 +55,23 @@ def test_what_wfdb_writes_is_what_it_reads(tmp_path: Path, read: Read, fmt: str)
 
 
 @READERS
-@pytest.mark.parametrize("offset", [0.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 10.0, -10.0, 40.0, -1000.0, 1e5])
+@pytest.mark.parametrize("offset", [0.0, -0.5, 2.0, -2.0, 3.0, -10.0, 40.0, -1000.0, 1e5])
 def test_an_offset_beside_a_gain_that_fills_32_bits(tmp_path: Path, read: Read, offset: float) -> None:
     """The baseline then lies beyond 32 bits: by a factor of ten thousand at most here."""
-    mv = millivolts() + offset
-    gain, baseline = stretched(mv.min(1), mv.max(1))
-    digital = (
-        np.round(mv * np.array(gain)[:, None] + np.array(baseline)[:, None]).astype(np.int64).clip(2 - 2**31, 2**31 - 1)
-    )
-    clinics.dat(tmp_path, "r", digital, fmt="32", gain=[f"{g}({b})/mV" for g, b in zip(gain, baseline, strict=True)])
+    mv = MV + offset
+    gain = ((2**32 - 3) / np.ptp(mv, 1)).round(4)
+    baseline = np.round(1 - 2**31 - mv.min(1) * gain)
+    digital = np.round(mv * gain[:, None] + baseline[:, None]).astype(np.int64).clip(2 - 2**31, 2**31 - 1)
+    gains = [f"{g:.4f}({b:.0f})/mV" for g, b in zip(gain, baseline, strict=True)]
+    clinics.dat(tmp_path, "r", digital, fmt="32", gain=gains)
     np.testing.assert_allclose(read(tmp_path, "r"), mv, rtol=1e-6, atol=1e-6)
-
-
-@READERS
-@pytest.mark.parametrize("baseline", [-(2**31), 1 - 2**31, -(2**31) - 1, 2**31 - 1, 2**31, 2**32, -(2**33) - 5, 0])
-def test_a_difference_of_33_bits(tmp_path: Path, read: Read, baseline: int) -> None:
-    rng = np.random.default_rng(0)
-    digital = rng.integers(2 - 2**31, 2**31, (12, 1000))
-    digital[:, :2] = 2 - 2**31, 2**31 - 1
-    clinics.dat(tmp_path, "r", digital, fmt="32", gain=f"{2.0**30}({baseline})/mV")
-    np.testing.assert_array_equal(read(tmp_path, "r"), ((digital - baseline).astype(np.float32) / np.float32(2**30)))
 
 
 @READERS
 @pytest.mark.parametrize("zero", ["-23007708097", "2147483648", "-2147483649", "+1024", "1024", "-512"])
 def test_without_a_baseline_the_zero_of_the_adc_is_it(tmp_path: Path, read: Read, zero: str) -> None:
     digital = clinics.units() + (int(zero) if abs(int(zero)) < 2**15 else 0)
-    header = clinics.dat(tmp_path, "r", digital)
-    header.write_text(header.read_text().replace(" 16 0 ", f" 16 {zero} "))
+    clinics.edit(clinics.dat(tmp_path, "r", digital), " 16 0 ", f" 16 {zero} ")
     expected = (digital.astype(np.float64) - int(zero)) / 1000
     np.testing.assert_allclose(read(tmp_path, "r"), expected, rtol=1e-6, atol=1e-6)
 
@@ -125,24 +99,9 @@ def test_a_baseline_beyond_single_precision_is_set_aside(tmp_path: Path, read: R
     gain=st.floats(1e-3, 1e12),
 )
 def test_the_difference_is_exact_and_rounded_once(digital: list[int], baseline: int, gain: float) -> None:
-    found = records.millivolts(np.array(digital, dtype=np.int32), records.Calibration(gain, baseline))
+    found = records.millivolts(np.array(digital, dtype=np.int32), gain, baseline)
     exact = np.array([np.float32(float(one - baseline)) for one in digital])
     np.testing.assert_array_equal(found, exact / np.float32(gain))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    digital=st.lists(st.integers(-(2**23), 2**23), min_size=2, max_size=30),
-    baseline=st.integers(-(2**16), 2**16),
-    gain=st.floats(1e-3, 1e6),
-)
-def test_within_32_bits_it_is_what_it_was(digital: list[int], baseline: int, gain: float) -> None:
-    """To the last bit: subtracted in 32 bits, stored and divided in single precision."""
-    units = np.array(digital, dtype=np.int32)
-    before = np.empty(len(units), dtype=np.float32)
-    np.subtract(units, baseline, out=before, casting="unsafe")
-    before /= np.float32(gain)
-    np.testing.assert_array_equal(records.millivolts(units, records.Calibration(gain, baseline)), before)
 
 
 def test_the_look_for_plateaus_takes_steps_of_33_bits(tmp_path: Path) -> None:
@@ -172,16 +131,16 @@ def test_units_of_voltage_however_they_are_spelt(tmp_path: Path, read: Read, uni
     gain = 1000 * UNITS[unit]  # so many units of the format to one of the unit
     clinics.dat(tmp_path, "r", digital, gain=f"{gain:.10g}(0)/{unit}")
     np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
-    assert records.read_recording(tmp_path, "r", repair=True).repairs == ()
+    assert records.read_repaired(tmp_path, "r").repairs == ()
 
 
 @READERS
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman", "utf-8", "utf-8-sig", "iso8859-15"])
-@pytest.mark.parametrize("comments", [("Ort: Köln",), ("plain",)])
-def test_a_micro_sign_in_any_encoding(tmp_path: Path, read: Read, encoding: str, comments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("comment", ["Ort: Köln", "plain"])
+def test_a_micro_sign_in_any_encoding(tmp_path: Path, read: Read, encoding: str, comment: str) -> None:
     """The reader is told none; Latin-1, its kin and the Macintosh's have the sign in one place."""
     digital = clinics.units()
-    clinics.dat(tmp_path, "r", digital, gain=f"1(0)/{MICRO}V", comments=comments, encoding=encoding)
+    clinics.dat(tmp_path, "r", digital, gain=f"1(0)/{MICRO}V", comments=[comment], encoding=encoding)
     np.testing.assert_allclose(read(tmp_path, "r"), digital / 1000, rtol=1e-6)
 
 
@@ -232,37 +191,33 @@ def test_a_gain_as_it_is_written(tmp_path: Path, read: Read, gain: str, per_mv: 
 LARGE = "9" * 400
 BEYOND = "9" * 5000
 HOSTILE = {
+    "gain 0": ("1000/mV", "0(0)/mV"),
+    "gain -1000": ("1000/mV", "-1000/mV"),
+    "gain 1000.0.0": ("1000/mV", "1000.0.0/mV"),
+    "gain of no digits": ("1000/mV", "mV"),
+    "baseline 0.5": ("1000/mV", "1000(0.5)/mV"),
     "gain inf": ("1000/mV", "inf/mV"),
     "gain nan": ("1000/mV", "nan(0)/mV"),
-    "gain 1e400": ("1000/mV", "1e400/mV"),
     "gain 1e39": ("1000/mV", "1e39/mV"),
     "gain 1e-46": ("1000/mV", "1e-46/mV"),
-    "gain 1e-36": ("1000/mV", "1e-36(-999)/mV"),
+    "amplitude beyond single precision": ("1000/mV", "1e-36(-999)/mV"),
     "gain of 400 digits": ("1000/mV", f"{LARGE}/mV"),
-    "gain of 5000 digits": ("1000/mV", f"{BEYOND}/mV"),
     "gain 1e300 in nV": ("1000/mV", "1e300/nV"),
     "gain in brackets": ("1000/mV", "(1000)/mV"),
-    "baseline of 400 digits": ("1000/mV", f"1000({LARGE})/mV"),
     "baseline of 5000 digits": ("1000/mV", f"1000(-{BEYOND})/mV"),
-    "baseline 1e3": ("1000/mV", "1000(1e3)/mV"),
-    "baseline inf": ("1000/mV", "1000(inf)/mV"),
     "baseline open": ("1000/mV", "1000(5/mV"),
-    "baseline apart": ("1000/mV", "1000 (1024)/mV"),
+    "a baseline apart": ("1000/mV", "1000 (1024)/mV"),
     "unit apart": ("1000/mV", "1000 /uV"),
-    "zero of 400 digits": (" 16 0 ", f" 16 {LARGE} "),
     "zero of 5000 digits": (" 16 0 ", f" 16 {BEYOND} "),
     "zero 1e3": (" 16 0 ", " 16 1e3 "),
     "rate 1e309": ("12 500 1000", "12 1e309 1000"),
     "rate 1e3": ("12 500 1000", "12 1e3 1000"),
     "rate inf": ("12 500 1000", "12 inf 1000"),
     "rate -500": ("12 500 1000", "12 -500 1000"),
-    "rate of 400 digits": ("12 500 1000", f"12 {LARGE} 1000"),
     "samples beyond 64 bits": ("12 500 1000", f"12 500 {2**65}"),
-    "samples of 400 digits": ("12 500 1000", f"12 500 {LARGE}"),
     "samples of 4299 digits": ("12 500 1000", f"12 500 {'9' * 4299}"),
     "samples of 5000 digits": ("12 500 1000", f"12 500 {BEYOND}"),
     "leads of 400 digits": ("12 500 1000", f"{LARGE} 500 1000"),
-    "frames of 400 digits": (" 16 1000", f" 16x{LARGE} 1000"),
     "frames of 4299 digits": (" 16 1000", f" 16x{'9' * 4299} 1000"),
     "frames of none": (" 16 1000", " 16x0 1000"),
     "skew of 400 digits": (" 16 1000", f" 16:{LARGE} 1000"),
@@ -284,10 +239,10 @@ UNSEEN = "first value of 400 digits"
 
 def spoilt(folder: Path, name: str, old: str, new: str) -> None:
     header = clinics.dat(folder, name)
-    text = header.read_text().replace(f"{name}.dat", "r.dat").replace(f"{name} 12", "r 12")
+    clinics.edit(header, f"{name}.dat", "r.dat")
+    clinics.edit(header, f"{name} 12", "r 12")
     (folder / "r.dat").write_bytes(header.with_suffix(".dat").read_bytes())
-    assert old in text
-    header.write_text(text.replace(old, new))
+    clinics.edit(header, old, new)
     (folder / "sub").mkdir(exist_ok=True)
     if not (folder / "circle.dat").is_symlink():
         (folder / "circle.dat").symlink_to("circle.dat")
@@ -300,7 +255,9 @@ def test_numbers_that_no_record_has(tmp_path: Path, read: Read, what: str) -> No
     if what == UNSEEN and read is repairing:
         assert repairing(tmp_path, "r").any()
     else:
-        assert reason(read, tmp_path)
+        found = reason(read, tmp_path)
+        if what in ("gain 0", "gain -1000") or (read is repairing and what.startswith(("gain", "baseline", "zero"))):
+            assert found == "bad gain"
 
 
 @READERS
@@ -309,17 +266,18 @@ def test_numbers_that_no_record_has(tmp_path: Path, read: Read, what: str) -> No
 )
 def test_a_skew_beyond_the_record_takes_no_memory(tmp_path: Path, read: Read, first: str, skew: int) -> None:
     """wfdb makes room for as many samples of every lead."""
-    header = clinics.dat(tmp_path, "r", first=first)
-    header.write_text(header.read_text().replace(" 16 1000", f" 16:{skew} 1000"))
+    clinics.edit(clinics.dat(tmp_path, "r", first=first), " 16 1000", f" 16:{skew} 1000")
     assert reason(read, tmp_path) == "unreadable header"
 
 
-def test_a_survey_sets_them_aside_and_goes_on(tmp_path: Path) -> None:
+def test_a_survey_sets_them_aside_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     for n, (old, new) in enumerate(HOSTILE.values()):
         spoilt(tmp_path, f"h{n:02d}", old, new)
     clinics.dat(tmp_path, "good")
     names = [f"h{n:02d}" for n in range(len(HOSTILE))]
     source = Records(("x",), tuple(Entry(tmp_path, name, "", name, ()) for name in [*names, "good"]), "")
-    repaired, refused = survey(TwelveLead(source, cached=False))
+    repaired, refused = survey(TwelveLead(source))
     assert set(refused) == {name for name, what in zip(names, HOSTILE, strict=True) if what != UNSEEN}
     assert repaired == {}

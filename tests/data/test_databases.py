@@ -18,36 +18,26 @@ from ecglib.data import databases, fetch, records, synthetic
 from ecglib.errors import UserError
 
 FEW = ("100", "208", "234")
-
-
-@pytest.fixture(scope="module")
-def few_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("few")
-    synthetic.write(folder, minutes=0.5, records=FEW)
-    return folder
+"""Of `few_records`."""
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project with an empty data folder; synthetic records are few and short there."""
-    (tmp_path / "_quarto.yml").touch()
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    monkeypatch.delenv("ECGLIB_DATA", raising=False)
-    write = synthetic.write
-    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5, records=FEW))
-    return tmp_path
+def mitdb(few_records: Path, empty: Path) -> Path:
+    """The folder of three real records."""
+    return Path(shutil.copytree(few_records, empty / "data" / "mitdb"))
 
 
-def put(few_records: Path, project: Path, name: str = "mitdb") -> Path:
-    return Path(shutil.copytree(few_records, project / "data" / name))
+def complete(folder: Path) -> None:
+    for name in databases.DATABASES["mitdb"].records:
+        for suffix in (".hea", ".dat", ".atr"):
+            (folder / f"{name}{suffix}").write_bytes((folder / f"100{suffix}").read_bytes())
 
 
 def status_of(name: str) -> databases.Status:
     return next(status for status in databases.status() if status.name == name)
 
 
-def test_nothing_there(project: Path) -> None:
+def test_nothing_there(empty: Path) -> None:
     assert {status.state for status in databases.status()} == {"absent"}
     assert json.loads(json.dumps([dataclasses.asdict(status) for status in databases.status()]))[0]["name"] == "mitdb"
     assert all(databases.find(name) is None for name in databases.DATABASES)
@@ -59,10 +49,10 @@ def test_nothing_there(project: Path) -> None:
         databases.get("mitbd")
 
 
-def test_the_synthetic_stand_in(project: Path) -> None:
+def test_the_synthetic_stand_in(empty: Path) -> None:
     source = databases.get("mitdb")
     assert (source.name, source.synthetic, source.records) == ("mitdb", True, FEW)
-    assert source.folder == project / "cache" / "synthetic" / "mitdb"
+    assert source.folder == empty / "cache" / "synthetic" / "mitdb"
     assert records.read_recording(source.folder, "100").comments == (synthetic.COMMENT,)
     fingerprint, made = source.fingerprint(), (source.folder / "100.dat").stat().st_mtime_ns
     again = databases.get("mitdb")
@@ -72,7 +62,7 @@ def test_the_synthetic_stand_in(project: Path) -> None:
     assert status_of("mitdb").state == "absent"
 
 
-def test_another_version_of_the_model_writes_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_model_writes_anew(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = databases.get("mitdb").folder
     (folder / "100.dat").write_bytes(b"old")
     monkeypatch.setattr(synthetic, "version", lambda: "another")
@@ -81,7 +71,7 @@ def test_another_version_of_the_model_writes_anew(project: Path, monkeypatch: py
     assert sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock") == ["mitdb"]
 
 
-def test_a_failed_write_leaves_no_stand_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_no_stand_in(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = synthetic.write
 
     def full(folder: Path) -> None:
@@ -91,12 +81,12 @@ def test_a_failed_write_leaves_no_stand_in(project: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(synthetic, "write", full)
     with pytest.raises(UserError, match="No space left"):
         databases.get("mitdb")
-    assert [path.name for path in (project / "cache" / "synthetic").iterdir() if path.is_dir()] == []
+    assert [path.name for path in (empty / "cache" / "synthetic").iterdir() if path.is_dir()] == []
     monkeypatch.setattr(synthetic, "write", good)
     assert databases.get("mitdb").records == FEW
 
 
-def test_several_at_once_get_one_stand_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_at_once_get_one_stand_in(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, calls = synthetic.write, Counter[str]()
 
     def slow(folder: Path) -> None:
@@ -110,80 +100,61 @@ def test_several_at_once_get_one_stand_in(project: Path, monkeypatch: pytest.Mon
     assert len(set(found)) == 1 and calls["write"] == 1
 
 
-def test_real_files_come_first(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
+def test_real_files_come_first(mitdb: Path) -> None:
     source = databases.get("mitdb")
-    assert source == databases.find("mitdb") == databases.Source("mitdb", folder, False, FEW)
+    assert source == databases.find("mitdb") == databases.Source("mitdb", mitdb, False, FEW)
     status = status_of("mitdb")
     assert (status.state, status.found, status.expected) == ("partial", 3, 48)
-    assert status.size == sum(path.stat().st_size for path in folder.iterdir())
+    assert status.size == sum(path.stat().st_size for path in mitdb.iterdir())
     assert "ecglib data fetch mitdb" in status.hint
 
 
-def test_ecglib_data_names_the_folder(
-    project: Path, few_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(few_records, tmp_path / "elsewhere" / "mitdb")
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "elsewhere"))
-    assert databases.get("mitdb").folder == tmp_path / "elsewhere" / "mitdb"
-
-
-def test_all_expected_records_make_it_complete(project: Path, few_records: Path) -> None:
-    folder = project / "data" / "mitdb"
-    folder.mkdir()
-    for name in databases.DATABASES["mitdb"].records:
-        for suffix in (".hea", ".dat", ".atr"):
-            shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
+def test_all_expected_records_make_it_complete(mitdb: Path) -> None:
+    complete(mitdb)
     assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
-    (folder / "234.dat").unlink()
+    (mitdb / "234.dat").unlink()
     assert status_of("mitdb").state == "partial" and status_of("mitdb").found == 47
 
 
-def test_a_broken_record_is_kept_for_the_reader_to_count(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
-    (folder / "100.dat").write_bytes(b"short")
-    source = databases.get("mitdb")
-    assert not source.synthetic and source.records == FEW
+def test_a_database_completed_by_hand_needs_no_fetch(mitdb: Path) -> None:
+    (mitdb / "SHA256SUMS.txt.part").touch()
+    assert databases.get("mitdb").synthetic
+    complete(mitdb)
+    assert not databases.get("mitdb").synthetic
 
 
-def test_only_broken_records_are_an_error_not_a_stand_in(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
+@pytest.mark.parametrize("reason", ["truncated signal", "missing signal"])
+def test_broken_records_are_kept_and_none_but_such_are_an_error_not_a_stand_in(mitdb: Path, reason: str) -> None:
     for name in FEW:
-        (folder / f"{name}.dat").write_bytes(b"short")
+        source = databases.get("mitdb")
+        assert not source.synthetic and source.records == FEW, "the reader counts the broken ones"
+        (mitdb / f"{name}.dat").write_bytes(b"short")
+        if reason == "missing signal":
+            (mitdb / f"{name}.dat").unlink()
     assert databases.find("mitdb") is None
-    with pytest.raises(UserError, match=r"no record can be read; the first: .*truncated signal"):
+    with pytest.raises(UserError, match=rf"{mitdb}: no record can be read; the first: .*100\.dat: {reason}"):
         databases.get("mitdb")
+    assert reason != "missing signal" or status_of("mitdb").state == "absent"
+    assert not (mitdb.parents[1] / "cache" / "synthetic").exists()
 
 
-def test_headers_without_signals_are_an_error_not_a_stand_in(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
-    for name in FEW:
-        (folder / f"{name}.dat").unlink()
-    assert status_of("mitdb").state == "absent"
-    assert databases.find("mitdb") is None
-    with pytest.raises(UserError, match=rf"{folder}: no record can be read; the first: .*100\.dat: missing signal"):
-        databases.get("mitdb")
-    assert not (project / "cache" / "synthetic").exists()
-
-
-def test_fingerprint_follows_names_and_contents(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
+def test_fingerprint_follows_names_and_contents(mitdb: Path) -> None:
     source = databases.get("mitdb")
     first = source.fingerprint()
     assert len(first) == 64
-    (folder / "notes.txt").write_text("of no matter")
+    (mitdb / "notes.txt").write_text("of no matter")
     assert source.fingerprint() == first
     assert dataclasses.replace(source, records=FEW[::-1]).fingerprint() == first
     assert dataclasses.replace(source, records=FEW[:2]).fingerprint() != first
-    content = (folder / "208.atr").read_bytes()
-    (folder / "208.atr").write_bytes(content + b"\0\0")
+    content = (mitdb / "208.atr").read_bytes()
+    (mitdb / "208.atr").write_bytes(content + b"\0\0")
     assert source.fingerprint() != first
-    (folder / "208.atr").write_bytes(content)
+    (mitdb / "208.atr").write_bytes(content)
     assert source.fingerprint() == first
 
 
-def test_csv_files_are_a_source(project: Path) -> None:
-    folder = project / "data" / "heartbeat"
+def test_csv_files_are_a_source(empty: Path) -> None:
+    folder = empty / "data" / "heartbeat"
     folder.mkdir()
     (folder / "mitbih_train.csv").write_text("0\n")
     source = databases.get("heartbeat")
@@ -194,10 +165,8 @@ def test_csv_files_are_a_source(project: Path) -> None:
     assert (status_of("heartbeat").found, status_of("heartbeat").expected) == (1, 4)
 
 
-def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Access is refused by a stub: a superuser, as in many containers, may read everything.
-    put(few_records, project)
-
     def refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -208,24 +177,14 @@ def test_a_folder_without_rights(project: Path, few_records: Path, monkeypatch: 
             call()
 
 
-def test_a_file_instead_of_a_folder(project: Path) -> None:
-    (project / "data" / "mitdb").write_text("not a folder")
+def test_a_file_instead_of_a_folder(empty: Path) -> None:
+    (empty / "data" / "mitdb").write_text("not a folder")
     with pytest.raises(UserError, match="expected a folder"):
         databases.get("mitdb")
 
 
-def test_a_database_completed_by_hand_needs_no_fetch(project: Path, few_records: Path) -> None:
-    folder = put(few_records, project)
-    (folder / "SHA256SUMS.txt.part").touch()
-    assert databases.get("mitdb").synthetic
-    for name in databases.DATABASES["mitdb"].records:
-        for suffix in (".hea", ".dat", ".atr"):
-            shutil.copy(few_records / f"100{suffix}", folder / f"{name}{suffix}")
-    assert not databases.get("mitdb").synthetic
-
-
 @pytest.mark.real
-def test_real_mitdb(real_mitdb: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_mitdb(real_mitdb: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECGLIB_DATA", str(real_mitdb.parent))
     status = status_of("mitdb")
     assert (status.state, status.found) == ("present", 48)

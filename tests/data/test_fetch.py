@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from ecglib.data import databases, fetch, synthetic
+from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000  # 512 kB
 FEW = ("100", "208", "234")
-
+"""Of `few_records`."""
 HANGS = 60
 """Seconds for which a server says nothing, more than a busy machine takes for a test of a second."""
 
@@ -121,17 +121,6 @@ def test_wrong_content_is_refused(server: Server, tmp_path: Path, behaviour: str
     assert list((tmp_path / "sub").iterdir()) == []
 
 
-def test_a_good_file_is_left_alone_and_a_bad_one_replaced(server: Server, tmp_path: Path) -> None:
-    file, path = one(server), tmp_path / "sub" / "a.dat"
-    path.parent.mkdir()
-    path.write_bytes(CONTENT)
-    fetch.files(server.address, tmp_path, [file])
-    assert server.hits["a.dat"] == 0
-    path.write_bytes(b"broken")
-    fetch.files(server.address, tmp_path, [file])
-    assert path.read_bytes() == CONTENT
-
-
 def test_missing_on_the_server(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="answered 404"):
         fetch.files(server.address, tmp_path, [fetch.File("nothing", "nothing", "0" * 64)])
@@ -140,14 +129,11 @@ def test_missing_on_the_server(server: Server, tmp_path: Path) -> None:
 
 
 def test_many_files_with_progress(server: Server, tmp_path: Path) -> None:
-    wanted = []
-    for i in range(20):
-        name, content = f"{i}.dat", bytes([i]) * (1000 * i + 1)
-        server.contents[name] = content
-        server.behaviour[name] = "errors" if i % 3 == 0 else ""
-        wanted.append(fetch.File(name, name, hashlib.sha256(content).hexdigest()))
+    server.contents = {f"{i}.dat": bytes([i]) * (1000 * i + 1) for i in range(20)}
+    server.behaviour = {f"{i}.dat": "errors" for i in range(0, 20, 3)}
+    wanted = [fetch.File(name, name, hashlib.sha256(content).hexdigest()) for name, content in server.contents.items()]
     seen: list[fetch.Progress] = []
-    fetch.files(server.address, tmp_path, wanted, progress=seen.append, deadline=60)
+    fetch.files(server.address, tmp_path, wanted, progress=seen.append)
     assert all((tmp_path / name).read_bytes() == content for name, content in server.contents.items())
     done = [progress.files_done for progress in seen]
     assert done == sorted(done) and done[-1] == 20
@@ -159,11 +145,11 @@ def test_the_deadline_holds_and_the_next_call_goes_on(server: Server, tmp_path: 
     file, path = one(server, behaviour), tmp_path / "sub" / "a.dat"
     start = time.monotonic()
     with pytest.raises(UserError, match="time given for the download is over"):
-        fetch.files(server.address, tmp_path, [file], deadline=0.5)
+        fetch.files(server.address, tmp_path, [file], ends=start + 0.3)
     assert time.monotonic() - start < HANGS
     assert not path.exists()
     server.behaviour["a.dat"] = ""
-    fetch.files(server.address, tmp_path, [file], deadline=20)
+    fetch.files(server.address, tmp_path, [file])
     assert path.read_bytes() == CONTENT
 
 
@@ -177,29 +163,22 @@ class FullDisk(io.FileIO):
 
 
 def test_a_full_disk_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Path.open
-
-    def open_full(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        return FullDisk(self, "w") if mode == "wb" else original(self, mode, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", open_full)
+    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode.replace("b", "")))
     with pytest.raises(UserError, match="disk is full"):
         fetch.files(server.address, tmp_path, [one(server)])
     assert list((tmp_path / "sub").iterdir()) == []
 
 
 def test_a_folder_without_rights(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").write_text("in the way")
+    with pytest.raises(UserError, match="can't be written"):
+        fetch.files(server.address, tmp_path, [one(server)])
+
     def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match="no permission to write"):
-        fetch.files(server.address, tmp_path, [one(server)])
-
-
-def test_a_file_where_a_folder_should_be(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "sub").write_text("in the way")
-    with pytest.raises(UserError, match="can't be written"):
         fetch.files(server.address, tmp_path, [one(server)])
 
 
@@ -229,23 +208,10 @@ def test_nobody_listens(server: Server, tmp_path: Path) -> None:
 # --- databases --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def few_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("few")
-    synthetic.write(folder, minutes=0.5, records=FEW)
-    return folder
-
-
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of `mitdb`, which is not there, in an empty project; synthetic records are few and short there."""
-    (tmp_path / "_quarto.yml").touch()
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    monkeypatch.delenv("ECGLIB_DATA", raising=False)
-    write = synthetic.write
-    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5, records=FEW))
-    return tmp_path / "data" / "mitdb"
+def folder(empty: Path) -> Path:
+    """Of `mitdb`, which is not there."""
+    return empty / "data" / "mitdb"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def test_they_are_near_those_that_are_cut_with_the_beats_and_unknown_where_signa
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
     folder = cohorts.ptb_xl(tmp_path / "data" / "ptb-xl", 2, 2)
     source = ptb_xl_table.read(databases.get("ptb-xl"))
-    found = median_beats.of_recordings(TwelveLead(source, 500.0, cached=False))
+    found = median_beats.of_recordings(TwelveLead(source, 500.0))
     assert found.shape == (4, 12, 101) and found.dtype == np.float64
     cohort = infarction.load(databases.get("ptb-xl"), records.LEADS)
     assert list(cohort.recordings["record"]) == [entry.record for entry in source.entries]
@@ -29,7 +29,7 @@ def test_they_are_near_those_that_are_cut_with_the_beats_and_unknown_where_signa
 
     cohorts.record(folder, source.entries[0].record, False, leads=records.LEADS[:3])
     (folder / f"{source.entries[1].record}.dat").unlink()
-    found = median_beats.of_recordings(TwelveLead(source, 500.0, cached=False))
+    found = median_beats.of_recordings(TwelveLead(source, 500.0))
     assert np.isfinite(found[0, :3]).all() and np.isnan(found[0, 3:]).all()
     assert np.isnan(found[1]).all()
     assert np.isfinite(found[2:]).all()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
+import clinics
 import numpy as np
 import pytest
 import wfdb
+from clinics import edit, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,67 +22,52 @@ FS = 360
 LEADS = ["MLII", "V5"]
 
 
-def ecg_like(n_samples: int = 3600, seed: int = 0) -> NDArray[np.float64]:
-    """Two noisy leads with a spike a second, in mV, `(n_samples, 2)`."""
-    rng = np.random.default_rng(seed)
-    spikes = np.exp(-0.5 * ((np.arange(n_samples) % FS - 180) / 6.0) ** 2)
-    return np.stack([spikes, -0.5 * spikes], axis=1) + 0.05 * rng.standard_normal((n_samples, 2))
+SPIKES = np.exp(-0.5 * ((np.arange(3600) % FS - 180) / 6.0) ** 2)
+SIGNALS = np.stack([SPIKES, -0.5 * SPIKES], 1) + 0.05 * np.random.default_rng(0).standard_normal((3600, 2))
+"""Two noisy leads with a spike a second, in mV, `(samples, 2)`."""
 
 
 def write(
-    folder: Path,
-    name: str = "100",
-    signals: NDArray[np.float64] | None = None,
-    samples: tuple[int, ...] = (180, 540, 900),
-    fmt: str = "212",
+    folder: Path, name: str = "100", signals: NDArray[np.float64] = SIGNALS, samples: tuple[int, ...] = (180, 540, 900)
 ) -> Path:
-    """A two-lead record with annotations, as wfdb writes it; returns the header."""
-    signals = ecg_like() if signals is None else signals
+    """A record with annotations, as wfdb writes it; returns the header."""
     n = signals.shape[1]
     wfdb.wrsamp(
-        name, fs=FS, units=["mV"] * n, sig_name=LEADS[:n], p_signal=signals, fmt=[fmt] * n, adc_gain=[200.0] * n,
+        name, fs=FS, units=["mV"] * n, sig_name=LEADS[:n], p_signal=signals, fmt=["212"] * n, adc_gain=[200.0] * n,
         baseline=[0] * n, comments=["test"], write_dir=str(folder),
     )  # fmt: skip
     wfdb.wrann(name, "atr", np.array(samples), symbol=["N"] * len(samples), write_dir=str(folder))
     return folder / f"{name}.hea"
 
 
-def edit(header: Path, old: str, new: str, count: int = -1) -> None:
-    text = header.read_text()
-    assert old in text
-    header.write_text(text.replace(old, new, count))
-
-
-def reason_of(folder: Path, leads: list[str] | None = None, *, repair: bool = False) -> str:
-    with pytest.raises(RecordError) as caught:
-        records.read_recording(folder, "100", leads, repair=repair)
-    assert caught.value.reason in records.REASONS
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
+def reason_of(folder: Path, leads: list[str] | None = None) -> str:
+    return refused(records.read_recording, folder, "100", leads)
 
 
 def annotation_reason_of(folder: Path) -> str:
-    with pytest.raises(RecordError) as caught:
-        records.read_annotations(folder, "100")
-    assert caught.value.reason in records.REASONS
-    return caught.value.reason
+    return refused(records.read_annotations, folder, "100")
 
 
-@pytest.mark.parametrize("fmt", ["212", "16", "80"])
-def test_reads_what_was_written(tmp_path: Path, fmt: str) -> None:
-    signals = 0.3 * ecg_like()
-    write(tmp_path, signals=signals, fmt=fmt)
+def spoil(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+
+
+def test_reads_what_was_written(tmp_path: Path) -> None:
+    write(tmp_path)
     recording = records.read_recording(tmp_path, "100")
     assert recording.signals.dtype == np.float32
-    assert recording.signals.shape == (2, 3600)
-    np.testing.assert_allclose(recording.signals, signals.T, atol=0.5 / 200 + 1e-6)
+    np.testing.assert_allclose(recording.signals, SIGNALS.T, atol=0.5 / 200 + 1e-6)
     assert (recording.fs, recording.leads, recording.comments) == (360.0, ("MLII", "V5"), ("test",))
+    assert records.sampling_rate(tmp_path, "100") == 360
     annotations = records.read_annotations(tmp_path, "100")
     assert annotations.samples.tolist() == [180, 540, 900]
     assert annotations.symbols.tolist() == ["N", "N", "N"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(50, 400),
     fs=st.sampled_from([100, 128.5, 250, 360, 1000]),
@@ -108,21 +96,17 @@ def test_leads_by_name_in_the_order_asked(tmp_path: Path) -> None:
     swapped = records.read_recording(tmp_path, "100", ["v5", "mlii"])
     assert swapped.leads == ("V5", "MLII")
     np.testing.assert_array_equal(swapped.signals, both.signals[::-1])
-
-
-def test_missing_lead_names_those_there(tmp_path: Path) -> None:
-    write(tmp_path)
-    with pytest.raises(RecordError, match=r"no aVR.*MLII V5") as caught:
+    with pytest.raises(RecordError, match=r"missing lead.*no aVR.*MLII V5"):
         records.read_recording(tmp_path, "100", ["MLII", "aVR"])
-    assert caught.value.reason == "missing lead"
     assert reason_of(tmp_path, []) == "missing lead"
 
 
 def test_list_records_from_records_file_or_headers(tmp_path: Path) -> None:
-    write(tmp_path, "b1")
-    write(tmp_path, "a1")
     (tmp_path / "sub").mkdir()
     write(tmp_path / "sub", "c1")
+    assert records.list_records(tmp_path) == ["sub/c1"]
+    write(tmp_path, "b1")
+    write(tmp_path, "a1")
     assert records.list_records(tmp_path) == ["a1", "b1"]
     (tmp_path / "RECORDS").write_text("b1\nsub/c1\nlost\n")
     assert records.list_records(tmp_path) == ["b1", "sub/c1", "lost"]
@@ -131,17 +115,14 @@ def test_list_records_from_records_file_or_headers(tmp_path: Path) -> None:
         records.list_records(tmp_path / "nowhere")
 
 
-def test_list_records_of_a_folder_of_folders(tmp_path: Path) -> None:
-    (tmp_path / "patient001").mkdir()
-    write(tmp_path / "patient001", "s1")
-    assert records.list_records(tmp_path) == ["patient001/s1"]
-
-
-def test_list_records_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Access is refused by a stub: a superuser, as in many containers, may read everything.
-    def refuse(self: Path) -> None:
+    def refuse(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(self))
 
+    write(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert reason_of(tmp_path) == annotation_reason_of(tmp_path) == "no permission"
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(UserError, match="no permission"):
         records.list_records(tmp_path)
@@ -164,15 +145,11 @@ def test_list_records_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_broken_files(tmp_path: Path, suffix: str, content: bytes | None, reason: str) -> None:
-    path = write(tmp_path).with_suffix(suffix)
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    assert reason_of(tmp_path) == reason_of(tmp_path, repair=True) == reason
+    spoil(write(tmp_path).with_suffix(suffix), content)
+    assert reason_of(tmp_path) == refused(records.read_repaired, tmp_path, "100") == reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cut=st.integers(0, 10_800 - 1))
 def test_a_truncated_signal_never_passes(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("cut")
@@ -181,11 +158,11 @@ def test_a_truncated_signal_never_passes(tmp_path_factory: pytest.TempPathFactor
     assert reason_of(folder) in ("truncated signal", "empty signal")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(text=st.text(max_size=200))
 def test_any_text_as_header_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("text")
-    write(folder).write_text(text, encoding="utf-8")
+    (folder / "100.hea").write_text(text, encoding="utf-8")
     reason_of(folder)
 
 
@@ -195,13 +172,6 @@ def test_any_text_as_header_is_refused(tmp_path_factory: pytest.TempPathFactory,
         ("3600", "3599", "signal longer than header says"),
         ("3600", "7200", "truncated signal"),
         ("360 3600", "0 3600", "unreadable header"),
-        ("200.0(0)/mV", "0(0)/mV", "bad gain"),
-        ("200.0(0)/mV", "-200(0)/mV", "bad gain"),
-        ("200.0(0)/mV", "nan(0)/mV", "bad gain"),
-        ("200.0(0)/mV", "200.0(0)/mmHg", "no voltage"),
-        ("100.dat", "../100.dat", "unsafe path"),
-        ("100.dat", "/etc/passwd", "unsafe path"),
-        ("100.dat", "~", "unsafe path"),
         ("100.dat", "other.dat", "missing signal"),
     ],
 )
@@ -219,14 +189,6 @@ def test_initial_value_and_checksum(tmp_path: Path, column: int, reason: str) ->
     header.write_text("\n".join([*lines[:2], " ".join(fields), *lines[3:]]) + "\n")
     assert reason_of(tmp_path) == reason
     assert records.read_recording(tmp_path, "100", ["MLII"]).leads == ("MLII",)  # the other lead is sound
-
-
-def test_a_flipped_bit_in_the_signal_is_found(tmp_path: Path) -> None:
-    data = write(tmp_path).with_suffix(".dat")
-    content = bytearray(data.read_bytes())
-    content[3000] ^= 1
-    data.write_bytes(bytes(content))
-    assert reason_of(tmp_path) == "checksum mismatch"
 
 
 def test_a_header_without_checksums_is_read(tmp_path: Path) -> None:
@@ -247,27 +209,21 @@ def test_uncalibrated_gain_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../100", "/tmp/100", "a/../100", "", "s3://bucket/100", "100\\x", ".hidden", "100*"])
 def test_record_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     for read in (records.read_recording, records.read_annotations, records.comments):
-        with pytest.raises(RecordError) as caught:
-            read(tmp_path, name)
-        assert caught.value.reason == "unsafe path"
+        assert refused(read, tmp_path, name) == "unsafe path"
 
 
 def test_nan_flat_and_clipped(tmp_path: Path) -> None:
-    signals = ecg_like()
-    signals[100, 1] = np.nan
-    write(tmp_path, signals=signals)
-    assert reason_of(tmp_path) == "NaN samples"
-    assert reason_of(tmp_path, ["V5"]) == "NaN samples"
-    assert records.read_recording(tmp_path, "100", ["MLII"]).leads == ("MLII",)
-    signals = ecg_like()
-    signals[:, 1] = 0.1
-    write(tmp_path, signals=signals)
-    assert reason_of(tmp_path) == "flat signal"
-    write(tmp_path, signals=np.clip(ecg_like(), -0.4, 0.4))
+    for samples, value, reason in ((slice(100, 101), np.nan, "NaN samples"), (slice(None), 0.1, "flat signal")):
+        signals = SIGNALS.copy()
+        signals[samples, 1] = value
+        write(tmp_path, signals=signals)
+        assert reason_of(tmp_path) == reason_of(tmp_path, ["V5"]) == reason
+        assert records.read_recording(tmp_path, "100", ["MLII"]).leads == ("MLII",)
+    write(tmp_path, signals=np.clip(SIGNALS, -0.4, 0.4))
     assert reason_of(tmp_path) == "clipped signal"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(amplitude=st.floats(0.1, 4.0), hertz=st.floats(0.2, 30.0), phase=st.floats(0, 6.3))
 def test_an_unclipped_wave_is_not_called_clipped(
     tmp_path_factory: pytest.TempPathFactory, amplitude: float, hertz: float, phase: float
@@ -279,7 +235,7 @@ def test_an_unclipped_wave_is_not_called_clipped(
 
 
 def test_a_constant_end_shorter_than_a_second_is_padding(tmp_path: Path) -> None:
-    signals = ecg_like()
+    signals = SIGNALS.copy()
     signals[-100:, 0] = 3.0
     write(tmp_path, signals=signals)
     records.read_recording(tmp_path, "100")
@@ -300,24 +256,17 @@ def test_a_constant_end_shorter_than_a_second_is_padding(tmp_path: Path) -> None
     ],
 )
 def test_broken_annotations(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    path = write(tmp_path).with_suffix(".atr")
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
+    spoil(write(tmp_path).with_suffix(".atr"), content)
     assert annotation_reason_of(tmp_path) == reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(content=st.binary(max_size=60))
 def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
-    write(folder).with_suffix(".atr").write_bytes(content)
-    try:
+    clinics.header(folder, "100", 3600, LEADS, file="100.dat", fs=FS).with_suffix(".atr").write_bytes(content)
+    with contextlib.suppress(RecordError):
         read = records.read_annotations(folder, "100")
-    except RecordError as error:
-        assert error.reason in records.REASONS
-    else:
         assert read.samples[0] >= 0 and read.samples[-1] < 3600
         assert np.all(np.diff(read.samples) > 0)
 
@@ -329,23 +278,13 @@ def test_annotations_outside_or_out_of_order(tmp_path: Path) -> None:
     assert annotation_reason_of(tmp_path) == "annotations out of order"
 
 
-def test_a_file_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
-
-    write(tmp_path)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert reason_of(tmp_path) == "no permission"
-
-
 @pytest.mark.real
 def test_all_real_records_are_read_fast(real_mitdb: Path) -> None:
     names = records.list_records(real_mitdb)
     assert len(names) == 48
     start = time.process_time()
     for name in names:
-        recording = records.read_recording(real_mitdb, name)
-        annotations = records.read_annotations(real_mitdb, name)
+        recording, annotations = records.read_recording(real_mitdb, name), records.read_annotations(real_mitdb, name)
         assert recording.signals.shape == (2, 650_000)
         assert recording.fs == 360
         assert ("MLII" in recording.leads) == (name not in ("102", "104"))

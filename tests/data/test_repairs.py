@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import wfdb
+from clinics import edit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ REPAIRS = {
 SPELLINGS = {"I": "D1", "II": "DII", "III": "d3", "AVR": "aVR", "AVL": "avl", "AVF": "aVF", "V1": "v1"}
 OTHERS = ("vx", "vy", "vz", "V7", "V3R", "MLII", "RESP")
 WRITERS = [clinics.mat, clinics.dat]
+Write = Callable[..., Path]
 MARK = -(2**15)
 """What formats of 16 bits write for a sample that is missing."""
 
@@ -49,6 +51,13 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=WRITERS, ids=["mat", "dat"])
+def write(request: pytest.FixtureRequest) -> Write:
+    """Writes a record as a matrix, or in a WFDB format."""
+    found: Write = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
 def real_challenge(real_data: Path) -> Path:
     if not (real_data / "challenge-2021" / "HR00001.mat").is_file():
@@ -57,7 +66,7 @@ def real_challenge(real_data: Path) -> Path:
 
 
 def read(folder: Path, name: str = "r") -> Recording:
-    return records.read_recording(folder, name, repair=True)
+    return records.read_repaired(folder, name)
 
 
 def resampled(folder: Path) -> NDArray[np.float32]:
@@ -66,18 +75,12 @@ def resampled(folder: Path) -> NDArray[np.float32]:
     return at_rate(found.signals, found.fs, 100)
 
 
+def known(recording: Recording) -> NDArray[np.bool_]:
+    return recording.signals.any(1)
+
+
 def refused(folder: Path, name: str = "r") -> str:
-    """Why, in one line."""
-    with pytest.raises(RecordError) as caught:
-        read(folder, name)
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
+    return clinics.refused(read, folder, name)
 
 
 # --- the real records -------------------------------------------------------------------------------------------------
@@ -91,10 +94,9 @@ def test_the_94_records_of_the_challenge_are_read_and_eight_put_right(real_chall
         signal = read(real_challenge, name)
         assert signal.fs == (1000 if name.startswith("S0") else 500)
         flat = REPAIRS.get(name, ("",))[0].partition(":")[0].split(", ")
-        assert [lead for lead, known in zip(LEADS, signal.known, strict=True) if not known] == [
+        assert [lead for lead, known in zip(LEADS, signal.signals.any(1), strict=True) if not known] == [
             lead for lead in LEADS if lead in flat
         ]
-        np.testing.assert_array_equal(signal.signals.any(1), signal.known)
         if signal.repairs:
             repairs[name] = signal.repairs
     assert len(names) == 94
@@ -129,13 +131,13 @@ def test_a_wrong_gain_put_right_gives_the_amplitude_of_ptb_xl(
 # --- leads ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     write=st.sampled_from(WRITERS),
     chosen=st.lists(st.sampled_from([*LEADS, *OTHERS]), min_size=1, max_size=15, unique=True),
     respell=st.booleans(),
 )
-def test_any_leads_in_any_order(write: Callable[..., Path], chosen: list[str], respell: bool) -> None:
+def test_any_leads_in_any_order(write: Write, chosen: list[str], respell: bool) -> None:
     names = [SPELLINGS.get(name, name) if respell else name for name in chosen]
     signals = clinics.units(120, len(names), fs=100)
     with tempfile.TemporaryDirectory() as place:
@@ -148,34 +150,28 @@ def test_any_leads_in_any_order(write: Callable[..., Path], chosen: list[str], r
     assert found.signals.dtype == np.float32
     assert found.repairs == ()
     for row, lead in enumerate(LEADS):
-        assert found.known[row] == (lead in chosen)
+        assert known(found)[row] == (lead in chosen)
         expected = signals[chosen.index(lead)] if lead in chosen else np.zeros(120)
         np.testing.assert_allclose(found.signals[row], expected / 1000, rtol=1e-6)
 
 
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("twice", [("I", "I"), ("I", "D1"), ("aVR", "AVR"), ("DII", "d2")])
-def test_a_lead_twice_is_refused(folder: Path, write: Callable[..., Path], twice: tuple[str, str]) -> None:
+def test_a_lead_twice_is_refused(folder: Path, write: Write, twice: tuple[str, str]) -> None:
     write(folder, "r", leads=["V1", *twice])
     assert refused(folder) == "a lead twice"
-
-
-@pytest.mark.parametrize("write", WRITERS)
-def test_other_leads_may_be_there_twice(folder: Path, write: Callable[..., Path]) -> None:
     write(folder, "r", leads=["vx", "V1", "vx"])
-    assert read(folder, "r").known.sum() == 1
+    assert known(read(folder, "r")).sum() == 1
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Callable[..., Path]) -> None:
+def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Write) -> None:
     signals = clinics.units()
     signals[[2, 7]] = 0
     signals[4] = 700
     write(folder, "r", signals)
     found = read(folder, "r")
     assert found.repairs == (FLAT.format("III, AVL, V2"),)
-    assert np.flatnonzero(~found.known).tolist() == [2, 4, 7]
-    assert not found.signals[~found.known].any()
+    assert np.flatnonzero(~known(found)).tolist() == [2, 4, 7]
+    assert not found.signals[~known(found)].any()
     write(folder, "r", np.zeros_like(signals))
     assert refused(folder) == "no standard lead with a signal"
 
@@ -183,32 +179,26 @@ def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Callable[...
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_few_samples_without_a_number_are_interpolated(folder: Path, write: Callable[..., Path]) -> None:
+def test_few_samples_without_a_number_are_interpolated_and_a_lead_with_many_is_not_known(
+    folder: Path, write: Write
+) -> None:
     signals = clinics.units()
     holes = signals.copy()
     holes[1, 300:350] = MARK  # 5 % of the samples: the most that may be
     holes[6, [0, 999]] = MARK
+    holes[3, 300:351] = holes[11] = MARK
     write(folder, "r", holes)
     found = read(folder, "r")
     expected = signals / 1000
     expected[1, 299:351] = np.linspace(expected[1, 299], expected[1, 350], 52)
     expected[6, [0, 999]] = expected[6, [1, 998]]
+    expected[[3, 11]] = 0
     np.testing.assert_allclose(found.signals, expected, atol=1e-6)
-    assert found.repairs == ("II, V1: samples without a number interpolated",)
-    assert found.known.all()
-
-
-@pytest.mark.parametrize("write", WRITERS)
-def test_a_lead_with_many_is_not_known(folder: Path, write: Callable[..., Path]) -> None:
-    signals = clinics.units()
-    signals[1, 300:351] = MARK
-    signals[11] = MARK
-    write(folder, "r", signals)
-    found = read(folder, "r")
-    assert found.repairs == ("II, V6: no number in too many samples, so taken for not recorded",)
-    assert np.flatnonzero(~found.known).tolist() == [1, 11]
-    assert not found.signals[~found.known].any()
+    assert found.repairs == (
+        "II, V1: samples without a number interpolated",
+        "AVR, V6: no number in too many samples, so taken for not recorded",
+    )
+    assert np.flatnonzero(~known(found)).tolist() == [3, 11]
 
 
 def test_a_matrix_of_floats_may_hold_nan(folder: Path) -> None:
@@ -227,57 +217,25 @@ def test_a_matrix_of_floats_may_hold_nan(folder: Path) -> None:
 # --- units ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("gain", "repair"),
-    [
-        ("1000(0)/mV", None),
-        ("1/uV", None),
-        ("1/µV", None),
-        ("1000000/V", None),
-        ("1/mV", "µV written as mV"),
-        ("1000000/mV", "V written as mV"),
-    ],
-)
-def test_amplitudes_are_in_mv(folder: Path, gain: str, repair: str | None) -> None:
-    signals = clinics.units()
-    clinics.dat(folder, "r", signals, gain=gain)
+@pytest.mark.parametrize(("gain", "unit"), [("1/mV", "µV"), ("1000000/mV", "V")])
+def test_another_unit_than_the_header_says(folder: Path, write: Write, gain: str, unit: str) -> None:
+    write(folder, "r", gain=gain)
     found = read(folder, "r")
-    np.testing.assert_allclose(found.signals, signals / 1000, rtol=1e-5, atol=1e-7)
-    assert found.repairs == ((repair,) if repair else ())
+    np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-5)
+    assert found.repairs == (f"{unit} written as mV",)
 
 
-def test_a_baseline_is_taken_off(folder: Path) -> None:
-    signals = clinics.units()
-    clinics.dat(folder, "r", signals + np.int16(512), gain="1000(512)/mV")
-    np.testing.assert_allclose(read(folder, "r").signals, signals / 1000, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("gain", "reason"),
-    [
-        ("40/mV", "implausible amplitude"),  # 25 mV and more, or 25 µV
-        ("40000/mV", "implausible amplitude"),  # 25 µV and more, or 25 V
-        ("0.00001/mV", "implausible amplitude"),
-        ("1000/mmHg", "no voltage"),
-        ("0/mV", "bad gain"),
-        ("-1000/mV", "bad gain"),
-        ("1000.0.0/mV", "bad gain"),
-    ],
-)
-def test_amplitudes_of_no_ecg_are_refused(folder: Path, gain: str, reason: str) -> None:
-    clinics.dat(folder, "r", gain=gain)
-    assert refused(folder) == reason
+@pytest.mark.parametrize("gain", ["40/mV", "40000/mV", "0.00001/mV"])  # 25 mV or µV, 25 µV or V, and more
+def test_amplitudes_of_no_ecg_are_refused(folder: Path, write: Write, gain: str) -> None:
+    write(folder, "r", gain=gain)
+    assert refused(folder) == "implausible amplitude"
 
 
 # --- matrices ---------------------------------------------------------------------------------------------------------
 
 SCALES = {
     "wfdb2mat": (200, 0, np.int16, "16", "200/mV"),
-    "the ATM": (200, 1024, np.int16, "16", "200(1024)/mV"),
-    "INCART": (306, 0, np.int16, "16", "306(0)/mV"),
     "PTB": (2000, -77, np.int16, "16", "2000(-77)"),
-    "microvolts": (1000, 0, np.int16, "16", "1(0)/µV"),
-    "volts": (1000, 0, np.int16, "16", "1000000(0)/V"),
     "unsigned": (1000, 32768, np.uint16, "16", "1000(32768)/mV"),
     "eight bits": (40, 0, np.int8, "8", "40(0)/mV"),
     "32 bits": (1e6, 2**30, np.int32, "32", "1000000(1073741824)/mV"),
@@ -285,7 +243,6 @@ SCALES = {
     "more unsigned bits": (1e5, 2**31, np.uint32, "32", f"100000({2**31})/mV"),
     "floats in mV": (1, 0, np.float64, "16", "1/mV"),
     "single floats in µV": (1000, 0, np.float32, "16", "1/uV"),
-    "floats in V": (1e-3, 0, np.float64, "16", "1/V"),
     "floats in units": (1000, 512, np.float64, "16", "1000(512)/mV"),
     "floats with an offset": (4, -3, np.float64, "16", "4(-3)/mV"),
 }
@@ -302,21 +259,6 @@ def test_gain_and_baseline_of_a_matrix(folder: Path, scale: str) -> None:
     found = read(folder, "r")
     np.testing.assert_allclose(found.signals, mv, rtol=1e-6, atol=0.501 / per_mv if whole else 1e-6)
     assert found.repairs == ()
-
-
-def test_every_lead_of_a_matrix_has_its_own(folder: Path) -> None:
-    mv = clinics.units() / 1000
-    per_mv, baseline = np.linspace(800, 6000, 12).round(3), np.arange(-600, 600, 100)
-    values = np.round(mv * per_mv[:, None] + baseline[:, None]).astype(np.int16)
-    clinics.mat(folder, "r", values, gain=[f"{g}({b})/mV" for g, b in zip(per_mv, baseline, strict=True)])
-    np.testing.assert_allclose(read(folder, "r").signals, mv, atol=0.5 / 800)
-
-
-def test_the_zero_of_the_adc_is_the_baseline_of_a_matrix(folder: Path) -> None:
-    signals = clinics.units()
-    path = clinics.mat(folder, "r", signals + np.int16(1024), gain="1000/mV")
-    edit(path, " 16 0 ", " 16 1024 ")
-    np.testing.assert_allclose(read(folder, "r").signals, signals / 1000, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("fmt", "kind", "low"), [("16", np.int16, 0), ("32", np.int32, 0), ("80", np.uint8, 128)])
@@ -350,31 +292,6 @@ def test_marks_of_a_matrix_are_those_of_its_format(folder: Path, fmt: str, kind:
     assert np.abs(found.signals).max() < 5
 
 
-@pytest.mark.parametrize(("gain", "repair"), [("1/mV", "µV written as mV"), ("1000000/mV", "V written as mV")])
-def test_a_matrix_of_another_unit_than_it_says(folder: Path, gain: str, repair: str) -> None:
-    clinics.mat(folder, "r", gain=gain)
-    found = read(folder, "r")
-    np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-5)
-    assert found.repairs == (repair,)
-
-
-@pytest.mark.parametrize(
-    ("gain", "reason"),
-    [
-        ("40/mV", "implausible amplitude"),
-        ("40000/mV", "implausible amplitude"),
-        ("0/mV", "bad gain"),
-        ("mV", "bad gain"),
-        ("-1000/mV", "bad gain"),
-        ("1000(0.5)/mV", "bad gain"),
-        ("1000/mmHg", "no voltage"),
-    ],
-)
-def test_a_matrix_of_no_ecg_is_refused(folder: Path, gain: str, reason: str) -> None:
-    clinics.mat(folder, "r", gain=gain)
-    assert refused(folder) == reason
-
-
 def test_a_matrix_of_numbers_that_no_converter_gives(folder: Path) -> None:
     clinics.mat(folder, "r", clinics.units().astype(np.int64) + 2**60, gain=f"1000({2**60})/mV")
     assert refused(folder) == "unreadable signal"
@@ -394,15 +311,11 @@ WITH_DX = ("Dx: 426783006",)
         ("own", "4880/mV", NO_DX, False),
         ("E00015", "4880(12)/mV", WITH_DX, False),
         ("E00015", "200/mV", WITH_DX, True),
-        ("HR00599", "200/mV", WITH_DX, True),
         ("g1/HR00599", "200.0(0)/mv", WITH_DX, True),
         ("HR00599", "200/mV", NO_DX, False),
         ("HR00599m", "200/mV", WITH_DX, False),
         ("E0001", "200/mV", WITH_DX, False),
-        ("A0001", "200/mV", WITH_DX, False),
-        ("100m", "200/mV", NO_DX, False),
         ("100m", "200/mV", WITH_DX, False),
-        ("E00015", "2000/mV", WITH_DX, False),
         ("HR00599", "1000/mV", WITH_DX, False),
     ],
 )
@@ -435,9 +348,8 @@ def test_every_wrong_gain_is_named(folder: Path) -> None:
     np.testing.assert_allclose(found.signals, clinics.units() / 1000, rtol=1e-6)
 
 
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("gain", ["1/NU", "1/mmHg", "0", "1/l/min", "-5/%"])
-def test_what_other_channels_measure_is_no_matter(folder: Path, write: Callable[..., Path], gain: str) -> None:
+def test_what_other_channels_measure_is_no_matter(folder: Path, write: Write, gain: str) -> None:
     signals = clinics.units(leads=13)
     write(folder, "r", signals, [*LEADS, "RESP"], gain=["1000/mV"] * 12 + [gain])
     np.testing.assert_allclose(read(folder, "r").signals, signals[:12] / 1000, rtol=1e-6)
@@ -446,8 +358,7 @@ def test_what_other_channels_measure_is_no_matter(folder: Path, write: Callable[
 # --- lengths and rates ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Callable[..., Path]) -> None:
+def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Write) -> None:
     write(folder, "r", clinics.units(500), fs=500)
     assert read(folder, "r").signals.shape == (12, 500)
     write(folder, "r", clinics.units(499), fs=500)
@@ -456,100 +367,55 @@ def test_a_second_is_enough_and_less_is_refused(folder: Path, write: Callable[..
     assert refused(folder) == "empty signal"
 
 
-@pytest.mark.parametrize("write", WRITERS)
-def test_ten_minutes_are_read(folder: Path, write: Callable[..., Path]) -> None:
-    signals = np.tile(clinics.units(5000), 60)
-    write(folder, "r", signals)
-    found = read(folder, "r")
-    np.testing.assert_allclose(found.signals, signals / 1000, atol=1e-6)
-    assert at_rate(found.signals, found.fs, 100).shape == (12, 60_000)
-
-
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("fs", [100, 250, 257, 500, 1000])
-def test_a_sine_keeps_amplitude_and_phase_at_another_rate(folder: Path, write: Callable[..., Path], fs: float) -> None:
-    seconds, hertz, phase = 10, 5.0, 0.7
-    wave = np.sin(2 * np.pi * hertz * np.arange(seconds * fs) / fs + phase)
-    write(folder, "r", np.round(1000 * np.stack([wave, -2 * wave])).astype(np.int16), ["V2", "I"], fs=fs)
-    known, found = read(folder).known, resampled(folder)
+def test_a_sine_keeps_amplitude_and_phase_at_another_rate_and_what_that_cannot_hold_goes(
+    folder: Path, fs: float
+) -> None:
+    t, hertz, phase = np.arange(10 * fs) / fs, 5.0, 0.7
+    wave = np.sin(2 * np.pi * hertz * t + phase)
+    high = np.sin(2 * np.pi * 90 * t) * (fs >= 500)  # 90 Hz would come back as 10 Hz
+    signals = np.round(1000 * np.stack([wave + high, -2 * wave])).astype(np.int16)
+    clinics.dat(folder, "r", signals, ["V2", "I"], fs=fs)
+    recorded, found = known(read(folder)), resampled(folder)
     assert (found.shape, found.dtype) == ((12, 1000), np.float32)
     expected = np.sin(2 * np.pi * hertz * np.arange(1000) / 100 + phase)
     inner = slice(20, -20)  # the filter knows nothing of what was before and after
-    np.testing.assert_allclose(found[7, inner], expected[inner], atol=0.01)
+    np.testing.assert_allclose(found[7, inner], expected[inner], atol=0.02)
     np.testing.assert_allclose(found[0, inner], -2 * expected[inner], atol=0.02)
-    assert np.flatnonzero(known).tolist() == [0, 7]
-    assert not found[~known].any()
-
-
-def test_what_the_lower_rate_cannot_hold_is_filtered_away(folder: Path) -> None:
-    t = np.arange(5000) / 500
-    wave = np.sin(2 * np.pi * 5 * t) + np.sin(2 * np.pi * 90 * t)  # 90 Hz would come back as 10 Hz
-    clinics.dat(folder, "r", np.round(1000 * wave[None]).astype(np.int16), ["I"])
-    found = resampled(folder)[0]
-    inner = slice(20, -20)
-    np.testing.assert_allclose(found[inner], np.sin(2 * np.pi * 5 * np.arange(1000) / 100)[inner], atol=0.02)
+    assert np.flatnonzero(recorded).tolist() == [0, 7]
+    assert not found[~recorded].any()
 
 
 def test_an_offset_gets_no_ripple_at_the_ends(folder: Path) -> None:
-    signals = clinics.units(5000) + np.int16(5000)
-    clinics.dat(folder, "r", signals)
+    clinics.dat(folder, "r", clinics.units(5000) + np.int16(5000))
     assert np.abs(resampled(folder)[:, [0, -1]] - 5).max() < 0.1
 
 
-def test_the_same_rate_keeps_the_signals() -> None:
-    signals = clinics.units().astype(np.float32)
-    assert at_rate(signals, 500, 500) is signals
-
-
-def test_some_leads_of_a_repaired_record(folder: Path) -> None:
-    clinics.mat(folder, "r")
-    found = records.read_recording(folder, "r", ["v1", "II"], repair=True)
-    assert found.leads == ("V1", "II")
-    np.testing.assert_array_equal(found.signals, read(folder).signals[[6, 1]])
-
-
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("fs", [1, 50, 99.9, 1000.1, 2000])
-def test_other_rates_are_refused(folder: Path, write: Callable[..., Path], fs: float) -> None:
-    write(folder, "r", clinics.units(4000), fs=fs)
+def test_other_rates_are_refused(folder: Path, fs: float) -> None:
+    clinics.dat(folder, "r", clinics.units(4000), fs=fs)
     assert refused(folder) == "unsupported rate"
 
 
 # --- broken files -----------------------------------------------------------------------------------------------------
 
 
-def text(path: Path) -> None:
-    path.write_text("val = [1 2 3]\n")
+HDF5 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\x89HDF\r\n\x1a\n".ljust(400, b"\0")
+"""As MATLAB 7.3 writes them."""
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def hdf5(path: Path) -> None:
-    """As MATLAB 7.3 writes them."""
-    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\x89HDF\r\n\x1a\n".ljust(400, b"\0"))
-
-
-def holding(**variables: object) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        scipy.io.savemat(path, variables)
-
-    return write
+def holding(**variables: object) -> Callable[[Path], object]:
+    return lambda path: scipy.io.savemat(path, variables)
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (Path.unlink, "missing signal"),
-        (text, "unreadable signal"),
-        (empty, "unreadable signal"),
-        (truncated, "unreadable signal"),
-        (hdf5, "unreadable signal"),
+        (lambda path: path.write_text("val = [1 2 3]\n"), "unreadable signal"),
+        (lambda path: path.write_bytes(b""), "unreadable signal"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "unreadable signal"),
+        (lambda path: path.write_bytes(HDF5), "unreadable signal"),
         (holding(data=clinics.units()), "unreadable signal"),
         (holding(val="a text"), "unreadable signal"),
         (holding(val={"signal": clinics.units()}), "unreadable signal"),
@@ -562,13 +428,13 @@ def holding(**variables: object) -> Callable[[Path], None]:
         (holding(val=clinics.units(1001)), "header and signal disagree"),
     ],
 )
-def test_a_broken_matrix_is_refused(folder: Path, spoil: Callable[[Path], None], reason: str) -> None:
+def test_a_broken_matrix_is_refused(folder: Path, spoil: Callable[[Path], object], reason: str) -> None:
     path = clinics.mat(folder, "r")
     spoil(path.with_suffix(".mat"))
     assert refused(folder) == reason
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -578,28 +444,25 @@ def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
         assert refused(Path(place)) == "unreadable signal"
 
 
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize(
-    ("old", "new", "reason"),
+    ("new", "reason"),
     [
-        ("r 12 500 1000", "", "unreadable header"),
-        ("r 12 500 1000", "r", "unreadable header"),
-        ("r 12 500 1000", "r twelve 500 1000", "unreadable header"),
-        ("r 12 500 1000", "r 12 fast 1000", "unreadable header"),
-        ("r 12 500 1000", "r 11 500 1000", "unreadable header"),
-        ("r 12 500 1000", "r 13 500 1000", "unreadable header"),
-        ("r 12 500 1000", "r 0 500 1000", "unreadable header"),
-        ("r 12 500 1000", "r 12 500 -1000", "unreadable header"),
-        ("r 12 500 1000", f"r 12 500 {2**41}", "unreadable header"),
-        ("r 12 500 1000", "r/2 12 500 1000", "unsupported record"),
-        ("r 12 500 1000", "r 12 nan 1000", "unsupported rate"),
-        ("r 12 500 1000", "r 12 -500 1000", "unsupported rate"),
+        ("", "unreadable header"),
+        ("r", "unreadable header"),
+        ("r twelve 500 1000", "unreadable header"),
+        ("r 12 fast 1000", "unreadable header"),
+        ("r 11 500 1000", "unreadable header"),
+        ("r 13 500 1000", "unreadable header"),
+        ("r 0 500 1000", "unreadable header"),
+        ("r 12 500 -1000", "unreadable header"),
+        (f"r 12 500 {2**41}", "unreadable header"),
+        ("r/2 12 500 1000", "unsupported record"),
+        ("r 12 nan 1000", "unsupported rate"),
+        ("r 12 -500 1000", "unsupported rate"),
     ],
 )
-def test_a_broken_record_line_is_refused(
-    folder: Path, write: Callable[..., Path], old: str, new: str, reason: str
-) -> None:
-    edit(write(folder, "r"), old, new)
+def test_a_broken_record_line_is_refused(folder: Path, write: Write, new: str, reason: str) -> None:
+    edit(write(folder, "r"), "r 12 500 1000", new)
     assert refused(folder) == reason
 
 
@@ -608,14 +471,14 @@ def test_a_header_that_is_a_folder(folder: Path) -> None:
     assert refused(folder, "f") == "unreadable header"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     write=st.sampled_from(WRITERS),
     line=st.integers(0, 2),
     column=st.integers(0, 8),
     new=st.text("0123456789.-+()/:eEmVrI ", max_size=8) | st.text(max_size=5),
 )
-def test_any_field_of_a_header_is_read_or_refused(write: Callable[..., Path], line: int, column: int, new: str) -> None:
+def test_any_field_of_a_header_is_read_or_refused(write: Write, line: int, column: int, new: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = write(Path(place), "r", clinics.units(120, 2, fs=100), ["I", "V1"], fs=100)
         lines = [each.split(" ") for each in path.read_text().splitlines()]
@@ -628,12 +491,11 @@ def test_any_field_of_a_header_is_read_or_refused(write: Callable[..., Path], li
             assert error.reason
         else:
             assert found.signals.shape[0] == 12 and 100 <= found.fs <= 1000
-            assert np.isfinite(found.signals).all() and found.known.any()
+            assert np.isfinite(found.signals).all() and known(found).any()
 
 
-@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("where", ["../r", "../outside/r", "/tmp/r", "sub/r", "~r", "./r", "..\\r"])
-def test_a_signal_file_lies_beside_its_header(folder: Path, write: Callable[..., Path], where: str) -> None:
+def test_a_signal_file_lies_beside_its_header(folder: Path, write: Write, where: str) -> None:
     path = write(folder, "r")
     suffix = ".mat" if write is clinics.mat else ".dat"
     for place in (folder.parent, folder.parent / "outside", folder / "sub"):  # what would be read is there
@@ -685,17 +547,6 @@ def test_comments_and_their_fields(folder: Path, mark: str) -> None:
     said = records.comments(folder, "sub/r")
     assert said == ("Age: 61", "Dx: 1,2", "Rx: a: b", "no field") == read(folder, "sub/r").comments
     assert [records.field(said, name) for name in ("dx", "Age", "Rx", "Hx")] == ["1,2", "61", "a: b", ""]
-
-
-def test_comments_are_had_without_a_signal(folder: Path) -> None:
-    clinics.mat(folder, "r").with_suffix(".mat").unlink()
-    assert records.comments(folder, "r") == clinics.COMMENTS
-    with pytest.raises(RecordError, match="missing header"):
-        records.comments(folder, "nothing")
-
-
-def test_reading_leaves_the_files_alone(folder: Path) -> None:
-    clinics.mat(folder, "r", gain="200/mV")
-    before = [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())]
-    read(folder, "r")
-    assert [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())] == before
+    (folder / "sub" / "r.mat").unlink()
+    assert records.comments(folder, "sub/r") == said, "they are had without a signal"
+    assert clinics.refused(records.comments, folder, "nothing") == "missing header"

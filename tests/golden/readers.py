@@ -29,7 +29,7 @@ def numbers() -> dict[str, Any]:
         assert records.list_records(folder) == names
         found: dict[str, Any] = {name: [_strict(folder, name), _repairing(folder, name)] for name in names}
         found["comments"] = records.field(records.comments(folder, "plain"), "Dx")
-        plain = records.read_recording(folder, "plain", repair=True)
+        plain = records.read_repaired(folder, "plain")
         found["rates"] = records.at_rate(plain.signals, plain.fs, 250.0).shape
         found["rate"] = records.sampling_rate(folder, "plain")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
@@ -88,7 +88,7 @@ def _strict(folder: Path, name: str) -> Any:
 
 def _repairing(folder: Path, name: str) -> Any:
     try:
-        found = records.read_recording(folder, name, repair=True)
+        found = records.read_repaired(folder, name)
     except RecordError as error:
         return error.reason
     return [digest.of(x=found.signals)["x"], *found.repairs]

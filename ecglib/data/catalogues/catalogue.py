@@ -29,7 +29,7 @@ class Entry:
 
     folder: Path
     record: str
-    """Its name in the folder, as `records.read_recording` takes both."""
+    """Its name in the folder, as `records.read_repaired` takes both."""
     source: str
     """Where it comes from, such as `PTB-XL` or `Georgia`."""
     patient: str
@@ -78,8 +78,8 @@ class Records:
     """What the tables leave open and was assumed, a sentence each."""
 
     def read(self, entry: Entry) -> Recording:
-        """Read a recording's twelve leads; errors as of `records.read_recording`."""
-        return records.read_recording(entry.folder, entry.record, repair=True)
+        """Read a recording's twelve leads; errors as of `records.read_repaired`."""
+        return records.read_repaired(entry.folder, entry.record)
 
 
 def labels(source: Records) -> NDArray[np.bool_]:
