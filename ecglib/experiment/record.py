@@ -101,7 +101,7 @@ class InfarctionCard(BaseModel):
 
 
 class TwelveLeadCard(BaseModel):
-    """What only a record of 12-lead recordings has: `Record.twelve_lead`."""
+    """What only a record of 12-lead recordings has, as `twelve_lead` (see `card`)."""
 
     recordings: int
     patients: int

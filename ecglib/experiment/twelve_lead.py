@@ -230,18 +230,22 @@ def example(run: Run) -> Example:
 
 def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
-    scored = p.labels == "scored"
-    if p.database == "ptb-xl":
-        whole = ptb_xl.read(databases.get("ptb-xl"), scored)
-    else:
-        whole = challenge_2021.read(databases.get("challenge-2021"))
-        beside = databases.find("ptb-xl")
-        if beside is not None:
-            whole = challenge_2021.joined(whole, ptb_xl.read(beside, scored))
+    whole = READERS[p.database](p.labels == "scored")
     enough = catalogue.with_enough(whole, p.min_positives)
     counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
+
+
+def _challenge(scored: bool) -> Records:
+    """The Challenge's recordings, and PTB-XL's beside them where they are here."""
+    whole = challenge_2021.read(databases.get("challenge-2021"))
+    beside = databases.find("ptb-xl")
+    return whole if beside is None else challenge_2021.joined(whole, ptb_xl.read(beside, scored))
+
+
+READERS: Final = {"ptb-xl": lambda scored: ptb_xl.read(databases.get("ptb-xl"), scored), "challenge-2021": _challenge}
+"""Database -> its recordings, with the labels that the Challenge scores or with PTB-XL's own."""
 
 
 def _limited(source: Records, most: int | None) -> Records:

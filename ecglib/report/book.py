@@ -214,14 +214,16 @@ def prepare() -> None:
 
 
 def _write_page(experiment: str, code: Any) -> None:
-    """The page of an experiment that was not run here: that of its reference result, or one that says so."""
-    page = paths.executed(experiment)
-    if not paths.reference(experiment).is_file():
+    """The page of an experiment that was not run here: that of its reference result, of the results that it compares,
+    or one that says so."""
+    page, notebook = paths.executed(experiment), experiment.split("/")[0]
+    compares = issubclass(config.MODELS[notebook], config.ChapterParameters)
+    if not (compares or paths.reference(experiment).is_file()):
         _write_if_new(page, nbformat.writes(not_run(experiment)))
         return
-    notebook = experiment.split("/")[0]
     read = [paths.notebooks() / f"{notebook}.py", paths.params() / f"{experiment}.yaml"]
-    read += [*sorted(paths.results().glob(f"{notebook}/*.json")), paths.book() / "tried.yml"]  # yardsticks among them
+    read += sorted(paths.results().glob(f"{'*' if compares else notebook}/*.json"))  # yardsticks among them
+    read += [paths.book() / name for name in READ_BY_CHAPTERS]
     key = fingerprint.of_values([file.read_text(encoding="utf-8") for file in read], code)[:20]
     if _stamped(experiment).get("stamp") != key:
         parameters = config.load(experiment, profile="full")

@@ -14,6 +14,7 @@ from ecglib import aami
 from ecglib.evaluation import binary, bootstrap, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.metrics import macro
+from ecglib.experiment import twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
 
@@ -180,7 +181,8 @@ def _multilabel(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     values = {name: (np.where(defined, one[kind][..., 1], np.nan),) * 2 for name, kind in names.items()}
     y = np.array(list(card["truth"].values()), dtype=np.bool_)
     p = np.array([card["probabilities"][name] for name in card["truth"]])  # (recordings, seeds, labels)
-    digits = 9 if registry.entry(record["parameters"]["model"]).yardstick else 4  # as `ecglib.twelve_lead` keeps them
+    yardstick = registry.entry(record["parameters"]["model"]).yardstick
+    digits = twelve_lead.OF_YARDSTICKS if yardstick else twelve_lead.OF_NETWORKS
     one_weight = np.ones((1, len(y)), dtype=np.int64)
     areas = [areas_of(y[:, c], p[:, :, c].T, one_weight, digits) for c in range(y.shape[1])]
     for name in areas[0]:

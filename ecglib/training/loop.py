@@ -117,7 +117,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the fields are those of `ecglib.config.HeartbeatParameters`."""
+    """How to train; the fields are those of `ecglib.config.TrainedParameters`."""
 
     max_epochs: int
     patience: int

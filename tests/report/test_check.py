@@ -21,7 +21,7 @@ from projects import ROOT
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats
 from ecglib.data.records import RATE
-from ecglib.evaluation import ranking
+from ecglib.evaluation import metrics, ranking
 from ecglib.experiment import raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
@@ -417,6 +417,15 @@ def test_a_changed_number_of_a_reference_is_found(name: str, change: Callable[[A
     change(record)
     found = faults(Record.model_validate(record))
     assert [one for one in found if message in one], found
+
+
+@pytest.mark.parametrize("name", [INTER, BINARY])
+def test_a_metric_that_came_later_may_be_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    per_class = metrics.per_class
+    added = {"novel": lambda m: per_class(m)["se"] / 2}
+    monkeypatch.setattr(metrics, "per_class", lambda m: per_class(m) | {key: one(m) for key, one in added.items()})
+    assert any(field.endswith(".novel") for field in recompute.again(loaded(name)))
+    assert not list(faults(loaded(name)))
 
 
 def test_a_scoring_of_ds2_without_its_line_in_the_log_is_found(tmp_path: Path) -> None:
