@@ -20,6 +20,7 @@ test: env
 
 # How much of the code that makes numbers the golden trainings reach, branches too.
 coverage: env
+	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n 2 tests/golden/test_golden.py
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under 95 --include "$$(grep -v ^# tests/golden/rooms.txt | paste -sd, -)"

@@ -38,8 +38,8 @@ EXPLORATION: Final = "exploration"
 NOTE: Final = "mlflow.json"
 """The file of a run's folder that lists MLflow's runs of it: `store`, `experiment`, `id`, and as `evaluated` the
 evaluation that was logged, null until it is whole."""
-ARTIFACTS: Final[list[Callable[[Record, Path], object]]] = []
-"""What writes files into a folder that are logged with a run, beside its record and weights."""
+ARTIFACTS: Final[dict[str, Callable[[Record, Path], object]]] = {}
+"""Who -> what writes files into a folder that are logged with a run, beside its record and weights."""
 SERVER_SECONDS: Final = 12
 _LOCK_SECONDS: Final = 300
 _BATCH: Final = 1000
@@ -278,7 +278,7 @@ def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start
         client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
     with tempfile.TemporaryDirectory() as made:
         record.save(Path(made) / "record.json")
-        for write in ARTIFACTS:
+        for write in ARTIFACTS.values():
             write(record, Path(made))
         client.log_artifacts(run_id, made)
     for seed in record.seeds:

@@ -82,7 +82,7 @@ def test_one_run_whole_once_and_replaced(root: Path, monkeypatch: pytest.MonkeyP
 
     again = record.model_copy(update={"evaluated": {"created": "later"}})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tracking, "ARTIFACTS", [interrupted])
+        patch.setattr(tracking, "ARTIFACTS", {"it": interrupted})
         tracking.log(again, folder)
     assert len(tracked(root)) == 2, "the other one is half-logged"
     replaced = tracking.log(again, folder)

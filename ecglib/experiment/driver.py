@@ -57,10 +57,10 @@ NOT_IN_KEY: Final = {
 }  # fmt: skip
 """Parameters that can't change weights, or are in the key by what follows from them. Seeds can: a folder is of one list
 of them, so that its record, its files and its entry in MLflow are of one result."""
-OF_RECIPE: Final = {
+OF_RECIPE: Final = (
     "max_epochs", "patience", "batch_size", "learning_rate", "schedule", "weight_decay", "gradient_clip", "ema",
     "deterministic",
-}  # fmt: skip
+)  # fmt: skip
 """Parameters that are fields of `loop.Recipe`."""
 MADE_OF: Final = "made-of.json"
 """The file of a run's folder that tells what its key is made of."""
@@ -268,7 +268,7 @@ def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tu
 
 def recipe(p: Trained, examples_per_epoch: int, where: Where, **own: Any) -> loop.Recipe:
     """How a network of these parameters is trained; `own` are further fields of `loop.Recipe`."""
-    given = p.model_dump(include=OF_RECIPE) | {"precision": where.precision, "stop_after": where.epochs}
+    given = {name: getattr(p, name) for name in OF_RECIPE} | {"precision": where.precision, "stop_after": where.epochs}
     return loop.Recipe(**given | {"examples_per_epoch": examples_per_epoch} | own)
 
 

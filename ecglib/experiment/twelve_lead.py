@@ -154,10 +154,11 @@ class Run(driver.Run):
         `p:<label>`, `y:<label>`, `t:<label>` (probability, truth, threshold) of every label."""
         return self.table("scores")
 
-    def network(self, part: str) -> nn.Module:
-        """The first seed's network of a part, in eval mode on the CPU."""
+    def network(self, part: str, seed: int | None = None) -> nn.Module:
+        """The network of a part, of the first seed unless another is named, in eval mode on the CPU."""
+        seed = self.record.seeds[0] if seed is None else seed
         model = maker(parameters_of(self.record), len(self.record.classes))()
-        model.load_state_dict(load_file(self.folder / f"weights-seed{self.record.seeds[0]}-{part}.safetensors"))
+        model.load_state_dict(load_file(self.folder / f"weights-seed{seed}-{part}.safetensors"))
         return model.eval()
 
     def data(self) -> TwelveLead:

@@ -24,4 +24,4 @@ def write_artifacts(record: Record, folder: Path) -> None:
     (folder / "report.md").write_text("\n\n".join(report) + "\n", encoding="utf-8")
 
 
-tracking.ARTIFACTS.append(write_artifacts)
+tracking.ARTIFACTS["report"] = write_artifacts

@@ -331,7 +331,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         for name in values:
-            del os.environ[name]
+            os.environ.pop(name, None)
         os.environ.update({name: before[name] for name in values if name in before})
 
 

@@ -333,8 +333,9 @@ def verified(found: dict[str, Any]) -> str:
     if not found["epochs"]:
         return f"{said}; no history to train again"
     losses = (("train_loss", "training"), ("val_loss", "validation"))
-    off = [f"{what} loss {100 * found[name]:.2g} %" for name, what in losses if found[name] is not None]
-    return f"{said}; first {found['epochs']} epochs in {found['precision']} within {', '.join(off)}"
+    off = ", ".join(f"{what} loss {100 * found[name]:.2g} %" for name, what in losses if found[name] is not None)
+    above = "" if found["holds"] or found["moved"] else ", above the tolerance"
+    return f"{said}; first {found['epochs']} epochs in {found['precision']} within {off}{above}"
 
 
 def ec57(record: Record) -> str:

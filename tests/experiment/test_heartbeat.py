@@ -224,7 +224,7 @@ def test_half_a_run_of_other_code_is_not_resumed_and_the_command_says_why(
         patch.setattr(loop, "predict", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             heartbeat.run(parameters())
-    replace(code / "training" / "loop.py", "rise = 0.02", "rise = 0.03")
+    replace(code / "training" / "loop.py", "(0.02, 1e-3)", "(0.03, 1e-3)")
     with pytest.warns(UserWarning, match=r"half a run of .* is not resumed: code: training/loop.py"):
         heartbeat.run(parameters())
 
@@ -245,7 +245,7 @@ def test_another_version_or_another_beat_in_the_data_changes_every_key(
 
 EDITS = [
     ("losses.py", "np.float64) ** -exponent", "np.float64) ** -0.5"),
-    ("training/loop.py", "rise = 0.02", "rise = 0.03"),
+    ("training/loop.py", "(0.02, 1e-3)", "(0.03, 1e-3)"),
     ("training/checkpoint.py", "os.fsync(file.fileno())", "pass"),
     ("data/beats.py", "KACHUEE_SPAN = 1.2", "KACHUEE_SPAN = 1.3"),
     ("data/splits.py", "test_size=0.2", "test_size=0.3"),

@@ -79,7 +79,8 @@ def test_the_record_follows_from_the_scores(project: Path) -> None:
         given: Any = record.model_dump()
         for key in field.split("."):
             given = given[key]
-        assert given["per_seed"][0] == pytest.approx(again.least.per_seed[0], abs=2e-3), field
+        least, most = again.least.per_seed[0], again.most.per_seed[0]
+        assert least is None or most is None or least - 1e-9 <= given["per_seed"][0] <= most + 1e-9, field
     likely = recordings[(recordings["label"] == 0) | (beats.groupby("record")["likelihood"].first() >= 50)]
     assert part(record).likely["auroc"].mean == pytest.approx(roc_auc_score(likely["label"], likely["score"]))
 
