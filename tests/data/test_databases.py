@@ -37,7 +37,7 @@ def status_of(name: str) -> databases.Status:
     return next(status for status in databases.status() if status.name == name)
 
 
-def test_nothing_there(empty: Path) -> None:
+def test_nothing_there_or_no_folder(empty: Path) -> None:
     assert {status.state for status in databases.status()} == {"absent"}
     assert json.loads(json.dumps([dataclasses.asdict(status) for status in databases.status()]))[0]["name"] == "mitdb"
     assert all(databases.find(name) is None for name in databases.DATABASES)
@@ -47,9 +47,12 @@ def test_nothing_there(empty: Path) -> None:
                 databases.get(name)
     with pytest.raises(UserError, match="no such database; expected one of mitdb, nstdb"):
         databases.get("mitbd")
+    (empty / "data" / "mitdb").write_text("not a folder")
+    with pytest.raises(UserError, match="expected a folder"):
+        databases.get("mitdb")
 
 
-def test_the_synthetic_stand_in(empty: Path) -> None:
+def test_the_synthetic_stand_in_and_that_of_another_version(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = databases.get("mitdb")
     assert (source.name, source.synthetic, source.records) == ("mitdb", True, FEW)
     assert source.folder == empty / "cache" / "synthetic" / "mitdb"
@@ -60,15 +63,11 @@ def test_the_synthetic_stand_in(empty: Path) -> None:
     assert (source.folder / "100.dat").stat().st_mtime_ns == made
     assert databases.find("mitdb") is None
     assert status_of("mitdb").state == "absent"
-
-
-def test_another_version_of_the_model_writes_anew(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = databases.get("mitdb").folder
-    (folder / "100.dat").write_bytes(b"old")
+    (source.folder / "100.dat").write_bytes(b"old")
     monkeypatch.setattr(synthetic, "version", lambda: "another")
-    assert databases.get("mitdb").folder == folder
-    assert records.read_recording(folder, "100").fs == 360
-    assert sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock") == ["mitdb"]
+    assert databases.get("mitdb").folder == source.folder
+    assert records.read_recording(source.folder, "100").fs == 360
+    assert [path.name for path in source.folder.parent.iterdir() if path.suffix != ".lock"] == ["mitdb"]
 
 
 def test_a_failed_write_leaves_no_stand_in(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,18 +108,15 @@ def test_real_files_come_first(mitdb: Path) -> None:
     assert "ecglib data fetch mitdb" in status.hint
 
 
-def test_all_expected_records_make_it_complete(mitdb: Path) -> None:
-    complete(mitdb)
-    assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
-    (mitdb / "234.dat").unlink()
-    assert status_of("mitdb").state == "partial" and status_of("mitdb").found == 47
-
-
-def test_a_database_completed_by_hand_needs_no_fetch(mitdb: Path) -> None:
+def test_all_expected_records_make_it_complete_also_where_a_fetch_was_not(mitdb: Path) -> None:
     (mitdb / "SHA256SUMS.txt.part").touch()
     assert databases.get("mitdb").synthetic
     complete(mitdb)
     assert not databases.get("mitdb").synthetic
+    assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
+    (mitdb / "SHA256SUMS.txt.part").unlink()
+    (mitdb / "234.dat").unlink()
+    assert status_of("mitdb").state == "partial" and status_of("mitdb").found == 47
 
 
 @pytest.mark.parametrize("reason", ["truncated signal", "missing signal"])
@@ -175,12 +171,6 @@ def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -
     for call in (lambda: databases.find("mitdb"), lambda: databases.get("mitdb"), databases.status):
         with pytest.raises(UserError, match="no permission to read"):
             call()
-
-
-def test_a_file_instead_of_a_folder(empty: Path) -> None:
-    (empty / "data" / "mitdb").write_text("not a folder")
-    with pytest.raises(UserError, match="expected a folder"):
-        databases.get("mitdb")
 
 
 @pytest.mark.real

@@ -57,30 +57,34 @@ def test_the_real_ptb_xl_has_the_published_labels_and_no_patient_is_in_two_folds
         assert np.bincount(fold[cohort.labels == 1]).min() > 0 and fold.max() == 9
 
 
-def test_ptb_xl(data: Path) -> None:
-    cohorts.ptb_xl(data / "ptb-xl")
-    cohort = load("ptb-xl")
-    assert cohort.recordings["label"].tolist() == [0] * 16 + [1] * 8
-    assert cohort.recordings["patient"].tolist()[:4] == ["100", "100", "101", "101"]
-    assert cohort.recordings["female"].tolist() == [0.0] * 16 + [1.0] * 8
-    assert cohort.signals.shape == (len(cohort), 1, 187) and cohort.signals.dtype == np.float32
+def test_ptb_xl_in_the_order_of_leads_asked_for_from_the_cache_and_some_of_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
+    every, cohort = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
+    assert cohort.recordings["label"].tolist() == [0] * 4 + [1] * 4
+    assert cohort.recordings["patient"].tolist() == ["100", "100", "101", "101", "500", "500", "502", "502"]
+    assert cohort.recordings["female"].tolist() == [0.0] * 4 + [1.0] * 4
+    assert cohort.signals.shape == (len(cohort), 2, 187) and cohort.signals.dtype == np.float32
+    np.testing.assert_array_equal(cohort.signals, every.signals[:, [6, 1]])
+    np.testing.assert_array_equal(cohort.sample, every.sample)
     np.testing.assert_array_equal(cohort.labels, cohort.recordings["label"].to_numpy()[cohort.recording])
     assert (np.diff(cohort.recording) >= 0).all()
-    assert cohort.median_beats.shape == (24, 1, 101)
-    peak = np.abs(cohort.median_beats[:, 0]).argmax(1)
-    assert (np.abs(peak - BEFORE) <= 1).all()
+    assert cohort.median_beats.shape == (8, 2, 101)
+    assert (np.abs(np.abs(cohort.median_beats[:, 1]).argmax(1) - BEFORE) <= 1).all()
 
-
-def test_leads_come_in_the_order_asked_for_and_from_the_cache(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    all_, first = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
-    np.testing.assert_array_equal(first.signals, all_.signals[:, [6, 1]])
-    np.testing.assert_array_equal(first.sample, all_.sample)
     monkeypatch.setattr(infarction, "read_recordings", None)
-    second = load("ptb-xl", "v1", "II")
-    np.testing.assert_array_equal(first.signals, second.signals)
-    assert first.recordings.equals(second.recordings)
-    assert (first.left_out, first.records_left_out) == (second.left_out, second.records_left_out)
+    again = load("ptb-xl", "v1", "II")
+    np.testing.assert_array_equal(cohort.signals, again.signals)
+    assert cohort.recordings.equals(again.recordings)
+    assert (cohort.left_out, cohort.records_left_out) == (again.left_out, again.records_left_out)
+
+    few = infarction.limited(cohort, 4)
+    rows = np.flatnonzero(cohort.recordings["record"].isin(few.recordings["record"]))
+    assert len(rows) == few.recordings["patient"].nunique() == len(few.median_beats) == 4
+    np.testing.assert_array_equal(few.signals, cohort.signals[np.isin(cohort.recording, rows)])
+    np.testing.assert_array_equal(rows[few.recording], cohort.recording[np.isin(cohort.recording, rows)])
+    assert infarction.limited(cohort, None) is infarction.limited(cohort, 8) is cohort
 
 
 SET_ASIDE = {
@@ -183,17 +187,6 @@ def test_the_kaggle_set(data: Path) -> None:
         load("heartbeat")
 
 
-def test_some_recordings(data: Path) -> None:
-    cohorts.ptb_xl(data / "ptb-xl", 8, 6)
-    cohort = load("ptb-xl")
-    few = infarction.limited(cohort, 6)
-    rows = np.flatnonzero(cohort.recordings["record"].isin(few.recordings["record"]))
-    assert len(rows) == few.recordings["patient"].nunique() == len(few.median_beats) == 6
-    np.testing.assert_array_equal(few.signals, cohort.signals[np.isin(cohort.recording, rows)])
-    np.testing.assert_array_equal(rows[few.recording], cohort.recording[np.isin(cohort.recording, rows)])
-    assert infarction.limited(cohort, None) is infarction.limited(cohort, 14) is cohort
-
-
 # --- the same beats aligned -------------------------------------------------------------------------------------------
 
 
@@ -204,7 +197,9 @@ def aligned(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Co
     return cohort, infarction.aligned(cohort, source, leads)
 
 
-def test_aligned_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) -> None:
+def test_aligned_r_peaks_are_in_one_place_leads_keep_their_size_and_the_cache_has_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
     cohort, found = aligned()
     assert found.signals.shape == (len(cohort), 3, 101) and found.signals.dtype == np.float32
@@ -214,6 +209,11 @@ def test_aligned_r_peaks_are_in_one_place_and_leads_keep_their_size(data: Path) 
     heights = found.signals[:, :, BEFORE - 1 : BEFORE + 2].max(2)
     np.testing.assert_allclose(heights / heights[:, :1], np.tile(sizes, (len(heights), 1)) / sizes[0], rtol=0.05)
     assert 0.8 * sizes[0] < np.median(heights[found.labels == 0, 0]) < 1.1 * sizes[0], "mV"
+    some = aligned(most=6)[1]
+    assert len(some) < len(found)
+    monkeypatch.setattr(infarction, "cut_recording", None)
+    np.testing.assert_array_equal(aligned()[1].signals, found.signals)
+    np.testing.assert_array_equal(aligned(most=6)[1].signals, some.signals)
 
 
 @pytest.mark.real
@@ -225,15 +225,6 @@ def test_the_median_of_a_recordings_beats_is_its_median_beat(real: tuple[databas
         median = np.median(found.signals[found.recording == row], 0)
         assert np.abs(median - expected).mean() < 0.02
         assert np.corrcoef(median.ravel(), expected.ravel())[0, 1] > 0.98
-
-
-def test_aligned_beats_are_read_from_the_cache_the_second_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cohorts.ptb_xl(data / "ptb-xl", 4, 4)
-    first, some = aligned()[1], aligned(most=6)[1]
-    monkeypatch.setattr(infarction, "cut_recording", None)
-    np.testing.assert_array_equal(aligned()[1].signals, first.signals)
-    np.testing.assert_array_equal(aligned(most=6)[1].signals, some.signals)
-    assert len(some) < len(first)
 
 
 def test_other_leads_other_data_and_other_code_are_cut_anew(data: Path, code: Path) -> None:

