@@ -179,12 +179,13 @@ def test_a_record_of_few_beats_gives_those_between_two(n: int) -> None:
         assert (len(keep), sum(left_out.values())) == (n, min(n, 2))
 
 
-def test_the_cache_gives_the_same_beats_and_follows_from_cut_and_code(project: Path, code: Path) -> None:
-    source = databases.get("mitdb")
-    few = replace(source, records=source.records[:2])
+def test_the_cache_gives_the_same_beats_and_follows_from_cut_and_code(
+    small_mitdb: Path, empty: Path, code: Path
+) -> None:
+    few = databases.Source("mitdb", small_mitdb / "mitdb", False, ("100", "101"))
 
     def kept() -> int:
-        return len(list((project / "cache" / "beats").iterdir()))
+        return len(list((empty / "cache" / "beats").iterdir()))
 
     first, second = beats.load(few, "kachuee"), beats.load(few, "kachuee")
     assert kept() == 1

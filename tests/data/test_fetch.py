@@ -108,15 +108,9 @@ def test_arrives_whole_in_spite_of(server: Server, tmp_path: Path, behaviour: st
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "said", "tries"),
-    [
-        ("too short", "another SHA-256", fetch.ATTEMPTS),
-        ("wrong bytes", "another SHA-256", fetch.ATTEMPTS),
-        ("missing", "answered 404", 1),
-    ],
-)
-def test_wrong_content_is_refused(server: Server, tmp_path: Path, behaviour: str, said: str, tries: int) -> None:
+@pytest.mark.parametrize("behaviour", ["too short", "wrong bytes", "missing"])
+def test_wrong_content_is_refused(server: Server, tmp_path: Path, behaviour: str) -> None:
+    said, tries = ("answered 404", 1) if behaviour == "missing" else ("another SHA-256", fetch.ATTEMPTS)
     with pytest.raises(UserError, match=said):
         fetch.files(server.address, tmp_path, [one(server, behaviour)])
     assert server.hits["a.dat"] == tries

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from ecglib import paths
 from ecglib.data import databases, infarction, records, splits
 from ecglib.data.catalogues import catalogue
 from ecglib.data.infarction import BEFORE, Cohort
@@ -21,10 +20,8 @@ LEADS = ("II", "V1", "I")
 
 
 @pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
-    return tmp_path / "data"
+def data(empty: Path) -> Path:
+    return empty / "data"
 
 
 def load(name: str, *leads: str) -> Cohort:

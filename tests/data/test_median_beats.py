@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cohorts
 import numpy as np
-import pytest
 
 from ecglib.data import databases, infarction, median_beats, records
 from ecglib.data.catalogues import ptb_xl as ptb_xl_table
@@ -14,10 +13,9 @@ from ecglib.data.recordings import TwelveLead
 
 
 def test_they_are_near_those_that_are_cut_with_the_beats_and_unknown_where_signals_are(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: Path,
 ) -> None:
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
-    folder = cohorts.ptb_xl(tmp_path / "data" / "ptb-xl", 2, 2)
+    folder = cohorts.ptb_xl(empty / "data" / "ptb-xl", 2, 2)
     source = ptb_xl_table.read(databases.get("ptb-xl"))
     found = median_beats.of_recordings(TwelveLead(source, 500.0))
     assert found.shape == (4, 12, 101) and found.dtype == np.float64

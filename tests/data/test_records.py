@@ -20,8 +20,7 @@ from ecglib.errors import RecordError, UserError
 
 FS = 360
 LEADS = ["MLII", "V5"]
-
-
+Content = bytes | tuple[str, str] | None
 SPIKES = np.exp(-0.5 * ((np.arange(3600) % FS - 180) / 6.0) ** 2)
 SIGNALS = np.stack([SPIKES, -0.5 * SPIKES], 1) + 0.05 * np.random.default_rng(0).standard_normal((3600, 2))
 """Two noisy leads with a spike a second, in mV, `(samples, 2)`."""
@@ -48,7 +47,7 @@ def annotation_reason_of(folder: Path) -> str:
     return refused(records.read_annotations, folder, "100")
 
 
-def spoil(path: Path, content: bytes | tuple[str, str] | None) -> None:
+def spoil(path: Path, content: Content) -> None:
     """By other content, or other text in the place of some; None for no file."""
     if content is None:
         path.unlink()
@@ -58,7 +57,7 @@ def spoil(path: Path, content: bytes | tuple[str, str] | None) -> None:
         edit(path, *content)
 
 
-def test_reads_what_was_written(tmp_path: Path) -> None:
+def test_reads_what_was_written_and_leads_by_name_in_the_order_asked(tmp_path: Path) -> None:
     write(tmp_path)
     recording = records.read_recording(tmp_path, "100")
     assert recording.signals.dtype == np.float32
@@ -68,6 +67,12 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     annotations = records.read_annotations(tmp_path, "100")
     assert annotations.samples.tolist() == [180, 540, 900]
     assert annotations.symbols.tolist() == ["N", "N", "N"]
+    swapped = records.read_recording(tmp_path, "100", ["v5", "mlii"])
+    assert swapped.leads == ("V5", "MLII")
+    np.testing.assert_array_equal(swapped.signals, recording.signals[::-1])
+    with pytest.raises(RecordError, match=r"missing lead.*no aVR.*MLII V5"):
+        records.read_recording(tmp_path, "100", ["MLII", "aVR"])
+    assert reason_of(tmp_path, []) == "missing lead"
 
 
 @settings(max_examples=15, deadline=None)
@@ -91,17 +96,6 @@ def test_any_rate_length_and_gain(
     expected = (digital.T - baseline) / gain * np.array([[1.0], [1e-3]])
     np.testing.assert_allclose(recording.signals, expected, rtol=1e-5, atol=1e-9)
     assert recording.fs == fs
-
-
-def test_leads_by_name_in_the_order_asked(tmp_path: Path) -> None:
-    write(tmp_path)
-    both = records.read_recording(tmp_path, "100")
-    swapped = records.read_recording(tmp_path, "100", ["v5", "mlii"])
-    assert swapped.leads == ("V5", "MLII")
-    np.testing.assert_array_equal(swapped.signals, both.signals[::-1])
-    with pytest.raises(RecordError, match=r"missing lead.*no aVR.*MLII V5"):
-        records.read_recording(tmp_path, "100", ["MLII", "aVR"])
-    assert reason_of(tmp_path, []) == "missing lead"
 
 
 def test_list_records_from_records_file_or_headers(tmp_path: Path) -> None:
@@ -132,29 +126,28 @@ def test_files_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("suffix", "content", "reason"),
+    ("suffix", "reason", "contents"),
     [
-        (".hea", None, "missing header"),
-        (".hea", b"", "empty header"),
-        (".hea", b"# only a comment\n", "empty header"),
-        (".hea", b"\x00\xff\x80 not a header at all\n", "unreadable header"),
-        (".hea", b"100 two 360 3600\n", "unreadable header"),
-        (".hea", b"100 2 360 3600\n100.dat 212 200 11 1024 995 -22131 0 MLII\n", "unreadable header"),
-        (".hea", b"100/2 2 360 3600\n100a 1800\n100b 1800\n", "unsupported record"),
-        (".hea", ("360 3600", "0 3600"), "unreadable header"),
-        (".hea", ("3600", "3599"), "signal longer than header says"),
-        (".hea", ("3600", "7200"), "truncated signal"),
-        (".hea", ("100.dat", "other.dat"), "missing signal"),
-        (".dat", None, "missing signal"),
-        (".dat", b"", "empty signal"),
-        (".dat", b"\x00" * 3000, "truncated signal"),
-        (".dat", b"\x00" * 12000, "signal longer than header says"),
+        (".hea", "missing header", [None]),
+        (".hea", "empty header", [b"", b"# only a comment\n"]),
+        (".hea", "unreadable header", [b"\x00\xff\x80 not a header at all\n", b"100 two 360 3600\n"]),
+        (".hea", "unreadable header", [b"100 2 360 3600\n100.dat 212 200 11 1024 995 -22131 0 MLII\n"]),
+        (".hea", "unreadable header", [("360 3600", "0 3600")]),
+        (".hea", "unsupported record", [b"100/2 2 360 3600\n100a 1800\n100b 1800\n"]),
+        (".hea", "signal longer than header says", [("3600", "3599")]),
+        (".hea", "truncated signal", [("3600", "7200")]),
+        (".hea", "missing signal", [("100.dat", "other.dat")]),
+        (".dat", "missing signal", [None]),
+        (".dat", "empty signal", [b""]),
+        (".dat", "truncated signal", [b"\x00" * 3000]),
+        (".dat", "signal longer than header says", [b"\x00" * 12000]),
     ],
 )
-def test_broken_files(tmp_path: Path, suffix: str, content: bytes | tuple[str, str] | None, reason: str) -> None:
-    spoil(write(tmp_path).with_suffix(suffix), content)
-    assert reason_of(tmp_path) == reason
-    assert refused(records.read_repaired, tmp_path, "100") in (reason, "unsupported rate")
+def test_broken_files(tmp_path: Path, suffix: str, reason: str, contents: list[Content]) -> None:
+    for content in contents:
+        spoil(write(tmp_path).with_suffix(suffix), content)
+        assert reason_of(tmp_path) == reason
+        assert refused(records.read_repaired, tmp_path, "100") in (reason, "unsupported rate")
 
 
 @settings(max_examples=25, deadline=None)

@@ -45,8 +45,6 @@ def test_inter_sets_share_no_record_and_in_development_none_is_tested() -> None:
         splits.inter(in_ds1)
 
 
-# --- folds of beats ---------------------------------------------------------------------------------------------------
-
 PATIENT = np.repeat(np.arange(20), 10)
 SICK = np.where(PATIENT < 6, 1, 0)
 
