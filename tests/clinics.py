@@ -73,6 +73,15 @@ def dat(
     return path
 
 
+def with_frank(folder: Path, name: str, signals: Values, leads: Sequence[str] = LEADS, **how: Any) -> None:
+    """A record as PTB's are: twelve leads in `.dat`, the three of Frank in `.xyz`; `signals` are `(15, samples)`."""
+    path = dat(folder, name, signals, [*leads, "vx", "vy", "vz"], **how)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:13], *(line.replace(".dat ", ".xyz ") for line in lines[13:])]))
+    for suffix, rows in ((".dat", signals[:12]), (".xyz", signals[12:])):
+        rows.T.astype("<i2").tofile(path.with_suffix(suffix))
+
+
 def edit(path: Path, old: str, new: str) -> None:
     """Put `new` in the place of `old` wherever it stands in a text file."""
     text = path.read_text()

@@ -74,18 +74,9 @@ def write_ptb(
 ) -> None:
     """A record as PTB's are: 1000 Hz, 12 leads in `.dat` and the three of Frank in `.xyz`, gain 2000 without units,
     names in lower case, and comments after a bare `#`."""
-    path, fs = folder / name, 1000
-    path.parent.mkdir(parents=True, exist_ok=True)
-    signal = np.round(2000 * lead_ii(sick, seconds=seconds, fs=fs, seed=seed)).astype("<i2")
-    groups = {"dat": [lead.lower() for lead in LEADS], "xyz": ["vx", "vy", "vz"]}
-    lines = [f"{path.name} 15 {fs} {len(signal)}"]
-    for suffix, names in groups.items():
-        np.repeat(signal[:, None], len(names), axis=1).tofile(path.with_suffix(f".{suffix}"))
-        checksum = int(signal.sum(dtype=np.int64)) & 0xFFFF
-        checksum -= 0x10000 * (checksum > 0x7FFF)
-        lines += [f"{path.name}.{suffix} 16 2000 16 0 {signal[0]} {checksum} 0 {lead}" for lead in names]
-    lines += ["#", *(f"# {comment}" for comment in comments)]
-    path.with_suffix(".hea").write_text("\n".join(lines) + "\n")
+    signal = np.round(2000 * lead_ii(sick, seconds=seconds, fs=1000, seed=seed)).astype(np.int16)
+    leads, said = [lead.lower() for lead in LEADS], ["", *(f" {comment}" for comment in comments)]
+    clinics.with_frank(folder, name, np.tile(signal, (15, 1)), leads, fs=1000, gain="2000", comments=said)
 
 
 def ptb(folder: Path, healthy: int = 4, sick: int = 4) -> Path:

@@ -46,8 +46,9 @@ def test_what_wfdb_writes_is_what_it_reads(tmp_path: Path, fmt: str) -> None:
     """Of signals in mV it makes gain and baseline that fill the range of the format."""
     mv = clinics.units(2000).T / 1000
     names, units = list(LEADS), ["mV"] * 12
-    wfdb.wrsamp("r", fs=500, units=units, sig_name=names, p_signal=mv, fmt=[fmt] * 12, write_dir=str(tmp_path))
+    wfdb.wrsamp("r", fs=128.5, units=units, sig_name=names, p_signal=mv, fmt=[fmt] * 12, write_dir=str(tmp_path))
     both_read(tmp_path, wfdb.rdrecord(str(tmp_path / "r")).p_signal.T, atol=1e-5)
+    assert records.read_recording(tmp_path, "r").fs == records.read_repaired(tmp_path, "r").fs == 128.5
 
 
 @pytest.mark.parametrize("offset", [0.0, -0.5, 2.0, -2.0, 3.0, -10.0, 40.0, -1000.0, 1e5])

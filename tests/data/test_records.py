@@ -75,29 +75,6 @@ def test_reads_what_was_written_and_leads_by_name_in_the_order_asked(tmp_path: P
     assert reason_of(tmp_path, []) == "missing lead"
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    n=st.integers(50, 400),
-    fs=st.sampled_from([100, 128.5, 250, 360, 1000]),
-    gain=st.floats(50, 2000),
-    baseline=st.integers(-500, 500),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_any_rate_length_and_gain(
-    tmp_path_factory: pytest.TempPathFactory, n: int, fs: float, gain: float, baseline: int, seed: int
-) -> None:
-    folder = tmp_path_factory.mktemp("any")
-    digital = np.random.default_rng(seed).integers(-2000, 2000, (n, 2))
-    wfdb.wrsamp(
-        "r", fs=fs, units=["mV", "uV"], sig_name=LEADS, d_signal=digital, fmt=["16", "16"], adc_gain=[gain, gain],
-        baseline=[baseline, baseline], write_dir=str(folder),
-    )  # fmt: skip
-    recording = records.read_recording(folder, "r")
-    expected = (digital.T - baseline) / gain * np.array([[1.0], [1e-3]])
-    np.testing.assert_allclose(recording.signals, expected, rtol=1e-5, atol=1e-9)
-    assert recording.fs == fs
-
-
 def test_list_records_from_records_file_or_headers(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     write(tmp_path / "sub", "c1")

@@ -449,13 +449,8 @@ def test_a_record_line_is_read_by_position_and_may_lack_the_length(folder: Path,
 
 
 def test_signals_in_several_files(folder: Path) -> None:
-    """As PTB's, with the three leads of Frank beside the twelve."""
     signals = clinics.units(leads=15)
-    path = clinics.dat(folder, "r", signals, [*LEADS, "vx", "vy", "vz"])
-    signals[:12].T.astype("<i2").tofile(folder / "r.dat")
-    signals[12:].T.astype("<i2").tofile(folder / "r.xyz")
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:13], *(line.replace("r.dat", "r.xyz") for line in lines[13:])]))
+    clinics.with_frank(folder, "r", signals)
     np.testing.assert_allclose(read(folder).signals, signals[:12] / 1000, rtol=1e-6)
 
 

@@ -22,7 +22,7 @@ from ecglib.data.catalogues import ptb_xl as ptb_xl_table
 from ecglib.data.catalogues.catalogue import Entry, Records
 from ecglib.errors import RecordError, UserError
 
-NORMAL, AF, OLD_MI = "426783006", "164889003", "164865005"
+NORMAL, AF, OLD_MI, NEW_MI = "426783006", "164889003", "164865005", "54329005"
 
 
 def source_of(folder: Path, name: str) -> databases.Source:
@@ -298,14 +298,7 @@ def test_classes_with_enough_recordings() -> None:
 
 
 def test_only_a_patient_with_an_infarction_can_contradict_it() -> None:
-    codes = {
-        "a1": (NORMAL, AF),
-        "a2": (OLD_MI, NORMAL),
-        "a3": ("54329005",),
-        "a4": (),
-        "b1": (NORMAL,),
-        "c1": (OLD_MI,),
-    }
+    codes = {"a1": (NORMAL, AF), "a2": (OLD_MI, NORMAL), "a3": (NEW_MI,), "a4": (), "b1": (NORMAL,), "c1": (OLD_MI,)}
     source = as_records(*(entry(name, name[0], codes=each) for name, each in codes.items()))
     assert catalogue.conflicts(source) == {
         "a1": "atrial fibrillation, sinus rhythm, but a2 of the same patient is an infarction",
