@@ -28,26 +28,23 @@ def lead_ii(sick: bool, *, seconds: float = 10.0, fs: int = FS, seed: int = 0) -
 
 
 def record(
-    folder: Path, name: str, sick: bool, *, leads: Sequence[str] = LEADS, fs: int = FS, seconds: float = 10.0,
-    comments: Sequence[str] = (), seed: int = 0,
-) -> None:  # fmt: skip
+    folder: Path, name: str, sick: bool, leads: Sequence[str] = LEADS, fs: int = FS, seconds: float = 10, seed: int = 0
+) -> None:
     """One WFDB record; all leads are lead II at other sizes."""
     sizes = 1000 * (1 + 0.1 * np.arange(len(leads)))
     units = np.round(sizes[:, None] * lead_ii(sick, seconds=seconds, fs=fs, seed=seed)).astype(np.int16)
-    clinics.dat(folder, name, units, leads, fs=fs, gain="1000.0(0)/mV", comments=comments)
+    clinics.dat(folder, name, units, leads, fs=fs, gain="1000.0(0)/mV", comments=())
 
 
 def row(n: int, codes: str, *, patient: int | None = None, age: float = 60.0, sex: int = 0) -> dict[str, object]:
     """A row of `ptbxl_database.csv`."""
-    return {
-        "ecg_id": n, "patient_id": float(n if patient is None else patient), "age": age, "sex": sex,
-        "scp_codes": codes,
-        "strat_fold": int(n if patient is None else patient) % 10 + 1, "filename_lr": f"records100/00000/{n:05d}_lr",
-        "filename_hr": f"records500/00000/{n:05d}_hr",
-    }  # fmt: skip
+    patient = n if patient is None else patient
+    files = {f"filename_{kind}r": f"records{rate}00/00000/{n:05d}_{kind}r" for kind, rate in (("l", 1), ("h", 5))}
+    about = {"patient_id": float(patient), "age": age, "sex": sex, "scp_codes": codes, "strat_fold": patient % 10 + 1}
+    return {"ecg_id": n, **about, **files}
 
 
-def write_ptb_xl(folder: Path, rows: Sequence[dict[str, object]], *, leads: Sequence[str] = LEADS) -> Path:
+def write_ptb_xl(folder: Path, rows: Sequence[dict[str, object]]) -> Path:
     """PTB-XL with these rows, 500 Hz, a short record for each; those with a code of infarction look sick."""
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / "ptbxl_database.csv", index=False)
@@ -55,7 +52,7 @@ def write_ptb_xl(folder: Path, rows: Sequence[dict[str, object]], *, leads: Sequ
     table = pd.DataFrame({"": statements.keys(), "diagnostic_class": statements.values()})
     table.to_csv(folder / "scp_statements.csv", index=False)
     for n, each in enumerate(rows):
-        record(folder, str(each["filename_hr"]), "MI'" in str(each["scp_codes"]), leads=leads, seed=n)
+        record(folder, str(each["filename_hr"]), "MI'" in str(each["scp_codes"]), seed=n)
     return folder
 
 
@@ -69,12 +66,10 @@ def ptb_xl(folder: Path, healthy: int = 16, sick: int = 8) -> Path:
     return write_ptb_xl(folder, rows)
 
 
-def write_ptb(
-    folder: Path, name: str, sick: bool, comments: Sequence[str], *, seconds: float = 8.0, seed: int = 0
-) -> None:
-    """A record as PTB's are: 1000 Hz, 12 leads in `.dat` and the three of Frank in `.xyz`, gain 2000 without units,
-    names in lower case, and comments after a bare `#`."""
-    signal = np.round(2000 * lead_ii(sick, seconds=seconds, fs=1000, seed=seed)).astype(np.int16)
+def write_ptb(folder: Path, name: str, sick: bool, comments: Sequence[str], seed: int = 0) -> None:
+    """A record as PTB's are: 8 s at 1000 Hz, 12 leads in `.dat` and the three of Frank in `.xyz`, gain 2000 without
+    units, names in lower case, and comments after a bare `#`."""
+    signal = np.round(2000 * lead_ii(sick, seconds=8.0, fs=1000, seed=seed)).astype(np.int16)
     leads, said = [lead.lower() for lead in LEADS], ["", *(f" {comment}" for comment in comments)]
     clinics.with_frank(folder, name, np.tile(signal, (15, 1)), leads, fs=1000, gain="2000", comments=said)
 

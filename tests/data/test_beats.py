@@ -120,9 +120,7 @@ def test_rr_features_follow_from_the_intervals(rr: list[float]) -> None:
 
 
 @pytest.mark.parametrize("cut", ["centred", "relative"])
-def test_neither_signals_nor_features_depend_on_symbols(
-    cut: beats.Cut, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_labels_depend_on_symbols(cut: beats.Cut, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = beats.cut_record(small_mitdb / "mitdb", "208", cut, ["V1", "MLII"])
     read = beats.read_annotations
 
@@ -179,9 +177,7 @@ def test_a_record_of_few_beats_gives_those_between_two(n: int) -> None:
         assert (len(keep), sum(left_out.values())) == (n, min(n, 2))
 
 
-def test_the_cache_gives_the_same_beats_and_follows_from_cut_and_code(
-    small_mitdb: Path, empty: Path, code: Path
-) -> None:
+def test_the_cache_gives_the_same_beats_by_cut_and_code(small_mitdb: Path, empty: Path, code: Path) -> None:
     few = databases.Source("mitdb", small_mitdb / "mitdb", False, ("100", "101"))
 
     def kept() -> int:

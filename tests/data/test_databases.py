@@ -70,9 +70,7 @@ def test_the_synthetic_stand_in_and_that_of_another_version(empty: Path, monkeyp
     assert [path.name for path in source.folder.parent.iterdir() if path.suffix != ".lock"] == ["mitdb"]
 
 
-def test_a_failed_write_leaves_no_stand_in_and_several_at_once_get_one(
-    empty: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_none_and_several_get_one(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, calls, full = synthetic.write, Counter[str](), True
 
     def slow(folder: Path) -> None:

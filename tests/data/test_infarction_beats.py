@@ -37,9 +37,7 @@ def real(real_data: Path) -> tuple[databases.Source, Cohort]:
 
 
 @pytest.mark.real
-def test_the_real_ptb_xl_has_the_published_labels_and_no_patient_is_in_two_folds(
-    real: tuple[databases.Source, Cohort],
-) -> None:
+def test_the_real_ptb_xl_has_the_published_labels_and_folds_by_patient(real: tuple[databases.Source, Cohort]) -> None:
     """DESIGN's counts: 73 recordings with an infarction of any likelihood, 297 normal ones, nobody in both."""
     cohort, table = real[1], real[1].recordings
     assert table["label"].value_counts().to_dict() == {0: 297, 1: 73}
@@ -54,9 +52,7 @@ def test_the_real_ptb_xl_has_the_published_labels_and_no_patient_is_in_two_folds
         assert np.bincount(fold[cohort.labels == 1]).min() > 0 and fold.max() == 9
 
 
-def test_ptb_xl_in_the_order_of_leads_asked_for_from_the_cache_and_some_of_it(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ptb_xl_by_leads_from_the_cache_and_in_part(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
     every, cohort = load("ptb-xl", *records.LEADS), load("ptb-xl", "v1", "II")
     assert cohort.recordings["label"].tolist() == [0] * 4 + [1] * 4
@@ -194,9 +190,7 @@ def aligned(leads: tuple[str, ...] = LEADS, most: int | None = None) -> tuple[Co
     return cohort, infarction.aligned(cohort, source, leads)
 
 
-def test_aligned_r_peaks_are_in_one_place_leads_keep_their_size_and_the_cache_has_them(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_aligned_beats_keep_peak_and_size_also_in_the_cache(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohorts.ptb_xl(data / "ptb-xl", 4, 4)
     cohort, found = aligned()
     assert found.signals.shape == (len(cohort), 3, 101) and found.signals.dtype == np.float32

@@ -12,9 +12,7 @@ from ecglib.data.catalogues import ptb_xl as ptb_xl_table
 from ecglib.data.recordings import TwelveLead
 
 
-def test_they_are_near_those_that_are_cut_with_the_beats_and_unknown_where_signals_are(
-    empty: Path,
-) -> None:
+def test_they_are_near_those_cut_with_the_beats_and_unknown_as_signals_are(empty: Path) -> None:
     folder = cohorts.ptb_xl(empty / "data" / "ptb-xl", 2, 2)
     source = ptb_xl_table.read(databases.get("ptb-xl"))
     found = median_beats.of_recordings(TwelveLead(source, 500.0))

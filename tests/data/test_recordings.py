@@ -285,9 +285,7 @@ def in_turn(order: list[int], batch_size: int) -> list[list[int]]:
 
 @settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=120), batch_size=st.integers(1, 9), data=st.data())
-def test_buckets_hold_every_recording_of_the_order_and_never_pad_more_than_it(
-    sizes: list[int], batch_size: int, data: st.DataObject
-) -> None:
+def test_buckets_hold_the_order_and_never_pad_more(sizes: list[int], batch_size: int, data: st.DataObject) -> None:
     order = data.draw(st.lists(st.sampled_from(range(len(sizes))), max_size=200))
     lengths = np.array(sizes, dtype=np.int64)
     made = recordings.buckets(order, lengths, batch_size)
