@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import os
 import shutil
 import socket
 import stat
@@ -142,32 +143,22 @@ def test_the_deadline_holds_and_the_next_call_goes_on(server: Server, tmp_path: 
     assert path.read_bytes() == CONTENT
 
 
-class FullDisk(io.FileIO):
-    """Takes some bytes and then has no room."""
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "disk is full"), (errno.EACCES, "no permission to write")])
+def test_a_disk_that_takes_no_more_is_left_empty(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    class Disk(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 100_000:
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
 
-    def write(self, data: Any) -> int:
-        if self.tell() > 100_000:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)
-
-
-def test_a_full_disk_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(self, mode.replace("b", "")))
-    with pytest.raises(UserError, match="disk is full"):
+    monkeypatch.setattr(Path, "open", lambda self, mode: Disk(self, mode.replace("b", "")))
+    with pytest.raises(UserError, match=said):
         fetch.files(server.address, tmp_path, [one(server)])
-    assert list((tmp_path / "sub").iterdir()) == []
-
-
-def test_a_folder_without_rights(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sub").write_text("in the way")
+    (tmp_path / "sub").rmdir()
+    (tmp_path / "sub").touch()
     with pytest.raises(UserError, match="can't be written"):
-        fetch.files(server.address, tmp_path, [one(server)])
-
-    def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UserError, match="no permission to write"):
         fetch.files(server.address, tmp_path, [one(server)])
 
 
