@@ -175,7 +175,7 @@ def execute(order: str) -> None:
     parameters = config.check(name.split("/")[0], values["parameters"], name)
     target = Path(values["target"]) if values["target"] else None
     try:
-        book.execute(parameters, target=target, fresh=values["fresh"], progress=Path(values["progress"]))
+        book.execute(parameters, target=target, fresh=values["fresh"])
     except (UserError, OSError):
         raise
     except Exception as error:  # `run` shows one line, so it must be the first of the message and not the last

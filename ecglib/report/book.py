@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,24 +57,11 @@ def make_notebooks() -> list[Path]:
     return made
 
 
-def execute(
-    parameters: SharedParameters, *, target: Path | None = None, fresh: bool = False, progress: Path | None = None
-) -> Path:
-    """Run an experiment's notebook with papermill and put the page in its place.
+def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: bool = False) -> Path:
+    """Run an experiment's notebook with papermill and put the page at `target`, None: its place in the book.
 
-    Parameters
-    ----------
-    target
-        Where the executed notebook goes; None: the experiment's page of the book.
-    fresh
-        Throw away the run that the notebook would find.
-    progress
-        File that the training writes its state to.
-
-    Raises
-    ------
-    UserError
-        When a cell fails or the kernel dies; the failed notebook is kept beside the caches, and the former page stays.
+    `fresh` throws away the run that the notebook would find. UserError where a cell fails or the kernel dies; the
+    failed notebook is kept beside the caches, and the former page stays.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -85,17 +72,13 @@ def execute(
     target = target or paths.executed(name)
     unfinished = paths.cache() / "notebooks" / f"{name.replace('/', '-')}.{os.getpid()}.ipynb"
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    environment = {"ECGLIB_ROOT": str(paths.root())}
-    if progress is not None:
-        environment["ECGLIB_PROGRESS"] = str(progress)
     make_notebooks()
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
     how: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
     try:
-        with _environment(environment):
-            if fresh and isinstance(parameters, Trained):
-                tasks.run(parameters, fresh=True)  # the notebook finds it
-            papermill.execute_notebook(notebook, unfinished, parameters.model_dump(), cwd=paths.root(), **how)
+        if fresh and isinstance(parameters, Trained):
+            tasks.run(parameters, fresh=True)  # the notebook finds it
+        papermill.execute_notebook(notebook, unfinished, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)
@@ -124,8 +107,7 @@ def stamp(
     does not inherit the tags of the one before it), and time stamps and paths of this machine go. `key` says what the
     page follows from, `run` whether the experiment was run for it.
     """
-    name = parameters.experiment
-    notebook = nbformat.from_dict(notebook)
+    name, notebook = parameters.experiment, nbformat.from_dict(notebook)
     prefix = name.replace("/", "-")
     for cell in notebook.cells:
         tags = set(cell.metadata.get("tags", []))
@@ -255,13 +237,8 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
 
 def render(plainly: Callable[[Path, Path], object]) -> tuple[Path, str]:
     """Render the book to `_book/`, unless it is there and nothing it is made of has changed; its first page, and the
-    renderer's name. `plainly` renders the book of a root to a folder where Quarto can't be had.
-
-    Raises
-    ------
-    UserError
-        When the renderer fails; it says what it said last.
-    """
+    renderer's name. `plainly` renders the book of a root to a folder where Quarto can't be had. UserError where the
+    renderer fails; it says what it said last."""
     prepare()
     output, noted, quarto = paths.root() / "_book", paths.cache() / "rendered.txt", find_quarto()
     page, renderer = output / "index.html", "quarto" if quarto else "pandoc"
@@ -304,35 +281,16 @@ def find_quarto() -> str | None:
             return str(beside)
     except (OSError, subprocess.SubprocessError):
         pass
-    failed.parent.mkdir(parents=True, exist_ok=True)
-    failed.write_text(f"tried {time.strftime('%F')}; delete this file to try again\n", encoding="utf-8")
+    files.write(failed, f"tried {time.strftime('%F')}; delete this file to try again\n")
     return None
 
 
 @contextmanager
 def build_lock() -> Iterator[None]:
-    """Held while the book is built; a second build at the same time is refused.
-
-    Raises
-    ------
-    UserError
-        When another build holds it, or the folder can't be written.
-    """
+    """Held while the book is built; UserError where another build holds it, or the folder can't be written."""
     busy = UserError("book", "another build of this book is running", do="wait for it to end")
     with files.lock(paths.cache() / "book.lock", timeout=0, busy=busy):
         yield
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-        os.environ.update({name: before[name] for name in values if name in before})
 
 
 def _write_if_new(path: Path, content: str) -> None:

@@ -14,6 +14,7 @@ import yaml
 from ecglib.errors import UserError
 
 HIDDEN_TAGS: Final = {"parameters", "injected-parameters", "remove-cell"}
+FRONT_MATTER: Final = re.compile(r"\A---\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,7 @@ class Chapter:
 
 
 def parse_yaml(text: str, where: str | Path) -> dict[str, Any]:
-    """A YAML text that holds a mapping, or nothing.
-
-    Raises
-    ------
-    UserError
-        When it is no YAML or no mapping.
-    """
+    """A YAML text that holds a mapping, or nothing; UserError where it is no YAML or no mapping."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -55,13 +50,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """A notebook as its JSON, unchanged.
-
-    Raises
-    ------
-    UserError
-        When it is no JSON or holds no cells.
-    """
+    """A notebook as its JSON, unchanged; UserError where it is no JSON or holds no cells."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -80,12 +69,7 @@ def shown_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]
 
 def config(root: Path) -> dict[str, Any]:
     """`_quarto.yml`, with the chapters that its `metadata-files` add behind its own, as Quarto lays them together.
-
-    Raises
-    ------
-    UserError
-        When a file is no YAML, or there is no list of chapters.
-    """
+    UserError where a file is no YAML, or there is no list of chapters."""
     project = read_yaml(root / "_quarto.yml")
     book = project.get("book") or {}
     entries = book.get("chapters")
@@ -97,14 +81,14 @@ def config(root: Path) -> dict[str, Any]:
     return {**project, "book": {**book, "chapters": entries}}
 
 
-def listed(root: Path) -> list[Chapter]:
-    """The chapters of the book, in order.
+def named_files(config: dict[str, Any], key: str) -> list[str]:
+    """The files that `_quarto.yml` names under a key: none, one or a list."""
+    names = config.get(key) or []
+    return [names] if isinstance(names, str) else list(names)
 
-    Raises
-    ------
-    UserError
-        When `_quarto.yml` has no list of chapters.
-    """
+
+def listed(root: Path) -> list[Chapter]:
+    """The chapters of the book, in order; UserError where `_quarto.yml` has no list of them."""
 
     def walk(entries: list[Any], part: str) -> Iterator[Chapter]:
         for entry in entries:
@@ -128,7 +112,7 @@ def lookup(variables: dict[str, Any], key: str) -> str | None:
 
 def split_front_matter(text: str, where: str | Path) -> tuple[dict[str, Any], str]:
     """The YAML block at the head of a chapter, and the rest."""
-    match = re.match(r"---\n(.*?)\n---[ \t]*(?:\n|$)", text, re.DOTALL)
+    match = FRONT_MATTER.match(text)
     return (parse_yaml(match[1], where), text[match.end() :]) if match else ({}, text)
 
 

@@ -16,11 +16,8 @@ from ecglib.report.check_links import check_links
 from ecglib.report.check_records import check_records
 from ecglib.report.problem import Problem, relative
 
-__all__ = ["Problem", "check"]
-
 EXPERIMENTS: Final = "book/experiments"
 HEADLINE: Final = "book/results/headline.md"
-FRONT_MATTER: Final = {"title"}
 ENTRY: Final = re.compile(r"^\s*@(?!comment|string|preamble)\w+\s*\{\s*([^,\s]+)", re.MULTILINE)
 
 
@@ -41,18 +38,10 @@ class Text:
 
 
 def check(root: Path, output: Path | None = None) -> list[Problem]:
-    """Find what is wrong with the book's sources, notebooks, records and pages.
+    """What is wrong with the book's sources, notebooks, records and pages, by file; empty when the book is sound.
 
-    Parameters
-    ----------
-    root
-        The project root.
-    output
-        The rendered book, whose links are followed; None, or a folder that is not there, for the sources alone.
-
-    Returns
-    -------
-    The problems, by file; empty when the book is sound. Typed numbers are those of `check_text.typed_numbers`.
+    `root` is that of the project, `output` the rendered book, whose links are followed; None, or a folder that is not
+    there, for the sources alone. Typed numbers are those of `check_text.typed_numbers`.
     """
     try:
         listed = chapters.listed(root)
@@ -103,14 +92,11 @@ def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
 # Text -----------------------------------------------------------------------------------------------------------------
 
 
-def _without_front_matter(text: str) -> str:
-    match = re.match(r"---\n.*?\n---[ \t]*(?=\n|$)", text, re.DOTALL)
-    return "\n" * match[0].count("\n") + text[match.end() :] if match else text
-
-
 def _with_includes(root: Path, file: Path) -> Iterator[Text | Problem]:
-    """A chapter and the files that it includes, in order of their names; missing ones as problems."""
-    text = Text(relative(file, root), _without_front_matter(file.read_text(encoding="utf-8")))
+    """A chapter without its front matter, whose lines count, and the files that it includes, in order of their names;
+    missing ones as problems."""
+    whole = file.read_text(encoding="utf-8")
+    text = Text(relative(file, root), chapters.FRONT_MATTER.sub(lambda head: "\n" * head[0].count("\n"), whole))
     yield text
     for offset, name, value in check_text.shortcodes(text.text):
         if name == "include":
@@ -119,12 +105,6 @@ def _with_includes(root: Path, file: Path) -> Iterator[Text | Problem]:
                 yield from _with_includes(root, included)
             else:
                 yield text.problem(offset, f"missing include {value}: no such file beside {file.name}")
-
-
-def _front_matter(root: Path, file: Path) -> Iterator[Problem]:
-    meta, _ = chapters.split_front_matter(file.read_text(encoding="utf-8"), file)
-    for key in sorted(meta.keys() - FRONT_MATTER):
-        yield Problem(relative(file, root), 1, f"front matter `{key}`: only a title is shared by the renderers")
 
 
 def _executed(name: str, notebook: dict[str, Any]) -> Iterator[Text]:
@@ -142,10 +122,8 @@ def _executed(name: str, notebook: dict[str, Any]) -> Iterator[Text]:
 
 
 def _bibliography(root: Path) -> set[str]:
-    names = chapters.config(root).get("bibliography") or []
-    files = [root / name for name in ([names] if isinstance(names, str) else names)]
-    texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
-    return {key for text in texts for key in ENTRY.findall(text)}
+    files = [root / name for name in chapters.named_files(chapters.config(root), "bibliography")]
+    return {key for file in files if file.is_file() for key in ENTRY.findall(file.read_text(encoding="utf-8"))}
 
 
 def _read(root: Path, listed: list[Chapter]) -> Iterator[Text | Problem]:
@@ -158,7 +136,10 @@ def _read(root: Path, listed: list[Chapter]) -> Iterator[Text | Problem]:
                 yield from _executed(name, notebook)
             elif file.is_file():
                 yield from _with_includes(root, file)
-                yield from _front_matter(root, file)
+                meta, _ = chapters.split_front_matter(file.read_text(encoding="utf-8"), file)
+                for key in sorted(meta.keys() - {"title"}):
+                    message = f"front matter `{key}`: only a title is shared by the renderers"
+                    yield Problem(relative(file, root), 1, message)
         except UserError as error:
             yield Problem.of(error, root, file)
 
@@ -189,7 +170,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
 
 def _prose(text: Text) -> Iterator[Problem]:
     for found in (*check_text.foreign_syntax(text.text), *check_text.typed_numbers(text.text)):
-        yield text.problem(found.offset, found.message)
+        yield text.problem(*found)
 
 
 def _not_run(root: Path, text: Text) -> Iterator[Problem]:

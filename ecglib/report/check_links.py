@@ -19,14 +19,13 @@ VERBATIM: Final = {"code", "pre", "annotation"}
 
 
 class _Page(HTMLParser):
-    """The ids of one page, what it points to, and what was left unresolved or unread, with lines."""
+    """The ids of one page, and with their lines what it points to and what was left unresolved or unread."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.targets: list[tuple[int, str]] = []
-        self.unresolved: list[tuple[int, str]] = []
-        self.left: list[tuple[int, str]] = []
+        self.faults: list[tuple[int, str]] = []
         self._marked = False
         self._verbatim = 0
         self.feed(file.read_text(encoding="utf-8"))
@@ -42,11 +41,14 @@ class _Page(HTMLParser):
         self._verbatim -= tag in VERBATIM
 
     def handle_data(self, data: str) -> None:
-        found = [data.strip()] if self._marked else UNRESOLVED.findall(data)
-        self.unresolved += [(self.getpos()[0], name) for name in found if self.cdata_elem is None]
-        if not self._verbatim and self.cdata_elem is None:
-            self.left += [(self.getpos()[0], attributes) for attributes in ATTRIBUTES.findall(data)]
-        self._marked = False
+        marked, self._marked = self._marked, False
+        if self.cdata_elem is not None:
+            return
+        names = [data.strip()] if marked else UNRESOLVED.findall(data)
+        said = [f"unresolved {name}: no section, figure, table or variable has this name" for name in names]
+        left = [] if self._verbatim else ATTRIBUTES.findall(data)
+        said += [f"attributes {each} in the text: what they belong to stands elsewhere" for each in left]
+        self.faults += [(self.getpos()[0], message) for message in said]
 
 
 def check_links(root: Path, output: Path) -> Iterator[Problem]:
@@ -56,10 +58,7 @@ def check_links(root: Path, output: Path) -> Iterator[Problem]:
     pages = {file: _Page(file) for file in sorted(output.rglob("*.html"))}
     for file, page in pages.items():
         shown = relative(file, root.resolve())
-        for line, name in page.unresolved:
-            yield Problem(shown, line, f"unresolved {name}: no section, figure, table or variable has this name")
-        for line, attributes in page.left:
-            yield Problem(shown, line, f"attributes {attributes} in the text: what they belong to stands elsewhere")
+        yield from (Problem(shown, line, message) for line, message in page.faults)
         for line, target in page.targets:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:

@@ -20,21 +20,9 @@ from ecglib.report.problem import Problem, relative
 from ecglib.report.tables import mean_of
 
 TOLERANCE: Final = 1e-9
-IN_EVERY_RECORD: Final = frozenset(
-    {
-        "accuracy",
-        "balanced_accuracy",
-        "mcc",
-        "macro_recall",
-        "macro_f1",
-        "macro_f1_nsv",
-        "f1",
-        "se",
-        "sp",
-        "specificity",
-    }
-    | {"ppv", "fpr", "auroc", "auprc", "macro_auroc", "macro_auprc", "macro_se", "macro_sp", "macro_ppv"}
-)
+_OF_CLASSES: Final = {"se", "sp", "specificity", "ppv", "f1", "fpr", "auroc", "auprc"}
+_MACRO: Final = {f"macro_{kind}" for kind in ("recall", "f1", "f1_nsv", "se", "sp", "ppv", "auroc", "auprc")}
+IN_EVERY_RECORD: Final = {"accuracy", "balanced_accuracy", "mcc"} | _OF_CLASSES | _MACRO
 """Metrics that no record may lack. One that is added later is not in the records of before, which show "–"."""
 
 
@@ -71,9 +59,8 @@ def _misshapen(record: dict[str, Any]) -> Iterator[str]:
     needed = {*record["macro_classes"], *("NSV" if recompute.across_patients(record["parameters"]) else "")}
     if not seeds:
         yield "seeds: none"
-    if record["task"] in {"multiclass", "binary"} and (
-        len(matrices) != len(seeds) or any(len(m) != n or any(len(row) != n for row in m) for m in matrices)
-    ):
+    shape = [[len(row) for row in matrix] for matrix in matrices]
+    if record["task"] in {"multiclass", "binary"} and shape != [[n] * n] * len(seeds):
         yield f"confusion: {len(seeds)} seeds and {n} classes ask for {len(seeds)} matrices of {n} x {n}"
     if missing := sorted(needed - set(classes)):
         yield f"classes: {', '.join(missing)} missing"
@@ -219,11 +206,8 @@ def check_records(root: Path) -> Iterator[Problem]:
             yield Problem.of(error, root, file)
             continue
         seeds = record.seeds if recompute.across_patients(record.parameters) else []
-        messages = [
-            f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it"
-            for seed in seeds
-            if (record.key, seed) not in logged
-        ]
+        unlogged = [seed for seed in seeds if (record.key, seed) not in logged]
+        messages = [f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it" for seed in unlogged]
         for message in [*messages, *faults(record)]:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 CALLOUTS: Final = {f".callout-{kind}" for kind in ("note", "tip", "warning", "important", "caution")}
 SHORTCODES: Final = {"include", "var"}
@@ -46,8 +45,7 @@ REFERENCE: Final = re.compile(r"(?<![\w\\@/])@\{?(?P<key>\w(?:[\w:.#$%&+?<>~/-]*
 LABEL: Final = re.compile(r"\{[^{}\n]*?#(?P<label>(?:fig|tbl|sec)-[^\s{}]+)[^{}\n]*\}")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A fault at an offset of a text."""
 
     offset: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -131,9 +132,8 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
     rows = []
     for name in registry.OF_BEATS:
         other = plain(records, model=name, protocol=protocol)
-        if base is not None and other is not None and other is not base and comparison.comparable(other, base):
-            difference, p = _against(other, base)
-            rows.append({"model": link(other), f"macro-F1, difference to {model}": difference, "McNemar p": p})
+        if other is not None and (told := _against(other, base)):
+            rows.append({"model": link(other), f"macro-F1, difference to {model}": told[0], "McNemar p": told[1]})
     return table(rows)
 
 
@@ -142,14 +142,13 @@ def tuned(records: Sequence[Record]) -> str:
     rows = []
     fields = config.HeartbeatParameters.model_fields
     names = ("leads", "cut", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
-    for model in registry.OF_BEATS:
-        for protocol in ("intra", "inter", "adapted"):
-            for record in of(records, model=model, protocol=protocol, imbalance="none"):
-                p = record.parameters
-                own = {name: p[name] for name in names if name in p and p[name] != fields[name].get_default()}
-                if said := [f"`{name}: {value}`" for name, value in (own | p.get("model_options", {})).items()]:
-                    head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
-                    rows.append({**head, "not as by default": ", ".join(said)})
+    for model, protocol in itertools.product(registry.OF_BEATS, ("intra", "inter", "adapted")):
+        for record in of(records, model=model, protocol=protocol, imbalance="none"):
+            p = record.parameters
+            own = {name: p[name] for name in names if name in p and p[name] != fields[name].get_default()}
+            if said := [f"`{name}: {value}`" for name, value in (own | p.get("model_options", {})).items()]:
+                head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
+                rows.append({**head, "not as by default": ", ".join(said)})
     return table(rows)
 
 
@@ -160,14 +159,12 @@ def costs(records: Sequence[Record]) -> str:
         found = [r for protocol in ("intra", "inter") if (r := plain(records, model=model, protocol=protocol))]
         rows += [{"model": link(r), "protocol": PROTOCOLS[r.parameters["protocol"]], **_cost(r)} for r in found]
         if not found:
-            untrained = None if entry.classical or entry.reads_features else _untrained(model)
-            size = UNDEFINED if untrained is None else count(registry.n_parameters(untrained))
+            size = UNDEFINED
+            if not (entry.classical or entry.reads_features):
+                network = registry.build(model, 1, beats.KACHUEE_SAMPLES, len(aami.CLASSES))
+                size = count(registry.n_parameters(network))
             rows.append({"model": f"`{model}`", "protocol": NOT_RUN, "parameters": size})
     return table(rows)
-
-
-def _untrained(model: str) -> Any:
-    return registry.build(model, 1, beats.KACHUEE_SAMPLES, len(aami.CLASSES))
 
 
 def _cost(record: Record) -> dict[str, str]:
@@ -175,13 +172,10 @@ def _cost(record: Record) -> dict[str, str]:
     trained = [run for run in record.training if run.history]
     seconds = sum(len(one.history) * float(np.median([e.seconds for e in one.history])) for one in trained)
     shown = sum(one.epochs_run * one.examples_per_epoch for one in trained)
-    return {
-        "parameters": count(record.n_parameters),
-        "seconds a seed": count((seconds or record.train_seconds) / len(record.seeds)),
-        "beats/s in training": count(shown / seconds) if shown else UNDEFINED,
-        "precision": record.precision,
-        "hardware": tables.hardware(record),
-    }
+    a_seed = count((seconds or record.train_seconds) / len(record.seeds))
+    cost = {"parameters": count(record.n_parameters), "seconds a seed": a_seed}
+    cost["beats/s in training"] = count(shown / seconds) if shown else UNDEFINED
+    return cost | {"precision": record.precision, "hardware": tables.hardware(record)}
 
 
 def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> str:
@@ -224,25 +218,19 @@ def imbalance(records: Sequence[Record], model: str, protocol: str) -> str:
     rows = []
     for answer, name in ANSWERS.items():
         found = of(mine, imbalance=answer)
-        rows += [{**_scores(r), "imbalance": link(r, name), **_gain(r, nothing)} for r in found]
         rows += [] if found else [{"imbalance": name, "macro-F1": NOT_RUN}]
+        for r in found:  # gained is what nothing but the answer makes: on the same beats, trained the same way
+            alike = nothing is not None and not _differ(r, nothing, "imbalance")
+            gain, p = (_against(r, nothing) if alike else None) or (UNDEFINED, UNDEFINED)
+            rows.append({**_scores(r), "imbalance": link(r, name), "gain": gain, "McNemar p": p})
     return table(rows)
 
 
-def _gain(record: Record, nothing: Record | None) -> dict[str, str]:
-    """The paired difference in macro-F1, and the median of the seeds' McNemar p.
-
-    Only where nothing but the answer differs: the same beats, and the same training.
-    """
-    told = (UNDEFINED, UNDEFINED)
-    alike = nothing is not None and nothing is not record and comparison.comparable(record, nothing)
-    if nothing is not None and alike and not _differ(record, nothing, "imbalance"):
-        told = _against(record, nothing)
-    return dict(zip(("gain", "McNemar p"), told, strict=True))
-
-
-def _against(record: Record, other: Record) -> tuple[str, str]:
-    """The paired difference in macro-F1 to a comparable record, and the median of the seeds' McNemar p."""
+def _against(record: Record, other: Record | None) -> tuple[str, str] | None:
+    """The paired difference in macro-F1 to another record, and the median of the seeds' McNemar p; None where there is
+    no other, or none on the same beats."""
+    if other is None or other is record or not comparison.comparable(record, other):
+        return None
     difference = comparison.difference(record, other, macro_f1(record))
     p = float(np.median(comparison.mcnemar(record, other).p))
     return signed(difference), "< 0.001" if p < 0.001 else number(p)
@@ -290,31 +278,23 @@ def gap_by_record(records: Sequence[Record], model: str) -> pd.DataFrame:
     found = [plain(records, model=model, protocol=p) for p in ("intra", "inter")]
     intra, inter = (record.by_record if record is not None else {} for record in found)
     shared = inter if intra else {}
-    rows = {
-        name: [*np.array(shared[name][0]).sum(1), *(_right(each.get(name)) for each in (intra, inter))]
-        for name in sorted(shared)
-    }
+    rows = {}
+    for name in sorted(shared):
+        each = [np.array(matrices[name]).sum(0) if name in matrices else None for matrices in (intra, inter)]
+        right = [np.nan if whole is None else float(np.trace(whole) / whole.sum()) for whole in each]
+        rows[name] = [*np.array(shared[name][0]).sum(1), *right]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=[*aami.CLASSES, "intra", "inter"])
     return frame.astype(dict.fromkeys(aami.CLASSES, "int64"))
 
 
-def _right(matrices: Sequence[Sequence[Sequence[int]]] | None) -> float:
-    whole = np.array(matrices)
-    return np.nan if matrices is None else float(np.trace(whole.sum(0)) / whole.sum())
-
-
 def by_record_table(gaps: pd.DataFrame) -> str:
     """The ten records of `gap_by_record` with the largest gap between the protocols."""
-    worst = (gaps["inter"] - gaps["intra"]).sort_values(kind="stable").index[:10]
-    return table([
-        {
-            "record": f"`{name}`",
-            **{cls: count(row[cls]) for cls in aami.CLASSES},
-            "right, intra": number(row["intra"]),
-            "right, inter": number(row["inter"]),
-        }
-        for name, row in gaps.loc[worst].iterrows()
-    ])  # fmt: skip
+    rows = []
+    for name in (gaps["inter"] - gaps["intra"]).sort_values(kind="stable").index[:10]:
+        row = gaps.loc[name]
+        right = {f"right, {protocol}": number(row[protocol]) for protocol in ("intra", "inter")}
+        rows.append({"record": f"`{name}`", **{label: count(row[label]) for label in aami.CLASSES}, **right})
+    return table(rows)
 
 
 def effective_patients(counts: pd.DataFrame) -> str:
@@ -324,13 +304,9 @@ def effective_patients(counts: pd.DataFrame) -> str:
     """
     rows = []
     for name in aami.CLASSES:
-        n = counts[name]
-        if total := int(n.sum()):
-            rows.append({
-                "class": name,
-                "beats": count(total),
-                "records with any": count(int((n > 0).sum())),
-                "share of the largest": f"{n.max() / total:.0%}",
-                "effective number of records": number(float(total) ** 2 / float((n.astype(np.float64) ** 2).sum()), 1),
-            })  # fmt: skip
+        n = counts[name].to_numpy(dtype=np.float64)
+        if total := n.sum():
+            row = {"class": name, "beats": count(total), "records with any": count((n > 0).sum())}
+            row["share of the largest"] = f"{n.max() / total:.0%}"
+            rows.append(row | {"effective number of records": number(total**2 / (n**2).sum(), 1)})
     return table(rows)

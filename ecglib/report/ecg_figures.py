@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ecglib.data.records import LEADS
 from ecglib.experiment.record import Record, card
-from ecglib.report.figures import marked, style, subplots
+from ecglib.report.figures import marked, panels, style, subplots
 from ecglib.report.tables import count, number
 
+Samples = NDArray[np.floating[Any]]
 MM_PER_S: Final = 25.0
 MM_PER_MV: Final = 10.0
 ROW_MM: Final = 30.0
@@ -27,19 +28,12 @@ _PAPER, _FINE, _COARSE, _TRACE, _SHADE = "#FFF8F6", "#F6D5CF", "#E79A8D", "#1A1A
 _PULSE_MM: Final = 5.0
 
 
-def ecg_paper(
-    signals: NDArray[np.float32], fs: float, *, attention: NDArray[np.float32] | None = None, title: str = ""
-) -> Figure:
+def ecg_paper(signals: Samples, fs: float, *, attention: Samples | None = None, title: str = "") -> Figure:
     """The first ten seconds of a recording on ECG paper: 25 mm/s, 10 mm/mV, three rows of four leads and lead II below.
 
-    Both axes are in mm, so that the paper is true whatever its size on the page.
-
-    Parameters
-    ----------
-    signals
-        `(12, samples)` in mV, in standard order, `fs` samples a second; a lead that is 0 throughout was not recorded.
-    attention
-        `(samples,)`: weights of the samples that add up to 1. The paper is shaded the darker the more a sample weighs.
+    `signals` are `(12, samples)` in mV, in standard order, `fs` samples a second; a lead that is 0 throughout was not
+    recorded. `attention` `(samples,)` are weights of the samples that add up to 1: the paper is shaded the darker the
+    more a sample weighs. Both axes are in mm, so that the paper is true whatever its size on the page.
     """
     with style():
         width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 1)
@@ -50,7 +44,10 @@ def ecg_paper(
             middle, piece = height - ROW_MM * (row + 0.5), SECONDS / len(names)
             _calibrate(ax, middle)
             for column, name in enumerate(names):
-                _lead(ax, signals, fs, name, middle, column * piece, piece, attention)
+                start = column * piece
+                left, part = _PULSE_MM + MM_PER_S * start, slice(round(start * fs), round((start + piece) * fs))
+                weights = None if attention is None else attention[part] * len(attention)
+                _lead(ax, name, signals[LEADS.index(name)], part, fs, left, middle, weights)
         said = "25 mm/s, 10 mm/mV" + ("; the darker, the more attention" if attention is not None else "")
         ax.set_xlabel(said, fontsize=8)
         ax.set_title(title, fontsize=9)
@@ -75,33 +72,24 @@ def _calibrate(ax: Axes, middle: float) -> None:
 
 
 def _lead(
-    ax: Axes,
-    signals: NDArray[np.float32],
-    fs: float,
-    name: str,
-    middle: float,
-    start: float,
-    seconds: float,
-    attention: NDArray[np.float32] | None,
+    ax: Axes, name: str, lead: Samples, part: slice, fs: float, left: float, middle: float, weights: Samples | None
 ) -> None:
-    left = _PULSE_MM + MM_PER_S * start
+    """Part of a lead from `left` on, shaded by the weights of its samples, multiples of their mean."""
     ax.text(left + 0.6, middle + 0.36 * ROW_MM, NAMES.get(name, name), fontsize=7, color=_TRACE, va="center")
-    first, last = round(start * fs), min(round((start + seconds) * fs), signals.shape[1])
-    lead = signals[LEADS.index(name)]
     if not lead.any():
         ax.text(left + 0.6, middle, "not recorded", fontsize=6, color=_TRACE, va="center")
         return
-    if last <= first:
+    mm = MM_PER_MV * lead[part]
+    if not len(mm):
         return
-    x = left + MM_PER_S * np.arange(last - first) / fs
-    if attention is not None:
-        _shade(ax, attention[first:last] * len(attention), left, x[-1], middle)
-    y = middle + np.clip(MM_PER_MV * lead[first:last], -ROW_MM, ROW_MM)
-    ax.plot(x, y, color=_TRACE, linewidth=0.55)
+    x = left + MM_PER_S * np.arange(len(mm)) / fs
+    if weights is not None:
+        _shade(ax, weights, left, x[-1], middle)
+    ax.plot(x, middle + np.clip(mm, -ROW_MM, ROW_MM), color=_TRACE, linewidth=0.55)
 
 
-def _shade(ax: Axes, weights: NDArray[np.floating[Any]], left: float, right: float, middle: float) -> None:
-    """Weights as multiples of the mean; four times the mean is the darkest."""
+def _shade(ax: Axes, weights: Samples, left: float, right: float, middle: float) -> None:
+    """Four times the mean is the darkest."""
     colour = to_rgba_array([_SHADE] * len(weights), 0.6 * np.clip(weights / 4.0, 0, 1))[None]
     bounds = (left, right, middle - 0.45 * ROW_MM, middle + 0.45 * ROW_MM)
     ax.imshow(colour, extent=bounds, aspect="auto", zorder=1.5, interpolation="bilinear")
@@ -111,13 +99,9 @@ def _shade(ax: Axes, weights: NDArray[np.floating[Any]], left: float, right: flo
 def one_vs_rest(record: Record) -> Figure:
     """A confusion matrix of every label against the rest, counts over all seeds; colours are shares of the true row."""
     cells = np.asarray(record.confusion).sum(axis=0).reshape(-1, 2, 2)  # tn, fp, fn, tp
-    columns = min(4, len(cells))
     with style():
-        rows = -(-len(cells) // columns)
-        figure, axes = subplots(rows, columns, height=1.75 * rows)
-        for ax in axes.ravel()[len(cells) :]:
-            ax.set_axis_off()
-        for ax, name, counts in zip(axes.ravel(), record.classes, cells, strict=False):
+        figure, axes = panels(len(cells), min(4, len(cells)), 1.75)
+        for ax, name, counts in zip(axes, record.classes, cells, strict=True):
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
             for (row, column), share in np.ndenumerate(shares):
@@ -135,19 +119,15 @@ def one_vs_rest(record: Record) -> Figure:
 def label_reliability(record: Record) -> Figure:
     """Share of recordings that have a label against the probability given, by bins, over all seeds."""
     found = card(record).reliability
-    columns = min(4, len(found)) or 1
     with style():
-        rows = -(-len(found) // columns) or 1
-        figure, axes = subplots(rows, columns, height=1.75 * rows + 0.2, sharex=True, sharey=True)
+        figure, axes = panels(len(found), min(4, len(found)) or 1, 1.75, 0.2, sharex=True, sharey=True)
         if not found:
-            axes[0, 0].text(0.5, 0.5, "no probabilities, so no calibration", ha="center", va="center")
-        for ax in axes.ravel()[len(found) :]:
-            ax.set_axis_off()
-        for ax, (name, bins) in zip(axes.ravel(), found.items(), strict=False):
+            figure.axes[0].text(0.5, 0.5, "no probabilities, so no calibration", ha="center", va="center")
+        for ax, (name, bins) in zip(axes, found.items(), strict=True):
             ax.plot((0, 1), (0, 1), color="#8A8A8A", linewidth=0.8, linestyle="--")
             some = [i for i, n in enumerate(bins["n"]) if n]
             size = [8 + 60 * float(bins["n"][i] or 0) / max(float(n or 0) for n in bins["n"]) for i in some]
-            x, y = ([bins[key][i] for i in some] for key in ("predicted", "observed"))
+            x, y = (np.array([bins[key][i] for i in some], dtype=np.float64) for key in ("predicted", "observed"))
             ax.plot(x, y, color="#0072B2", linewidth=1)
             ax.scatter(x, y, s=size, color="#0072B2", zorder=3)
             ece = record.per_class[name].get("ece")

@@ -25,7 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ecglib.aami import SYMBOLS
-from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.record import Record, infarction
 from ecglib.report.names import NOT_RUN, PATIENTS, SETS, metric_name
 from ecglib.report.tables import count, number, refuse_mixture, unit
@@ -78,13 +77,6 @@ def png(figure: Figure) -> bytes:
     image = Image.open(drawn).convert("RGB")
     image.quantize(256, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
     return packed.getvalue()
-
-
-def colours(classes: Sequence[str]) -> dict[str, str]:
-    """One colour per class: the fixed ones for AAMI classes, a fixed order of eight for any others."""
-    if set(classes) <= set(COLOURS):
-        return {name: COLOURS[name] for name in classes}
-    return {name: _OTHERS[k % len(_OTHERS)] for k, name in enumerate(classes)}
 
 
 def learning_curves(record: Record) -> Figure:
@@ -159,7 +151,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
         figure, axes = subplots(1, len(counts), height=0.9 + 0.32 * len(classes), sharex=True, sharey=True)
         for ax, (name, one) in zip(axes[0], counts.items(), strict=True):
             n = [one.get(label, 0) for label in classes]
-            ax.barh(classes, n, color=list(colours(classes).values()), height=0.7)
+            ax.barh(classes, n, color=[COLOURS[name] for name in classes], height=0.7)
             for y, value in enumerate(n):
                 ax.text(max(value, 0.7) * 1.25, y, count(value), va="center", fontsize=9)
             ax.set(title=f"{SETS.get(name, name)}: {count(sum(n))}", xlabel="beats")
@@ -183,18 +175,9 @@ def example_beats(
 ) -> Figure:
     """Small multiples: for each class a few beats, thin, and the mean of all its beats, thick.
 
-    Parameters
-    ----------
-    signals
-        `(n, leads, samples)`, in `unit`: `"mV"`, or `"0..1"` for beats scaled to that range.
-    labels
-        `(n,)`, positions in `classes`, of which one without a beat gets an empty panel that says so.
-    fs
-        Sampling rate, Hz.
-    lead_names
-        One name per lead, as panel titles.
-    r_peak
-        Sample of the R peak in each window, where time is 0.
+    `signals` are `(n, leads, samples)`, `fs` samples a second, in `unit`: `"mV"`, or `"0..1"` for beats scaled to that
+    range. `labels` `(n,)` are positions in `classes`, of which one without a beat gets an empty panel that says so.
+    `lead_names`, one per lead, are in the panels' titles. Time is 0 at sample `r_peak` of each window.
     """
     x, y = np.asarray(signals, dtype=np.float64), np.asarray(labels)
     leads = x.shape[1]
@@ -202,20 +185,17 @@ def example_beats(
     shown = list(itertools.product(enumerate(classes), range(leads)))
     columns = leads if leads > 1 else min(3, len(classes))
     with style():
-        rows = -(-len(shown) // columns)
-        figure, axes = subplots(rows, columns, height=0.5 + 1.35 * rows, sharex=True, sharey=unit == "0..1")
-        for ax in axes.ravel()[len(shown) :]:
-            ax.axis("off")
-        for position, (ax, ((k, name), lead)) in enumerate(zip(axes.ravel(), shown, strict=False)):
+        figure, axes = panels(len(shown), columns, 1.35, 0.5, sharex=True, sharey=unit == "0..1")
+        for position, (ax, ((k, name), lead)) in enumerate(zip(axes, shown, strict=True)):
             chosen = np.flatnonzero(y == k)
-            _beats(ax, x[chosen, lead], seconds, colours(classes)[name])
+            _beats(ax, x[chosen, lead], seconds, COLOURS[name])
             where = f", {lead_names[lead]}" if lead_names else ""
             n = f" ({count(len(chosen))} beats)" if lead == 0 else ""
             ax.set_title(f"{name}{where}{n}", loc="left", pad=3)
             if position + columns >= len(shown):
                 ax.set_xlabel("s")
                 ax.tick_params(labelbottom=True)
-        for ax in axes[:, 0]:
+        for ax in axes[::columns]:
             ax.set_ylabel("amplitude, 0..1" if unit == "0..1" else unit)
             if unit == "0..1":
                 ax.set_yticks([0, 0.5, 1])
@@ -232,7 +212,7 @@ def rr_histogram(rr_s: Mapping[str, ArrayLike]) -> Figure:
             rr = np.asarray(values, dtype=np.float64)
             rr = rr[np.isfinite(rr)]
             share = np.histogram(np.clip(rr, edges[0], edges[-1]), edges)[0] / max(len(rr), 1)
-            ax.stairs(100 * share, edges, fill=True, color=colours(list(rr_s))[name])
+            ax.stairs(100 * share, edges, fill=True, color=COLOURS[name])
             if len(rr):
                 ax.axvline(float(np.median(rr)), color=_INK, linewidth=1, linestyle=":")
             middle = f"\nmedian {np.median(rr):.2f} s" if len(rr) else ""
@@ -255,15 +235,10 @@ def record_strip(
 ) -> Figure:
     """A strip of one record in the proportions of ECG paper (25 mm/s, 10 mm/mV), its beats annotated.
 
-    Parameters
-    ----------
-    signals_mv
-        `(leads, samples)`, mV, of `fs` samples a second.
-    samples, symbols
-        Sample of each annotation, counted as `start` is, and its symbol. A beat's stands above the strip in the colour
-        of its class, with a line down to the R peak; what marks no beat (rhythm, noise) stands below, in grey.
-    start
-        The record's sample at which the strip begins; the time axis counts from the record's beginning.
+    `signals_mv` are `(leads, samples)` in mV, `fs` samples a second. The strip begins at the record's sample `start`;
+    the time axis counts from the record's beginning, as `samples` do, those of the annotations. Of these, a beat's
+    symbol stands above the strip in the colour of its class, with a line down to the R peak; what marks no beat
+    (rhythm, noise) stands below, in grey.
     """
     x = np.asarray(signals_mv, dtype=np.float64)
     seconds = (start + np.arange(x.shape[1])) / fs
@@ -290,8 +265,8 @@ def beats_per_record(counts: pd.DataFrame) -> Figure:
         for ax, part in zip(axes[0], (counts.iloc[:half], counts.iloc[half:]), strict=True):
             left = np.zeros(len(part))
             names = [str(name) for name in part.index]
-            for label, shade in colours([str(c) for c in counts.columns]).items():
-                ax.barh(names, part[label], left=left, color=shade, label=label, height=0.78, linewidth=0)
+            for label in map(str, counts.columns):
+                ax.barh(names, part[label], left=left, color=COLOURS[label], label=label, height=0.78, linewidth=0)
                 left += part[label].to_numpy(dtype=np.float64)
             ax.set(xlabel="beats", ylim=(half - 0.4, -0.6))
             ax.tick_params(axis="y", length=0)
@@ -311,8 +286,12 @@ def models(records: Sequence[Record]) -> Figure:
     with style():
         figure, axes = subplots(1, 2, height=1.0 + 0.26 * max(most, 1))
         for ax, (title, mine) in zip(axes[0], panels.items(), strict=True):
-            for row, record in enumerate(mine):
-                _forest_line(ax, record.metrics["macro_f1"], row)
+            for y, record in enumerate(mine):
+                value = record.metrics["macro_f1"]
+                low, high, mean, *seeds = np.array([value.low, value.high, value.mean, *value.per_seed], np.float64)
+                ax.plot([low, high], [y, y], color=_OTHERS[0], linewidth=1.8, solid_capstyle="butt")
+                ax.plot(seeds, [y] * len(seeds), "|", color=_OTHERS[0], markersize=6)
+                ax.plot(mean, y, color=_OTHERS[0], marker=_MARKERS[0], markersize=6)
             ax.set_yticks(range(len(mine)), [r.title.split(",")[0] or r.parameters["model"] for r in mine])
             ax.set(title=title, ylim=(max(len(mine), 1) - 0.4, -0.6), xlabel="macro-F1")
             ax.tick_params(axis="y", length=0)
@@ -323,13 +302,9 @@ def models(records: Sequence[Record]) -> Figure:
 def confusions(records: Sequence[Record]) -> Figure:
     """Confusion matrices of several results, shares of the true class over all seeds, one panel each."""
     refuse_mixture(records)
-    columns = 4
     with style():
-        rows = max(1, -(-len(records) // columns))
-        figure, axes = subplots(rows, columns, height=2.1 * rows, sharex=True, sharey=True)
-        for ax in axes.ravel()[len(records) :]:
-            ax.set_axis_off()
-        for ax, record in zip(axes.ravel(), records, strict=False):
+        figure, axes = panels(len(records), 4, 2.1, sharex=True, sharey=True)
+        for ax, record in zip(axes, records, strict=True):
             rates = shares(np.asarray(record.confusion).sum(axis=0))
             _heat_map(ax, rates, np.array([[number(rate, 2) for rate in row] for row in rates]), record.classes)
             ax.set_title("\n".join(part.strip() for part in record.title.split(",")), fontsize=8.5)
@@ -397,6 +372,17 @@ def subplots(
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
+def panels(
+    n: int, columns: int, height: float, margin: float = 0.0, sharex: bool = False, sharey: bool = False
+) -> tuple[BookFigure, list[Axes]]:
+    """A figure of n panels in so many columns, each row of this height; what is left of the last row stays empty."""
+    rows = max(1, -(-n // columns))
+    figure, axes = subplots(rows, columns, height * rows + margin, sharex, sharey)
+    for ax in axes.ravel()[n:]:
+        ax.set_axis_off()
+    return figure, list(axes.ravel()[:n])
+
+
 def marked(figure: Figure, *records: Record) -> Figure:
     """Numbers from synthetic data say so in red, also where the picture stands without its page."""
     if any(record.data.synthetic for record in records):
@@ -461,10 +447,3 @@ def _annotated(panels: NDArray[Any], second: float, symbol: str) -> None:
     panels[0].annotate(text, (second, 1.03), color=COLOURS[name], fontsize=10, fontweight="bold", **where)
     for ax in panels:
         ax.axvline(second, color=COLOURS[name], linewidth=0.7, linestyle=":")
-
-
-def _forest_line(ax: Axes, value: Interval, y: float) -> None:
-    low, high, mean, *seeds = np.array([value.low, value.high, value.mean, *value.per_seed], dtype=np.float64)
-    ax.plot([low, high], [y, y], color=_OTHERS[0], linewidth=1.8, solid_capstyle="butt")
-    ax.plot(seeds, [y] * len(seeds), "|", color=_OTHERS[0], markersize=6)
-    ax.plot(mean, y, color=_OTHERS[0], marker=_MARKERS[0], markersize=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,8 +24,8 @@ def infarction_results(every: Mapping[str, Record] | None = None, database: str 
     """The reference results of networks of infarction, or those of `every`, on one database, in order of model, leads
     and way."""
     every = results.references(notebook="infarction") if every is None else every
-    found = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
-    found = [r for r in found if not is_yardstick(r)]
+    mine = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
+    found = [r for r in mine if not is_yardstick(r)]
     tables.refuse_mixture(found)
 
     def order(r: Record) -> tuple[Any, ...]:
@@ -60,10 +61,8 @@ def provenance(record: Record) -> str:
         source = "" if p["way"] == "scratch" else f", from `{p['pretrained']}`"
         learn = f"{count(infarction(record).transfer['n_learning'])} of {count(record.n_parameters)} parameters learn"
         how = f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {learn}"
-    return (
-        f"{how}. {who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats. "
-        f"Profile *{record.profile}*, key `{record.key}`."
-    )
+    what = f"{who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats"
+    return f"{how}. {what}. Profile *{record.profile}*, key `{record.key}`."
 
 
 def result(record: Record) -> str:
@@ -92,36 +91,30 @@ def transferred(record: Record) -> str:
 # --- side by side -----------------------------------------------------------------------------------------------------
 
 
-def _scored(found: Sequence[Record], title: str, **head: str) -> list[dict[str, str]]:
-    rows = [{**head, "what": link(r, title), **scores(r.metrics, _SHOWN)} for r in found]
-    return rows or [{**head, "what": title, "AUROC": NOT_RUN}]
-
-
 def ways(records: Sequence[Record], model: str, n_leads: int) -> str:
     """The four ways of one model side by side."""
     rows = []
     for way, title in WAYS.items():
         found = [r for r in of(records, model=model, way=way, **_ALIKE) if _leads(r) == n_leads]
-        more = [{"AUROC, infarction likely": interval(infarction(r).likely.get("auroc")),
-                 "AUROC, seeds together": interval(together(r))} for r in found]  # fmt: skip
-        rows += [row | extra for row, extra in zip(_scored(found, title), more or [{}], strict=True)]
+        rows += [] if found else [{"what": title, "AUROC": NOT_RUN}]
+        for r in found:
+            row = {"what": link(r, title), **scores(r.metrics, _SHOWN)}
+            row["AUROC, infarction likely"] = interval(infarction(r).likely.get("auroc"))
+            rows.append(row | {"AUROC, seeds together": interval(together(r))})
     return table(rows)
 
 
 def models(records: Sequence[Record], names: Sequence[str]) -> str:
     """Other networks on lead II: from scratch, pretrained, and with SMOTE-Tomek."""
     on_one = [r for r in records if _leads(r) == 1]
-    shown = {
-        "from scratch": {"way": "scratch", "imbalance": "weighted"},
-        "fine-tuned": {"way": "finetune", "imbalance": "weighted"},
-        "fine-tuned, SMOTE-Tomek": {"way": "finetune", "imbalance": "smote-tomek"},
-    }
-    return table([
-        row
-        for name in names
-        for title, wanted in shown.items()
-        for row in _scored(of(on_one, model=name, **wanted), title, model=f"`{name}`")
-    ])  # fmt: skip
+    shown = {"from scratch": ("scratch", "weighted"), "fine-tuned": ("finetune", "weighted")}
+    shown |= {"fine-tuned, SMOTE-Tomek": ("finetune", "smote-tomek")}
+    rows = []
+    for model, (title, (way, imbalance)) in itertools.product(names, shown.items()):
+        head, found = {"model": f"`{model}`"}, of(on_one, model=model, way=way, imbalance=imbalance)
+        rows += [{**head, "what": link(r, title), **scores(r.metrics, _SHOWN)} for r in found]
+        rows += [] if found else [{**head, "what": title, "AUROC": NOT_RUN}]
+    return table(rows)
 
 
 def yardstick_scores(records: Sequence[Record], others: Sequence[Record]) -> str:
@@ -137,48 +130,41 @@ def yardstick_scores(records: Sequence[Record], others: Sequence[Record]) -> str
 
 def against_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
     """Each result's AUROC, and its paired differences to the yardsticks of `others` on the same folds."""
-    return table([
-        {
-            "model": f"`{record.parameters['model']}`",
-            "what": link(record, ", ".join(record.title.split(", ")[-2:])),
-            "leads": count(_leads(record)),
-            "AUROC": interval(record.metrics["auroc"]),
-            **{f"gain over {name}": signed(gain(record, one)) for name, one in beside(record, others).items()},
-        }
-        for record in of(records, protocol="by-patient")
-    ])  # fmt: skip
+    rows = []
+    for record in of(records, protocol="by-patient"):
+        what = link(record, ", ".join(record.title.split(", ")[-2:]))
+        row = {"model": f"`{record.parameters['model']}`", "what": what, "leads": count(_leads(record))}
+        gains = {f"gain over {name}": signed(gain(record, one)) for name, one in beside(record, others).items()}
+        rows.append(row | {"AUROC": interval(record.metrics["auroc"])} | gains)
+    return table(rows)
 
 
 def verdict_of_yardsticks(records: Sequence[Record], others: Sequence[Record]) -> str:
     """How many results are told apart from each yardstick, a sentence for each number of leads."""
+    by_leads: dict[int, dict[str, list[str]]] = {}
+    for record in sorted(of(records, protocol="by-patient"), key=_leads):
+        for name, one in beside(record, others).items():
+            said = by_leads.setdefault(_leads(record), {}).setdefault(name, [])
+            said.append(told_apart(gain(record, one)))
     sentences = []
-    shown = of(records, protocol="by-patient")
-    for leads in sorted(set(map(_leads, shown))):
-        said: dict[str, list[str]] = {}
-        for record in (r for r in shown if _leads(r) == leads):
-            for name, one in beside(record, others).items():
-                said.setdefault(name, []).append(told_apart(gain(record, one)))
-        if said:
-            parts = [f"{each.count('better')} and {each.count('worse')} than *{name}*" for name, each in said.items()]
-            which = f"{count(max(map(len, said.values())))} results {_on(leads)}"
-            sentences.append(f"Of {which}, so many are told better and worse: {', '.join(parts)}.")
+    for leads, said_of in by_leads.items():
+        parts = [f"{said.count('better')} and {said.count('worse')} than *{name}*" for name, said in said_of.items()]
+        which = f"{count(max(map(len, said_of.values())))} results {_on(leads)}"
+        sentences.append(f"Of {which}, so many are told better and worse: {', '.join(parts)}.")
     return " ".join(sentences)
 
 
 def splits(records: Sequence[Record], model: str) -> str:
     """What a split by beat makes of the same network: recordings and beats, by patient and by beat."""
-    mine = of(records, model=model, imbalance="weighted")
-    return table([
-        {
-            "what": link(record),
-            "protocol": record.parameters["protocol"],
-            "AUROC": interval(record.metrics["auroc"]),
-            "AUROC of beats": interval(infarction(record).beat_metrics["auroc"]),
-            "accuracy of beats": mean(infarction(record).beat_metrics["accuracy"]),
-        }
-        for record in mine
-        if len({r.parameters["protocol"] for r in _on_same_leads(mine, record, way=record.parameters["way"])}) > 1
-    ])  # fmt: skip
+    mine, rows = of(records, model=model, imbalance="weighted"), []
+    for record in mine:
+        protocol, of_beats = record.parameters["protocol"], infarction(record).beat_metrics
+        alike = _on_same_leads(mine, record, way=record.parameters["way"])
+        if {r.parameters["protocol"] for r in alike} != {protocol}:
+            row = {"what": link(record), "protocol": protocol, "AUROC": interval(record.metrics["auroc"])}
+            row["AUROC of beats"] = interval(of_beats["auroc"])
+            rows.append(row | {"accuracy of beats": mean(of_beats["accuracy"])})
+    return table(rows)
 
 
 def cost_of_the_split(records: Sequence[Record], model: str) -> str:
@@ -194,15 +180,12 @@ def cost_of_the_split(records: Sequence[Record], model: str) -> str:
 
 def gains(records: Sequence[Record], model: str) -> str:
     """What each pretrained way has more than the same network from scratch, paired by patient."""
-    return table([
-        {
-            "what": link(record),
-            "leads": count(_leads(record)),
-            "AUROC less that from scratch": signed(gain(record, scratch)),
-            "result": told_apart(gain(record, scratch)),
-        }
-        for record, scratch in _with_scratch(records, model)
-    ])  # fmt: skip
+    rows = []
+    for record, scratch in _with_scratch(records, model):
+        more = gain(record, scratch)
+        row = {"what": link(record), "leads": count(_leads(record)), "AUROC less that from scratch": signed(more)}
+        rows.append(row | {"result": told_apart(more)})
+    return table(rows)
 
 
 def verdict(records: Sequence[Record], model: str) -> str:
@@ -240,20 +223,14 @@ def aligned(records: Sequence[Record], model: str) -> str:
     """Aligned beats beside the ways of one model on the same leads, paired by patient."""
     rows = []
     for record in of(records, cut="aligned", **_ALIKE):
-        shown = [(record, "aligned beats", "", "")]
-        for other in _beside(records, record, model):
-            difference = gain(record, other)
-            shown.append((other, WAYS[other.parameters["way"]], signed(difference), told_apart(difference)))
-        rows += [
-            {
-                "leads": count(_leads(record)),
-                "what": link(one, title),
-                "AUROC": interval(one.metrics["auroc"]),
-                "gain of aligned beats": more,
-                "aligned beats are": said,
-            }
-            for one, title, more, said in shown
-        ]
+        for other in (record, *_beside(records, record, model)):
+            title = "aligned beats" if other is record else WAYS[other.parameters["way"]]
+            row = {"leads": count(_leads(record)), "what": link(other, title)}
+            row |= {"AUROC": interval(other.metrics["auroc"]), "gain of aligned beats": "", "aligned beats are": ""}
+            if other is not record:
+                more = gain(record, other)
+                row |= {"gain of aligned beats": signed(more), "aligned beats are": told_apart(more)}
+            rows.append(row)
     return table(rows)
 
 
@@ -262,11 +239,9 @@ def verdict_of_aligned(records: Sequence[Record], model: str) -> str:
     sentences = []
     for record in of(records, cut="aligned", **_ALIKE):
         if said := [told_apart(gain(record, other)) for other in _beside(records, record, model)]:
-            on = _on(_leads(record)).capitalize()
-            sentences.append(
-                f"{on}, aligned beats are told better than {said.count('better')} and worse than {said.count('worse')} "
-                f"of {count(len(said))} ways of `{model}`."
-            )
+            on, counts = _on(_leads(record)).capitalize(), [said.count(kind) for kind in ("better", "worse")]
+            than = f"better than {counts[0]} and worse than {counts[1]} of {count(len(said))} ways of `{model}`"
+            sentences.append(f"{on}, aligned beats are told {than}.")
     return " ".join(sentences) or sentence(NOT_RUN)
 
 
@@ -318,14 +293,11 @@ def aims(records: Sequence[Record], model: str) -> str:
 
 def tried() -> str:
     """What was tried for the open ones (`tried.yml`); how it was measured stands in the first row of a study."""
-    return table([
-        {
-            "tried": row["tried"],
-            "AUROC": span(row.get("AUROC")),
-            "measured on": study["measured"] if row is study["rows"][0] else "",
-        }
-        for study, row in studies("infarction")
-    ])  # fmt: skip
+    rows = []
+    for study, row in studies("infarction"):
+        measured = study["measured"] if row is study["rows"][0] else ""
+        rows.append({"tried": row["tried"], "AUROC": span(row.get("AUROC")), "measured on": measured})
+    return table(rows)
 
 
 def published() -> str:

@@ -32,23 +32,15 @@ def published(records: Sequence[Record]) -> str:
 
 def theirs(entry: Mapping[str, Any]) -> dict[str, str]:
     """A published result as cells of a row."""
-    return {
-        "source": f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"],
-        "protocol": PROTOCOLS[entry["protocol"]],
-        "metric": _metric_title(entry),
-        "published": number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else ""),
-        "known flaw": entry.get("flaw", UNDEFINED),
-    }
+    source = f"{entry['model']} [@{entry['cite']}]" if entry.get("cite") else entry["model"]
+    row = {"source": source, "protocol": PROTOCOLS[entry["protocol"]], "metric": _metric_title(entry)}
+    row["published"] = number(entry["value"]) + (f" ± {number(entry['spread'])}" if "spread" in entry else "")
+    return row | {"known flaw": entry.get("flaw", UNDEFINED)}
 
 
 def entries() -> list[dict[str, Any]]:
-    """The entries of `book/published.yml`.
-
-    Raises
-    ------
-    UserError
-        When the file is no list of mappings with the fields needed, or one names no protocol.
-    """
+    """The entries of `book/published.yml`; UserError where it is no list of mappings with the fields needed, or one
+    names no protocol."""
     found = listed("published.yml", {"model", "protocol", "metric", "value"})
     for i, entry in enumerate(found, 1):
         if entry["protocol"] not in PROTOCOLS:
@@ -97,26 +89,21 @@ def aims(records: Sequence[Record]) -> str:
 def aim_row(aim: Mapping[str, Any], found: Record | None, value: Interval | None) -> dict[str, str]:
     """An aim as cells of a row: the best result there is, its value, and the macro-F1 that it must have besides."""
     floor: float = aim.get("least_f1", 0.0)
-    mean = None if value is None else value.mean
-    reached = found is not None and mean is not None and mean >= aim["least"]
+    reached = value is not None and value.mean is not None and value.mean >= aim["least"]
     if found is not None and floor:
         reached = reached and (found.metrics["macro_f1"].mean or 0.0) >= floor
-    return {
-        "what": aim["what"],
-        "metric": _metric_title(aim),
-        "aimed at": number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else ""),
-        "reached": _ours(found, value),
-        "aim": "reached" if reached else "open",
-    }
+    aimed_at = number(aim["least"]) + (f", macro-F1 {number(floor)}" if floor else "")
+    row = {"what": aim["what"], "metric": _metric_title(aim), "aimed at": aimed_at, "reached": _ours(found, value)}
+    return row | {"aim": "reached" if reached else "open"}
 
 
 def tried() -> str:
     """What was tried without the test set (`tried.yml`)."""
-    return tables.table([
-        {"for": study["aim"], "measured on": study["measured"], "tried": row["tried"]}
-        | {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
-        for study, row in studies("beats")
-    ])  # fmt: skip
+    rows = []
+    for study, row in studies("beats"):
+        shown = {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
+        rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **shown})
+    return tables.table(rows)
 
 
 def studies(task: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -138,13 +125,7 @@ def of_task(entries: Iterable[dict[str, Any]], task: str) -> list[dict[str, Any]
 
 
 def listed(name: str, needed: AbstractSet[str]) -> list[dict[str, Any]]:
-    """The entries of a file of the book.
-
-    Raises
-    ------
-    UserError
-        When it is no list of mappings with the fields needed.
-    """
+    """The entries of a file of the book; UserError where it is no list of mappings with the fields needed."""
     path = paths.book() / name
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     for i, entry in enumerate(found if isinstance(found, list) else [None], 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,18 +37,14 @@ class Again:
 
 
 def again(record: Record, n_resamples: int | None = None) -> dict[str, Again]:
-    """Every metric that follows from the record's raw material, by its field (`per_class.S.se`).
+    """Every metric that follows from the record's raw material, by its field (`per_class.S.se`); `n_resamples` are
+    behind low and high, as many as the record says, if None.
 
-    Parameters
-    ----------
-    record
-        Of a multi-class task: all that `ecglib.evaluation.scoring.scores` gives, of confusion matrices by record,
-        without record 202, before adaptation and with moved thresholds too, where these are recorded. Of a binary one,
-        whose second class is the positive one: what the decisions on each recording give, and the areas under both
-        curves. Of either, where nothing is known by record, what the confusion matrices give, without low and high. Of
-        a multi-label one: the same of every label, without low and high, which would need each recording's patient.
-    n_resamples
-        Behind low and high; as many as the record says, if None.
+    Of a multi-class task: all that `ecglib.evaluation.scoring.scores` gives, of confusion matrices by record, without
+    record 202, before adaptation and with moved thresholds too, where these are recorded. Of a binary one, whose second
+    class is the positive one: what the decisions on each recording give, and the areas under both curves. Of either,
+    where nothing is known by record, what the confusion matrices give, without low and high. Of a multi-label one: the
+    same of every label, without low and high, which would need each recording's patient.
     """
     n = record.intervals.n if n_resamples is None else n_resamples
     of_task = {"multiclass": _multiclass, "binary": _binary, "multilabel": _multilabel}.get(record.task)
@@ -131,10 +128,10 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     for learnt, by_recording in card["scores"].items():
         score = np.array([by_recording[name] for name in parts]).T
         areas = areas_of(label == 1, score, drawn[:, codes], digits=4)
-        curve = {"auroc": f"infarction.curve.{learnt}"}
-        fields = {"auroc": "metrics.auroc", "auprc": "metrics.auprc"} if learnt == "all" else curve
-        for name, field in fields.items():
-            yield field, Again(bootstrap.interval(areas[name][0]), bootstrap.interval(areas[name][1]))
+        for name in ("auroc", "auprc") if learnt == "all" else ("auroc",):
+            field = f"metrics.{name}" if learnt == "all" else f"infarction.curve.{learnt}"
+            least, most = map(bootstrap.interval, areas[name])
+            yield field, Again(least, most)
 
 
 def areas_of(
@@ -145,7 +142,7 @@ def areas_of(
     Scores are rounded to `digits` decimals. Of equal ones, negatives may stand before positives or behind them, and
     positives apart or together. `weights` is `(resamples, recordings)`, as of `labels.recording_weights`.
     """
-    found: dict[str, list[Values]] = {"auroc least": [], "auroc most": [], "auprc least": [], "auprc most": []}
+    found = defaultdict[str, list[Values]](list)
     for scores in np.rint(rounded * 10.0**digits):
         order = np.argsort(-scores)
         own, is_positive = weights[:, order].astype(np.float64), positive[order]

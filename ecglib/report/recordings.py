@@ -55,10 +55,10 @@ def per_label(record: Record) -> str:
 
 def folds(record: Record) -> str:
     """Metrics of every fold, mean over the seeds."""
-    rows = [
-        {"set": f"fold {fold}", **{metric_name(key): number(tables.mean_of(values)) for key, values in metrics.items()}}
-        for fold, metrics in card(record).folds.items()
-    ]
+    rows = []
+    for fold, metrics in card(record).folds.items():
+        means = {metric_name(key): number(tables.mean_of(values)) for key, values in metrics.items()}
+        rows.append({"set": f"fold {fold}", **means})
     return with_mark(record, table(rows))
 
 
@@ -106,13 +106,7 @@ def few(record: Record) -> str:
 
 def tried(record: Record) -> str:
     """Settings that were tried for this experiment before its parameters were set (`tried.yml`)."""
-    rows = [
-        {
-            "tried": row["tried"],
-            "macro AUROC, validation": f"{row['validation']:.4f}",
-            "macro AUROC, out of fold": f"{row['test']:.4f}",
-        }
-        for study, row in studies("twelve-lead")
-        if study["aim"] == record.experiment
-    ]
+    titles = {"validation": "macro AUROC, validation", "test": "macro AUROC, out of fold"}
+    mine = [row for study, row in studies("twelve-lead") if study["aim"] == record.experiment]
+    rows = [{"tried": row["tried"], **{title: number(row[key], 4) for key, title in titles.items()}} for row in mine]
     return table(rows) if rows else "With this experiment itself nothing else was tried."

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Job:
     seconds: float = 0.0
     error: str | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    progress: Path = Path()
+    """The file that the process writes its state to; what it says on stderr lies beside it."""
     started: float = 0.0
     runs: tuple[Path, ...] = ()
     """Folders of the runs that its notebook made or found."""
@@ -55,21 +58,19 @@ def run(jobs: Sequence[Job], at_once: int = 1) -> list[Job]:
     """
     share = max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(jobs))))
     console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="ecglib-") as scratch:
-        progress = {id(job): Path(scratch) / f"{i}.txt" for i, job in enumerate(jobs)}
-        live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
-        if live:
-            live.start()
+    live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+    with tempfile.TemporaryDirectory(prefix="ecglib-") as scratch, live or nullcontext():
+        for i, job in enumerate(jobs):
+            job.progress = Path(scratch) / f"{i}.txt"
         try:
             while any(job.state not in ("done", "failed") for job in jobs):
                 running = [job for job in jobs if job.process is not None]
-                for job in jobs:
-                    if job.state == "waiting" and len(running) < at_once:
-                        _start(job, progress[id(job)], share if at_once > 1 else None)
-                        running.append(job)
-                        _say(live, f"{job.name}: started")
+                for job in [job for job in jobs if job.state == "waiting"][: at_once - len(running)]:
+                    _start(job, share if at_once > 1 else None)
+                    _say(live, f"{job.name}: started")
+                    running.append(job)
                 for job in running:
-                    _look(job, progress[id(job)], live)
+                    _look(job, live)
                 if live:
                     live.update(_table(jobs))
                 time.sleep(_PAUSE)
@@ -77,34 +78,27 @@ def run(jobs: Sequence[Job], at_once: int = 1) -> list[Job]:
             for job in jobs:
                 if job.process is not None:
                     job.process.terminate()
-            if live:
-                live.stop()
     return [job for job in jobs if job.error is not None]
 
 
-def _start(job: Job, progress: Path, threads: int | None) -> None:
-    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root())}
+def _start(job: Job, threads: int | None) -> None:
+    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(job.progress)}
     if threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    order = {
-        "parameters": job.parameters.model_dump(),
-        "target": str(job.target or ""),
-        "fresh": job.fresh,
-        "progress": str(progress),
-        "parent": os.getpid(),
-    }
+    values = job.parameters.model_dump()
+    order = {"parameters": values, "target": str(job.target or ""), "fresh": job.fresh, "parent": os.getpid()}
     # a file takes any amount of output; a pipe that nobody empties would stop the process
-    with progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
+    with job.progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
         command = [sys.executable, "-m", "ecglib", "execute", json.dumps(order)]
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
         job.process = subprocess.Popen(command, env=environment, **streams)
     job.state, job.started = "starting", time.monotonic()
 
 
-def _look(job: Job, progress: Path, live: Live | None) -> None:
+def _look(job: Job, live: Live | None) -> None:
     assert job.process is not None
     job.seconds = time.monotonic() - job.started
-    line = progress.read_text(encoding="utf-8") if progress.is_file() else ""
+    line = job.progress.read_text(encoding="utf-8") if job.progress.is_file() else ""
     if line and line != job.state:
         job.state = line
         _say(live, line)
@@ -112,11 +106,11 @@ def _look(job: Job, progress: Path, live: Live | None) -> None:
         return
     job.process, job.state = None, "failed" if code else "done"
     if code:
-        errors = progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
+        errors = job.progress.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
         job.error = f"{job.name}: {message(errors, code).removeprefix(f'{job.name}: ')}"
     else:
-        job.runs = tuple(map(Path, _handed(progress, "runs")))
-        job.said = tuple(_handed(progress, "said"))
+        job.runs = tuple(map(Path, _handed(job.progress, "runs")))
+        job.said = tuple(_handed(job.progress, "said"))
     how = "failed after" if code else "done in"
     _say(live, f"{job.name}: {how} {job.seconds:.0f} s")
 

@@ -128,48 +128,35 @@ def refuse_mixture(records: Iterable[Record]) -> None:
 def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
     """One class against the rest: scores with intervals (`se`, `ppv`, `f1`, `specificity`, `auroc`, `auprc`), and the
     class's scored beats."""
-    n = support(record)
-    rows = [
-        {"class": name, **scores(record.per_class[name], keys), unit(record): count(n[name])} for name in record.classes
-    ]
+    n, counted = support(record), unit(record)
+    rows = [{"class": name, **scores(record.per_class[name], keys), counted: count(n[name])} for name in record.classes]
     return _of_one(record, table(rows))
 
 
 def headline(records: Mapping[str, Record]) -> str:
     """The table on the book's first page: one row per model and answer to imbalance, the protocols side by side.
 
-    Thresholds moved are an answer, of the record that holds that decision too. Each macro-F1 links to its experiment's
-    page. Of several results of a model, the one that is best on validation is shown. Profile and seeds stand above the
-    table.
-
-    Parameters
-    ----------
-    records
-        Experiment name (`heartbeat/baseline`) -> record. Links are relative to the project root.
-
-    Raises
-    ------
-    ValueError
-        When records of real and of synthetic data are mixed.
+    `records`: experiment's name (`heartbeat/baseline`) -> record. Thresholds moved are an answer, of the record that
+    holds that decision too. Each macro-F1 links to its experiment's page, from the project root. Of several results of
+    a model, the one that is best on validation is shown. Profile and seeds stand above the table. ValueError where
+    records of real and of synthetic data are mixed.
     """
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
         return table([{"model": f"*{NOT_RUN_YET}*"}])
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
-    decided = [(name, one) for name, record in records.items() for one in results.decisions(record)]
-    for name, record in decided:
-        p = record.parameters
-        mine = groups.setdefault((model_name(record), str(p.get("imbalance", UNDEFINED))), {})
-        known = mine.get(str(p.get("protocol")))
-        if known is None or (validated(record) or 0.0) > (validated(known[1]) or 0.0):
-            mine[str(p.get("protocol"))] = name, record
+    for name, record in ((name, one) for name, both in records.items() for one in results.decisions(both)):
+        protocol, imbalance = (str(record.parameters.get(key, UNDEFINED)) for key in ("protocol", "imbalance"))
+        mine = groups.setdefault((model_name(record), imbalance), {})
+        known = mine.setdefault(protocol, (name, record))
+        if (validated(record) or 0.0) > (validated(known[1]) or 0.0):
+            mine[protocol] = name, record
     rows = []
     for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
-        linked = {key: _linked(*found[key]) if key in found else NOT_RUN_YET for key in ("intra", "inter")}
         by_class = found["inter"][1].per_class if "inter" in found else {}
         rare = {f"inter: {name} F1": mean(by_class.get(name, {}).get("f1")) for name in "SV"}
-        scored = {f"{protocol}: macro-F1": value for protocol, value in linked.items()}
+        scored = {f"{p}: macro-F1": _linked(*found[p]) if p in found else NOT_RUN_YET for p in ("intra", "inter")}
         rows.append({"model": model, "imbalance": imbalance, **scored, **rare})
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"
@@ -249,11 +236,9 @@ def box(reference: Record | None, record: Record) -> str:
     if reference is not None:
         return ""
     made = " The records were made by a heart model because the real ones were not there, and say nothing of patients."
-    return (
-        '::: {.callout-warning title="No reference result yet"}\n'
-        f"What follows is of the run made here, and is no result that the project stands for: {in_brief(record)}."
-        f"{made if record.data.synthetic else ''}\n:::\n\n"
-    )
+    said = f"What follows is of the run made here, and is no result that the project stands for: {in_brief(record)}."
+    said += made if record.data.synthetic else ""
+    return f'::: {{.callout-warning title="No reference result yet"}}\n{said}\n:::\n\n'
 
 
 def in_brief(record: Record) -> str:
@@ -280,10 +265,8 @@ def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
     """Every parameter and its value; one that the command line changed says so, and so does one of those that meant
     nothing with the others as they were."""
     marks = dict.fromkeys(idle, " *(of no effect)*") | dict.fromkeys(record.overridden, " **(overridden)**")
-    return table([
-        {"parameter": f"`{key}`", "value": _value(value) + marks.get(key, "")}
-        for key, value in record.parameters.items()
-    ])  # fmt: skip
+    values = {f"`{key}`": _value(value) + marks.get(key, "") for key, value in record.parameters.items()}
+    return table([{"parameter": name, "value": value} for name, value in values.items()])
 
 
 def hardware(record: Record) -> str:
@@ -339,28 +322,19 @@ def verified(found: dict[str, Any]) -> str:
 
 
 def ec57(record: Record) -> str:
-    """EC57's VEB and SVEB scores: Se, +P, FPR and F1, with and without record 202.
-
-    Record 202 is the same patient as 201, which is in DS1.
-    """
+    """EC57's VEB and SVEB scores: Se, +P, FPR and F1, with and without record 202, the patient of 201 in DS1."""
     sets = {"all": record.ec57, "without 202": record.without_202.get("ec57", {})}
-    rows = [
-        {"ectopy": name, "records": which, **scores(found[name], _EC57)}
-        for name in ("VEB", "SVEB")
-        for which, found in sets.items()
-        if name in found
-    ]
+    shown = [(name, which) for name in ("VEB", "SVEB") for which, found in sets.items() if name in found]
+    rows = [{"ectopy": name, "records": which, **scores(sets[which][name], _EC57)} for name, which in shown]
     return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
 
 def classification_report(record: Record) -> str:
     """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
-    n = support(record)
-    classes = [
-        {"class": name, **{metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS},
-         "beats": count(n[name])}
-        for name in record.classes
-    ]  # fmt: skip
+    n, classes = support(record), []
+    for name in record.classes:
+        means = {metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS}
+        classes.append({"class": name, **means, "beats": count(n[name])})
     summary = [{"metric": metric_name(key), "mean": mean(value)} for key, value in record.metrics.items()]
     data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}, {scored_set(record)} set"
     first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
@@ -413,12 +387,7 @@ def test_reads(model: str | None = None, *, until: str) -> str:
     """How often DS2 had been scored, by the log that every scoring adds a line to; of one model where one is named.
 
     It counts until a time as records note it, `2026-01-31T12:00:00Z`: a result tells the scorings before it was
-    computed, so that later ones leave its page as it is.
-
-    Raises
-    ------
-    UserError
-        When a line of the log can't be read.
+    computed, so that later ones leave its page as it is. UserError where a line of the log can't be read.
     """
     path = paths.test_reads()
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -443,9 +412,8 @@ def _listed(items: Sequence[object]) -> str:
 
 
 def _value(value: object) -> str:
-    if value is None:
-        return UNDEFINED
-    return f"`{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}`"
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return UNDEFINED if value is None else f"`{said}`"
 
 
 def _escaped(text: str) -> str:

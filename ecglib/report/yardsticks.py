@@ -67,13 +67,9 @@ def table(record: Record, others: Sequence[Record]) -> str:
     rows = [{"model": "this network", metric_name(key): tables.interval(record.metrics.get(key)), **undefined, **shown}]
     for name, one in paired.items():
         gained = gain(record, one)
-        rows.append({
-            "model": name,
-            metric_name(key): tables.interval(one.metrics[key]),
-            "network's gain": tables.signed(gained),
-            "this network is": tables.told_apart(gained),
-            **{label: tables.mean(one.per_class[label]["auroc"]) for label in labels},
-        })  # fmt: skip
+        row = {"model": name, metric_name(key): tables.interval(one.metrics[key])}
+        row |= {"network's gain": tables.signed(gained), "this network is": tables.told_apart(gained)}
+        rows.append(row | {label: tables.mean(one.per_class[label]["auroc"]) for label in labels})
     return tables.with_mark(record, tables.table(rows))
 
 
@@ -106,11 +102,9 @@ def _areas(record: Record, like: Record, learnt: str = "all", n_resamples: int =
     p = np.array([given[name] for name in names], dtype=np.float64).reshape(len(y), len(record.seeds), -1)
     p = p.mean(1, keepdims=True) if together else p
     patients = tuple(patient_of[name] for name in names)
+    labels = [label.tobytes() for label in y.T]
     areas = [
-        [
-            _area(p[:, seed, label].tobytes(), y[:, label].tobytes(), patients, n_resamples)
-            for label in range(y.shape[1])
-        ]
+        [_area(p[:, seed, i].tobytes(), label, patients, n_resamples) for i, label in enumerate(labels)]
         for seed in range(p.shape[1])
     ]
     return macro(np.array(areas).swapaxes(1, 2))

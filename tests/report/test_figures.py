@@ -104,17 +104,12 @@ SIGHT = {
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_classes_keep_colours_apart_for_all_eyes(sight: str) -> None:
-    assert figures.colours(CLASSES) == figures.COLOURS
+    assert set(figures.COLOURS) == set(CLASSES)
     seen = {name: _lab(np.clip(SIGHT[sight] @ _linear(colour), 0, 1)) for name, colour in figures.COLOURS.items()}
     for one, other in combinations(CLASSES, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > 15, f"{one} and {other}"
     for name in CLASSES:
         assert np.linalg.norm(seen[name] - _lab(np.ones(3))) > 30, f"{name} on white"
-
-
-def test_a_class_keeps_its_colour_whatever_stands_beside_it() -> None:
-    assert figures.colours(["V", "N"]) == {"V": figures.COLOURS["V"], "N": figures.COLOURS["N"]}
-    assert len(set(figures.colours(["normal", "infarction", "other"]).values())) == 3
 
 
 def test_confusion_names_the_set_in_development() -> None:
@@ -165,7 +160,7 @@ def test_record_strip_takes_only_its_own_seconds() -> None:
 @settings(max_examples=10, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(2, 40)),
-    n_classes=st.integers(1, 6),
+    n_classes=st.integers(1, 5),
     r_peak=st.integers(0, 20),
     data=st.data(),
 )
@@ -173,7 +168,7 @@ def test_example_beats_draws_any_shape(
     shape: tuple[int, int, int], n_classes: int, r_peak: int, data: st.DataObject
 ) -> None:
     labels = data.draw(st.lists(st.integers(0, n_classes - 1), min_size=shape[0], max_size=shape[0]))
-    names = [f"class {k}" for k in range(n_classes)]
+    names = CLASSES[:n_classes]
     figure = figures.example_beats(np.ones(shape), labels, names, 100.0, r_peak=r_peak)
     drawn = [ax for ax in figure.axes if ax.axison]
     assert len(drawn) == n_classes * shape[1]

@@ -1,10 +1,10 @@
 --[[ Numbers and cross-references of the preview book, as Quarto's HTML books have them.
 
 It runs twice over each page. First pass (metadata `chapter`, 0 where the chapter is unnumbered): callouts, tabsets,
-numbered sections, figures and tables; it leaves in the metadata `labels` (label -> kind, number, caption), `cited`
-(bibliography keys), `files` (local images and downloads), `references` (whether the list of references stands here)
-and `pagetitle`. Second pass (metadata `targets`, the labels
-of the whole book): references to them, and citations.
+numbered sections, figures and tables; it leaves in the metadata, as JSON in `found`, `labels` (label -> kind, number,
+caption), `cited` (bibliography keys), `files` (local images and downloads), `references` (whether the list of
+references stands here) and `pagetitle`. Second pass (metadata `book`, JSON with `targets`, the labels of the whole
+book, `keys` and `bibpage`): references to them, and citations.
 ]]
 
 local kinds = { fig = "Figure", tbl = "Table" }
@@ -166,8 +166,9 @@ local function number(doc)
   })
   doc = doc:walk({ traverse = "topdown", Header = header, Figure = figure, Table = table_, Div = div })
   doc = doc:walk({ Image = image, Link = link, Cite = cite })
-  doc.meta.labels, doc.meta.cited, doc.meta.files = labels, keys(cited), keys(files)
-  doc.meta.pagetitle, doc.meta.references = pagetitle or "", references
+  doc.meta.found = pandoc.json.encode({
+    labels = labels, cited = keys(cited), files = keys(files), references = references, pagetitle = pagetitle or "",
+  })
   return doc
 end
 
@@ -204,12 +205,10 @@ local function references(targets)
 end
 
 -- Citations link to the references chapter (`bibpage`) where the book has one, to the page's own list otherwise.
-local function citations(doc)
-  local bibpage = doc.meta.bibpage and pandoc.utils.stringify(doc.meta.bibpage)
-  if doc.meta.keys then
-    local entries = pandoc.List(doc.meta.keys):map(function(key)
-      return pandoc.Citation(pandoc.utils.stringify(key), "NormalCitation")
-    end)
+local function citations(doc, book)
+  local bibpage = book.bibpage
+  if book.keys then
+    local entries = pandoc.List(book.keys):map(function(key) return pandoc.Citation(key, "NormalCitation") end)
     doc.meta.nocite = pandoc.MetaInlines({ pandoc.Cite({}, entries) })
   end
   doc.meta["link-citations"] = true
@@ -229,12 +228,8 @@ end
 
 local function resolve(doc)
   chapter = tonumber(pandoc.utils.stringify(doc.meta.chapter))
-  local targets = doc.meta.targets
-  for _, target in pairs(targets) do
-    for key, value in pairs(target) do
-      if key ~= "chapter" then target[key] = pandoc.utils.stringify(value) end
-    end
-  end
+  local book = pandoc.json.decode(doc.meta.book, false)
+  local targets = book.targets
   doc = doc:walk({
     Cite = references(targets),
     Link = function(el) -- a bare `#sec-x` may lie on another page
@@ -243,7 +238,7 @@ local function resolve(doc)
       return el
     end,
   })
-  return doc.meta.bibliography and citations(doc) or doc
+  return doc.meta.bibliography and citations(doc, book) or doc
 end
 
-function Pandoc(doc) return doc.meta.targets and resolve(doc) or number(doc) end
+function Pandoc(doc) return doc.meta.book and resolve(doc) or number(doc) end

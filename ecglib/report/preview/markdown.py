@@ -16,13 +16,8 @@ IMAGES: Final = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"
 
 
 def numbered(root: Path) -> list[tuple[Chapter, int]]:
-    """The chapters with their numbers, counted as Quarto does: 0 for a `.qmd` whose title is `{.unnumbered}`.
-
-    Raises
-    ------
-    UserError
-        When a chapter's file is missing.
-    """
+    """The chapters with their numbers, counted as Quarto does: 0 for a `.qmd` whose title is `{.unnumbered}`. UserError
+    where a chapter's file is missing."""
     found, count = [], 0
     for chapter in chapters.listed(root):
         file = root / chapter.source
@@ -38,12 +33,7 @@ def numbered(root: Path) -> list[tuple[Chapter, int]]:
 
 def expand(text: str, file: Path, variables: dict[str, Any]) -> str:
     """Resolve the shortcodes `include` (relative to `file`) and `var`; `{{{< … >}}}` stands for itself, as in Quarto.
-
-    Raises
-    ------
-    UserError
-        When an included file is missing.
-    """
+    UserError where an included file is missing."""
 
     def replace(match: re.Match[str]) -> str:
         if match["literal"] is not None:
@@ -109,27 +99,18 @@ def cell_markdown(cell: dict[str, Any], folder: Path, name: str) -> str:
     return "\n\n".join([*blocks, *shown])
 
 
-def notebook_markdown(file: Path, folder: Path) -> str:
-    """An executed notebook without its hidden cells; its figures are written to `folder`."""
+def of(file: Path, folder: Path, variables: dict[str, Any]) -> str:
+    """A chapter (`.qmd`, or executed `.ipynb` without its hidden cells) as Pandoc Markdown.
+
+    The figures of a notebook are written to `folder`, beside the page; `variables`, the content of `_variables.yml`, is
+    what `{{< var … >}}` stands for. UserError where the chapter is unreadable or includes a file that is missing.
+    """
+    if file.suffix != ".ipynb":
+        return expand(qmd_markdown(file), file, variables)
     parts = []
     for i, cell in chapters.shown_cells(chapters.read_notebook(file)):
         if cell["cell_type"] == "markdown":
             parts.append(text_of(cell["source"]))
         elif cell["cell_type"] == "code":
             parts.append(cell_markdown(cell, folder, f"cell-{i}"))
-    return "\n\n".join(parts)
-
-
-def of(file: Path, folder: Path, variables: dict[str, Any]) -> str:
-    """A chapter (`.qmd`, or executed `.ipynb`) as Pandoc Markdown.
-
-    The figures of a notebook are written to `folder`, beside the page; `variables`, the content of `_variables.yml`, is
-    what `{{< var … >}}` stands for.
-
-    Raises
-    ------
-    UserError
-        When the chapter is unreadable or includes a file that is missing.
-    """
-    text = notebook_markdown(file, folder) if file.suffix == ".ipynb" else qmd_markdown(file)
-    return expand(text, file, variables)
+    return expand("\n\n".join(parts), file, variables)

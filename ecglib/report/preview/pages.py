@@ -30,24 +30,18 @@ NOTE: Final = "plain preview, rendered with Pandoc; install Quarto for the full 
 
 @dataclass
 class Page:
-    """A chapter on its way through Pandoc: its number (0 for none) and its document tree after the first pass."""
+    """A chapter on its way through Pandoc: its number (0 for none), and after the first pass its document tree and what
+    `filter.lua` found there."""
 
     chapter: Chapter
     number: int
     tree: dict[str, Any]
-
-    def meta(self, key: str) -> Any:
-        """What `filter.lua` left under `key` in the first pass, as plain Python."""
-        return _plain(self.tree["meta"].get(key, {"t": "MetaString", "c": ""}))
-
-    @property
-    def labels(self) -> dict[str, dict[str, Any]]:
-        return dict(self.meta("labels"))
+    found: dict[str, Any]
 
     @property
     def title(self) -> str:
-        text = self.chapter.text or self.meta("pagetitle")
-        return f"{self.number}\u2002{text}" if self.number else str(text)
+        text = self.chapter.text or str(self.found["pagetitle"])
+        return f"{self.number}\u2002{text}" if self.number else text
 
 
 def _pandoc(root: Path, text: str, *arguments: str) -> str:
@@ -63,23 +57,6 @@ def _pandoc(root: Path, text: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _plain(meta: Any) -> Any:
-    """A value of Pandoc's metadata as plain Python."""
-    kind, content = meta["t"], meta["c"]
-    if kind == "MetaMap":
-        return {key: _plain(value) for key, value in content.items()}
-    return [_plain(value) for value in content] if kind == "MetaList" else content
-
-
-def _meta(value: Any) -> dict[str, Any]:
-    """Plain Python as a value of Pandoc's metadata."""
-    if isinstance(value, dict):
-        return {"t": "MetaMap", "c": {key: _meta(inner) for key, inner in value.items()}}
-    if isinstance(value, list):
-        return {"t": "MetaList", "c": [_meta(inner) for inner in value]}
-    return {"t": "MetaBool" if isinstance(value, bool) else "MetaString", "c": value}
-
-
 def _relative(href: str, page: str) -> str:
     return os.path.relpath(href, os.path.dirname(page) or ".").replace(os.sep, "/")  # noqa: PTH120 (URLs, not files)
 
@@ -89,25 +66,24 @@ def _number(root: Path, output: Path, chapter: Chapter, number: int, variables: 
     page = output / chapter.href
     text = markdown.of(root / chapter.source, page.with_name(f"{page.stem}_files"), variables)
     tree = json.loads(_pandoc(root, text, "--from=markdown", "--to=json", f"--metadata=chapter:{number}"))
-    return Page(chapter, number, tree)
+    return Page(chapter, number, tree, json.loads(tree["meta"].pop("found")["c"]))
 
 
-def _resolve(root: Path, pages: list[Page], page: Page, style: dict[str, Any]) -> str:
+def _resolve(root: Path, pages: list[Page], page: Page, style: list[str]) -> str:
     """Second pass: a chapter's HTML, with the references to all others resolved."""
     targets = {}  # every label of the book, with its address from here; another chapter's is that of its page
     for other in pages:
         path = _relative(other.chapter.href, page.chapter.href) if other is not page else ""
-        for key, label in other.labels.items():
+        for key, label in dict(other.found["labels"]).items():  # Lua's empty table reads as a list
             targets[key] = {**label, "href": path if path and label["chapter"] else f"{path}#{key}"}
-    extra = {"targets": targets, **style}
-    if "bibliography" in style:
-        home = next((p for p in pages if p.meta("references")), None)
-        if home is page:
-            extra["keys"] = sorted({key for p in pages for key in p.meta("cited")})
-        elif home:
-            extra["bibpage"] = _relative(home.chapter.href, page.chapter.href)
-    meta = page.tree["meta"] | {key: _meta(value) for key, value in extra.items()}
-    options = ("--from=json", "--to=html5", "--mathml", "--wrap=none", "--section-divs")
+    book: dict[str, Any] = {"targets": targets}
+    home = next((p for p in pages if p.found["references"]), None)
+    if home is page:
+        book["keys"] = sorted({key for p in pages for key in p.found["cited"]})
+    elif home:
+        book["bibpage"] = _relative(home.chapter.href, page.chapter.href)
+    meta = page.tree["meta"] | {"book": {"t": "MetaString", "c": json.dumps(book)}}
+    options = ("--from=json", "--to=html5", "--mathml", "--wrap=none", "--section-divs", *style)
     return _pandoc(root, json.dumps(page.tree | {"meta": meta}), *options)
 
 
@@ -155,7 +131,7 @@ def _html(pages: list[Page], i: int, body: str, book: dict[str, Any]) -> str:
 
 def _copy_files(root: Path, output: Path, page: Page) -> None:
     """Bring along the local pictures and downloads that a page points to."""
-    for name in page.meta("files"):
+    for name in page.found["files"]:
         source = (root / page.chapter.source).parent / name
         target = (output / page.chapter.href).parent / name
         if source.is_file() and not target.exists() and target.resolve().is_relative_to(output.resolve()):
@@ -166,16 +142,12 @@ def _copy_files(root: Path, output: Path, page: Page) -> None:
 def render(root: Path, output: Path) -> Path:
     """Render the book of the project root with Pandoc.
 
-    `output`, the folder for the HTML book, is replaced once every page is made. Its `index.html` is returned.
-
-    Raises
-    ------
-    UserError
-        When a chapter or an included file is missing or unreadable, or Pandoc fails.
+    `output`, the folder for the HTML book, is replaced once every page is made. Its `index.html` is returned. UserError
+    where a chapter or an included file is missing or unreadable, or Pandoc fails.
     """
     config, variables = chapters.config(root), chapters.read_yaml(root / "_variables.yml")
     found = markdown.numbered(root)
-    style = {key: config[key] for key in ("bibliography", "csl") if config.get(key)}
+    style = [f"--{key}={name}" for key in ("bibliography", "csl") for name in chapters.named_files(config, key)]
     with files.writing_folder(output) as making:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             pages = list(pool.map(lambda item: _number(root, making, item[0], item[1], variables), found))
