@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecglib import aami, config, paths
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import RecordError, UserError, some
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def run(
     for job in ordered:
         if job not in failed:
             print(job.target or paths.executed(job.name))
-    _report(failed)
+    if failed:
+        _end(*(str(job.error) for job in failed))
 
 
 def _selected(
@@ -262,12 +263,7 @@ def _tell(jobs: list[Job]) -> None:
             for line in told.of_run(results.load(folder / "record.json")):
                 said.setdefault(line, {})[job.name] = None
     for line, names in said.items():
-        print(f"{told.some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
-
-
-def _report(failed: list[Job]) -> None:
-    if failed:
-        _end(*(str(job.error) for job in failed))
+        print(f"{some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
 
 
 @app.command()
@@ -291,21 +287,19 @@ def verify(
 
     if bool(experiments) == all_:
         raise UserError("verify", "both names and --all given" if all_ else "no experiment given", "names, or --all")
-    failed = []
+    failed = False
     for name in experiments or list(results.references()):
         try:
             if renew:
                 print(f"{name}: {'; '.join(verifying.renew(name)) or 'its recipe is that of today'}", flush=True)
                 continue
             found = verifying.verify(name, precision)
+            print(f"{name}: {tables.verified(found)}", flush=True)
+            if not found["holds"]:
+                raise UserError(name, "does not come out as recorded")
         except UserError as error:  # the others may do
             print(f"error: {error}", file=sys.stderr, flush=True)
-            failed.append(name)
-            continue
-        print(f"{name}: {tables.verified(found)}", flush=True)
-        if not found["holds"]:
-            print(f"error: {name}: does not come out as recorded", file=sys.stderr, flush=True)
-            failed.append(name)
+            failed = True
     if failed:
         raise SystemExit(2)
 
@@ -389,8 +383,8 @@ def book(
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")
-        failed = runner.run([runner.Job(parameters) for parameters in waiting], jobs) if waiting else []
-        _report(failed)
+        if waiting and (failed := runner.run([runner.Job(parameters) for parameters in waiting], jobs)):
+            _end(*(str(job.error) for job in failed))
         page, renderer = builder.render(pages.render)
     if renderer == "pandoc":
         print("rendered with Pandoc as a plain preview, because Quarto is not here")

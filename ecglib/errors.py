@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -42,3 +43,9 @@ class RecordError(UserError):
     def __init__(self, where: str | Path, reason: str, found: str = "", expected: str = "", do: str = "") -> None:
         self.reason = reason
         super().__init__(where, f"{reason} ({found})" if found else reason, expected, do)
+
+
+def some(names: Sequence[str], most: int = 2) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

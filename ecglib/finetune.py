@@ -24,7 +24,7 @@ from ecglib import config, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.splits import OFFICIAL, Part
-from ecglib.errors import UserError
+from ecglib.errors import UserError, some
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, provenance, told, twelve_lead
 from ecglib.experiment import record as results
@@ -91,13 +91,8 @@ class Network:
 
 def find(run: str) -> Run:
     """A recorded run on this machine: by the name of an experiment (its newest run, one of the full profile before any
-    other), the key of a run or its beginning, or a run's folder.
-
-    Raises
-    ------
-    UserError
-        When there is none, or it is no network of 12-lead recordings.
-    """
+    other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none, or it is no network
+    of 12-lead recordings."""
     folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
     fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
     if (Path(run) / "record.json").is_file():
@@ -109,17 +104,14 @@ def find(run: str) -> Run:
         for folder in folders:
             with contextlib.suppress(UserError):  # a damaged one is nobody's
                 records[folder] = results.load(folder / "record.json")
-        rank = {
-            folder: (record.profile == "full" and not record.overridden, record.created)
-            for folder, record in records.items()
-            if run and record.experiment == run
-        }
-        if not rank:
+        ran = [folder for folder, record in records.items() if run and record.experiment == run]
+        if not ran:
             names = sorted({one.experiment for one in records.values() if one.experiment.startswith("twelve-lead/")})
             known = f"an experiment, key or folder of a 12-lead run ({', '.join(names) or 'none yet'})"
             do = f"ecglib run {run} --profile full makes one" if run in config.experiments() else ""
             raise UserError(run, "no such run here", known, do)
-        fitting = [max(rank, key=rank.__getitem__)]
+        whole = [folder for folder in ran if records[folder].profile == "full" and not records[folder].overridden]
+        fitting = [max(whole or ran, key=lambda folder: records[folder].created)]
     record = results.load(fitting[0] / "record.json")
     if record.task != "multilabel":
         raise UserError(run, f"a run of {record.experiment or record.task}", "one of 12-lead recordings")
@@ -143,12 +135,9 @@ def finetune(
 
     The run's network of PTB-XL's own split, or else of its last fold, is taken. `folder` and `table` are the user's
     recordings and labels (see `catalogues.folder`): any number of labels, any of the twelve leads, at any rate from 100
-    to 1000 Hz. `out` is a folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's.
-
-    Raises
-    ------
-    UserError
-        When something can't be read or written, no label can be learnt, or the network can't take the recordings.
+    to 1000 Hz. `out` is a folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's. A
+    `UserError` when something can't be read or written, no label can be learnt, or the network can't take the
+    recordings.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
@@ -186,18 +175,16 @@ def finetune(
         versions=provenance.versions(),
         created=provenance.now(),
     )
-    _write(out, note, weights, pd.concat([validated, tested]))
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
+    pd.concat([validated, tested]).to_csv(out / SCORES, index=False)
+    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     return note
 
 
 def load(folder: Path) -> Network:
-    """A fine-tuned network from its folder, in eval mode on the CPU.
-
-    Raises
-    ------
-    UserError
-        When a file of it is missing, damaged or does not fit the other.
-    """
+    """A fine-tuned network from its folder, in eval mode on the CPU. A `UserError` when a file of it is missing,
+    damaged or does not fit the other."""
     try:
         note = Finetuned.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -230,13 +217,6 @@ def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, d
         "bootstrap": 1000,
     }
     return TwelveLeadParameters.model_validate(own.model_dump() | changed)
-
-
-def _write(out: Path, note: Finetuned, weights: State, scores: pd.DataFrame) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
-    scores.to_csv(out / SCORES, index=False)
-    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
 
 def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Part:
@@ -279,8 +259,7 @@ def _fill(network: nn.Module, state: State, where: Path) -> None:
     ours, theirs = ({name: t.shape for name, t in one.items()} for one in (network.state_dict(), state))
     wrong = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise UserError(where, f"weights that are not this network's: {shown}")
+        raise UserError(where, f"weights that are not this network's: {some(wrong, 5)}")
     network.load_state_dict(state)
 
 

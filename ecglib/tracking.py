@@ -58,26 +58,13 @@ _ENVIRONMENT: Final = {
 
 
 def log(record: Record, folder: Path) -> str:
-    """Log a finished run, once.
+    """Log a finished run, once; returns MLflow's run id.
 
     What is there of the same experiment and evaluation stays as it is, and a run of no experiment is not logged beside
     one that has a name. What is of another evaluation, was left half-logged or has got a name since is replaced.
 
-    Parameters
-    ----------
-    record
-        The run's result; `record.key` must be set.
-    folder
-        The run's folder, whose `weights-seed<k>.safetensors` are logged too; no other process logs it meanwhile.
-
-    Returns
-    -------
-    MLflow's run id.
-
-    Raises
-    ------
-    UserError
-        When the store can't be reached, read or written (a server within 20 s).
+    `record.key` must be set. `weights-seed<k>.safetensors` of `folder`, the run's own, are logged too; no other process
+    may log it meanwhile. A `UserError` when the store can't be reached, read or written (a server within 20 s).
     """
     if not record.key:
         raise ValueError(f"{record.experiment}: a record without a key can't be found again")
@@ -111,12 +98,8 @@ def log(record: Record, folder: Path) -> str:
 def ui_command(port: int = 5000) -> list[str]:
     """The command that serves MLflow's pages over the embedded store, on loopback; makes the store where there is none.
 
-    Run it with this process's environment: telemetry has been switched off there.
-
-    Raises
-    ------
-    UserError
-        When `MLFLOW_TRACKING_URI` names a server, which has pages of its own.
+    Run it with this process's environment: telemetry has been switched off there. A `UserError` when
+    `MLFLOW_TRACKING_URI` names a server, which has pages of its own.
     """
     database = _database()
     if database is None:

@@ -52,14 +52,11 @@ CODE = ("aami.py", "data")
 T = TypeVar("T")
 
 
-def n_samples(cut: Cut) -> int:
-    """Samples of a beat in this cut."""
-    return {"kachuee": KACHUEE_SAMPLES, "centred": BEFORE + AFTER}.get(cut, RELATIVE_BEFORE + RELATIVE_AFTER)
-
-
-def n_channels(cut: Cut, n_leads: int) -> int:
-    """Channels of a beat in this cut: one a lead, two in the `relative` cut."""
-    return 2 * n_leads if cut == "relative" else n_leads
+def shape(cut: Cut, n_leads: int) -> tuple[int, int]:
+    """Channels and samples of a beat: a channel a lead, two in the `relative` cut."""
+    if cut == "relative":
+        return 2 * n_leads, RELATIVE_BEFORE + RELATIVE_AFTER
+    return n_leads, KACHUEE_SAMPLES if cut == "kachuee" else BEFORE + AFTER
 
 
 def n_features(cut: Cut, n_leads: int) -> int:
@@ -106,17 +103,16 @@ ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
 def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
     """All beats of a source's records, from the cache where they were cut before; parameters and errors as of
     `cut_records`."""
-    given = [cut, list(leads)]
-    return Beats(**cached(source, cut, given, lambda: vars(cut_records(source.folder, source.records, cut, leads))))
+    made_of = [source.fingerprint(), cut, list(leads)]
+    made = cached(f"{source.name}-{cut}", made_of, lambda: vars(cut_records(source.folder, source.records, cut, leads)))
+    return Beats(**made)
 
 
-def cached(source: Source, name: str, given: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is made of a source, from the cache where the same files, code and values `given` made it before.
-
-    Arrays are kept as they are, what else `make` gives as JSON; `name` begins the file's name.
-    """
-    key = fingerprint.of_values(source.fingerprint(), given, fingerprint.of_code(CODE))[:16]
-    path = paths.cache() / "beats" / f"{source.name}-{name}-{key}.npz"
+def cached(name: str, made_of: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` gives, from the cache where this code made it before of the same; `made_of` are values for JSON.
+    Arrays are kept as they are, what else there is as JSON; `name` begins the file's name."""
+    key = fingerprint.of_values(made_of, fingerprint.of_code(CODE))[:16]
+    path = paths.cache() / "beats" / f"{name}-{key}.npz"
     if not path.is_file():
         made = make()
         made = made | {k: np.array(json.dumps(v)) for k, v in made.items() if not isinstance(v, np.ndarray)}
@@ -256,10 +252,8 @@ def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def limit(beats: Beats, n: int) -> Beats:
-    """At most `n` beats, drawn by class with a fixed seed; a rare class keeps up to a fiftieth of `n`.
-
-    The order of beats within their records is kept.
-    """
+    """At most `n` beats, drawn by class with a fixed seed; a rare class keeps up to a fiftieth of `n`. The order of
+    beats within their records is kept."""
     if len(beats) <= n:
         return beats
     draw, room, chosen = np.random.default_rng(0), n, []

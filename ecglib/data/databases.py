@@ -189,22 +189,15 @@ def status() -> list[Status]:
 
 
 def find(name: str) -> Source | None:
-    """The real files of a database, if at least one record of it can be read; None otherwise.
-
-    A `UserError` when there is no such database, or its folder may not be read.
-    """
+    """The real files of a database, if at least one record of it can be read; None otherwise. A `UserError` when there
+    is no such database, or its folder may not be read."""
     return _find(database(name))[0]
 
 
 def get(name: str) -> Source:
-    """The real files of a database, else its synthetic stand-in (which only `mitdb` has), without the network.
-
-    Raises
-    ------
-    UserError
-        When there are neither, when there are files but every record of them is broken, when a folder may not be read
-        or written, or the disk is full.
-    """
+    """The real files of a database, else its synthetic stand-in (which only `mitdb` has), without the network. A
+    `UserError` when there are neither, when there are files but every record of them is broken, when a folder may not
+    be read or written, or the disk is full."""
     entry = database(name)
     source, broken = _find(entry)
     if source is not None:
@@ -254,10 +247,8 @@ def _count(entry: Database, sizes: dict[str, int]) -> int:
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The real source, or None and why the first record can't be read.
-
-    What an unfinished first fetch has brought is no source yet: results would follow from where it stopped.
-    """
+    """The real source, or None and why the first record can't be read. What an unfinished first fetch has brought is no
+    source yet: results would follow from where it stopped."""
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None

@@ -22,12 +22,8 @@ WITHIN = 0.08
 def r_peaks(lead: NDArray[np.float32], fs: float, where: str | Path = "lead") -> NDArray[np.int64]:
     """R peaks of one lead `(samples,)` in mV, of `fs` Hz: where it is farthest from its median, near each QRS complex.
 
-    Returns int64 `(n,)`, positions in samples, increasing, one or more.
-
-    Raises
-    ------
-    RecordError
-        About `where`, with the reason `no R peak`, when none is found.
+    Returns int64 `(n,)`, positions in samples, increasing, one or more. A `RecordError` about `where`, with the reason
+    `no R peak`, when none is found.
 
     References
     ----------

@@ -69,12 +69,8 @@ def download(name: str, *, deadline: float | None = None, progress: Report | Non
 
     A second call goes on at the first file that is missing; with everything there and right it doesn't use the network.
     The deadline is in seconds for all of it; None waits for as long as bytes keep coming. `progress` is as for `files`.
-
-    Raises
-    ------
-    UserError
-        When the database can't be fetched (it says where to get it), the network can't be reached, the time is over, a
-        file stays wrong, the disk is full, or the folder may not be written.
+    A `UserError` when the database can't be fetched (it says where to get it), the network can't be reached, the time
+    is over, a file stays wrong, the disk is full, or the folder may not be written.
     """
     entry, seconds = databases.database(name), math.inf if deadline is None else deadline
     ends = time.monotonic() + seconds
@@ -99,13 +95,8 @@ def download(name: str, *, deadline: float | None = None, progress: Report | Non
 
 
 def verify(name: str) -> list[str]:
-    """Names of the files of a database that are missing or differ from its `SHA256SUMS.txt`; empty when all is well.
-
-    Raises
-    ------
-    UserError
-        When there is no such database, `SHA256SUMS.txt` is not in its folder, or the folder may not be read.
-    """
+    """Names of the files of a database that are missing or differ from its `SHA256SUMS.txt`; empty when all is well. A
+    `UserError` when there is no such database, `SHA256SUMS.txt` is not in its folder, or the folder may not be read."""
     entry = databases.database(name)
     folder = paths.data() / name
     with databases.readable(folder):
@@ -122,12 +113,8 @@ def listed(entry: Database, sums: str, where: str | Path) -> list[File]:
     """The files to have by the lines of a `SHA256SUMS.txt`, in the order to fetch them.
 
     A record's header comes after its other files and `RECORDS` at the very end: an interrupted fetch leaves no header
-    without its signal, and no list of records that are not there.
-
-    Raises
-    ------
-    UserError
-        When `where`, which the lines are from, has one that can't be read, or none of a file that is wanted.
+    without its signal, and no list of records that are not there. A `UserError` when `where`, which the lines are from,
+    has one that can't be read, or none of a file that is wanted.
     """
     found = []
     for line in sums.splitlines():
@@ -171,13 +158,8 @@ def _fetching(folder: Path) -> Iterator[None]:
 
 
 def text(url: str, *, seconds: float = PROBE_SECONDS) -> str:
-    """The text at `url`, or an error within `seconds`: the probe that tells whether the server can be reached.
-
-    Raises
-    ------
-    UserError
-        When there is no answer in time, or one that is no success.
-    """
+    """The text at `url`, or an error within `seconds`: the probe that tells whether the server can be reached. A
+    `UserError` when there is no answer in time, or one that is no success."""
     answer: list[requests.Response | requests.RequestException] = []
 
     def ask() -> None:
@@ -206,13 +188,8 @@ def files(
 
     They go from the server's folder `url`, which has a slash at its end, to `folder`, where one that is there already
     with the right SHA-256 is left alone. `ends` is when to give up, by `time.monotonic`; `progress` is called after
-    every piece received and every file done, from any thread, one call at a time.
-
-    Raises
-    ------
-    UserError
-        When a file can't be fetched, has another SHA-256 than it should, the disk is full, the folder may not be
-        written, or the time is over.
+    every piece received and every file done, from any thread, one call at a time. A `UserError` when a file can't be
+    fetched, has another SHA-256 than it should, the disk is full, the folder may not be written, or the time is over.
     """
     job = _Job(ends, len(wanted), progress)
     store = pooch.Pooch(

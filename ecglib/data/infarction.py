@@ -75,13 +75,8 @@ class Cohort:
 
 def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
     """All beats of `ptb-xl`, `ptbdb` or `heartbeat` with one of the two diagnoses, from the cache where they were cut
-    before. Leads are by name, upper or lower case; `heartbeat` has lead II alone.
-
-    Raises
-    ------
-    UserError
-        When the database is another one, a table of it can't be read, or no recording is left.
-    """
+    before. Leads are by name, upper or lower case; `heartbeat` has lead II alone. A `UserError` when the database is
+    another one, a table of it can't be read, or no recording is left."""
     if source.name == "heartbeat":
         return _of_csv(source, leads)
     if source.name not in PEOPLE:
@@ -91,7 +86,7 @@ def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
         cohort = read_recordings(source, leads)
         return vars(cohort) | {"recordings": cohort.recordings.to_dict("list")}
 
-    found = beats.cached(source, "infarction", list(leads), made)
+    found = beats.cached(f"{source.name}-infarction", [source.fingerprint(), list(leads)], made)
     return Cohort(**found | {"recordings": pd.DataFrame(found["recordings"])})
 
 
@@ -134,7 +129,8 @@ def aligned(cohort: Cohort, source: Source, leads: Sequence[str]) -> Cohort:
         with ThreadPoolExecutor(2) as pool:
             return {"signals": np.concatenate(list(pool.map(of_row, range(len(names)))))}
 
-    return replace(cohort, **beats.cached(source, "aligned", [list(leads), names, cohort.sample.tolist()], made))
+    made_of = [source.fingerprint(), list(leads), names, cohort.sample.tolist()]
+    return replace(cohort, **beats.cached(f"{source.name}-aligned", made_of, made))
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------

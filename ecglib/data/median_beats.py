@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,21 +23,14 @@ def of_recordings(data: TwelveLead) -> Array:
     R peaks are those of lead II, or of the first lead where that is not known. NaN where there is no R peak, and in
     leads that are not known.
     """
-    return np.stack([_of_recording(data, i) for i in range(len(data))])
-
-
-def _of_recording(data: TwelveLead, index: int) -> Array:
-    beat = np.full((len(LEADS), BEFORE + AFTER), np.nan)
-    example = data[index]
-    if isinstance(example, Refused):
-        return beat
-    known = example.known.numpy()
-    signal = at_rate(example.x.numpy(), data.rate, RATE)
-    ii = LEADS.index(RHYTHM_LEAD)
-    try:
-        seconds = r_peaks(signal[ii if known[ii] else int(known.argmax())], RATE) / RATE
-    except RecordError:
-        return beat
-    level = rhythm.without_baseline(signal[known])
-    beat[known] = np.median(rhythm.windows_of(level, seconds, BEFORE, AFTER), 0)
-    return beat
+    found, ii = np.full((len(data), len(LEADS), BEFORE + AFTER), np.nan), LEADS.index(RHYTHM_LEAD)
+    for i, beat in enumerate(found):
+        example = data[i]
+        if isinstance(example, Refused):
+            continue
+        known, signal = example.known.numpy(), at_rate(example.x.numpy(), data.rate, RATE)
+        with contextlib.suppress(RecordError):  # no R peak
+            seconds = r_peaks(signal[ii if known[ii] else int(known.argmax())], RATE) / RATE
+            level = rhythm.without_baseline(signal[known])
+            beat[known] = np.median(rhythm.windows_of(level, seconds, BEFORE, AFTER), 0)
+    return found

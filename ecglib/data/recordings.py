@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -67,8 +66,6 @@ class Batch:
     """float32 `(batch, classes)`."""
     index: Tensor
     """int64 `(batch,)`: places in the data set."""
-    refused: tuple[Refused, ...] = ()
-    """Those left out of the batch."""
 
     def pin_memory(self) -> Batch:
         """For `DataLoader`: the same in page-locked memory, which a GPU copies from without waiting."""
@@ -79,8 +76,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        x, lengths, known, y, index = map(change, (self.x, self.lengths, self.known, self.y, self.index))
-        return Batch(x, lengths, known, y, index, self.refused)
+        return Batch(*map(change, (self.x, self.lengths, self.known, self.y, self.index)))
 
 
 class TwelveLead(Dataset[Example | Refused]):
@@ -151,49 +147,31 @@ class TwelveLead(Dataset[Example | Refused]):
 
 def survey(data: TwelveLead) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """Read every original once: what was put right in which, and which can't be read, with the reason."""
-
-    def look(entry: Entry) -> tuple[str, ...] | RecordError:
-        try:
-            return data._read(entry)[1]
-        except RecordError as error:
-            return error
-
-    with ThreadPoolExecutor(2) as pool:
-        found = [(entry.record, said) for entry, said in zip(data.entries, pool.map(look, data.entries), strict=True)]
-    repaired = {record: said for record, said in found if said and not isinstance(said, RecordError)}
-    return repaired, {record: said.reason for record, said in found if isinstance(said, RecordError)}
+    entries = {entry.record: entry for entry in data.entries}
+    found = beats.tried(lambda name: data._read(entries[name])[1], entries)
+    repaired = {name: said for name, said in found.items() if said and not isinstance(said, RecordError)}
+    return repaired, {name: said.reason for name, said in found.items() if isinstance(said, RecordError)}
 
 
-def pad_collate(items: Sequence[Example | Refused]) -> Batch:
-    """A batch of recordings, padded at their end with zeros to the longest; those that can't be read are named and left
-    out, and the batch goes on."""
+def pad_collate(items: Sequence[Example | Refused]) -> Batch | Refused:
+    """A batch of recordings, padded at their end with zeros to the longest; or the first that can't be read."""
     examples = [item for item in items if isinstance(item, Example)]
-    refused = tuple(item for item in items if isinstance(item, Refused))
-    if not examples:
-        none = torch.zeros(0)
-        return Batch(none.view(0, 12, 0), none.long(), none.view(0, 12).bool(), none.view(0, 0), none.long(), refused)
+    if len(examples) < len(items):
+        return next(item for item in items if isinstance(item, Refused))
     lengths = torch.tensor([one.x.shape[1] for one in examples])
     x = torch.zeros(len(examples), examples[0].x.shape[0], int(lengths.max()))
     for row, one in zip(x, examples, strict=True):
         row[:, : one.x.shape[1]] = one.x
     known, y = torch.stack([one.known for one in examples]), torch.stack([one.y for one in examples])
-    return Batch(x, lengths, known, y, torch.tensor([one.index for one in examples]), refused)
+    return Batch(x, lengths, known, y, torch.tensor([one.index for one in examples]))
 
 
 def buckets(order: Sequence[int], lengths: NDArray[np.int64], batch_size: int) -> list[list[int]]:
-    """Batches of recordings of like length, the last of a window maybe smaller.
+    """Batches of `batch_size` recordings of like length, the last of a window maybe smaller.
 
-    The order is cut into windows of `WINDOW` batches, each sorted by length and cut into batches, whose order is that
-    of the first of theirs to come up; so little is padded and the order stays as random as it was.
-
-    Parameters
-    ----------
-    order
-        Places of recordings, each maybe more than once.
-    lengths
-        Samples of every recording of the data set, or what is in proportion to them.
-    batch_size
-        Recordings of a batch.
+    The order, places of recordings, each maybe more than once, is cut into windows of `WINDOW` batches, each sorted by
+    length and cut into batches, whose order is that of the first of theirs to come up; so little is padded and the
+    order stays as random as it was. Lengths are samples of every recording of the data set, or in proportion to them.
     """
     batches: list[list[int]] = []
     for start in range(0, len(order), WINDOW * batch_size):
@@ -205,8 +183,10 @@ def buckets(order: Sequence[int], lengths: NDArray[np.int64], batch_size: int) -
     return batches
 
 
-def batches(data: TwelveLead, made: Sequence[list[int]], *, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
-    """Read batches, each of the recordings at these places.
+def batches(
+    data: TwelveLead, made: Sequence[list[int]], *, workers: int = 0, pin: bool = False
+) -> Iterator[Batch | Refused]:
+    """Read batches, each of the recordings at these places, or of them the first that can't be read.
 
     As many processes as there are `workers` read ahead, without any this one reads; `pin` puts the batches in
     page-locked memory, for a GPU.

@@ -137,14 +137,8 @@ def list_records(folder: Path) -> list[str]:
     """Names of the records in a folder: the lines of `RECORDS` where that file is, else every `*.hea`, sorted.
 
     Records that `RECORDS` names and that are missing or broken are listed too, so that the reader counts them.
-    Without `RECORDS`, headers in subfolders are listed (`sub/name`) only where the folder itself has none.
-
-    Raises
-    ------
-    UserError
-        When the folder is missing or may not be read.
-    RecordError
-        When a line of `RECORDS` leads out of the folder.
+    Without `RECORDS`, headers in subfolders are listed (`sub/name`) only where the folder itself has none. A
+    `UserError` when the folder is missing or may not be read, a `RecordError` when a line of `RECORDS` leads out of it.
     """
     try:
         if (folder / "RECORDS").is_file():
@@ -163,25 +157,19 @@ def list_records(folder: Path) -> list[str]:
 def read_recording(
     folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
 ) -> Recording:
-    """Read the signals of a record strictly.
-
-    Checks of the signal itself (checksum, NaN, flat, clipped, gain) apply to the leads asked for only.
+    """Read the signals of a record strictly: a `RecordError` when a file is missing, empty, truncated or unreadable,
+    header and signal disagree, or a lead is missing, holds NaN or nothing but one value, or is clipped.
 
     Parameters
     ----------
     folder, name
         The database's folder, and the record's name as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order.
+        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order. Checks
+        of the signal itself (checksum, NaN, flat, clipped, gain) apply to them only.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where the
         format's default of 200 is meant); None refuses such a lead.
-
-    Raises
-    ------
-    RecordError
-        A file is missing, empty, truncated or unreadable, header and signal disagree, or a lead is missing, holds NaN
-        or nothing but one value, or is clipped.
     """
     path = _header_path(folder, name)
     header = _read_header(path)
@@ -203,14 +191,9 @@ def read_recording(
 def read_repaired(folder: Path, name: str) -> Recording:
     """Read a record, brought to the twelve leads of `LEADS`, known or not, and put right where a rule says how.
 
-    Folder and name as in `read_recording`.
-
-    Raises
-    ------
-    RecordError
-        A file is missing, empty, truncated or unreadable, header and signal disagree, the rate is not between 100 and
-        1000 Hz, the record is empty or shorter than a second, its amplitude is none of an ECG's, or it has no standard
-        lead with a signal, or one twice.
+    Folder and name as in `read_recording`. A `RecordError` when a file is missing, empty, truncated or unreadable,
+    header and signal disagree, the rate is not between 100 and 1000 Hz, the record is empty or shorter than a second,
+    its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice.
     """
     path = _header_path(folder, name)
     header = _read_header(path)
@@ -282,13 +265,8 @@ def field(lines: Iterable[str], name: str) -> str:
 def read_annotations(folder: Path, name: str) -> Annotations:
     """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
 
-    Folder and name as in `read_recording`.
-
-    Raises
-    ------
-    RecordError
-        The file is missing, empty, truncated or unreadable, an annotation lies outside the record, or two are not in
-        increasing order.
+    Folder and name as in `read_recording`. A `RecordError` when the file is missing, empty, truncated or unreadable, an
+    annotation lies outside the record, or two are not in increasing order.
     """
     path = _header_path(folder, name)
     header, path = _parsed(path, _read_header(path)), path.with_suffix(".atr")
@@ -386,10 +364,8 @@ def _format(line: list[str]) -> str:
 
 
 def _split(path: Path) -> tuple[list[list[str]], tuple[str, ...]]:
-    """A header's lines, split at blanks, and its comments without `#`.
-
-    Its text is in UTF-8, or else in the code page of Windows, which has the micro sign where Latin-1 has it.
-    """
+    """A header's lines, split at blanks, and its comments without `#`. Its text is in UTF-8, or else in the code page
+    of Windows, which has the micro sign where Latin-1 has it."""
     with _reading(path, "header"):
         content = path.read_bytes()
     try:

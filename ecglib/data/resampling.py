@@ -42,27 +42,19 @@ def resample(
     neighbours: int = 5,
     classes: Sequence[int] = range(len(aami.CLASSES)),
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Balance a training set of beats `(n, leads, samples)` and their classes `(n,)`.
+    """Balance a training set of beats `(n, leads, samples)` and their classes `(n,)` by a method:
 
-    Parameters
-    ----------
-    method
-        `smote`: every class is filled up to the largest with beats drawn between neighbours (Chawla et al. 2002).
-        `smote-tomek`: the same, then both beats of every Tomek link are removed (Batista et al. 2004).
-        `borderline-smote`: as SMOTE, from beats with mostly other classes around them (Han et al. 2005, borderline-1);
-        a class without such beats stays as it is.
-        `adasyn`: as SMOTE, from a beat the more often the more other classes are around it (He et al. 2008).
-        `random-over`: every class is filled up to the largest with copies.
-        `random-under`: beats are drawn from every class, as many as the smallest has.
-    neighbours
-        Nearest beats of the same class between which new ones are drawn; the random methods have no use for it.
-    classes
-        The classes that are balanced. Beats of others stay as they are.
+    - `smote`: every class is filled up to the largest with beats drawn between neighbours (Chawla et al. 2002);
+    - `smote-tomek`: the same, then both beats of every Tomek link are removed (Batista et al. 2004);
+    - `borderline-smote`: as SMOTE, from beats with mostly other classes around them (Han et al. 2005, borderline-1); a
+      class without such beats stays as it is;
+    - `adasyn`: as SMOTE, from a beat the more often the more other classes are around it (He et al. 2008);
+    - `random-over`: every class is filled up to the largest with copies;
+    - `random-under`: beats are drawn from every class, as many as the smallest has.
 
-    Raises
-    ------
-    UserError
-        When the method is unknown, or a class has no more beats than `neighbours`.
+    `neighbours` are the nearest beats of the same class between which new ones are drawn; the random methods have no
+    use for them. Beats of other classes than `classes` stay as they are. A `UserError` when the method is unknown, or a
+    class has no more beats than `neighbours`.
     """
     if method not in METHODS:
         raise UserError("imbalance", f"no resampling method {method}", f"one of {', '.join(METHODS)}")

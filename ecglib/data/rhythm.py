@@ -43,17 +43,10 @@ def without_baseline(signals: Array) -> Array:
 def features(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     """Features of every beat of a record: rhythm and shape, as they are and relative to the record.
 
-    Parameters
-    ----------
-    signal
-        `(samples,)`: one lead in mV at `RATE`, after `without_baseline`.
-    r_peaks_s
-        `(n,)`: R peaks in seconds, increasing.
-
-    Returns
-    -------
-    `N_FEATURES` finite columns `(n,)` by name. The first three are logarithms of intervals, which tell patients apart
-    and don't carry over between them; those that end in `_relative` are robust z-scores within the record.
+    The signal `(samples,)` is one lead in mV at `RATE`, after `without_baseline`; the R peaks `(n,)` are in seconds,
+    increasing. There are `N_FEATURES` finite columns `(n,)` by name. The first three are logarithms of intervals, which
+    tell patients apart and don't carry over between them; those that end in `_relative` are robust z-scores within the
+    record.
     """
     rhythm, absolute = _rhythm(r_peaks_s)
     shape = shapes(signal, r_peaks_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -160,16 +159,3 @@ def parts(
         if min(len(part.train), len(part.val) if validates else 1, len(part.scored)) == 0:
             raise UserError(part.name, "a set without a recording", "some in each of training, validation and test")
     return made
-
-
-def dealt(patients: Sequence[str], sources: Sequence[str]) -> list[int]:
-    """Fold of every recording, 1 to `FOLDS`: the patients of each source in an order that only their names fix, one
-    after the other to the next fold."""
-    by_source: dict[str, set[str]] = defaultdict(set)
-    for patient, source in zip(patients, sources, strict=True):
-        by_source[source].add(patient)
-    fold: dict[str, int] = {}
-    for names in by_source.values():
-        order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        fold |= {patient: i % FOLDS + 1 for i, patient in enumerate(order)}
-    return [fold[patient] for patient in patients]

@@ -41,12 +41,7 @@ def mcnemar(a: Record, b: Record) -> McNemar:
     """McNemar's exact test of two comparable records (McNemar 1947).
 
     It takes beats for independent, which those of one record are not: its p is far too small, and stands in the book
-    beside the interval of `difference`, which resamples records.
-
-    Raises
-    ------
-    UserError
-        When the records are not comparable.
+    beside the interval of `difference`, which resamples records. A `UserError` when the records are not comparable.
     """
     _check(a, b)
     n = a.data.n_test
@@ -59,12 +54,8 @@ def mcnemar(a: Record, b: Record) -> McNemar:
 def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) -> Interval:
     """A metric of `a` less that of `b`, mean over the seeds, with its interval over resampled records.
 
-    A resample draws the same records for both models (the paired cluster bootstrap; Davison & Hinkley 1997).
-
-    Raises
-    ------
-    UserError
-        When the records are not comparable.
+    A resample draws the same records for both models (the paired cluster bootstrap; Davison & Hinkley 1997). A
+    `UserError` when the records are not comparable.
     """
     _check(a, b)
     names = sorted(a.by_record)

@@ -204,10 +204,6 @@ class Run:
     trained: bool
     """False when the run was found and not repeated."""
 
-    def reference(self) -> Record | None:
-        """The committed reference result of the same experiment, if there is one."""
-        return results.reference(self.record.experiment) if self.record.experiment else None
-
     def table(self, kind: str) -> pd.DataFrame:
         """The rows of every seed, which is a column of its own."""
         tables = Found(self.folder, self.record.seeds).tables(kind)
@@ -293,15 +289,8 @@ def counted(names: Sequence[str], counts: NDArray[np.integer]) -> dict[str, int]
 
 
 def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
-    """Train and evaluate, or find the run that did; then file and track it.
-
-    With `fresh`, an earlier run (or half a run) with this key is thrown away first.
-
-    Raises
-    ------
-    UserError
-        When data, parameters or disk don't allow it.
-    """
+    """Train and evaluate, or find the run that did; then file and track it. With `fresh`, an earlier run (or half a
+    run) with this key is thrown away first. A `UserError` when data, parameters or disk don't allow it."""
     plan = _plan(task, p)
     folder = _folder(plan)
     names = named(p)  # before hours of training: this reads the experiment's file
@@ -467,8 +456,10 @@ def _clear(folder: Path) -> None:
 
 
 def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
-    """Write the reference result where it is one, with what `ecglib verify` found of the same run; track the run."""
-    if is_reference(record):
+    """Write the reference result where the run is its experiment's, in full, on real data, with what `ecglib verify`
+    found of the same run; log it to MLflow, with a warning where that fails."""
+    whole = record.experiment and record.profile == "full" and not record.overridden
+    if whole and not record.data.synthetic and record.parameters["test"]:
         commits = (record.commit, record.evaluated.get("commit", ""))
         uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
         if reason := uncommitted or plan.data.no_reference(record):
@@ -479,7 +470,10 @@ def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
             verified = {"verified": there.verified} if same and there is not None else {}
             record.model_copy(update=verified).save(paths.reference(record.experiment))
     with files.lock(folder.with_suffix(".lock")):
-        track(record, folder)
+        try:
+            tracking.log(record, folder)
+        except Exception as error:  # a result must not be lost because its tracking failed
+            warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=3)
     _to_watcher("runs", str(folder))
 
 
@@ -545,16 +539,11 @@ def write_note(path: Path, value: Any) -> None:
 
 
 def named(p: SharedParameters) -> dict[str, Any]:
-    """The fields of a record that can't change what it measured."""
-    return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden(p)}
-
-
-def overridden(p: SharedParameters) -> list[str]:
-    """The parameters in which these differ from the experiment's own file under their profile."""
-    if not p.experiment:
-        return []
-    own = config.load(p.experiment, profile=p.profile)
-    return sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
+    """The fields of a record that can't change what it measured; `overridden` are the parameters in which these differ
+    from the experiment's own file under their profile."""
+    own = config.load(p.experiment, profile=p.profile) if p.experiment else p
+    overridden = sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
+    return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden}
 
 
 def _to_watcher(kind: str, line: str) -> None:
@@ -563,17 +552,3 @@ def _to_watcher(kind: str, line: str) -> None:
     if watched := os.environ.get("ECGLIB_PROGRESS"):
         with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
-
-
-def is_reference(record: Record) -> bool:
-    """Whether a run is its experiment's, in full, on real data."""
-    whole = record.experiment and record.profile == "full" and not record.overridden
-    return bool(whole) and not record.data.synthetic and record.parameters["test"]
-
-
-def track(record: Record, folder: Path) -> None:
-    """Log a run to MLflow, with a warning where that fails."""
-    try:
-        tracking.log(record, folder)
-    except Exception as error:  # a result must not be lost because its tracking failed
-        warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=4)

@@ -40,6 +40,8 @@ RECIPE = 1
 N_CLASSES: Final = len(aami.CLASSES)
 FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
+Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Signals `(n, channels, samples)` and labels `(n,)` that are trained on, maybe resampled."""
 LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
 """Columns of predictions."""
 
@@ -108,12 +110,8 @@ class Run(driver.Run):
         """The network of one of the record's seeds with its trained weights, on the CPU, in eval mode; `moved` decides
         with the thresholds moved on validation, by offsets that come to the logits.
 
-        Of a patient-adapted run it is the network before it was adapted, once for each record.
-
-        Raises
-        ------
-        UserError
-            When `moved` is asked of a run whose thresholds were never moved.
+        Of a patient-adapted run it is the network before it was adapted, once for each record. A `UserError` when
+        `moved` is asked of a run whose thresholds were never moved.
         """
         record = self.record
         model = model_maker(HeartbeatParameters.model_construct(**record.parameters))()
@@ -148,7 +146,7 @@ def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
 
 def _shape(p: HeartbeatParameters) -> tuple[int, int]:
     """Channels and samples of a beat."""
-    return beats_module.n_channels(p.cut, len(p.leads)), beats_module.n_samples(p.cut)
+    return beats_module.shape(p.cut, len(p.leads))
 
 
 def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
@@ -165,16 +163,6 @@ def reads_sequences(p: HeartbeatParameters) -> bool:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What is trained on: positions, signals and labels, maybe resampled, and the class counts before that."""
-
-    index: Index
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class Fitting:
     """What the first fit and the refit share."""
 
@@ -186,33 +174,34 @@ class Fitting:
     def sample(self, index: Index) -> Sample:
         """The beats at these positions as they are trained on."""
         x, y = self.beats.signals[index], self.beats.labels[index]
-        counts = np.bincount(y, minlength=N_CLASSES)
         if self.p.imbalance in RESAMPLERS:
             scored = macro_classes(self.p.protocol)
             x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
-        return Sample(index, x, y, counts)
+        return x, y
 
-    def fit(self, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
+    def fit(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
+        """Train on the beats at these positions, whose `sample` is the part."""
         p = self.p
+        x, y = part
         if registry.entry(p.model).classical:
             return self._fit_at_once(part, val)
         training: loop.InMemory
         if reads_sequences(p):
-            training = sequences.Sequences(self.beats, self._windows, part.index, told=part.index)
+            training = sequences.Sequences(self.beats, self._windows, index, told=index)
             n, beats_each = len(training), p.beats_per_sequence
             changes["batch_size"] = max(1, p.batch_size // beats_each)
         else:
-            training = loop.InMemory(part.x, part.y, self._features(part.index))
-            n, beats_each = int(part.counts.sum()), 1
+            training = loop.InMemory(x, y, self._features(index))
+            n, beats_each = len(index), 1
         if p.beats_per_epoch is not None:
             n = min(n, max(1, p.beats_per_epoch // beats_each))
         if p.sampling == "by-record":
-            changes["sampler"] = ByRecord(self.beats.record[part.index], part.y)
+            changes["sampler"] = ByRecord(self.beats.record[index], y)
         fitted = loop.fit(
-            self._maker(part),
+            lambda: self._made(index),
             training,
             None if val is None else self.examples(val),
-            self.loss(part.counts),
+            self.loss(index),
             self.macro_f1,
             driver.recipe(p, n, self.where, **changes),
             seed=self.seed,
@@ -232,29 +221,25 @@ class Fitting:
 
     def _fit_at_once(self, part: Sample, val: Index | None) -> loop.Fitted:
         start = time.perf_counter()
+        x, y = part
         torch.manual_seed(self.seed)
         model = model_maker(self.p)()
         assert isinstance(model, Classical) and val is not None  # config refuses to refit one
         x_val, labels = loop.as_tensor(self.beats.signals[val]), self.beats.labels[val]
-        n = len(part.y)
+        n = len(y)
         order = loop.epoch_order(0, n, min(n, self.p.beats_per_epoch or n), self.seed).sort().values.numpy()
-        x, y = loop.as_tensor(part.x[order]), torch.from_numpy(part.y[order])
-        strength = model.fit(x, y, x_val, lambda logits: self.macro_f1(logits, labels))
+        drawn = loop.as_tensor(x[order]), torch.from_numpy(y[order])
+        strength = model.fit(*drawn, x_val, lambda logits: self.macro_f1(logits, labels))
         run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
-    def _maker(self, part: Sample) -> Callable[[], nn.Module]:
-        make, features = model_maker(self.p), self._features(part.index)
-        if features is None:
-            return make
-
-        def standardised() -> nn.Module:
-            model = make()
+    def _made(self, index: Index) -> nn.Module:
+        """The network, its weights drawn anew; features are standardised after those of these beats."""
+        model, features = model_maker(self.p)(), self._features(index)
+        if features is not None:
             assert isinstance(model, ECGNet)
             model.standardise(loop.as_tensor(features))
-            return model
-
-        return standardised
+        return model
 
     def examples(self, index: Index) -> loop.InMemory:
         """The beats at these positions, to be scored."""
@@ -270,11 +255,12 @@ class Fitting:
         """Those of beats that the model reads; none of one that takes resampled beats does."""
         return self.beats.features[index] if registry.entry(self.p.model).reads_features else None
 
-    def loss(self, counts: NDArray[np.int64]) -> nn.Module:
-        """Classes are balanced that the protocol scores; the beats of another weigh like the average one."""
+    def loss(self, index: Index) -> nn.Module:
+        """That of learning from these beats. Classes are balanced that the protocol scores; the beats of another weigh
+        like the average one."""
         p = self.p
         scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
-        counts = np.where(scored, counts, 0)
+        counts = np.where(scored, np.bincount(self.beats.labels[index], minlength=N_CLASSES), 0)
         if p.imbalance == "focal":
             return losses.FocalLoss(p.focal_gamma)
         if p.imbalance == "logit-adjustment":
@@ -350,13 +336,13 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
     beats, split, classes = data.beats, data.split(seed), macro_classes(p.protocol)
     fitting = Fitting(p, beats, seed, where)
     sample = fitting.sample(split.train)
-    fitted = fitting.fit(sample, "checkpoint", val=split.val)
+    fitted = fitting.fit(split.train, sample, "checkpoint", val=split.val)
     run, seconds = fitted.run, fitted.seconds
     if where.epochs is not None:
         return Fitted(None, run, seconds, {})
     if p.refit:
         both = np.sort(np.concatenate([split.train, split.val]))
-        fitted = fitting.fit(fitting.sample(both), "refit", stop_after=run.best_epoch)
+        fitted = fitting.fit(both, fitting.sample(both), "refit", stop_after=run.best_epoch)
         seconds += fitted.seconds
     tables = {}
     if p.protocol == "adapted":
@@ -380,7 +366,7 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
     labels = beats.labels[part.scored]
     note = {
         "offsets": None if offsets is None else offsets.tolist(),
-        "resampled": _counted(sample.y) if p.imbalance in RESAMPLERS else {},
+        "resampled": _counted(sample[1]) if p.imbalance in RESAMPLERS else {},
         "n_parameters": registry.n_parameters(fitted.model),
     }
     test_reads = {

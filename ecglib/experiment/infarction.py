@@ -296,7 +296,8 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
     """Metrics of recordings, whose scores are the means of their beats', and of the beats."""
     beats = [table.sort_values("beat") for table in found.tables("scores")]
     recordings = [binary.pooled(table) for table in beats]
-    rows, cohort, yardstick = recordings[0], data.cohort, registry.entry(p.model).yardstick
+    rows, cohort, entry = recordings[0], data.cohort, registry.entry(p.model)
+    cut = entry.takes if entry.yardstick else "aligned" if entry.reads_aligned else "kachuee"
     known = bool(rows["patient"].astype(bool).all())
     n_resamples = p.bootstrap if known else 0  # beats of unknown patients aren't independent
     scores = _scores(recordings, n_resamples)
@@ -309,7 +310,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
     likelihood = beats[0].groupby("record", sort=True)["likelihood"].first().to_numpy()
     likely = (rows["label"] == 0).to_numpy() | (likelihood >= LIKELY)
     of_likely = {} if np.isnan(likelihood).all() else _scores([each[likely] for each in recordings], n_resamples)
-    if yardstick:
+    if entry.yardstick:
         for values in (scores, of_likely):
             values.pop("ece", None)  # no probability follows from its scores
     noted = found.cards[0]["parts"]
@@ -325,7 +326,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
             "records_left_out": cohort.records_left_out,
             "class_counts": _class_counts(cohort),
         },
-        "parameters": {"test": True, "cut": _cut(p), "refit": False},
+        "parameters": {"test": True, "cut": cut, "refit": False},
         "classes": list(CLASSES),
         "metrics": scores,
         "per_class": _per_class(matrices, scores),
@@ -336,7 +337,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
         "n_parameters": first["n_parameters"],
         "input_shape": list(data.read.shape[1:]),
         "infarction": InfarctionCard(
-            beat_metrics={} if yardstick else _scores(beats, n_resamples),
+            beat_metrics={} if entry.yardstick else _scores(beats, n_resamples),
             likely=of_likely,
             curve={n: _scores(few, n_resamples)["auroc"] for n, few in curve.items()},
             transfer=first["transfer"] | {"n_learning": first["n_learning"]},
@@ -368,11 +369,6 @@ def _class_counts(cohort: Cohort) -> dict[str, dict[str, int]]:
         "patients": {name: int(people["patient"][people["label"] == i].nunique()) for i, name in enumerate(CLASSES)},
         "beats": driver.counted(CLASSES, np.bincount(cohort.labels, minlength=2)),
     }
-
-
-def _cut(p: InfarctionParameters) -> str:
-    entry = registry.entry(p.model)
-    return entry.takes if entry.yardstick else "aligned" if entry.reads_aligned else "kachuee"
 
 
 def _matrices(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -125,13 +125,8 @@ def pack(values: NDArray[np.bool_] | NDArray[np.uint8]) -> str:
 
 
 def unpack(text: str, n: int | None = None) -> NDArray[Any]:
-    """The inverse of `pack`: the bits of `n` beats, or the bytes of all.
-
-    Raises
-    ------
-    UserError
-        When the text was not made by `pack`, or not from `n` bits.
-    """
+    """The inverse of `pack`: the bits of `n` beats, or the bytes of all. A `UserError` when the text was not made by
+    `pack`, or not from `n` bits."""
     try:
         content = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
     except (binascii.Error, zlib.error) as error:
@@ -147,10 +142,8 @@ def unpack(text: str, n: int | None = None) -> NDArray[Any]:
 
 
 def take(content: Content) -> bytes:
-    """Take `FIELDS` out of a record, as a Parquet file; no bytes where it has none of them.
-
-    What is empty, and the mappings and lists around what is taken, stay, so that `put` restores the record.
-    """
+    """Take `FIELDS` out of a record, as a Parquet file; no bytes where it has none of them. What is empty, and the
+    mappings and lists around what is taken, stay, so that `put` restores the record."""
     fields = [(steps_of(field), column) for field, column in FIELDS.items()]
     found = [(steps, column, list(_taken(content, steps, (), content))) for steps, column in fields]
     tables = [_table(steps, column, rows, content) for steps, column, rows in found if rows]

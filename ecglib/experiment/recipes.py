@@ -104,13 +104,8 @@ def why(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
 
 @cache
 def history(stage: str) -> dict[int, str]:
-    """What each number of a stage's recipe stands for.
-
-    Raises
-    ------
-    UserError
-        When the text below `RECIPE` does not tell every number from 1 to it.
-    """
+    """What each number of a stage's recipe stands for. A `UserError` when the text below `RECIPE` does not tell every
+    number from 1 to it."""
     module = import_module((STAGES | networks())[stage])
     body = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8")).body
     text = next(b for a, b in pairwise(body) if isinstance(a, ast.Assign) and ast.unparse(a.targets[0]) == "RECIPE")

@@ -56,10 +56,8 @@ class Resampling(BaseModel):
 
 
 class Moved(BaseModel):
-    """A second decision of the same networks on the same test beats: their thresholds moved on validation.
-
-    What a record says of its own decision is said of this one under the same names.
-    """
+    """A second decision of the same networks on the same test beats: their thresholds moved on validation. What a
+    record says of its own decision is said of this one under the same names."""
 
     offsets: list[list[float]]
     """`(seeds, classes)`: added to the logits."""
@@ -222,11 +220,8 @@ class Record(BaseModel):
 
 
 def json_lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
-    """JSON with one metric, class or seed a line.
-
-    What fits stands on one line. Of what doesn't, each mapping or list begins a line of its own, and plain values share
-    lines, as rows of numbers in a list do.
-    """
+    """JSON with one metric, class or seed a line. What fits stands on one line. Of what doesn't, each mapping or list
+    begins a line of its own, and plain values share lines, as rows of numbers in a list do."""
     whole = " " * depth + start + json.dumps(value, ensure_ascii=False)
     room = WIDTH - 8  # for a comma and the brackets that close
     if len(whole) <= room or not isinstance(value, dict | list):
@@ -289,14 +284,9 @@ def card(record: Record) -> TwelveLeadCard:
 
 
 def load(path: Path) -> Record:
-    """Read a record, and the raw material beside it; a JSON file from before there was any has everything in itself.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, no JSON, or lacks a field, when its Parquet file is missing or another one, or when
-        its model was removed.
-    """
+    """Read a record, and the raw material beside it; a JSON file from before there was any has everything in itself. A
+    `UserError` when the file is missing, no JSON, or lacks a field, when its Parquet file is missing or another one, or
+    when its model was removed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         if isinstance(content, dict) and (digest := content.pop(RAW, None)) is not None:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from ecglib.errors import some
 from ecglib.experiment.record import Record
-
-_NAMED = 2
-"""Names that a line gives; the others are counted."""
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _lines(verb: str, found: Mapping[str, Iterable[str]]) -> list[str]:

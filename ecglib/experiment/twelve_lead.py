@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from ecglib import fingerprint, losses, paths
+from ecglib import losses
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import databases, digest, median_beats, splits
+from ecglib.data import beats, databases, digest, median_beats, splits
 from ecglib.data import recordings as data_sets
 from ecglib.data.catalogues import catalogue, ptb_xl, snomed
 from ecglib.data.catalogues import challenge as challenge_2021
@@ -85,14 +85,8 @@ class Data(driver.Data):
     def survey(self) -> dict[str, Any]:
         """What was `repaired` in which recording, and which were `refused` for what; kept, as it reads all of them."""
         names = [entry.record for entry in self.entries]
-        made_of = (self.fingerprint, self.recordings.rate, names, fingerprint.of_code(["data"]), provenance.versions())
-        path = paths.cache() / "surveys" / f"{fingerprint.of_values(*made_of)[:20]}.json"
-        found: dict[str, Any] | None = driver.note(path)
-        if found is None:
-            repaired, refused = data_sets.survey(self.recordings)
-            found = {"repaired": {name: list(said) for name, said in repaired.items()}, "refused": refused}
-            driver.write_note(path, found)
-        return found
+        made_of, said = [self.fingerprint, self.recordings.rate, names, provenance.versions()], ("repaired", "refused")
+        return beats.cached("survey", made_of, lambda: dict(zip(said, data_sets.survey(self.recordings), strict=True)))
 
     @property
     def usable(self) -> Index:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,11 +93,9 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
     `precision` is what to train in; None: that of the record. On a processor without bfloat16 it is float32, rounded
     (`Rounded`).
 
-    Returns
-    -------
-    `moved`: the parts of the data's digest that differ; `train_loss`, `val_loss`: the largest share by which a loss of
-    the first epochs differs, None where the record has no history; `holds`: whether all is within its tolerance; and
-    the circumstances.
+    Returns `moved`: the parts of the data's digest that differ; `train_loss`, `val_loss`: the largest share by which a
+    loss of the first epochs differs, None where the record has no history; `holds`: whether all is within its
+    tolerance; and the circumstances.
     """
     p, record = parameters_of(experiment), reference_of(experiment)
     known = record.training[0].history[:EPOCHS] if record.training else []
@@ -128,9 +126,7 @@ def verify(experiment: str, precision: str | None = None) -> dict[str, Any]:
 
 class Rounded(TorchDispatchMode):
     """Within, what multiplies bfloat16 is computed in float32 and rounded, as kernels for bfloat16 do with their sums.
-
-    A processor without such kernels takes many times as long for the same numbers.
-    """
+    A processor without such kernels takes many times as long for the same numbers."""
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -181,12 +177,8 @@ def renew(experiment: str) -> list[str]:
 
     The old code is that of the newest commit whose recipe of the experiment is the record's.
 
-    Returns what differed between the recipes; nothing where they are the same.
-
-    Raises
-    ------
-    UserError
-        When no such commit is found, there is nothing to train in epochs, or the epochs differ.
+    Returns what differed between the recipes; nothing where they are the same. A `UserError` when no such commit is
+    found, there is nothing to train in epochs, or the epochs differ.
     """
     p, record = parameters_of(experiment), reference_of(experiment)
     today = recipes.of(p)
@@ -211,24 +203,19 @@ def renew(experiment: str) -> list[str]:
 
 
 def _old_code(experiment: str, record: Record, scratch: Path) -> tuple[Path, str]:
-    """A folder with the code that the record's recipe is of, and its commit."""
-    for commit in _commits(record.recipe):
+    """A folder with the code that the record's recipe is of, and its commit: one before a stage of it was touched."""
+    modules = recipes.STAGES | recipes.networks()
+    files = [f"{modules[stage].replace('.', '/')}.py" for stage in record.recipe if stage in modules]
+    for touched in _git("log", "--format=%H", "--", *files).decode().split():  # newest first
+        commit = f"{touched}^"
         folder = scratch / commit
         with contextlib.suppress(UserError):  # it is not in this clone, or had no such experiment, or no recipes, then
             archived = _git("archive", commit, "ecglib", "params", "_quarto.yml")
-            with tarfile.open(fileobj=io.BytesIO(archived)) as files:
-                files.extractall(folder, filter="data")
+            with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
+                archive.extractall(folder, filter="data")
             if _python(folder, "recipe", experiment) == record.recipe:
                 return folder, commit
     raise UserError(experiment, "no commit with its recipe", "one in this history", "run it anew, in full")
-
-
-def _commits(recipe: dict[str, int]) -> Iterator[str]:
-    """The commits before each that touched a stage of the recipe, newest first."""
-    modules = recipes.STAGES | recipes.networks()
-    files = [f"{modules[stage].replace('.', '/')}.py" for stage in recipe if stage in modules]
-    for commit in _git("log", "--format=%H", "--", *files).decode().split():
-        yield f"{commit}^"
 
 
 def _python(root: Path, what: str, experiment: str) -> Any:

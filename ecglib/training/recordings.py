@@ -60,9 +60,8 @@ class Recordings:
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + drawn)
         noise = None if self.noise is None else self.noise.to(device)
         for batch in recordings.batches(self.data, made, workers=self.workers, pin=device.type == "cuda"):
-            if batch.refused:
-                first = batch.refused[0]
-                raise UserError(first.record, f"can't be read any more ({first.reason})")
+            if isinstance(batch, recordings.Refused):
+                raise UserError(batch.record, f"can't be read any more ({batch.reason})")
             batch = batch.to(device)
             x, lengths = batch.x.to(torch.get_default_dtype()), batch.lengths
             if self.how is not None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ecglib import aami
-from ecglib.errors import UserError
+from ecglib.errors import UserError, some
 from ecglib.models import registry
 from ecglib.training import loop
 
@@ -160,7 +160,7 @@ class Transferred(nn.Module):
         unknown = [name for name in pretrained if name not in self._all_names]
         other = [name for name, t in pretrained.items() if name in ours and t.shape != ours[name].shape]
         said = {"missing": missing, "unknown": unknown, "of another shape": other}
-        if found := "; ".join(f"{what}: {_few(names)}" for what, names in said.items() if names):
+        if found := "; ".join(f"{what}: {some(names, 5)}" for what, names in said.items() if names):
             expected = f"{len(self._all_names)} tensors"
             raise UserError(where, f"no weights of {self._name} with these options ({found})", expected)
         self.trunk.load_state_dict({name: pretrained[name] for name in ours})
@@ -180,10 +180,6 @@ class Transferred(nn.Module):
         self.trunk.requires_grad_(False)
         self.train(self.training)
         return [name for name, _ in self.trunk.named_parameters()]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def share_of_rate(way: Way, depth: int, n_layers: int, done: float, decay: float) -> float:

@@ -55,7 +55,7 @@ def test_record_114_gives_the_lead_named_and_102_its_first(real_mitdb: Path) -> 
 )
 def test_shapes_ranges_and_what_is_left_out(cut: beats.Cut, leads: list[str], small_mitdb: Path) -> None:
     found = beats.cut_records(small_mitdb / "mitdb", ["100", "201", "202"], cut, leads)
-    assert found.signals.shape == (len(found), beats.n_channels(cut, len(leads)), beats.n_samples(cut))
+    assert found.signals.shape == (len(found), *beats.shape(cut, len(leads)))
     assert found.features.shape == (len(found), beats.n_features(cut, len(leads)))
     assert found.features.dtype == found.signals.dtype == np.float32
     assert np.isfinite(found.signals).all() and np.isfinite(found.features).all()

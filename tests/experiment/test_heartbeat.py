@@ -540,7 +540,7 @@ def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
 def test_a_full_run_becomes_the_reference_result(tiny_full: Path) -> None:
     run = heartbeat.run(parameters(profile="full"))
     assert run.record.overridden == []
-    assert run.reference() == run.record == results.references()["heartbeat/baseline"]
+    assert results.reference(run.record.experiment) == run.record == results.references()["heartbeat/baseline"]
     assert list(check_records(tiny_full)) == []
 
 
@@ -550,13 +550,13 @@ def test_a_full_run_becomes_the_reference_result(tiny_full: Path) -> None:
 )
 def test_no_other_run_does(profile: str, overrides: dict[str, Any], tiny_full: Path) -> None:
     run = heartbeat.run(parameters(profile=profile, **overrides))
-    assert (run.record.overridden, run.reference()) == (sorted(overrides), None)
+    assert (run.record.overridden, results.reference(run.record.experiment)) == (sorted(overrides), None)
     assert list(paths.results().glob("*/*.json")) == []
 
 
 def test_a_free_exploration_has_no_reference(project: Path) -> None:
     run = heartbeat.run(HeartbeatParameters(profile="full", max_epochs=1, max_beats=1000, bootstrap=0))
-    assert (run.record.experiment, run.record.overridden, run.reference()) == ("", [], None)
+    assert (run.record.experiment, run.record.overridden, results.reference(run.record.experiment)) == ("", [], None)
     assert run.record.metrics["accuracy"].low is None
     assert list(paths.results().rglob("*.json")) == []
 
@@ -567,7 +567,7 @@ def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
     monkeypatch.setattr(provenance, "commit", lambda: "c0ffee-dirty")
     with pytest.warns(UserWarning, match="no reference result written: the working tree has uncommitted changes"):
         run = heartbeat.run(parameters(profile="full"))
-    assert run.reference() is None
+    assert results.reference(run.record.experiment) is None
 
 
 def test_synthetic_stand_ins_are_marked_and_never_a_reference(tiny_full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -576,7 +576,7 @@ def test_synthetic_stand_ins_are_marked_and_never_a_reference(tiny_full: Path, m
     monkeypatch.setenv("ECGLIB_DATA", str(tiny_full / "nothing"))
     run = heartbeat.run(parameters("heartbeat/inter-patient", profile="full"))
     assert run.record.data.synthetic
-    assert (run.record.overridden, run.reference()) == ([], None)
+    assert (run.record.overridden, results.reference(run.record.experiment)) == ([], None)
     assert not paths.test_reads().exists()
 
 

@@ -43,7 +43,7 @@ def made(p: HeartbeatParameters, seed: int = 0) -> Beats:
     """Noise with a bump at a place of its own for every class; the classes mixed in time."""
     draw, n = np.random.default_rng(seed), sum(SIZES)
     labels = np.concatenate([draw.permutation(np.repeat(np.arange(5), SIZES)) for _ in RECORDS])
-    shape = beats_module.n_channels(p.cut, 1), beats_module.n_samples(p.cut)
+    shape = beats_module.shape(p.cut, 1)
     signals = draw.normal(0, 0.3, (len(labels), *shape)).astype(np.float32)
     for i, label in enumerate(labels):
         signals[i, :, 20 * label : 20 * label + 20] += 1
@@ -285,7 +285,7 @@ def test_losses_get_their_parameters_and_the_counts_of_the_training_part() -> No
         p = parameters(**values, **KINDS["cnet"])
         beats = made(p)
         fitting, train = heartbeat.Fitting(p, beats, 0, HERE), data_of(p, beats).split(0).train
-        loss = fitting.loss(fitting.sample(train).counts)
+        loss = fitting.loss(train)
         if p.imbalance == "focal":
             assert isinstance(loss, FocalLoss) and loss.gamma == 1.5
         else:
@@ -308,19 +308,18 @@ def test_answers_balance_the_scored_classes_alone(protocol: str) -> None:
 
     for values in ({"imbalance": "weighted"}, {"imbalance": "effective-number"}):
         found, train_index = fitting(**values)
-        counts = found.sample(train_index).counts
-        weight = found.loss(counts).weight
+        counts = np.bincount(found.beats.labels[train_index], minlength=5)
+        weight = found.loss(train_index).weight
         assert isinstance(weight, torch.Tensor)
         scored = [0, 1, 2, 3] if across else [0, 1, 2, 3, 4]
         assert float((weight[scored] * torch.tensor(counts[scored])).sum() / counts[scored].sum()) == pytest.approx(1)
         assert (float(weight[4]) == 1) == across
     found, train_index = fitting(imbalance="logit-adjustment")
-    prior = found.loss(found.sample(train_index).counts).log_prior
+    prior = found.loss(train_index).log_prior
     assert isinstance(prior, torch.Tensor)
     assert (float(prior[4]) == 0) == across
     found, train_index = fitting(imbalance="random-over")
-    before, part = np.bincount(found.beats.labels[train_index]), found.sample(train_index)
-    after = np.bincount(part.y)
+    before, after = np.bincount(found.beats.labels[train_index]), np.bincount(found.sample(train_index)[1])
     assert (after[:4] == before[0]).all()
     assert after[4] == (before[4] if across else before[0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from report.example import example_record
 
+from ecglib.errors import some
 from ecglib.experiment import told
 
 GAIN = "gain of 4880 units per mV taken for 1000"
@@ -73,4 +74,4 @@ def test_a_run_of_recordings() -> None:
     ("names", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
 )
 def test_some_names(names: list[str], said: str) -> None:
-    assert told.some(names) == said
+    assert some(names) == said

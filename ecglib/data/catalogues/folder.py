@@ -21,7 +21,7 @@ from typing import Final
 from ecglib import fingerprint
 from ecglib.data import databases
 from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
-from ecglib.errors import UserError
+from ecglib.errors import UserError, some
 
 ROLES: Final = {
     "record": r"record(ing)?s?(name|id)?",
@@ -76,14 +76,9 @@ def read(where: Path, table: Path) -> Records:
 
     It is text in UTF-8, its columns parted by commas, semicolons, tabs or bars. Names of columns are compared without
     case, blanks and signs. `TRUE` and `FALSE` are 1 and 0. An index that pandas wrote is passed over, and so is an
-    empty column without a name. A row whose label is blank is set aside.
-
-    Raises
-    ------
-    UserError
-        When folder or table can't be read, or the table has no usable row, no column `record`, a record twice or none
-        in a row, or no label; a column is there twice, or is none of those known and no label; or two columns say
-        different patients.
+    empty column without a name. A row whose label is blank is set aside. A `UserError` when folder or table can't be
+    read, or the table has no usable row, no column `record`, a record twice or none in a row, or no label; a column is
+    there twice, or is none of those known and no label; or two columns say different patients.
     """
     if not where.is_dir():
         raise UserError(where, "no such folder", "a folder of WFDB records")
@@ -222,10 +217,9 @@ def _labels(table: Path, record: _Column, columns: list[_Column]) -> dict[str, l
         else:
             found[column.name] = values
     if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise UserError(
             table,
-            f"no label, by name or values: {', '.join(wrong[:SHOWN])}{more}",
+            f"no label, by name or values: {some(wrong, SHOWN)}",
             "columns of 0 and 1 beside record, patient, age and sex",
             "mend them or take them out; if one says whose a recording is, name it patient",
         )
@@ -254,8 +248,8 @@ def _patients(record: _Column, patient: _Column | None, assumed: list[str]) -> l
     both = list(zip(record.cells, patient.cells, strict=True))
     nobody = [name for name, cell in both if not cell]
     if nobody:
-        shown = ", ".join(nobody[:2]) + (f" and {len(nobody) - 2} more" if len(nobody) > 2 else "")
-        assumed.append(f"no {patient.name} in {len(nobody)} rows, so each counts as a patient of its own ({shown})")
+        said = f"no {patient.name} in {len(nobody)} rows, so each counts as a patient of its own"
+        assumed.append(f"{said} ({some(nobody)})")
     spelling: dict[str, str] = {}
     return [spelling.setdefault(_same(cell), cell) if cell else name for name, cell in both]
 

@@ -32,13 +32,9 @@ _TOLERANCE = 1e-6
 def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Signals `(n, 187)`, each value in 0..1, and labels `(n,)` of one file of the set: 188 numbers a line.
 
-    Labels are whole numbers from 0 to `n_classes - 1`: 5 for the `mitbih` files (N, S, V, F, Q), 2 for `ptbdb`.
-
-    Raises
-    ------
-    UserError
-        When the file is missing or empty, or a line has another width, text, NaN, a value outside 0..1 or a wrong
-        label; it names the lines, counted from 1.
+    Labels are whole numbers from 0 to `n_classes - 1`: 5 for the `mitbih` files (N, S, V, F, Q), 2 for `ptbdb`. A
+    `UserError` when the file is missing or empty, or a line has another width, text, NaN, a value outside 0..1 or a
+    wrong label; it names the lines, counted from 1.
     """
     numbers = dict.fromkeys(map(str, range(N_SAMPLES + 1)), pyarrow.float32())
     try:

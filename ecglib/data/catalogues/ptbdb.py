@@ -12,11 +12,8 @@ from ecglib.errors import RecordError
 
 
 def people(source: Source) -> Iterator[Person | RecordError]:
-    """Who has an infarction and who is healthy, or why a recording is left out.
-
-    The header's comments say it, `Reason for admission: Myocardial infarction`; the folder `patientNNN` names the
-    patient.
-    """
+    """Who has an infarction and who is healthy, or why a recording is left out. The header's comments say it, `Reason
+    for admission: Myocardial infarction`; the folder `patientNNN` names the patient."""
     for record in source.records:
         path = source.folder / f"{record}.hea"
         try:
