@@ -6,18 +6,12 @@ def test_ds1_and_ds2_are_disjoint_halves_without_paced_records() -> None:
     assert not set(aami.DS1) & set(aami.DS2)
     assert not set(aami.PACED) & set(aami.DS1 + aami.DS2)
     assert len({*aami.DS1, *aami.DS2, *aami.PACED}) == 48
-
-
-def test_validation_records_are_part_of_ds1() -> None:
     assert set(aami.DS1_VALIDATION) < set(aami.DS1)
 
 
-def test_every_symbol_has_the_class_of_ec57() -> None:
+def test_every_symbol_has_the_class_of_ec57_and_what_marks_no_beat_none() -> None:
     expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
     assert {s: name for name, symbols in expected.items() for s in symbols} == aami.SYMBOLS
-
-
-def test_what_marks_no_beat_has_no_class() -> None:
     assert [aami.index_of(s) for s in "+~|!x[]"] == [None] * 7
 
 

@@ -32,24 +32,20 @@ def test_a_file_and_its_folder_are_made_and_then_replaced(tmp_path: Path) -> Non
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_breaks_off_leaves_the_file_that_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "b.txt"
+def test_what_breaks_off_leaves_the_file_or_folder_that_was_there(tmp_path: Path) -> None:
+    path, folder = tmp_path / "a" / "b.txt", tmp_path / "b" / "pages"
     files.write(path, "before")
     with pytest.raises(OSError, match="full"), files.writing(path) as temporary:
         temporary.write_text("half")
         raise OSError("disk full")
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-
-
-def test_what_breaks_off_leaves_the_folder_that_was_there(tmp_path: Path) -> None:
-    folder = tmp_path / "pages"
+    assert path.read_text() == "before" and list(path.parent.iterdir()) == [path]
     for content in ("before", "after"):
         with files.writing_folder(folder) as temporary:
             (temporary / f"{content}.txt").write_text(content)
     with pytest.raises(OSError, match="full"), files.writing_folder(folder) as temporary:
         (temporary / "half.txt").write_text("half")
         raise OSError("disk full")
-    assert list(tmp_path.rglob("*")) == [folder, folder / "after.txt"]
+    assert list(folder.parent.rglob("*")) == [folder, folder / "after.txt"]
 
 
 @pytest.mark.parametrize("how", ["writing", "writing_folder"])

@@ -101,24 +101,13 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
 
 
 @pytest.mark.slow
-def test_it_starts_from_the_recorded_weights(run: Run, clinic: tuple[Path, Path], tmp_path: Path) -> None:
-    finetune.finetune(run, *clinic, tmp_path / "out", epochs=1, learning_rate=1e-8, device="cpu")
-    after = finetune.load(tmp_path / "out").network.state_dict()
-    before = load_file(run.folder / "weights-seed0-fold10.safetensors")
-    assert after["head.weight"].shape == (1, before["head.weight"].shape[1])
-    for name, tensor in before.items():
-        if not name.startswith("head.") and "running" not in name and "num_batches" not in name:
-            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_command(
+def test_the_command_starts_from_the_recorded_weights(
     run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     records, labels = map(str, clinic)
     call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", [*call, "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", [*call, "--learning-rate", "1e-8", "--out", str(out)])
     with pytest.raises(SystemExit) as done:
         cli.main()
     said = capsys.readouterr().out
@@ -131,24 +120,24 @@ def test_the_command(
     assert re.search(r"sick +│ \d+ +│ \d+ +│ \d+ ", said)
     assert said.splitlines()[-1] == str(out)
     assert {path.name for path in out.iterdir()} == {"finetuned.json", "weights.safetensors", "scores.csv"}
+    after = finetune.load(out).network.state_dict()
+    before = load_file(run.folder / "weights-seed0-fold10.safetensors")
+    assert after["head.weight"].shape == (1, before["head.weight"].shape[1])
+    for name, tensor in before.items():
+        if not name.startswith("head.") and "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
     with pytest.raises(SystemExit) as done:
         cli.main()
     assert done.value.code == 2
     assert "it is there already" in capsys.readouterr().err
 
 
-def test_a_run_by_name_key_or_folder(run: Run) -> None:
+def test_a_run_is_found_by_name_key_or_folder_a_full_one_before_a_newer_one(run: Run) -> None:
     for name in ("twelve-lead/crnn", run.record.key, run.record.key[:8], str(run.folder)):
         assert finetune.find(name).record == run.record
-
-
-@pytest.mark.parametrize("name", ["twelve-lead/xresnet", "0123456789", "no", "", "../runs"])
-def test_no_such_run(run: Run, name: str) -> None:
-    with pytest.raises(UserError, match=r"no such run here; expected .*\(twelve-lead/crnn\)"):
-        finetune.find(name)
-
-
-def test_a_full_run_goes_before_a_newer_one(run: Run) -> None:
+    for name in ("twelve-lead/xresnet", "0123456789", "no", "", "../runs"):
+        with pytest.raises(UserError, match=r"no such run here; expected .*\(twelve-lead/crnn\)"):
+            finetune.find(name)
     older = paths.runs() / "full"
     shutil.copytree(run.folder, older)
     record = json.loads((older / "record.json").read_text())
@@ -160,14 +149,16 @@ def test_a_full_run_goes_before_a_newer_one(run: Run) -> None:
         shutil.rmtree(older)
 
 
+FEW = (
+    "5 patients with a readable recording; expected at least one in each of ten folds; "
+    r"left out 1: missing header \(ward/lost\); assumed: no patient in 1 rows"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            lambda rows: pd.concat([rows[:9], rows[-1:]]),
-            "5 patients with a readable recording; expected at least one in each of ten folds; "
-            r"left out 1: missing header \(ward/lost\); assumed: no patient in 1 rows",
-        ),
+        (lambda rows: pd.concat([rows[:9], rows[-1:]]), FEW),
         (lambda rows: rows.assign(sick=0), "no label to learn: training has"),
         (lambda rows: rows[-1:], "no recording of it can be read; ward/lost: missing header"),
     ],

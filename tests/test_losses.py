@@ -27,18 +27,6 @@ def test_the_mean_weight_of_a_beat_is_one_and_with_exponent_one_every_class_weig
     assert totals == pytest.approx(np.full(len(counts), totals[0]))
 
 
-def test_with_exponent_zero_nothing_is_weighted_and_absent_classes_get_nothing() -> None:
-    assert losses.inverse_frequency(np.array([5, 0, 9]), 0.0) == pytest.approx([1, 0, 1])
-
-
-def test_weighted_cross_entropy_is_its_formula() -> None:
-    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1, 1])
-    weights = np.array([1.0, 3.0])
-    log_p = logits.log_softmax(1)[range(3), labels]
-    expected = -(torch.tensor([1.0, 3.0, 3.0]) * log_p).sum() / 7
-    torch.testing.assert_close(losses.cross_entropy(weights)(logits, labels), expected)
-
-
 @given(COUNTS, st.floats(1e-6, 0.999999))
 def test_effective_numbers_are_their_formula_with_mean_one(counts: list[int], beta: float) -> None:
     weights = losses.effective_number(np.array(counts), beta)
@@ -48,7 +36,8 @@ def test_effective_numbers_are_their_formula_with_mean_one(counts: list[int], be
     assert (np.diff(weights[np.argsort(counts, kind="stable")]) <= 1e-12).all(), "the rarer, the heavier"
 
 
-def test_effective_numbers_lie_between_all_alike_and_inverse_frequency() -> None:
+def test_effective_numbers_lie_between_all_alike_and_inverse_frequency_and_absent_classes_get_nothing() -> None:
+    assert losses.inverse_frequency(np.array([5, 0, 9]), 0.0) == pytest.approx([1, 0, 1])
     counts = np.array([9000, 40, 0, 700])
     assert losses.effective_number(counts, 1e-9) == pytest.approx([1, 1, 0, 1])
     assert losses.effective_number(counts, 1 - 1e-10) == pytest.approx(losses.inverse_frequency(counts), rel=1e-4)
@@ -212,12 +201,9 @@ def test_with_exponent_one_positives_weigh_as_much_as_negatives(counts: list[tup
     assert (losses.positive_weights(positives, negatives, 1.0, bound=3.0) == np.minimum(weights, 3)).all()
 
 
-def test_positive_weights_of_few_and_of_none() -> None:
+def test_positive_weights_of_few_and_of_none_and_the_alpha_that_outweighs_as_they_do() -> None:
     positives, negatives = np.array([1, 25, 0, 100, 300]), np.array([9999, 75, 50, 0, 100])
     assert losses.positive_weights(positives, negatives, 0.5, 20) == pytest.approx([20, 3**0.5, 1, 1, 3**-0.5])
-
-
-def test_alpha_outweighs_as_the_weights_do() -> None:
     weights = np.array([1.0, 3.0, 20.0])
     alpha = losses.balance(weights)
     assert alpha / (1 - alpha) == pytest.approx(weights)
@@ -236,17 +222,12 @@ def test_parameters_out_of_range_are_refused() -> None:
             losses.positive_weights(one, one, exponent, bound)
 
 
-@of_labels
-def test_shapes_that_would_broadcast_are_refused(loss: torch.nn.Module) -> None:
+def test_shapes_that_would_broadcast_are_refused() -> None:
     logits, targets = batch(0)
-    with pytest.raises(ValueError, match="expected"):
-        loss(logits, targets[:, :1])
-    with pytest.raises(ValueError, match="expected"):
-        loss(logits[0], targets[0])
-
-
-def test_weights_of_another_number_of_classes_are_refused() -> None:
-    logits, targets = batch(0)
+    for loss in LOSSES_OF_LABELS:
+        for pair in ((logits, targets[:, :1]), (logits[0], targets[0])):
+            with pytest.raises(ValueError, match="expected"):
+                loss(*pair)
     for loss in (losses.FocalLoss(1.0, np.array([0.5])), losses.WeightedBCE(np.ones(4))):
         with pytest.raises(ValueError, match="class weights for 3"):
             loss(logits, targets)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import yaml
 from projects import ROOT
 
 from ecglib import config
+from ecglib.config import HeartbeatParameters
 from ecglib.experiment import heartbeat
+from ecglib.models import registry
 
 EXPERIMENTS = config.experiments()
+BEATS = [p for name in EXPERIMENTS if isinstance(p := config.load(name), HeartbeatParameters)]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
-def test_it_fits_every_profile_and_its_network_can_be_made(name: str, profile: str) -> None:
-    parameters = config.load(name, profile=profile)
-    assert (parameters.experiment, parameters.profile) == (name, profile)
-    assert parameters.title
-    if isinstance(parameters, config.HeartbeatParameters):
+def test_it_fits_every_profile_and_its_network_can_be_made(name: str) -> None:
+    for profile in ("smoke", "quick", "full"):
+        parameters = config.load(name, profile=profile)
+        assert (parameters.experiment, parameters.profile) == (name, profile)
+        assert parameters.title
+    if isinstance(parameters, HeartbeatParameters):
         assert heartbeat.model_maker(parameters)()
 
 
@@ -31,26 +36,11 @@ def test_titles_differ_and_every_experiment_has_its_page_in_the_book() -> None:
     assert sorted(executed) == sorted(f"book/experiments/{name}.ipynb" for name in EXPERIMENTS)
 
 
-def test_the_quick_book_holds_every_model_once_intra_patient() -> None:
-    from ecglib.models import registry
-
-    every = [config.load(name) for name in EXPERIMENTS]
-    plain = [
-        p.model
-        for p in every
-        if isinstance(p, config.HeartbeatParameters) and (p.in_book, p.protocol, p.imbalance) == (True, "intra", "none")
-    ]
-    assert sorted(plain) == sorted(registry.OF_BEATS)
-
-
-def test_both_protocols_have_every_model_and_every_answer() -> None:
-    from typing import get_args
-
-    from ecglib.models import registry
-
-    every = [p for name in EXPERIMENTS if isinstance(p := config.load(name), config.HeartbeatParameters)]
-    answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
+def test_both_protocols_have_every_model_and_every_answer_and_the_quick_book_every_model_once() -> None:
+    answers = get_args(HeartbeatParameters.model_fields["imbalance"].annotation)
     for protocol in ("intra", "inter"):
-        mine = [p for p in every if p.protocol == protocol]
+        mine = [p for p in BEATS if p.protocol == protocol]
         assert {p.model for p in mine if p.imbalance == "none"} == set(registry.OF_BEATS)
         assert {p.imbalance for p in mine if p.model == "cnet"} == set(answers)
+    quick = [p.model for p in BEATS if (p.in_book, p.protocol, p.imbalance) == (True, "intra", "none")]
+    assert sorted(quick) == sorted(registry.OF_BEATS)

@@ -41,9 +41,10 @@ def tiny_full(project: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Iterator[Path]:
-    """A project for all tests of a module, which leave its runs as they are."""
+    """Such a project for all tests of a module, which leave its runs as they are."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = make_project(tmp_path_factory.mktemp("lasting") / "project", small_mitdb, patch)
+        (root / "params" / "profiles" / "full.yaml").write_text(TINY_FULL, encoding="utf-8")
         quieten(patch)
         yield root

@@ -44,53 +44,54 @@ class Done:
         self.logits, self.unadapted = (tables[kind].to_numpy() for kind in ("predictions", "unadapted"))
 
 
-def test_only_the_rest_of_each_test_record_is_scored(project: Path) -> None:
-    p = parameters()
-    done = Done(p)
-    scored, early, beats = done.part.scored, done.data.early, done.data.beats
+@pytest.fixture(scope="module")
+def first(lasting: Path) -> Done:
+    """Adapted as most tests want it; they only look at it."""
+    return Done(parameters())
+
+
+def test_only_the_rest_of_each_test_record_is_scored(first: Done) -> None:
+    scored, early, beats = first.part.scored, first.data.early, first.data.beats
     assert len(scored) and not early[scored].any()
     assert (np.diff(scored) > 0).all()
-    everything = done.data.split(0).test
+    everything = first.data.split(0).test
     assert set(everything.tolist()) == set(scored.tolist()) | set(everything[early[everything]].tolist())
-    assert (beats.sample[scored] / 360).min() >= 60 * p.adaptation_minutes
+    assert (beats.sample[scored] / 360).min() >= 60 * SMALL["adaptation_minutes"]
 
 
-def changed(done: Done, index: np.ndarray) -> np.ndarray:
-    """All labels, those of these beats dealt out anew."""
-    labels = done.data.beats.labels.copy()
-    labels[index] = np.random.default_rng(1).permutation(labels[index])
-    return labels
+def test_the_labels_that_are_scored_change_nothing_and_those_of_training_do(first: Done) -> None:
+    def changed(index: np.ndarray) -> np.ndarray:
+        """All labels, those of these beats dealt out anew."""
+        labels = first.data.beats.labels.copy()
+        labels[index] = np.random.default_rng(1).permutation(labels[index])
+        return labels
+
+    assert np.array_equal(first.logits, Done(parameters(), changed(first.part.scored)).logits)
+    assert not np.array_equal(first.unadapted, Done(parameters(), changed(first.part.train)).unadapted)
 
 
-def test_the_labels_that_are_scored_change_nothing_and_those_of_training_do(project: Path) -> None:
-    first = Done(parameters())
-    assert np.array_equal(first.logits, Done(parameters(), changed(first, first.part.scored)).logits)
-    assert not np.array_equal(first.unadapted, Done(parameters(), changed(first, first.part.train)).unadapted)
-
-
-def test_the_network_before_is_that_of_patients_apart(project: Path) -> None:
+def test_the_network_before_is_that_of_patients_apart(first: Done) -> None:
     p = parameters()
-    done = Done(p)
     record = heartbeat.run(p).record
     inter = heartbeat.run(p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50}))
-    predicted = inter.predictions().set_index("index").loc[done.part.scored]
+    predicted = inter.predictions().set_index("index").loc[first.part.scored]
     logits = predicted[[column for column in predicted if column.startswith("logit_")]].to_numpy()
-    np.testing.assert_allclose(done.unadapted, logits, atol=1e-5)
+    np.testing.assert_allclose(first.unadapted, logits, atol=1e-5)
     right = (logits.argmax(1) == predicted["label"]).mean()
     assert record.unadapted["metrics"]["accuracy"]["mean"] == pytest.approx(right)
     assert record.unadapted["by_record"].keys() == record.by_record.keys()
 
 
-def test_the_labels_of_the_first_minutes_do_count(project: Path) -> None:
+def test_the_labels_of_the_first_minutes_do_count(lasting: Path) -> None:
     p = parameters(adaptation="all", adaptation_rate=0.01)
-    first = Done(p)
-    test, labels = first.data.split(0).test, first.data.beats.labels.copy()
-    shown = test[first.data.early[test]]
+    done = Done(p)
+    test, labels = done.data.split(0).test, done.data.beats.labels.copy()
+    shown = test[done.data.early[test]]
     labels[shown] = (labels[shown] + 1) % 4
-    assert not np.array_equal(first.logits, Done(p, labels).logits)
+    assert not np.array_equal(done.logits, Done(p, labels).logits)
 
 
-def test_in_development_the_validation_records_stand_in(project: Path) -> None:
+def test_in_development_the_validation_records_stand_in(lasting: Path) -> None:
     done, record = Done(parameters(test=False)), heartbeat.run(parameters(test=False)).record
     names = done.data.beats.record
     assert set(names.tolist()) <= set(aami.DS1)
@@ -99,7 +100,7 @@ def test_in_development_the_validation_records_stand_in(project: Path) -> None:
     assert sum(map(sum, record.confusion[0])) == record.data.n_val
 
 
-def test_statistics_need_batch_normalisation(project: Path) -> None:
+def test_statistics_need_batch_normalisation(lasting: Path) -> None:
     with pytest.raises(UserError, match="no batch normalisation"):
         tasks.key_of(parameters(adaptation="statistics"))  # before anything is trained
 
@@ -113,35 +114,20 @@ def adapted(p: config.HeartbeatParameters, how: adaptation.How, own: np.ndarray,
     return {name for name, v in found.state_dict().items() if not torch.equal(v, model.state_dict()[name])}
 
 
-def test_statistics_move_batch_normalisation_alone(project: Path) -> None:
+def test_statistics_move_batch_normalisation_alone(lasting: Path) -> None:
     p = parameters(model_options={"hidden": 8, "width": 4}, adaptation="statistics", leads=["MLII"])
     moved = adapted(p, replace(HOW, what="statistics"), np.arange(40), np.arange(40))
     assert moved
     assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
 
 
-def test_the_head_is_the_last_layer_and_no_beats_change_nothing(project: Path) -> None:
+def test_the_head_is_the_last_layer_and_no_beats_change_nothing(lasting: Path) -> None:
     assert adapted(parameters(), HOW, np.arange(30), np.arange(100, 200)) == {"head.3.weight", "head.3.bias"}
     assert adapted(parameters(), HOW, np.arange(0), np.arange(30)) == set()
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"model": "seq2seq", "model_options": {}, "cut": "kachuee"}, "seq2seq can't learn on"),
-        ({"model": "hydra", "model_options": {}, "cut": "kachuee"}, "hydra can't learn on"),
-        ({"imbalance": "focal"}, "focal would be undone by the adaptation"),
-        ({"protocol": "inter"}, "adaptation_minutes: only means something with protocol: adapted"),
-        ({"adaptation_minutes": 6.0}, "adaptation_minutes"),
-    ],
-)
-def test_what_means_nothing_is_refused(changes: dict[str, object], word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        config.check("heartbeat", SMALL | changes, "here")
-
-
-def test_a_record_that_is_over_before_the_rest_begins_is_left_out(project: Path) -> None:
-    data = heartbeat.Data(parameters())
+def test_a_record_that_is_over_before_the_rest_begins_is_left_out(first: Done) -> None:
+    data = first.data
     name = data.beats.record[data.split(0).test[0]]
     done = Done(parameters(), early=data.early | (data.beats.record == name))
     assert name not in data.beats.record[done.part.scored]

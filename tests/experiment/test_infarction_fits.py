@@ -134,26 +134,3 @@ def test_a_vote_is_the_mean_of_its_networks() -> None:
     alone = score(parameters(deterministic=True, **ALIGNED), data)[0]
     np.testing.assert_allclose(alone.scores, each[0, :, 1] - each[0, :, 0], rtol=1e-4, atol=1e-5)
     assert sum(epoch.seconds for epoch in found.run.history) > sum(epoch.seconds for epoch in alone.run.history)
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"layer_decay": 0.5}, "layer_decay"),
-        ({"database": "heartbeat"}, "protocol: by-beat"),
-        ({"protocol": "by-beat", "curve": [5]}, "curve"),
-        ({"smote_neighbours": 3}, "smote_neighbours"),
-        ({"leads": ["II", "II"]}, "names a lead twice"),
-        ({"model": "hydra"}, "nothing can be transferred"),
-        ({"model": "ecgnet"}, "nothing can be transferred"),
-        ({"model": "strided_cnn", "way": "finetune"}, "takes aligned beats; take way: scratch"),
-        ({"model": "strided_cnn", "protocol": "by-beat"}, "takes aligned beats; .*protocol: by-patient"),
-        ({"model": "strided_cnn", "noise": 0.1}, "noise: means nothing"),
-        ({"model": "strided_cnn", "hidden": 8}, "hidden: means nothing"),
-        ({"networks": 2}, "networks: means nothing"),
-        ({"deterministic": True, "precision": "bfloat16"}, "deterministic"),
-    ],
-)
-def test_parameters_that_mean_nothing_together_are_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        InfarctionParameters(**{"way": "scratch"} | given)

@@ -96,7 +96,6 @@ def test_a_record_is_read_back_as_it_was(record: Record, tmp_path: Path) -> None
 def test_a_file_of_before_that_holds_everything_is_read_and_split(tmp_path: Path) -> None:
     old, record = tmp_path / "record.json", with_everything()
     old.write_text(json.dumps(record.model_dump(mode="json"), indent=1))
-    assert results.load(old) == record
     results.load(old).save(old)
     assert (tmp_path / "record.parquet").is_file()
     assert "by_record" not in json.loads(old.read_text())

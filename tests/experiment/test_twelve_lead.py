@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecglib import config, finetune
+from ecglib import finetune
 from ecglib.config import TwelveLeadParameters
 from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
@@ -29,11 +29,12 @@ def small(**changes: object) -> TwelveLeadParameters:
 
 
 @pytest.mark.slow
-def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Path) -> None:
-    run = twelve_lead.run(small())
+def test_a_run_is_found_again_and_its_record_follows_from_its_scores(lasting: Path, tmp_path: Path) -> None:
+    p = small(rate=125.0)
+    run = twelve_lead.run(p)
     record = run.record
     assert run.trained and record.task == "multilabel" and record.classes == ["NORM", "MI"]
-    again = twelve_lead.run(small())
+    again = twelve_lead.run(p)
     assert not again.trained and again.record == record
     table = run.scores()
     assert len(table) == 2 * record.data.n_test
@@ -64,8 +65,8 @@ def test_a_run_is_found_again_and_its_record_follows_from_its_scores(project: Pa
     ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention)
     ecg_figures.one_vs_rest(record)
     ecg_figures.label_reliability(record)
-    (project / "copy.json").write_text(record.model_dump_json())
-    assert results.card(results.load(project / "copy.json")) == found
+    (tmp_path / "copy.json").write_text(record.model_dump_json())
+    assert results.card(results.load(tmp_path / "copy.json")) == found
 
 
 SOURCES_OUT = TwelveLeadParameters(database="challenge-2021", labels="scored", leave_source_out=True)
@@ -103,7 +104,7 @@ def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(joined: Reco
     assert names[10:] == ["source-Georgia", "source-PTB-XL"]
 
 
-def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> None:
+def test_the_key_follows_what_changes_scores_and_nothing_else(lasting: Path) -> None:
     key = tasks.key_of(small())
     assert key == tasks.key_of(small(title="another", bootstrap=7, workers=2))
     changes = {"rate": 125.0, "seeds": [3], "test_folds": [4], "wander": 0.0, "max_epochs": 2}
@@ -112,7 +113,7 @@ def test_the_key_follows_what_changes_scores_and_nothing_else(project: Path) -> 
 
 
 @pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])
-def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, project: Path) -> None:
+def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, lasting: Path) -> None:
     own = {} if model == "age_and_sex" else {"rate": 125.0}
     run = twelve_lead.run(small(model=model, fewest_per_epoch=800, test_folds=[3, 5], **own))
     record, table = run.record, run.scores()
@@ -136,27 +137,7 @@ def test_a_yardstick_scores_the_same_under_every_seed_and_is_paired(model: str, 
         finetune.find(record.key)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"model": "cnet"}, "reads beats"),
-        ({"model": "kernel_machine", "crop_seconds": 2.5}, "crop_seconds: means nothing"),
-        ({"model": "age_and_sex", "rate": 250.0}, "rate: means nothing"),
-        ({"model": "median_beat", "model_options": {"width": 3}}, "model_options: means nothing"),
-        ({"test_folds": [1, 1]}, "twice"),
-        ({"test_folds": [11]}, "less than or equal to 10"),
-        ({"database": "challenge-2021"}, "take scored"),
-        ({"leave_source_out": True}, "one source"),
-        ({"focal_gamma": 1.0}, "means nothing"),
-        ({"imbalance": "none", "weight_exponent": 1.0}, "means nothing"),
-    ],
-)
-def test_parameters_that_contradict_are_refused(change: dict[str, object], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        config.check("twelve-lead", change, "here")
-
-
-def test_a_label_that_too_few_have_is_named(project: Path) -> None:
+def test_a_label_that_too_few_have_is_named(lasting: Path) -> None:
     with pytest.raises(UserError, match="min_positives"):
         tasks.key_of(small(min_positives=13))
 
