@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from ecglib import losses
 from ecglib.errors import UserError
@@ -131,13 +130,6 @@ def test_the_focal_loss_of_labels_is_equation_5(seed: int, gamma: float, weighte
             total += (a_t if weighted else 1) * (1 - p_t) ** gamma * -np.log(p_t)
     found = losses.FocalLoss(gamma, ALPHA if weighted else None)(logits, targets)
     assert float(found) == pytest.approx(total / targets.numel(), rel=1e-4, abs=1e-7)
-
-
-@settings(deadline=None, max_examples=50)
-@given(SEEDS)
-def test_without_focus_and_alpha_it_is_the_binary_cross_entropy_to_the_bit(seed: int) -> None:
-    logits, targets = batch(seed)
-    assert losses.FocalLoss(0.0)(logits, targets).equal(F.binary_cross_entropy_with_logits(logits, targets))
 
 
 @settings(deadline=None, max_examples=50)

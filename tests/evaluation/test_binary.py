@@ -57,16 +57,3 @@ def test_a_recordings_score_is_the_mean_of_its_beats() -> None:
     })  # fmt: skip
     found = binary.pooled(beats)[["record", "score", "label"]]
     assert found.to_numpy().tolist() == [["a", 1.5, 1], ["b", -1.0, 0]]
-
-
-def test_resamples_draw_patients_whole() -> None:
-    """Ten copies of a patient's recording change no interval; as patients of their own they would narrow it."""
-    rows = table(60, 1, patients=60)
-    copied = pd.concat([rows] * 10, ignore_index=True)
-    a, b, alone = (
-        binary.values(one, *bootstrap.patient_weights(one["patient"], 400))
-        for one in (rows, copied, copied.assign(patient=""))
-    )
-    for name in ("auroc", "se", "sp", "accuracy"):
-        np.testing.assert_allclose(a[name], b[name])
-    assert np.std(alone["accuracy"][1:]) < 0.5 * np.std(a["accuracy"][1:])

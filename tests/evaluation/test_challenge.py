@@ -41,7 +41,7 @@ def drawn(n: int, seed: int, classes: int = 26) -> tuple[Labels, Labels]:
     share = draw.random()
     y, decided = draw.random((n, classes)) < share / 3, draw.random((n, classes)) < share / 3
     y[0], decided[0] = False, False  # a recording without labels
-    y[1] = np.arange(classes) == (CODES.index(AF) if classes == 26 else 0)  # and one that isn't sinus rhythm alone
+    y[1] = np.arange(classes) == 0  # and one that isn't sinus rhythm alone
     return y, decided
 
 
@@ -67,16 +67,8 @@ def test_an_equivalent_code_is_its_class() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
-def test_the_score_is_the_published_definition(n: int, seed: int) -> None:
-    y, decided = drawn(n, seed)
-    expected = published(y, decided, challenge.rewards(), CODES.index(SINUS))
-    assert challenge.score(y, decided) == pytest.approx(expected, abs=1e-9)
-
-
-@settings(deadline=None, max_examples=40)
-@given(n=st.integers(2, 30), seed=st.integers(0, 2**32), k=st.integers(2, 25))
-def test_a_subset_is_scored_as_if_no_other_class_existed(n: int, seed: int, k: int) -> None:
+@given(n=st.integers(2, 30), seed=st.integers(0, 2**32), k=st.integers(2, 26))
+def test_a_subset_is_scored_by_the_published_definition_as_if_no_other_class_existed(n: int, seed: int, k: int) -> None:
     others = np.random.default_rng(seed).permutation([code for code in CODES if code != SINUS])[: k - 1]
     codes = [*others.tolist(), SINUS]
     y, decided = drawn(n, seed, k)
@@ -86,17 +78,6 @@ def test_a_subset_is_scored_as_if_no_other_class_existed(n: int, seed: int, k: i
     columns = [CODES.index(code) for code in codes]
     wide_y[:, columns], wide_decided[:, columns] = y, decided
     assert challenge.score(wide_y, wide_decided) == pytest.approx(expected, abs=1e-9), "empty columns change nothing"
-
-
-@settings(deadline=None, max_examples=40)
-@given(n=st.integers(2, 30), seed=st.integers(0, 2**32))
-def test_the_truth_scores_one_and_always_sinus_rhythm_nought(n: int, seed: int) -> None:
-    y, decided = drawn(n, seed)
-    sinus = np.zeros_like(y)
-    sinus[:, CODES.index(SINUS)] = True
-    assert challenge.score(y, y) == pytest.approx(1)
-    assert challenge.score(y, sinus) == pytest.approx(0, abs=1e-12)
-    assert challenge.score(y, decided) <= 1 + 1e-12
 
 
 @settings(deadline=None, max_examples=20)

@@ -70,23 +70,9 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(value, whole[name])
 
 
-def test_confusion_matrices_are_scikit_learns_and_say_what_the_rates_say() -> None:
+def test_confusion_matrices_are_scikit_learns() -> None:
     y, _, decided = example(100, 3)
-    found = labels.matrices(y, decided)
-    np.testing.assert_array_equal(found, reference.multilabel_confusion_matrix(y, decided))
-    rates = labels.rates(y, decided, ones(100))
-    np.testing.assert_allclose(rates["se"][0], found[:, 1, 1] / found[:, 1].sum(1))
-    np.testing.assert_allclose(rates["sp"][0], found[:, 0, 0] / found[:, 0].sum(1))
-
-
-def test_a_class_without_a_positive_or_a_negative_is_in_no_mean() -> None:
-    y, p, decided = example(60, 7)
-    y[:, 1], y[:, 2] = False, True
-    found = labels.values(y, p, decided, ones(60))
-    kept = labels.values(y[:, [0, 3]], p[:, [0, 3]], decided[:, [0, 3]], ones(60))
-    for name in labels.METRICS:
-        assert np.isnan(found[name][0, 1:3]).all()
-        assert metrics.macro(found[name])[0] == pytest.approx(kept[name][0].mean())
+    np.testing.assert_array_equal(labels.matrices(y, decided), reference.multilabel_confusion_matrix(y, decided))
 
 
 def test_no_records_and_no_class_to_score_have_no_metrics() -> None:
@@ -95,12 +81,6 @@ def test_no_records_and_no_class_to_score_have_no_metrics() -> None:
     for value in labels.values(y, p, decided, weights).values():
         assert value.shape == (2, 4) and np.isnan(value).all()
         assert np.isnan(metrics.macro(value)).all()
-
-
-def test_a_label_never_given_has_no_precision_and_an_f1_of_nought() -> None:
-    y = np.array([[True], [False]])
-    found = labels.rates(y, np.zeros_like(y), ones(2))
-    assert np.isnan(found["ppv"][0, 0]) and found["f1"][0, 0] == 0 and found["sp"][0, 0] == 1
 
 
 @settings(deadline=None, max_examples=30)
@@ -136,26 +116,6 @@ def test_resamples_draw_patients_whole() -> None:
     assert (weights[1:, [0, 1, 3, 4, 5]].sum(1) == 5).all()
     assert (weights == labels.recording_weights(patients, 50)).all()
     assert len(labels.recording_weights(patients, 0)) == 1
-
-
-def test_intervals_are_of_the_mean_over_seeds_and_macro_over_classes() -> None:
-    n, names = 80, list("abcd")
-    weights = labels.recording_weights(pd.Series([f"p{i // 2}" for i in range(n)]), 200)
-    seeds = []
-    for seed in (0, 1):
-        y, p, decided = example(n, 9)
-        y[:, 3] = False
-        p = np.clip(p + np.random.default_rng(seed).normal(size=p.shape) / 10, 0, 1)
-        seeds.append(labels.values(y, p, decided, weights))
-    over_all, per_class = labels.intervals(seeds, names)
-    assert set(over_all) == {f"macro_{name}" for name in labels.METRICS} and list(per_class) == names
-    auroc = over_all["macro_auroc"]
-    by_hand = np.array([np.nanmean(one["auroc"][:, :3], axis=1) for one in seeds])
-    assert auroc.per_seed == pytest.approx(by_hand[:, 0]) and auroc.mean == pytest.approx(by_hand[:, 0].mean())
-    low, high = np.quantile(by_hand[:, 1:].mean(0), [0.025, 0.975])
-    assert (auroc.low, auroc.high) == pytest.approx((low, high))
-    assert per_class["d"]["f1"].mean is None and per_class["d"]["f1"].low is None
-    assert per_class["a"]["f1"].mean == pytest.approx(np.mean([one["f1"][0, 0] for one in seeds]))
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

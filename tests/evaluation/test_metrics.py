@@ -27,21 +27,17 @@ def test_the_matrix_is_found_again(matrix: np.ndarray) -> None:
 def test_metrics_equal_those_of_scikit_learn(matrix: np.ndarray) -> None:
     y, p = beats_of(matrix)
     se, ppv, f1, specificity = metrics.per_class(matrix).values()
-    expected = reference.precision_recall_fscore_support(y, p)
-    np.testing.assert_allclose([ppv, se, f1], expected[:3])
+    np.testing.assert_allclose([ppv, se, f1], reference.precision_recall_fscore_support(y, p)[:3])
     np.testing.assert_allclose(specificity, [reference.recall_score(y != i, p != i) for i in range(5)])
-    nsv = reference.f1_score(y, p, average="macro", labels=[0, 1, 2])
-    balanced = reference.balanced_accuracy_score(y, p)
-    assert {name: float(value) for name, value in metrics.summary(matrix, [0, 1, 2]).items()} == pytest.approx(
-        {
-            "macro_f1": nsv,
-            "macro_recall": se[:3].mean(),
-            "accuracy": reference.accuracy_score(y, p),
-            "balanced_accuracy": balanced,
-            "mcc": reference.matthews_corrcoef(y, p),
-        },
-        abs=1e-12,
-    )
+    expected = {
+        "macro_f1": reference.f1_score(y, p, average="macro", labels=[0, 1, 2]),
+        "macro_recall": se[:3].mean(),
+        "accuracy": reference.accuracy_score(y, p),
+        "balanced_accuracy": reference.balanced_accuracy_score(y, p),
+        "mcc": reference.matthews_corrcoef(y, p),
+    }
+    found = {name: float(value) for name, value in metrics.summary(matrix, [0, 1, 2]).items()}
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_absent_class_is_undefined_and_left_out_of_the_mean() -> None:
@@ -49,14 +45,6 @@ def test_an_absent_class_is_undefined_and_left_out_of_the_mean() -> None:
     one = metrics.per_class(matrix)
     assert np.isnan([one["se"][2], one["f1"][2]]).all()
     assert metrics.summary(matrix, [0, 1, 2])["macro_recall"] == pytest.approx(0.85)
-
-
-@given(arrays(np.int64, (3, 4, 5, 5), elements=st.integers(0, 9)))
-def test_leading_axes_are_kept(matrices: np.ndarray) -> None:
-    stacked = metrics.summary(matrices, [0, 1, 2, 3])["macro_f1"]
-    assert stacked.shape == (3, 4)
-    single = metrics.summary(matrices[1, 2], [0, 1, 2, 3])["macro_f1"]
-    np.testing.assert_allclose(stacked[1, 2], single)
 
 
 def test_ec57_gives_the_published_scores_of_de_chazal_2004() -> None:

@@ -61,11 +61,12 @@ def test_of_equal_cuts_the_nearest_to_one_half_and_then_the_higher() -> None:
     assert one([1.0, 0.5, 0.4375, 0.375, 0.125], [1, 0, 0, 1, 0]) == 0.75, "0.75 and 0.25 are as near"
 
 
-def test_scores_with_nothing_between_them_are_still_parted() -> None:
+def test_scores_with_nothing_between_them_are_still_parted_and_none_keep_one_half() -> None:
     for low in (0.3, float(np.nextafter(0.3, 1))):  # of two neighbours the middle is rounded up, of the next two down
         high = float(np.nextafter(low, 1))
         assert one([high, low], [1, 0]) == high
     assert one([0.0, 0.0, 1.0], [1, 1, 0]) == 0.0, "the best is to call all"
+    assert thresholds.choose(np.zeros((0, 2), dtype=bool), np.zeros((0, 2))).tolist() == [0.5, 0.5], "no records"
 
 
 def test_single_precision_parts_what_it_parted_when_chosen() -> None:
@@ -82,10 +83,6 @@ def test_scores_that_are_no_probabilities_and_shapes_that_differ_are_refused() -
             thresholds.choose(y, np.array([[0.5], [bad]]))
     with pytest.raises(ValueError, match="expected"):
         thresholds.choose(np.hstack([y, y]), np.full((2, 1), 0.5))
-
-
-def test_no_records_keep_one_half() -> None:
-    assert thresholds.choose(np.zeros((0, 2), dtype=bool), np.zeros((0, 2))).tolist() == [0.5, 0.5]
 
 
 def macro_f1(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: list[int]) -> float:

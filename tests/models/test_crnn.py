@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ecglib.errors import UserError
-from ecglib.models import registry
 from ecglib.models.crnn import CRNN, spread
 
 
@@ -104,12 +102,6 @@ def test_attention_is_what_the_logits_rest_on() -> None:
         at = model.attention(x)[0]
     assert int(at.argmax()) == 4 * CRNN.STRIDE
     assert at.nonzero().flatten().tolist() == list(range(3 * 24 + 1, 5 * 24))
-
-
-def test_sizes_that_make_no_sense_are_refused() -> None:
-    for widths in ((64, 96), (64, 0, 96)):
-        with pytest.raises(UserError, match=rf"widths = \({widths[0]}, .*\); expected three numbers of 1 or more"):
-            registry.build("crnn", 12, 1000, 5, widths=widths)
 
 
 def test_more_blocks_make_it_deeper_not_shorter() -> None:

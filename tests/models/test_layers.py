@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 
-from ecglib.models import layers, registry
+from ecglib.models import layers
 
 LENGTHS = st.lists(st.integers(1, 13), min_size=1, max_size=5)
 
@@ -32,18 +29,6 @@ def assert_padded(y: Tensor, expected: list[Tensor]) -> None:
     for row, one in zip(y, expected, strict=True):
         torch.testing.assert_close(row[:, : one.shape[2]], one[0], rtol=1e-5, atol=1e-6)
         assert not row[:, one.shape[2] :].any()
-
-
-@settings(max_examples=30, deadline=None)
-@given(LENGTHS, st.integers(0, 4), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3, 5, 15]))
-def test_convolution_and_its_mask(lengths: list[int], more: int, stride: int, kernel: int) -> None:
-    x, mask = batch(lengths, max(lengths) + more)
-    conv = layers.Conv1d(3, 4, kernel, stride=stride, padding=kernel // 2, bias=False)
-    after = layers.strided_mask(mask, stride)
-    assert after is not None
-    theirs = [F.conv1d(one, conv.weight, stride=stride, padding=kernel // 2) for one in bare(x, lengths)]
-    assert after.sum((1, 2)).tolist() == [one.shape[2] for one in theirs] == [-(-n // stride) for n in lengths]
-    assert_padded(conv(x) * after, theirs)
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,17 +58,6 @@ def test_batch_normalisation_is_that_of_the_recordings_one_after_the_other(lengt
         ours.eval(), theirs.eval()
 
 
-def test_a_batch_stays_as_it_was_given() -> None:
-    x = torch.full((2, 1, 6), torch.nan)
-    x[:, :, :4] = 1.0
-    before = copy.deepcopy(x)
-    y, mask = layers.masked(x, torch.tensor([4, 2]), 1)
-    assert mask is not None
-    assert torch.equal(y, mask)
-    assert mask[:, 0].tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]]
-    torch.testing.assert_close(x, before, equal_nan=True)
-
-
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.9])
 def test_the_same_units_are_dropped_at_every_step(p: float) -> None:
     torch.manual_seed(0)
@@ -92,24 +66,3 @@ def test_the_same_units_are_dropped_at_every_step(p: float) -> None:
     torch.testing.assert_close(y, torch.where(y > 0, 1 / (1 - p), 0.0))
     assert float((y[0] == 0).float().mean()) == pytest.approx(p, abs=0.02)
     assert p == 0 or len(y[0].unique(dim=0)) > 1, "each beat has a mask of its own"
-
-
-@pytest.mark.parametrize("name", ["bilstm", "bigru"])
-def test_recurrent_networks_drop_the_same_units_at_every_step(name: str) -> None:
-    torch.manual_seed(0)
-    model = registry.build(name, 1, 187, 5).train()
-    masks: list[torch.Tensor] = []
-    model.get_submodule("dropout").register_forward_hook(lambda _module, _given, y: masks.append(y == 0))
-    model(torch.rand(4, 1, 187))
-    between = masks[0]
-    assert between.shape == (17, 4, 256) and between.any() and not between.all()
-    assert (between == between[0]).all()
-
-
-def test_outside_of_training_and_without_steps_it_is_plain_dropout() -> None:
-    x, dropped = torch.rand(17, 8, 10), []
-    assert layers.StepDropout(0.5).eval()(x) is x
-    for layer in (layers.StepDropout(0.5), torch.nn.Dropout(0.5)):
-        torch.manual_seed(1)
-        dropped.append(layer(x[0]))
-    assert torch.equal(*dropped)

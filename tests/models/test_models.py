@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,9 +23,8 @@ from ecglib.errors import UserError
 from ecglib.models import recurrent, registry
 from ecglib.models.classical import Classical
 from ecglib.models.crnn import CRNN
-from ecglib.models.dual_path import AttentionPooling
 from ecglib.models.hydra import Hydra
-from ecglib.models.layers import BatchNorm1d, Conv1d, MaxPool1d, channels_last
+from ecglib.models.layers import Conv1d, MaxPool1d
 from ecglib.models.logistic_regression import LogisticRegression as OurRegression
 from ecglib.models.seq2seq import Seq2Seq
 from ecglib.models.xresnet1d import XResNet1d
@@ -203,11 +203,13 @@ def test_a_padded_recording_gets_the_logits_of_the_bare_one(name: str, data: st.
     lengths = data.draw(st.lists(st.integers(least, 150) | st.sampled_from(edges), min_size=1, max_size=4))
     longest = data.draw(st.integers(max(lengths), 200))
     given = padded((2, longest, 4), lengths, fill=data.draw(st.sampled_from([0.0, 1e4, math.nan])))
+    copy = given["x"].clone()
     with torch.no_grad():
         logits = model(**given)
         for i, length in enumerate(lengths):
             bare = given["x"][i : i + 1, :, :length]
             torch.testing.assert_close(logits[i : i + 1], model(bare), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(given["x"], copy, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -256,16 +258,19 @@ def test_an_exported_program_reads_recordings_of_any_length(name: str, with_leng
 
 
 @pytest.mark.parametrize(
-    ("name", "option"),
+    ("name", "option", "value", "expected"),
     [
-        *(("bilstm", option) for option in ("hidden", "layers", "patch")),
-        *(("crnn", option) for option in ("blocks", "hidden", "attention")),
-        *(("cnet", "width"), ("xresnet1d", "width")),
+        *(("bilstm", option, 0, "1 or more") for option in ("hidden", "layers", "patch")),
+        *(("crnn", option, 0, "1 or more") for option in ("blocks", "hidden", "attention")),
+        *((name, "width", 0, "1 or more") for name in ("cnet", "xresnet1d")),
+        *(("hydra", "groups", value, "an even number") for value in (0, 3)),
+        *(("crnn", "widths", value, "three numbers of 1 or more") for value in ((64, 96), (64, 0, 96))),
+        ("xresnet1d", "depth", 19, "one of 18, 34, 50, 101"),
     ],
 )
-def test_sizes_below_one_are_refused(name: str, option: str) -> None:
-    with pytest.raises(UserError, match=rf"model {name}: {option} = 0; expected 1 or more"):
-        registry.build(name, 12, 1000, 5, **{option: 0})
+def test_options_that_make_no_sense_are_refused(name: str, option: str, value: object, expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"model {name}: {option} = {value}; expected {expected}")):
+        registry.build(name, 12, 1000, 5, **{option: value})
 
 
 def test_an_unknown_model_is_refused_with_a_hint() -> None:
@@ -273,21 +278,17 @@ def test_an_unknown_model_is_refused_with_a_hint() -> None:
         registry.build("cnett", 1, 187, 5)
 
 
-def test_cnet_has_the_published_number_of_parameters_and_public_names() -> None:
-    model = make("cnet")
-    assert registry.n_parameters(model) == 53_957
+PARAMETERS = {
+    "cnet": 53_957, "baseline_cnn": 388_101, "enhanced_cnn": 364_389, "bilstm": 542_213, "bigru": 407_301,
+    "seq2seq": 835_173, "strided_cnn": 38_261, "crnn": 966_729, "xresnet1d": 346_149,
+}  # fmt: skip
+"""The published number of `cnet`; of the others, those of the layers in the order of the docstring."""
+
+
+def test_networks_have_the_number_of_parameters_and_cnet_the_public_names() -> None:
+    assert {name: registry.n_parameters(make(name)) for name in PARAMETERS} == PARAMETERS
     layers = ["c1", "fc1", "fc2", *(f"cresids.{i}.{c}" for i in range(5) for c in ("c1", "c2"))]
-    assert set(model.state_dict()) == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
-
-
-def test_batch_normalisation_equals_its_kin_in_torch_and_keeps_the_order() -> None:
-    ours, theirs, x = BatchNorm1d(6), torch.nn.BatchNorm1d(6), torch.randn(5, 6, 11) * 3 + 1
-    theirs.load_state_dict(ours.state_dict())
-    for _ in range(2):  # in training, then with the running statistics
-        y = ours(channels_last(x))
-        torch.testing.assert_close(y, theirs(x))
-        assert y.stride() == channels_last(x).stride()
-        ours.eval(), theirs.eval()
+    assert set(make("cnet").state_dict()) == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("name", ["enhanced_cnn", "dual_path", "seq2seq", "ecgnet", "strided_cnn", "crnn", "xresnet1d"])
@@ -318,71 +319,12 @@ def test_recurrent_layers_equal_their_kin_in_torch_with_gradients(
         torch.testing.assert_close(p.grad, q.grad)
 
 
-@pytest.mark.parametrize("name", ["bilstm", "bigru"])
-def test_a_beat_is_seventeen_steps_of_eleven_samples_in_time(name: str) -> None:
-    beat = torch.arange(187.0).expand(2, 1, 187)
-    steps = seen_by(make(name), "layers.0", {"x": beat})
-    assert steps.shape == (17, 2, 11)
-    assert torch.equal(steps[:, 1].flatten(), beat[1, 0])
-    steps = seen_by(make(name, (1, 190, 5)), "layers.0", {"x": torch.ones(2, 1, 190)})
-    assert steps.shape == (18, 2, 11) and steps.sum() == 2 * 190
-
-
-def test_attention_weights_are_a_mean() -> None:
-    pooling, x = AttentionPooling(6), torch.randn(3, 6, 9)
-    torch.testing.assert_close(pooling(x[:, :, :1].expand(3, 6, 9)), x[:, :, 0])
-    assert (pooling(x) <= x.amax(2)).all() and (pooling(x) >= x.amin(2)).all()
-
-
-def conv(channels: int, kernel: int, out: int, more: int = 1) -> int:
-    """Weights of a convolution, and of each output `more` (a bias, or scale and shift of what normalises it)."""
-    return (channels * kernel + more) * out
-
-
-def rnn(gates: int, inputs: int, hidden: int = 128) -> int:
-    """Weights of a bidirectional layer, with two biases each."""
-    return 2 * gates * hidden * (inputs + hidden + 2)
-
-
-def excited(before: int, after: int) -> int:
-    """A residual block with squeeze-and-excitation."""
-    skip = before * after if before != after else 0
-    between = conv(after, 1, after // 8) + conv(after // 8, 1, after)
-    return conv(before, 5, after, 2) + conv(after, 5, after, 2) + skip + between
-
-
-WIDE_CNN = [conv(1, 5, 32, 2), conv(32, 5, 64, 2), conv(64, 7, 128, 2), conv(128, 7, 256, 2), 513 * 128, 129 * 5]
-DECODER = [257 * 128, 128 * 128, 128, 6 * 16, 4 * 128 * (4 * 128 + 16 + 128 + 2), 385 * 5]
-PARAMETERS = {
-    "baseline_cnn": [conv(1, 5, 32), conv(32, 5, 64), (64 * 46 + 1) * 128, 129 * 5],
-    "enhanced_cnn": WIDE_CNN,
-    "bilstm": [rnn(4, 11), rnn(4, 256), 513 * 5],
-    "bigru": [rnn(3, 11), rnn(3, 256), 513 * 5],
-    "seq2seq": [conv(1, 5, 32), conv(32, 5, 64), conv(64, 5, 128), rnn(4, 256), *DECODER],
-    "strided_cnn": [conv(1, 9, 48, 2), *(conv(48, kernel, 48, 2) for kernel in (7, 5, 3)), (48 * 12 + 1) * 5],
-    "crnn": [
-        *(conv(1, 15, 64, 2), excited(64, 64), excited(64, 96), excited(96, 128)),
-        *(rnn(4, 128), rnn(4, 256), 256 * 64 + 64, 257 * 5),
-    ],
-    "xresnet1d": [conv(1, 5, 32, 2), conv(32, 5, 32, 2), conv(32, 5, 64, 2), 16 * conv(64, 5, 64, 2), 129 * 5],
-}
-"""Those of the layers in the order of the docstring."""
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_are_those_of_the_described_layers(name: str) -> None:
-    assert registry.n_parameters(make(name)) == sum(PARAMETERS[name])
-
-
 # --- seq2seq ----------------------------------------------------------------------------------------------------------
 
 
-def seq2seq(**options: Any) -> torch.nn.Module:
-    return make("seq2seq", (1, 40, 4), hidden=8, dropout=0.0, **options)
-
-
-def sequences(n: int = 6, n_beats: int = 7) -> Tensor:
-    return torch.rand(n, n_beats, 1, 40, generator=torch.Generator().manual_seed(0))
+def network_and_sequences() -> tuple[torch.nn.Module, Tensor]:
+    model = make("seq2seq", (1, 40, 4), hidden=8, dropout=0.0)
+    return model, torch.rand(6, 7, 1, 40, generator=torch.Generator().manual_seed(0))
 
 
 def in_training(model: torch.nn.Module, x: Tensor, known: Tensor | None) -> Tensor:
@@ -392,7 +334,7 @@ def in_training(model: torch.nn.Module, x: Tensor, known: Tensor | None) -> Tens
 
 
 def test_known_labels_tell_something_in_training_alone_and_unknown_ones_nothing() -> None:
-    model, x = seq2seq(), sequences()
+    model, x = network_and_sequences()
     for label in (0.0, 3.0, -1.0):
         assert torch.equal(model(x, features=torch.full((6, 7), label)), model(x))
     unknown = torch.full((6, 7), -1.0)
@@ -407,7 +349,7 @@ def test_known_labels_tell_something_in_training_alone_and_unknown_ones_nothing(
 
 def test_a_label_reaches_later_beats_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Seq2Seq, "TOLD", 1.1)
-    model, x, known = seq2seq(), sequences(), torch.zeros(6, 7)
+    (model, x), known = network_and_sequences(), torch.zeros(6, 7)
     before = in_training(model, x, known)
     for position in range(7):
         after = in_training(model, x, known.where(torch.arange(7) != position, 3.0))
@@ -417,26 +359,9 @@ def test_a_label_reaches_later_beats_only(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_decoder_told_its_own_answers_gives_the_logits_of_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Seq2Seq, "TOLD", 1.1)
-    model, x = seq2seq(), sequences()
+    model, x = network_and_sequences()
     logits = model(x)
     torch.testing.assert_close(in_training(model, x, logits.argmax(2).float()), logits)
-
-
-def test_about_half_of_the_known_labels_are_told() -> None:
-    model, x = seq2seq(), sequences(2000, 2)
-    own = in_training(model, x, torch.full((2000, 2), -1.0))
-    other = (own[:, 0].argmax(1) + 1) % 4
-    told = in_training(model, x, torch.stack([other.float(), torch.full((2000,), -1.0)], 1))
-    share = (told[:, 1] != own[:, 1]).any(1).float().mean()
-    assert 0.45 < share < 0.55
-
-
-def test_a_beat_is_read_beside_those_around_it_and_alone_as_a_window_of_one() -> None:
-    model, x = seq2seq(), sequences()
-    changed = x.clone()
-    changed[:, 6] += 1
-    assert not torch.equal(model(changed)[:, 0], model(x)[:, 0])
-    torch.testing.assert_close(model(x[:, 0]), model(x[:, :1])[:, 0])
 
 
 # --- ecgnet -----------------------------------------------------------------------------------------------------------
@@ -485,17 +410,6 @@ def test_features_are_standardised_and_bounded() -> None:
     again = build("ecgnet", seed=5).eval()
     again.load_state_dict(model.state_dict())
     assert torch.equal(again(**given), model(**given))
-
-
-def test_noise_is_added_in_training_only() -> None:
-    model, given = make("ecgnet", feature_noise=0.5), inputs("ecgnet", n=300)
-    assert torch.equal(seen_by(model, "stages", given), given["x"])
-    calm = seen_by(model, "rhythm", given)
-    model.train()
-    assert not torch.equal(seen_by(model, "stages", given), given["x"])
-    assert float((seen_by(model, "rhythm", given) - calm).std()) == pytest.approx(0.5, abs=0.03)
-    without = make("ecgnet").train()
-    assert torch.equal(seen_by(without, "rhythm", given), calm)
 
 
 def test_ecgnet_wants_features() -> None:
@@ -549,35 +463,16 @@ def test_hydra_counts_are_those_of_the_paper(leads: int) -> None:
     assert isinstance(model, Hydra)
     x = torch.randn(leads, 20)
     expected: list[float] = []
-    for kernels, signal in zip(model.kernels.tolist(), (x.tolist(), x.diff(dim=1).tolist()), strict=True):
+    for kernels, signal in zip(model.kernels.numpy(), (x.numpy(), x.diff(dim=1).numpy()), strict=True):
         for bank, dilation in zip(kernels, (1, 2), strict=True):
-            strongest, weakest = [0.0] * 16, [0.0] * 16
-            for centre in range(len(signal[0])):
-                for group in (0, 8):
-                    responses = [
-                        sum(
-                            bank[group + k][lead][j] * signal[lead][centre + dilation * (j - 4)]
-                            for lead in range(leads)
-                            for j in range(9)
-                            if 0 <= centre + dilation * (j - 4) < len(signal[0])
-                        )
-                        for k in range(8)
-                    ]
-                    strongest[group + responses.index(max(responses))] += max(responses)
-                    weakest[group + responses.index(min(responses))] += 1
-            expected += strongest + weakest
-    roots = [math.sqrt(max(value, 0.0)) for value in expected]
-    torch.testing.assert_close(model.counts(x[None])[0], torch.tensor(roots), rtol=1e-4, atol=1e-4)
-
-
-def test_hydra_s_dilations_are_all_that_fit() -> None:
-    for n_samples, expected in ((10, [1]), (17, [1, 2]), (187, [1, 2, 4, 8, 16]), (225, [1, 2, 4, 8, 16])):
-        model = registry.build("hydra", 1, n_samples, 5, groups=2)
-        assert model.dilations == expected
-        assert 8 * max(expected) <= n_samples - 1 or n_samples == 10
-    for groups in (0, 3):
-        with pytest.raises(UserError, match="expected an even number"):
-            registry.build("hydra", 1, 187, 5, groups=groups)
+            wide = np.pad(signal, ((0, 0), (4 * dilation, 4 * dilation)))
+            seen = [wide[:, at : at + 8 * dilation + 1 : dilation] for at in range(signal.shape[1])]
+            responses = np.array([[(kernel * part).sum() for part in seen] for kernel in bank]).reshape(2, 8, -1)
+            largest, smallest = responses.max(1, keepdims=True), responses.min(1, keepdims=True)
+            expected += [*np.where(responses == largest, responses, 0).sum(2).ravel()]
+            expected += [*(responses == smallest).sum(2).ravel()]
+    roots = torch.tensor(expected).clamp(min=0).sqrt()
+    torch.testing.assert_close(model.counts(x[None])[0], roots.float(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [1e-3, 1.0])

@@ -5,8 +5,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ecglib.errors import UserError
-from ecglib.models import registry
 from ecglib.models.xresnet1d import ResidualBlock, XResNet1d
 
 
@@ -61,16 +59,3 @@ def test_its_depth_is_counted_as_in_the_paper(depth: int) -> None:
     model = XResNet1d(12, 1000, 5, depth=depth)
     assert 1 + sum(len(block.layers) for block in model.blocks if isinstance(block, ResidualBlock)) + 1 == depth
     assert model.head.in_features == 2 * (64 if depth < 50 else 256)
-
-
-def test_at_first_a_block_hands_on_what_it_was_given() -> None:
-    x = torch.randn(2, 8, 21).relu()
-    for stride, expected in ((1, x), (2, F.avg_pool1d(x, 2, 2, ceil_mode=True))):
-        y, mask = ResidualBlock(8, 8, 5, stride=stride, expansion=1)(x, None)
-        torch.testing.assert_close(y, expected)
-        assert mask is None
-
-
-def test_sizes_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UserError, match="depth = 19; expected one of 18, 34, 50, 101"):
-        registry.build("xresnet1d", 12, 1000, 5, depth=19)

@@ -33,42 +33,16 @@ def example_record(
     matrices = np.array([_matrix(rng) for _ in seeds])
     inter = protocol == "inter"
     macro = [k for k, name in enumerate(CLASSES) if not inter or name != "Q"]
-    overall = metrics.summary(matrices, macro)
-    if inter:
-        overall["macro_f1_nsv"] = metrics.summary(matrices, [0, 1, 2])["macro_f1"]
-    one = metrics.per_class(matrices)
-    scores: dict[str, Any] = {
-        "metrics": _intervals(overall),
-        "per_class": {name: _intervals({kind: one[kind][:, k] for kind in one}) for k, name in enumerate(CLASSES)},
-        "ec57": {name: _intervals(values) for name, values in metrics.ec57(matrices, list(CLASSES)).items()},
-    }
-    counts = {name: int(n) for name, n in zip(CLASSES, matrices[0].sum(axis=1), strict=True)}
+    scores = _scores(matrices, macro, inter)
     record = Record(
         experiment=experiment,
         title=experiment.split("/")[1].replace("-", " ").capitalize(),
         key=key,
         profile=profile,
         task="multiclass",
-        data=DataCard(
-            name="mitdb",
-            synthetic=synthetic,
-            fingerprint="0123456789abcdef" * 4,
-            n_train=78_778,
-            n_val=8_754,
-            n_test=sum(counts.values()),
-            test_indices_sha256="f" * 64,
-            left_out={"no next beat": 48},
-            class_counts={"train": {k: 4 * n for k, n in counts.items()}, "val": counts, "test": counts},
-        ),
-        parameters={
-            "model": "cnet",
-            "protocol": protocol,
-            "cut": "kachuee",
-            "imbalance": "none",
-            "refit": False,
-            "learning_rate": 0.001,
-            "ema": None,
-        },
+        data=_data(matrices[0].sum(axis=1).tolist(), synthetic),
+        parameters={"model": "cnet", "protocol": protocol, "cut": "kachuee", "imbalance": "none"}
+        | {"refit": False, "learning_rate": 0.001, "ema": None},
         seeds=list(seeds),
         classes=list(CLASSES),
         macro_classes=[CLASSES[k] for k in macro],
@@ -87,6 +61,27 @@ def example_record(
         created="2025-01-02T03:04:05+00:00",
     )
     return Record.model_validate_json(record.model_dump_json())  # as a file gives it
+
+
+def _scores(matrices: NDArray[np.int64], macro: Sequence[int], inter: bool) -> dict[str, Any]:
+    overall = metrics.summary(matrices, macro)
+    if inter:
+        overall["macro_f1_nsv"] = metrics.summary(matrices, [0, 1, 2])["macro_f1"]
+    one = metrics.per_class(matrices)
+    return {
+        "metrics": _intervals(overall),
+        "per_class": {name: _intervals({kind: one[kind][:, k] for kind in one}) for k, name in enumerate(CLASSES)},
+        "ec57": {name: _intervals(values) for name, values in metrics.ec57(matrices, list(CLASSES)).items()},
+    }
+
+
+def _data(of_class: Sequence[int], synthetic: bool) -> DataCard:
+    counts = dict(zip(CLASSES, of_class, strict=True))
+    return DataCard(
+        name="mitdb", synthetic=synthetic, fingerprint="0123456789abcdef" * 4, n_train=78_778, n_val=8_754,
+        n_test=sum(of_class), test_indices_sha256="f" * 64, left_out={"no next beat": 48},
+        class_counts={"train": {k: 4 * n for k, n in counts.items()}, "val": counts, "test": counts},
+    )  # fmt: skip
 
 
 def with_moved(record: Record, other: Record, created: str = "2025-01-02T03:04:05+00:00") -> Record:
@@ -110,27 +105,20 @@ def _matrix(rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    return {name: _interval(one.tolist()) for name, one in values.items()}
-
-
-def _interval(values: Sequence[float]) -> Interval:
-    mean = float(np.mean(values))
-    return Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=list(values))
+    means = {name: float(np.mean(one)) for name, one in values.items()}
+    return {
+        name: Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=values[name].tolist())
+        for name, mean in means.items()
+    }
 
 
 def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:
     decay = np.exp(-np.arange(epochs) / 3)
     loss, metric = 0.1 + 0.6 * decay, 0.93 - 0.4 * decay + rng.normal(0, 0.008, epochs)
+    rows = zip(range(1, epochs + 1), loss, loss + 0.02 + rng.normal(0, 0.01, epochs), metric, strict=True)
     history = [
-        Epoch(
-            epoch=k + 1,
-            train_loss=loss[k],
-            val_loss=loss[k] + 0.02 + rng.normal(0, 0.01),
-            val_metric=metric[k],
-            learning_rate=1e-3,
-            seconds=9.0,
-        )
-        for k in range(epochs)
+        Epoch(epoch=k, train_loss=train, val_loss=val, val_metric=score, learning_rate=1e-3, seconds=9.0)
+        for k, train, val, score in rows
     ]
     return SeedRun(
         seed=seed,

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
-import pytest
 from example import example_record, with_moved
 from test_tables import cells
 
@@ -16,38 +17,28 @@ from ecglib.report import comparisons, figures, names, published, tables
 
 
 def record(name: str, model: str, protocol: str, imbalance: str = "none", draw: int = 0) -> Record:
+    """A result of two records that add up to its confusion matrices."""
     made = example_record(f"heartbeat/{name}", protocol=protocol, draw=draw)
-    parameters = made.parameters | {"model": model, "imbalance": imbalance}
-    return made.model_copy(update={"parameters": parameters, **_parts(made)})
-
-
-def _parts(made: Record) -> dict[str, object]:
-    """Two records that add up to the confusion matrices, and which beats are right."""
+    made.parameters |= {"model": model, "imbalance": imbalance}
     whole = np.array(made.confusion)
     half = whole // 2
-    right = [np.arange(m.sum()) < np.trace(m) for m in whole]
-    return {
-        "by_record": {"100": half.tolist(), "232": (whole - half).tolist()},
-        "right": [raw.pack(one) for one in right],
-    }
+    made.by_record = {"100": half.tolist(), "232": (whole - half).tolist()}
+    made.right = [raw.pack(np.arange(m.sum()) < np.trace(m)) for m in whole]
+    return made
 
 
-EVERY = {
-    r.experiment: r
-    for r in (
-        record("baseline", "cnet", "intra"),
-        record("weighted", "cnet", "intra", "weighted", draw=1),
-        record("smote-tomek", "cnet", "intra", "smote-tomek", draw=2),
-        record("inter-patient", "cnet", "inter", draw=3),
-        record("bilstm", "bilstm", "intra", draw=4),
-    )
-}
+RUN = [
+    record("baseline", "cnet", "intra"),
+    record("weighted", "cnet", "intra", "weighted", draw=1),
+    record("smote-tomek", "cnet", "intra", "smote-tomek", draw=2),
+    record("inter-patient", "cnet", "inter", draw=3),
+    record("bilstm", "bilstm", "intra", draw=4),
+]
+EVERY = {r.experiment: r for r in RUN}
 RECORDS = comparisons.beat_results(EVERY)
 
 
 def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
-    from typing import get_args
-
     answers = get_args(config.HeartbeatParameters.model_fields["imbalance"].annotation)
     assert set(names.ANSWERS) == {*answers, results.MOVED}
 
@@ -57,9 +48,8 @@ def test_moved_thresholds_stand_where_every_answer_does() -> None:
     moved = record("any", "bilstm", "intra", draw=6)
     every = EVERY | {name: with_moved(EVERY[name], moved) for name in ("heartbeat/bilstm", "heartbeat/weighted")}
     both = comparisons.beat_results(every)
-    assert [(r.experiment, r.parameters["imbalance"]) for r in both if r not in RECORDS and r.moved is None] == [
-        ("heartbeat/bilstm", results.MOVED)
-    ]
+    (new,) = (r for r in both if r not in RECORDS and r.moved is None)
+    assert (new.experiment, new.parameters["imbalance"]) == ("heartbeat/bilstm", results.MOVED)
     rows = {row[0]: row for row in cells(comparisons.imbalance(both, "bilstm", "intra"))}
     row = rows["[thresholds moved](../heartbeat/bilstm.ipynb)"]
     plain = EVERY["heartbeat/bilstm"]
@@ -83,16 +73,6 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
     ]
 
 
-def test_by_record_the_shares_are_those_of_the_matrices() -> None:
-    gaps = comparisons.gap_by_record(RECORDS, "cnet")
-    assert list(gaps.index) == ["100", "232"]
-    matrices = np.array(EVERY["heartbeat/inter-patient"].by_record["232"])
-    assert gaps.loc["232", "inter"] == pytest.approx(np.trace(matrices.sum(0)) / matrices.sum())
-    assert comparisons.gap_by_record(RECORDS, "bilstm").empty
-    assert "232" in comparisons.by_record_table(gaps)
-    assert figures.gaps(gaps).axes[0].get_yticklabels()
-
-
 def test_the_effective_number_of_records_is_one_where_one_holds_all_and_all_where_they_share() -> None:
     counts = pd.DataFrame(0, range(3), CLASSES).assign(S=[0, 90, 0], V=5)
     rows = cells(comparisons.effective_patients(counts))[1:]
@@ -110,9 +90,8 @@ def test_a_model_with_options_changed_is_no_plain_result() -> None:
 def test_there_is_no_gain_where_more_than_the_answer_differs() -> None:
     other = record("weighted", "cnet", "intra", "weighted", draw=1)
     other.parameters["max_epochs"] = 99
-    rows = cells(
-        comparisons.imbalance(comparisons.beat_results(EVERY | {"heartbeat/weighted": other}), "cnet", "intra")
-    )
+    records = comparisons.beat_results(EVERY | {"heartbeat/weighted": other})
+    rows = cells(comparisons.imbalance(records, "cnet", "intra"))
     assert next(row for row in rows if row[0].startswith("[class weights, inverse"))[-2:] == ["–", "–"]
 
 

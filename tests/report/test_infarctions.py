@@ -12,7 +12,7 @@ from ecglib.data.infarction import CLASSES
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import DataCard, InfarctionCard, Record, Resampling
-from ecglib.report import figures, infarctions, published, tables, yardsticks
+from ecglib.report import infarctions, published, yardsticks
 from ecglib.report.names import NOT_RUN
 
 
@@ -26,11 +26,9 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
     }
     value = Interval(mean=0.8, low=0.7, high=0.9, per_seed=[0.8, 0.8])
     names = ("auroc", "auprc", "se", "sp", "ppv", "f1", "accuracy", "ece")
-    matrices = {
-        name: [[[int(not sick), 0], [0, int(sick)]]] * 2
-        for name, sick in zip(scores["all"], label.tolist(), strict=True)
-    }
+    ill = dict(zip(scores["all"], label.tolist(), strict=True))
     leads = ["II"] if n_leads == 1 else [f"V{i}" for i in range(n_leads)]
+    counts = {"healthy": 30, "infarction": 10}
     parameters = {
         "model": "cnet", "way": way, "leads": leads, "imbalance": "weighted", "protocol": "by-patient",
         "pretrained": "heartbeat/baseline", "folds": 10, "cut": "kachuee", "refit": False,
@@ -38,19 +36,13 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
     return Record(
         experiment=f"infarction/{way}" + ("" if n_leads == 1 else "-12-lead"),
         title=f"{way.capitalize()}, {n_leads} leads",
-        profile="full",
-        task="binary",
+        profile="full", task="binary", seeds=[0, 1], classes=["healthy", "infarction"],
         data=DataCard(
             name="ptb-xl", synthetic=False, fingerprint="f" * 64, n_train=36, n_val=0, n_test=40,
             test_indices_sha256="a" * 64,
-            class_counts={
-                kind: {"healthy": 30 * n, "infarction": 10 * n}
-                for kind, n in (("recordings", 1), ("patients", 1), ("beats", 9))
-            },
+            class_counts={"recordings": counts, "patients": counts, "beats": {"healthy": 270, "infarction": 90}},
         ),
         parameters=parameters | given,
-        seeds=[0, 1],
-        classes=["healthy", "infarction"],
         metrics=dict.fromkeys(names, value),
         infarction=InfarctionCard(
             beat_metrics=dict.fromkeys(names, value),
@@ -62,12 +54,8 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
         per_class=dict.fromkeys(CLASSES, dict.fromkeys(("se", "ppv", "f1", "specificity"), value)),
         intervals=Resampling(unit="patient", n=1000),
         confusion=[[[30, 0], [0, 10]]] * 2,
-        by_record=matrices,
-        train_seconds=1.0,
-        hardware="2 cores",
-        versions={},
-        precision="float32",
-        commit="",
+        by_record={name: [[[int(not sick), 0], [0, int(sick)]]] * 2 for name, sick in ill.items()},
+        train_seconds=1.0, hardware="2 cores", versions={}, precision="float32", commit="",
         created="2025-01-02T03:04:05Z",
     )  # fmt: skip
 
@@ -145,23 +133,13 @@ def test_a_split_by_beat_stands_beside_its_like_alone() -> None:
     assert said.startswith("Accuracy of beats is 0.800 with patients apart")
 
 
-def test_a_yardstick_is_named_once_for_all_results_on_its_leads() -> None:
-    records, others = [example("scratch"), example("finetune"), example("finetune", protocol="by-beat")], [yardstick()]
-    assert infarctions.yardstick_scores(records, others).count("0.800") == 1
-    assert infarctions.yardstick_scores([], others) == infarctions.yardstick_scores(records, []) == "Not run."
-    rows = infarctions.against_yardsticks(records, others).splitlines()[2:]
-    gained = tables.signed(yardsticks.gain(records[0], others[0]))
-    assert len(rows) == 2 and all(gained in row for row in rows)
-
-
 def test_a_yardstick_is_no_network_of_the_chapter() -> None:
     every = {r.experiment: r for r in (example("scratch"), yardstick())}
     assert infarctions.infarction_results(every) == [every["infarction/scratch"]]
     assert yardsticks.yardstick_results("infarction", every) == [every["infarction/age-and-sex"]]
     assert yardsticks.yardstick_results("twelve-lead", every) == []
-    assert "fitted at once" in infarctions.provenance(yardstick()) and "scratch" not in infarctions.provenance(
-        yardstick()
-    )
+    said = infarctions.provenance(yardstick())
+    assert "fitted at once" in said and "scratch" not in said
     assert infarctions.levels(yardstick()).count("| beats") == 0
     assert yardsticks.table(yardstick(), [yardstick()]) == "This is a yardstick itself."
 
@@ -173,21 +151,6 @@ def test_yardsticks_are_counted_by_their_intervals() -> None:
     found = infarctions.verdict_of_yardsticks(records, [other])
     assert found == "Of 3 results on 1 lead, so many are told better and worse: 1 and 1 than *age and sex*."
     assert infarctions.verdict_of_yardsticks([], [other]) == infarctions.verdict_of_yardsticks(records, []) == ""
-
-
-def test_published_results_of_infarction_stand_apart() -> None:
-
-    assert "by beat" in infarctions.published() and "intra-patient" not in infarctions.published()
-    assert "by beat" not in published.published([])
-
-
-def test_figures() -> None:
-    records = [example("scratch"), example("finetune")]
-    assert len(figures.label_curve(records).axes[0].lines) == 2
-    assert figures.label_curve([]).axes[0].texts[0].get_text() == "not run"
-    assert sum(ax.axison for ax in figures.confusions(records).axes) == 2
-    assert figures.confusions([]).texts[0].get_text() == "not run"
-    assert "recordings" in figures.confusion(records[0]).axes[0].get_title()
 
 
 def test_an_aim_is_reached_by_the_best_way_or_open() -> None:
@@ -203,3 +166,21 @@ def test_an_aim_is_reached_by_the_best_way_or_open() -> None:
     assert ["| reached" in line for line in lines[2:]] == [False, False, True], "the last aim takes any network"
     assert "0.926" in infarctions.tried() and "S F1" not in infarctions.tried()
     assert "0.926" not in published.tried()
+
+
+def test_a_yardstick_belongs_to_what_read_the_same_and_is_divided_alike() -> None:
+    beside, record, people = yardsticks.beside, example("finetune"), yardstick()
+    beats = yardstick("median_beat", cut="median beat")
+    assert beside(record, [beats]) == {"median beat": beats}
+    assert beside(beats, [beats]) == {}, "a yardstick has none beside it"
+    apart: list[dict[str, Any]] = [
+        {"leads": ["V1"]}, {"protocol": "by-beat"}, {"folds": 4}, {"database": "ptbdb"}, {"max_records": 20}
+    ]  # fmt: skip
+    for other in apart:
+        assert beside(example("finetune", **other), [beats]) == {}, other
+    assert beside(example("finetune", leads=["V1"]), [people, beats]) == {"age and sex": people}, "it reads no lead"
+    assert beside(example("finetune", folds=4), [people]) == {}
+    for changed, value in {"seeds": [0], "classes": ["a", "b"], "task": "multilabel"}.items():
+        assert beside(record.model_copy(update={changed: value}), [people]) == {}
+    record.data.fingerprint = "other"
+    assert beside(record, [people]) == {}

@@ -1,4 +1,4 @@
-"""Tables: one format of numbers, Markdown that Pandoc takes for tables, and real apart from synthetic."""
+"""Tables and sentences: one format of numbers, Markdown that Pandoc takes for tables, and real apart from synthetic."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pypandoc
 import pytest
 
+from ecglib import aami, files
+from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
-from ecglib.report import tables
+from ecglib.experiment.record import Record
+from ecglib.report import tables, words
 from tests.report.example import example_record, with_moved
 
 FULL = example_record()
@@ -50,15 +55,6 @@ def test_one_format_of_numbers() -> None:
     assert tables.count(556.4) == "556"
 
 
-@pytest.mark.parametrize(
-    "markdown",
-    [tables.per_class(FULL), tables.metrics(INTER), tables.moved(MOVED), tables.parameters(FULL), tables.ec57(INTER)],
-)
-def test_each_is_one_table(markdown: str) -> None:
-    assert kinds(markdown) == ["Table"]
-    assert len({len(row) for row in cells(markdown)}) == 1
-
-
 def test_headline_says_profile_and_seeds_of_all_results() -> None:
     assert tables.headline({"heartbeat/baseline": FULL}).startswith("All results: profile *full*, seeds 0, 1, 2.")
     both = tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": QUICK})
@@ -78,33 +74,19 @@ def test_moved_thresholds_are_no_better_validated_for_having_been_moved() -> Non
     plain, moved = results.decisions(MOVED)
     assert tables.validated(moved) == tables.validated(plain) == tables.validated(FULL)
     assert MOVED.moved is not None and min(MOVED.moved.validation) > (tables.validated(plain) or 1)
-    refitted = FULL.model_copy(
-        update={"training": [run.model_copy(update={"validation": None}) for run in FULL.training]}
-    )
+    runs = [run.model_copy(update={"validation": None}) for run in FULL.training]
+    refitted = FULL.model_copy(update={"training": runs})
     assert tables.validated(refitted) is None
     assert tables.moved(FULL) == "No thresholds were moved in this experiment."
     assert "|" not in tables.ec57(FULL.model_copy(update={"ec57": {}}))
-
-
-def test_a_decision_made_later_tells_the_scorings_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    log = tmp_path / "book" / "results" / "test-reads.jsonl"
-    log.parent.mkdir(parents=True)
-    log.write_text("".join(f'{{"time": "{time}"}}\n' for time in ("2020-01-01T00:00:00Z", "2025-06-01T00:00:00Z")))
-    assert "By 2025-01-02 DS2 had been scored 1 times" in tables.scorings([INTER])
-    moved = with_moved(INTER, OTHER, created="2025-07-01T00:00:00Z")
-    assert "By 2025-07-01 DS2 had been scored 2 times" in tables.scorings([moved])
 
 
 def test_a_run_made_here_is_one_row_beside_a_reference_and_stands_in_a_box_without_one() -> None:
     fresh = QUICK.model_copy(update={"overridden": ["cut"], "scored": "val"})
     alone, both = (cells(tables.circumstances(FULL, one)) for one in (None, fresh))
     score = tables.interval(QUICK.metrics["macro_f1"])
-    assert both == [
-        *alone,
-        ["repeated here", f"quick, one seed, `cut` changed, on the validation set, macro-F1 {score}"],
-    ]
+    told = f"quick, one seed, `cut` changed, on the validation set, macro-F1 {score}"
+    assert both == [*alone, ["repeated here", told]]
     assert cells(tables.circumstances(FULL, FULL)) == alone, "the reference result itself"
     assert tables.box(FULL, FULL) == ""
     assert kinds(tables.box(None, QUICK)) == ["Div"] and f"quick, one seed, macro-F1 {score}" in tables.box(None, QUICK)
@@ -161,22 +143,28 @@ def test_free_text_stays_text() -> None:
     assert kinds(markdown) == ["Table"]
     parsed = json.dumps(blocks(markdown))
     assert not [kind for kind in ("Link", "Cite", "Math", "Emph", "RawInline") if f'"{kind}"' in parsed]
-    assert "CPU | 2*cores_[x](y) $5 @site <b>" in pypandoc.convert_text(
-        markdown, "plain", format="markdown+citations", extra_args=["--columns=300"]
-    )
+    wide = ["--columns=300"]
+    plain = pypandoc.convert_text(markdown, "plain", format="markdown+citations", extra_args=wide)
+    assert told.hardware in plain
 
 
-def test_circumstances_count_the_readings_of_ds2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_circumstances_count_the_readings_of_ds2_until_a_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readings(record: Record) -> str | None:
+        return dict(cells(tables.circumstances(record))[1:]).get("readings of the test set")
+
     (tmp_path / "_quarto.yml").touch()
     monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
-    assert reads.startswith("0 until then,")
+    assert str(readings(INTER)).startswith("0 until then,")
     log = tmp_path / "book" / "results" / "test-reads.jsonl"
-    log.parent.mkdir(parents=True)
-    log.write_text("".join(f'{{"time": "2020-01-01T00:00:00Z", "model": "{m}"}}\n' for m in ("cnet", "other", "cnet")))
-    reads = dict(cells(tables.circumstances(INTER))[1:])["readings of the test set"]
-    assert reads == "3 until then, of them 2 by this model"
-    assert "readings of the test set" not in dict(cells(tables.circumstances(FULL))[1:])
+    read = [("2020-01-01", "cnet"), ("2020-01-01", "other"), ("2020-01-01", "cnet"), ("2025-06-01", "cnet")]
+    files.write(log, "".join(f'{{"time": "{day}T00:00:00Z", "model": "{model}"}}\n' for day, model in read))
+    assert readings(INTER) == "3 until then, of them 2 by this model"
+    assert readings(FULL) is None
+    assert "By 2025-01-02 DS2 had been scored 3 times" in tables.scorings([INTER])
+    moved = with_moved(INTER, OTHER, created="2025-07-01T00:00:00Z")
+    assert "By 2025-07-01 DS2 had been scored 4 times" in tables.scorings([moved])
     log.write_text("torn")
     with pytest.raises(UserError, match=r"test-reads\.jsonl"):
         tables.circumstances(INTER)
@@ -187,3 +175,37 @@ def test_classification_report_holds_every_class_and_metric() -> None:
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
     assert lines["F"][1:4] == [tables.number(FULL.per_class["F"][key].mean) for key in ("se", "ppv", "f1")]
     assert lines["accuracy"][-1] == tables.number(FULL.metrics["accuracy"].mean)
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def test_the_set_that_was_scored_is_named_and_synthetic_data_is_said_in_red() -> None:
+    assert tables.SYNTHETIC in words.provenance(SYNTHETIC) and tables.SYNTHETIC not in words.provenance(FULL)
+    assert words.result(FULL).startswith("On the test set, over N, S, V, F, Q, macro-F1 is")
+    val = FULL.model_copy(update={"scored": "val"})
+    assert words.result(val).startswith("On the validation set, over")
+    assert "none to test on" in words.provenance(val)
+
+
+def test_the_concentration_of_rare_beats() -> None:
+    table = pd.DataFrame(0, index=["100", "213", "232", "101"], columns=list(aami.CLASSES))
+    table.loc[["100", "232", "101"], "S"] = [25, 75, 1000]
+    table.loc["213", "F"] = 4
+    assert words.concentration(table) == (
+        "In DS2, record 232 alone holds 75\N{NARROW NO-BREAK SPACE}% of the S beats "
+        "and record 213 alone holds 100\N{NARROW NO-BREAK SPACE}% of the F beats."
+    )
+    assert words.concentration(table.loc[["101"]]) == "DS2 holds no S or F beats here."
+
+
+def test_the_cut_stands_beside_the_published_counts() -> None:
+    empty = np.zeros(0, dtype=np.str_)
+    beats = Beats(
+        np.zeros((3, 1, 4), np.float32), np.zeros((3, 0), np.float32), np.array([0, 0, 2]), empty, empty, empty,
+        np.zeros(0, np.int64), {"no next beat": 1}, {},
+    )  # fmt: skip
+    rows = cells(tables.cut_counts(beats, {"N": 2, "S": 0, "V": 1, "F": 0, "Q": 0}))[1:]
+    assert rows[0] == ["N", "2", "2"]
+    assert rows[5] == ["all", "3", "3"]
+    assert rows[6][:2] == ["left out: no next beat", "1"]

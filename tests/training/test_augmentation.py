@@ -25,12 +25,12 @@ def seeded(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def recordings(lengths: list[int], seed: int = 0, samples: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def recordings(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Slow waves and noise around a level of their own; of every other recording some leads are unknown."""
     known = torch.rand(len(lengths), 12, generator=seeded(seed)) < 0.6
     known[::2] = True
     known[:, 4] = True
-    n = samples or max(lengths)
+    n = max(lengths)
     x = torch.randn(len(lengths), 12, n, generator=seeded(seed + 1)) + 0.5 * torch.sin(torch.arange(n) / 9) + 1
     inside = (torch.arange(n) < torch.tensor(lengths)[:, None])[:, None] & known[:, :, None]
     return x.where(inside, 0.0), torch.tensor(lengths), known
@@ -86,16 +86,6 @@ def test_a_crop_is_a_stretch_of_its_recording_from_anywhere() -> None:
     assert (nowhere, len(starts)) == (0, 8) and min(starts) > 25, "each of the eight places, 50 times on average"
 
 
-def test_factors_are_drawn_for_each_recording_evenly_in_their_logarithm() -> None:
-    x = torch.randn(4000, 12, 3, generator=seeded())
-    factor = augmentation.scale(x, 0.4, seeded()) / x
-    torch.testing.assert_close(factor, factor[:, :1, :1].expand_as(factor))
-    logs = factor[:, 0, 0].log()
-    assert logs.abs().max() <= 0.4 + 1e-5
-    share, _ = np.histogram(logs, bins=4, range=(-0.4, 0.4))
-    assert (abs(share - 1000) < 120).all()
-
-
 def power(x: Tensor, lengths: Tensor, known: Tensor) -> list[float]:
     """Mean variance of the known leads of each recording."""
     return [
@@ -112,18 +102,6 @@ def test_noise_has_the_wished_power(kind: str, snr: float) -> None:
     y, _ = augment(x, lengths, known, how, NOISE, seeded())
     for signal, noise in zip(power(x, lengths, known), power(y - x, lengths, known), strict=True):
         assert 10 * np.log10(signal / noise) == pytest.approx(snr, abs=0.02)
-
-
-def test_the_share_of_noisy_recordings_and_the_range_of_their_ratios() -> None:
-    x, lengths, known = recordings([60] * 1000)
-    y, _ = augment(x, lengths, known, Augmentation(wander=0.3, snr=(5, 15)), NOISE, seeded())
-    changed = (y != x).flatten(1).any(1)
-    assert 0.25 < changed.float().mean() < 0.35
-    rows = [part[changed] for part in (x, y - x, lengths, known)]
-    signal, noise = power(rows[0], rows[2], rows[3]), power(rows[1], rows[2], rows[3])
-    ratios = 10 * np.log10(np.array(signal) / np.array(noise))
-    assert 4.9 < ratios.min() < 5.5 and 14.5 < ratios.max() < 15.1
-    assert np.median(ratios) == pytest.approx(10, abs=0.8)
 
 
 def test_leads_are_sums_over_electrodes() -> None:
@@ -152,16 +130,6 @@ def test_short_noise_begins_anew_and_a_flat_recording_gets_none() -> None:
     added = (y - x)[0]
     torch.testing.assert_close(added[:, 70:], added[:, :-70], rtol=0, atol=1e-5)
     assert torch.equal(y[1], x[1])
-
-
-def test_electrodes_get_noise_either_way_up() -> None:
-    """With one stretch to choose from, two electrodes cancel or double it."""
-    x, lengths, known = recordings([80] * 200)
-    known[:] = True
-    noise = Noise(NOISE.wander[:1, :80], NOISE.muscle[:1, :80], synthetic=True)
-    added = augment(x, lengths, known, Augmentation(muscle=1.0), noise, seeded())[0] - x
-    cancelled = added[:, 0].abs().amax(1) < 1e-5
-    assert 0.35 < cancelled.float().mean() < 0.65
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0])

@@ -22,17 +22,10 @@ def records_of(sizes: list[int]) -> NDArray[np.str_]:
 def beats_of(sizes: list[int], seed: int = 0) -> Beats:
     """Beats whose every sample says their position."""
     record, n = records_of(sizes), sum(sizes)
-    return Beats(
-        signals=np.arange(n, dtype=np.float32)[:, None, None].repeat(4, 2),
-        features=np.zeros((n, 0), dtype=np.float32),
-        labels=np.random.default_rng(seed).integers(0, 5, n),
-        record=record,
-        patient=record,
-        symbol=np.full(n, "N"),
-        sample=np.arange(n),
-        left_out={},
-        records_left_out={},
-    )
+    signals = np.arange(n, dtype=np.float32)[:, None, None].repeat(4, 2)
+    labels = np.random.default_rng(seed).integers(0, 5, n)
+    features, symbol, sample = np.zeros((n, 0), dtype=np.float32), np.full(n, "N"), np.arange(n)
+    return Beats(signals, features, labels, record, record, symbol, sample, {}, {})
 
 
 def positions_of(examples: Sequences) -> NDArray[np.int64]:
