@@ -259,7 +259,8 @@ def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a quick run; the first in full makes it."""
     p = parameters("infarction/scratch").model_copy(update={"profile": "full"})
-    monkeypatch.setattr(driver, "overridden", lambda p: [])
+    named = driver.named
+    monkeypatch.setattr(driver, "named", lambda p: named(p) | {"overridden": []})
     infarction.run(parameters("infarction/scratch"))
     assert not paths.reference("infarction/scratch").exists()
     infarction.run(p)
