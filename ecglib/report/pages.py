@@ -15,12 +15,15 @@ from ecglib.config import SharedParameters
 
 RUN: Final = "run"
 """The tag of cells that need a run made here; a page of the reference result alone goes without them."""
+_SHOWN: Final = "_shown"
+"""The name that a cell's last expression is given, as a kernel's `_`."""
 
 
 def shown(parameters: SharedParameters) -> Iterator[tuple[nbformat.NotebookNode, Any]]:
     """Every cell of an experiment's notebook but those that need a run, and what it shows: None where that is nothing.
 
-    Cells share their variables as in a kernel, and what one raises goes through.
+    Cells share their variables as in a kernel, and what one raises goes through. The code is the committed notebook's
+    alone: parameters enter as values and are never read as code.
     """
     notebook = parameters.experiment.split("/")[0]
     namespace: dict[str, Any] = {}
@@ -30,10 +33,11 @@ def shown(parameters: SharedParameters) -> Iterator[tuple[nbformat.NotebookNode,
             continue
         value = None
         if cell.cell_type == "code":
-            body = ast.parse(cell.source).body
-            last = ast.Expression(body.pop().value) if body and isinstance(body[-1], ast.Expr) else None
-            exec(compile(ast.Module(body, []), notebook, "exec"), namespace)
-            value = None if last is None else eval(compile(last, notebook, "eval"), namespace)
+            code = ast.parse(cell.source)
+            if code.body and isinstance(last := code.body[-1], ast.Expr):
+                code.body[-1] = ast.Assign([ast.Name(_SHOWN, ast.Store())], last.value)
+            exec(compile(ast.fix_missing_locations(code), notebook, "exec"), namespace)
+            value = namespace.pop(_SHOWN, None)
         if "parameters" in tags:
             namespace |= parameters.model_dump()  # as papermill does
         yield cell, value
