@@ -11,7 +11,7 @@ J ?= 2
 env:
 	@$(PYTHON) tools/environment.py
 
-# Get or make the data, run every notebook that isn't up to date, render to _book/.
+# Get the data, run every notebook that isn't up to date, render to _book/.
 book: env
 	@$(BIN)/ecglib book --profile $(PROFILE) -j $(J)
 

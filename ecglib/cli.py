@@ -392,7 +392,7 @@ def book(
 
 
 def _data(fetch: bool) -> None:
-    """Find, fetch or make the records."""
+    """Find or fetch the records."""
     from ecglib.data import databases
     from ecglib.data import fetch as fetching
 
@@ -404,11 +404,10 @@ def _data(fetch: bool) -> None:
                 fetching.download("mitdb", deadline=FETCH_SECONDS, progress=progress)
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
-    source = databases.get("mitdb")
-    if source.synthetic:
+    if databases.get("mitdb").sample:
         found = next(row.found for row in databases.status() if row.name == "mitdb")
-        records = f"only {found} records so far" if found else "no real records"
-        print(f"{records} in {paths.data() / 'mitdb'}: the book is built on synthetic ones and says so")
+        records = f"only {found} records so far" if found else "no records"
+        print(f"{records} in {paths.data() / 'mitdb'}: what is run here rests on the embedded sample and says so")
 
 
 @contextmanager
@@ -555,5 +554,5 @@ def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonF
     for set_name, row in sums.items():
         table.add_row(set_name, *(f"{row[name]:,}".replace(",", " ") if name in row else "–" for name in classes))
     _print(table)
-    if source.synthetic:
-        print("synthetic records: the real ones are not here")
+    if source.sample:
+        print("the embedded sample: five minutes of each record, chosen for their ectopic beats")

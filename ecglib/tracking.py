@@ -272,8 +272,8 @@ def _fill(client: MlflowClient, run_id: str, record: Record, folder: Path, start
 
 def _tags(record: Record) -> dict[str, str]:
     names = ("key", "experiment", "profile", "commit", "hardware", "device", "precision", "created")
-    seeds, synthetic = ", ".join(map(str, record.seeds)), str(record.data.synthetic).lower()
-    own = {"data": record.data.name, "synthetic": synthetic, "seeds": seeds}
+    seeds, sample = ", ".join(map(str, record.seeds)), str(record.data.sample).lower()
+    own = {"data": record.data.name, "sample": sample, "seeds": seeds}
     return {name: str(getattr(record, name)) for name in names} | own
 
 

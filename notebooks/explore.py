@@ -83,7 +83,7 @@ figures.example_beats(kachuee.signals, kachuee.labels, aami.CLASSES, beats.RATE,
 # %%
 #| label: tbl-cut
 #| tbl-cap: Beats that the kachuee cut gives, beside the published Kaggle set that it rebuilds
-Markdown(tables.cut_counts(kachuee, {} if source.synthetic else kaggle_csv.COUNTS))
+Markdown(tables.cut_counts(kachuee, {} if source.sample else kaggle_csv.COUNTS))
 
 # %% [markdown]
 # The `centred` cut keeps the amplitude and looks back to the previous beat.

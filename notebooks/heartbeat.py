@@ -84,10 +84,10 @@ reference, fresh = results.reference(parameters.experiment), None
 # %% [markdown]
 # ## What was run
 #
-# The reference result is the one that the project stands for: the full profile on the real records, committed with the
-# code. Where there is one, this page is of it, and a run made here is one row of the table at the end. A run is looked
-# up by its key and trained only if it isn't there. A key is made of everything that can change the weights; @sec-design
-# says what that is.
+# The reference result is the one that the project stands for: the full profile on the whole database, committed with
+# the code. Where there is one, this page is of it, and a run made here is one row of the table at the end, or a box
+# below it where it rests on the embedded sample. A run is looked up by its key and trained only if it isn't there. A
+# key is made of everything that can change the weights; @sec-design says what that is.
 
 # %% tags=["run"]
 fresh = experiments.run(parameters).record

@@ -53,14 +53,12 @@ def real_mitdb(real_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a `mitdb` of 48 short synthetic records and a `ptb-xl` of 36, which count as real to whoever
-    finds them there."""
+    """A data folder with a minute of all 48 records of `mitdb`, and a `ptb-xl` of 36 made-up ones."""
     import cohorts
-
-    from ecglib.data import synthetic
+    import excerpts
 
     folder = tmp_path_factory.mktemp("data")
-    synthetic.write(folder / "mitdb", minutes=1.5)
+    excerpts.mitdb(folder / "mitdb")
     cohorts.ptb_xl(folder / "ptb-xl", 24, 12)
     return folder
 

@@ -18,7 +18,7 @@ from projects import ROOT, kept, make_project, tracked
 from report.example import example_record
 
 from ecglib import aami, cli, config, paths
-from ecglib.data import databases, fetch, synthetic
+from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 from ecglib.experiment import recipes
 from ecglib.experiment import record as results
@@ -145,7 +145,6 @@ def test_a_file_in_the_place_of_the_data(
     (tmp_path / place).write_text("not a folder")
     for arguments in (["data", "status"], ["data", "counts", "mitdb"], ["book", "--no-fetch"]):
         is_one_line(call(*arguments), str(tmp_path / place), "expected a folder")
-    assert not (project / "cache" / "synthetic").exists()
 
 
 @pytest.fixture
@@ -235,17 +234,15 @@ def test_a_fetch_says_how_far_it_is(call: Call, project: Path, fetched: Path, mo
 def test_a_book_does_not_wait_for_ever_for_its_data(
     call: Call, project: Path, fetched: Path, jobs: list[runner.Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = synthetic.write
-    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5))
     monkeypatch.setattr(builder, "render", lambda plainly: (project / "index.html", "quarto"))
     monkeypatch.setattr(cli, "FETCH_SECONDS", 1.5)
     done = call("book", "--profile", "smoke")
     assert (done.code, done.err) == (0, "not fetched: here: the time given is over\n")
-    assert f"only 24 records so far in {fetched}: the book is built on synthetic ones" in done.out
+    assert f"only 24 records so far in {fetched}: what is run here rests on the embedded sample" in done.out
     monkeypatch.setattr(cli, "FETCH_SECONDS", 60.0)
     done = call("book", "--profile", "smoke")
     assert (done.code, done.err) == (0, "")
-    assert "synthetic" not in done.out
+    assert "sample" not in done.out
 
 
 def test_git_passes_over_what_is_half_written() -> None:
@@ -320,7 +317,7 @@ def test_what_runs_left_out_is_told_once_with_their_names(
         for n, job in enumerate(jobs):
             record = example_record()
             record.data.left_out = {"no next beat": 48} | ({"no variation": 2} if n == 1 else {})
-            record.data.records_left_out, record.data.synthetic = {}, False
+            record.data.records_left_out, record.data.sample = {}, False
             record.save(tmp_path / str(n) / "record.json")
             job.runs = (tmp_path / str(n),) * 2
         return []

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import excerpts
 import pytest
 from projects import ROOT, keep_few, run_where_it_lies
 
 from ecglib import config
-from ecglib.data import synthetic
 from tools import environment
 
 NOBODY = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
@@ -45,7 +45,7 @@ def test_direct_use_and_the_notebooks_folder_finds_the_same_run(
 ) -> None:
     keep_few(clone)  # their pages are like the others'
     subprocess.run(["git", *NOBODY, "commit", "--quiet", "--all", "--message", "Few"], cwd=clone, check=True)
-    synthetic.write(tmp_path / "data" / "mitdb", minutes=0.5)
+    excerpts.mitdb(tmp_path / "data" / "mitdb", seconds=30)
     monkeypatch.setenv("PATH", f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(clone))
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))

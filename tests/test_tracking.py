@@ -157,7 +157,7 @@ def _is_whole(root: Path, record: Record, run_id: str) -> None:
     assert client.get_experiment(run.info.experiment_id).name == "heartbeat"
     assert run.data.params == {key: str(value) for key, value in record.parameters.items()}
     tags = {name: getattr(record, name) for name in ("key", "experiment", "profile", "commit", "hardware", "precision")}
-    assert (tags | {"synthetic": "false"}).items() <= run.data.tags.items()
+    assert (tags | {"sample": "false"}).items() <= run.data.tags.items()
     for seed in record.training:
         history = client.get_metric_history(run_id, f"seed{seed.seed}/val_metric")
         assert [(one.step, one.value) for one in history] == [(e.epoch, e.val_metric) for e in seed.history]

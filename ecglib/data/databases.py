@@ -1,7 +1,7 @@
-"""Where a database is: what of it is on disk, its fingerprint, and the synthetic fallback.
+"""Where a database is: what of it is on disk, its fingerprint, and the sample that stands in for it.
 
-`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. Nothing here touches the network (see
-`ecglib.data.fetch`).
+`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. Where it has none, the package's own excerpts are
+taken. Nothing here touches the network (see `ecglib.data.fetch`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ecglib import aami, files, paths
-from ecglib.data import records, synthetic
+from ecglib import aami, paths
+from ecglib.data import records
 from ecglib.errors import RecordError, UserError
 
 SUMS: Final = "SHA256SUMS.txt"
 UNFINISHED: Final = f"{SUMS}.part"
 """What the first fetch of a database leaves until it is through."""
-_SUFFIXES = (".hea", ".dat", ".mat", ".xyz", ".atr")
+SAMPLE: Final = Path(__file__).resolve().parents[1] / "sample"
+"""Excerpts of some of the databases, in the package: one folder each (see its README and `tools/make_sample.py`)."""
+_SUFFIXES = (".hea", ".dat", "_a.dat", "_b.dat", ".mat", ".xyz", ".atr")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
 
@@ -132,12 +134,12 @@ DATABASES: Final = {database.name: database for database in _DATABASES}
 
 @dataclass(frozen=True)
 class Source:
-    """A database's files, real or synthetic."""
+    """A database's files, or those of its sample."""
 
     name: str
     folder: Path
-    synthetic: bool
-    """Whether they come from the heart model; whoever shows a number must say so."""
+    sample: bool
+    """Whether they are the excerpts that the package embeds; whoever shows a number must say so."""
     records: tuple[str, ...]
     """Record names for `ecglib.data.records`, broken ones included (file names, for a set of CSVs)."""
 
@@ -157,8 +159,8 @@ class Source:
 class Status:
     """What of a database is on disk; plain values, for JSON.
 
-    `found` and `expected` count records, or files for a set of CSVs; `size` is in bytes; `synthetic` says whether `get`
-    can stand in with synthetic records; `hint` says what to do where something is missing.
+    `found` and `expected` count records, or files for a set of CSVs; `size` is in bytes; `sample` says whether the
+    package embeds excerpts that `get` takes instead; `hint` says what to do where something is missing.
     """
 
     name: str
@@ -169,7 +171,7 @@ class Status:
     found: int
     expected: int
     size: int
-    synthetic: bool
+    sample: bool
     licence: str
     citation: str
     doi: str
@@ -189,15 +191,14 @@ def status() -> list[Status]:
 
 
 def find(name: str) -> Source | None:
-    """The real files of a database, if at least one record of it can be read; None otherwise. A `UserError` when there
-    is no such database, or its folder may not be read."""
+    """The files of a database in `ECGLIB_DATA`, if at least one record of it can be read; None otherwise. A `UserError`
+    when there is no such database, or its folder may not be read."""
     return _find(database(name))[0]
 
 
 def get(name: str) -> Source:
-    """The real files of a database, else its synthetic stand-in (which only `mitdb` has), without the network. A
-    `UserError` when there are neither, when there are files but every record of them is broken, when a folder may not
-    be read or written, or the disk is full."""
+    """The files of a database in `ECGLIB_DATA`, else its sample, without the network. A `UserError` when there is
+    neither, when there are files but every record of them is broken, or a folder may not be read."""
     entry = database(name)
     source, broken = _find(entry)
     if source is not None:
@@ -205,14 +206,14 @@ def get(name: str) -> Source:
     if broken is not None:
         do = f"mend or remove the folder, then: ecglib data fetch {name}"
         raise UserError(paths.data() / name, f"no record can be read; the first: {broken}", do=do)
-    if name == "mitdb":
-        return _synthetic(entry)
+    if (SAMPLE / name).is_dir():
+        return Source(name, SAMPLE / name, True, tuple(records.list_records(SAMPLE / name)))
     raise UserError(name, f"not in {paths.data()}", do=entry.hint)
 
 
 def can_get(name: str) -> bool:
-    """Whether `get` would give something: real files, or a synthetic stand-in."""
-    return name == "mitdb" or find(name) is not None
+    """Whether `get` would give something: the files, or a sample of them."""
+    return (SAMPLE / name).is_dir() or find(name) is not None
 
 
 def _status(entry: Database) -> Status:
@@ -231,7 +232,13 @@ def _status(entry: Database) -> Status:
     hint, size = "" if present else entry.hint, sum(sizes.values())
     about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
-        **about, state=state, folder=str(folder), found=found, size=size, synthetic=entry.name == "mitdb", hint=hint
+        **about,
+        state=state,
+        folder=str(folder),
+        found=found,
+        size=size,
+        sample=(SAMPLE / entry.name).is_dir(),
+        hint=hint,
     )
 
 
@@ -247,8 +254,8 @@ def _count(entry: Database, sizes: dict[str, int]) -> int:
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The real source, or None and why the first record can't be read. What an unfinished first fetch has brought is no
-    source yet: results would follow from where it stopped."""
+    """The source in `ECGLIB_DATA`, or None and why the first record can't be read. What an unfinished first fetch has
+    brought is no source yet: results would follow from where it stopped."""
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
@@ -271,22 +278,6 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
         else:
             return Source(entry.name, folder, False, names), None
     return None, broken
-
-
-def _synthetic(entry: Database) -> Source:
-    """The synthetic records, written once; a folder under its final name is always complete."""
-    parent = paths.cache() / "synthetic"
-    folder, version = parent / entry.name, parent / entry.name / "VERSION"
-    try:
-        with files.lock(parent / f"{entry.name}.lock"):
-            if not (version.is_file() and version.read_text() == synthetic.version()):
-                with files.writing_folder(folder) as temporary:
-                    synthetic.write(temporary)
-                    (temporary / "VERSION").write_text(synthetic.version())
-    except OSError as error:
-        found = f"can't be written ({error.strerror or error})"
-        raise UserError(folder, found, do="make room, or give yourself write access") from None
-    return Source(entry.name, folder, True, tuple(records.list_records(folder)))
 
 
 def digests(files: Iterable[Path]) -> list[str]:

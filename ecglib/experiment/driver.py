@@ -121,9 +121,9 @@ class Data(ABC):
         return databases.get(self._database)
 
     @cached_property
-    def synthetic(self) -> bool:
-        """Whether it is made up."""
-        return self.source.synthetic
+    def sample(self) -> bool:
+        """Whether it is excerpts that the package embeds."""
+        return self.source.sample
 
     @cached_property
     def fingerprint(self) -> str:
@@ -365,7 +365,7 @@ def _train_part(plan: _Plan[P, D], folder: Path, part: Part, seed: int) -> dict[
     p = plan.parameters
     title = f"{p.experiment or p.model} seed {seed} {part.name}".rstrip()
     fitted = plan.task.fit(plan.data, part, p, seed, Where(plan.device, plan.precision, title, folder, plan.key))
-    if not plan.data.synthetic:
+    if not plan.data.sample:
         _log_test_reads(plan, seed, fitted.test_reads)
     if fitted.model is not None:
         weights = {name: t.detach().cpu().contiguous() for name, t in fitted.model.state_dict().items()}
@@ -408,7 +408,7 @@ def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:
             return results.load(path)
     found = Found(folder, p.seeds)
     first, own = found.cards[0], plan.task.evaluate(data, found, p)
-    of_data = {"name": p.database, "synthetic": data.synthetic, "fingerprint": data.fingerprint}
+    of_data = {"name": p.database, "sample": data.sample, "fingerprint": data.fingerprint}
     given = p.model_dump(exclude={"experiment", "title", "profile", "seeds"})
     fields: dict[str, Any] = {
         **named(p),
@@ -456,10 +456,10 @@ def _clear(folder: Path) -> None:
 
 
 def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
-    """Write the reference result where the run is its experiment's, in full, on real data, with what `ecglib verify`
-    found of the same run; log it to MLflow, with a warning where that fails."""
+    """Write the reference result where the run is its experiment's, in full, on more than the sample, with what
+    `ecglib verify` found of the same run; log it to MLflow, with a warning where that fails."""
     whole = record.experiment and record.profile == "full" and not record.overridden
-    if whole and not record.data.synthetic and record.parameters["test"]:
+    if whole and not record.data.sample and record.parameters["test"]:
         commits = (record.commit, record.evaluated.get("commit", ""))
         uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
         if reason := uncommitted or plan.data.no_reference(record):

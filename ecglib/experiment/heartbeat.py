@@ -40,6 +40,8 @@ RECIPE = 1
 N_CLASSES: Final = len(aami.CLASSES)
 FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
+SAMPLE_MINUTES: Final = 1.0
+"""Of the five minutes of a record in the sample, those that a patient-adapted network may learn from."""
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Signals `(n, channels, samples)` and labels `(n,)` that are trained on, maybe resampled."""
 LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
@@ -72,7 +74,8 @@ class Data(driver.Data):
     @cached_property
     def early(self) -> NDArray[np.bool_]:
         """The beats of each record that a patient-adapted network may learn from, `(n,)`."""
-        return adaptation.within(self.beats, self.source, self._p.adaptation_minutes)
+        minutes = min(self._p.adaptation_minutes, SAMPLE_MINUTES if self.source.sample else np.inf)
+        return adaptation.within(self.beats, self.source, minutes)
 
     def _split(self, seed: int) -> Split:
         """The sets under a seed; a patient-adapted network validates and tests on the whole of them before."""

@@ -55,10 +55,10 @@ class Data(driver.Data):
         self.pretrained = cache(self._pretrained)
 
     @cached_property
-    def synthetic(self) -> bool:
-        """Whether it, or what the pretraining learnt from, is made up."""
+    def sample(self) -> bool:
+        """Whether it, or what the pretraining learnt from, is excerpts that the package embeds."""
         before = pretraining(self._p)
-        return self.source.synthetic or (before is not None and databases.get(before.database).synthetic)
+        return self.source.sample or (before is not None and databases.get(before.database).sample)
 
     @property
     def in_key(self) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class DataCard(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    synthetic: bool
+    sample: bool
+    """Whether it is the excerpts that the package embeds."""
     fingerprint: str
     n_train: int
     n_val: int
@@ -116,7 +117,7 @@ class TwelveLeadCard(BaseModel):
     few: dict[str, int]
     """Labels left out because too few recordings have them -> how many."""
     noise: str
-    """Where the noise of the augmentation comes from: `nstdb`, `synthetic` or empty."""
+    """Where the noise of the augmentation comes from: `nstdb`, `sample` or empty."""
     official: dict[str, Interval]
     """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
     folds: dict[str, dict[str, list[float | None]]]

@@ -39,8 +39,8 @@ def of_run(record: Record) -> list[str]:
     if few := list(card.get("few", {})):
         said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
     said += _lines("repaired", card.get("repaired", {}))
-    if record.data.synthetic:
-        said.append(f"assumed: synthetic records stand in for {record.data.name}")
+    if record.data.sample:
+        said.append(f"assumed: the embedded sample stands in for {record.data.name}")
     if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):
         said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
     return said

@@ -73,8 +73,7 @@ class Data(driver.Data):
     @property
     def in_key(self) -> dict[str, Any]:
         """The noise of the augmentation, whose files are another database's."""
-        noise = databases.find("nstdb") if augmentation_of(self._p).needs_noise else None
-        return {"noise": "" if noise is None else noise.fingerprint()}
+        return {"noise": databases.get("nstdb").fingerprint() if augmentation_of(self._p).needs_noise else ""}
 
     @cached_property
     def labels(self) -> Flags:
@@ -96,10 +95,8 @@ class Data(driver.Data):
 
     @cached_property
     def noise(self) -> Noise | None:
-        """That of the augmentation: of `nstdb` where it is here, else synthetic; None where none is needed."""
-        if not augmentation_of(self._p).needs_noise:
-            return None
-        return augmentation.load_noise(self._p.rate) or augmentation.synthetic_noise(self._p.rate)
+        """That of the augmentation; None where none is needed."""
+        return augmentation.load_noise(self._p.rate) if augmentation_of(self._p).needs_noise else None
 
     @cached_property
     def _read_by_yardstick(self) -> Array:
@@ -234,8 +231,10 @@ def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
 
 def _challenge(scored: bool) -> Records:
     """The Challenge's recordings, and PTB-XL's beside them where they are here."""
-    whole = challenge_2021.read(databases.get("challenge-2021"))
-    beside = databases.find("ptb-xl")
+    source = databases.get("challenge-2021")
+    whole = challenge_2021.read(source)
+    # the sample of one beside the whole of the other would be no sample
+    beside = databases.get("ptb-xl") if source.sample else databases.find("ptb-xl")
     return whole if beside is None else challenge_2021.joined(whole, ptb_xl.read(beside, scored))
 
 
@@ -487,7 +486,7 @@ def _card(data: Data, found: Found, p: TwelveLeadParameters, folds: Scored, code
         duplicates=data.catalogue.duplicates,
         conflicts=catalogue.conflicts(data.catalogue),
         few=data.few,
-        noise="" if noise is None else "synthetic" if noise.synthetic else "nstdb",
+        noise="" if noise is None else noise.source,
         official=official,
         folds=_by_fold(folds, codes),
         **_by_source(found.tables("scores"), folds, codes, p.bootstrap),

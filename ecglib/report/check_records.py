@@ -155,8 +155,8 @@ def _no_reference(record: dict[str, Any]) -> Iterator[str]:
         yield f"profile: {record['profile']}, but a reference result is made with full"
     if record["overridden"]:
         yield f"overridden: {', '.join(record['overridden'])} changed, but a reference result has its file's parameters"
-    if data["synthetic"]:
-        yield "data.synthetic: true, but a reference result rests on real records"
+    if data["sample"]:
+        yield "data.sample: true, but a reference result rests on more than the sample"
     if record["scored"] != "test":
         yield f"scored: {record['scored']}, but a reference result is one on the test set"
     elif record["task"] in {"multiclass", "binary"}:
@@ -178,12 +178,12 @@ def _logged(root: Path) -> set[tuple[str, int]]:
 def faults(record: Record) -> list[str]:
     """Why a record is no reference result: each field that contradicts others, and what such a result may not be.
 
-    A reference result has the profile `full`, real records, no overridden parameter, and the test set scored, whose
-    size every confusion matrix sums to. What `recompute.again` gives must be there and agree within `TOLERANCE`, low
-    and high among it; without record 202 the same fields must be there. The decision with moved thresholds is held to
-    the same. Each mean is that of its seeds, one value a seed, and lies within its interval, which only a calibration
-    error may undercut. A value whose denominator is 0 is null, and left out of means. Macro means are over the record's
-    `macro_classes` where it names them, else over all its classes.
+    A reference result has the profile `full`, more than the sample, no overridden parameter, and the test set scored,
+    whose size every confusion matrix sums to. What `recompute.again` gives must be there and agree within `TOLERANCE`,
+    low and high among it; without record 202 the same fields must be there. The decision with moved thresholds is held
+    to the same. Each mean is that of its seeds, one value a seed, and lies within its interval, which only a
+    calibration error may undercut. A value whose denominator is 0 is null, and left out of means. Macro means are over
+    the record's `macro_classes` where it names them, else over all its classes.
     """
     content = record.model_dump(mode="json")
     messages = [*_no_reference(content), *_inconsistent(dict(_intervals(content)), len(record.seeds))]

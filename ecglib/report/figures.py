@@ -384,10 +384,10 @@ def panels(
 
 
 def marked(figure: Figure, *records: Record) -> Figure:
-    """Numbers from synthetic data say so in red, also where the picture stands without its page."""
-    if any(record.data.synthetic for record in records):
+    """Numbers from the sample say so in red, also where the picture stands without its page."""
+    if any(record.data.sample for record in records):
         figure.set_figheight(figure.get_figheight() + 0.3)
-        figure.suptitle("synthetic data", color=_RED, fontsize=10, fontweight="bold")
+        figure.suptitle("embedded sample", color=_RED, fontsize=10, fontweight="bold")
     return figure
 
 

@@ -2,8 +2,8 @@
 
 Both renderers of the book, Quarto and Pandoc, read them: pipe tables, and spans and fenced divs with classes, are all
 that is used. One format throughout: a metric is `0.937 [0.921, 0.950]` (mean over the seeds and the 95 % interval of
-that mean), an undefined value is `–`, counts have narrow spaces between thousands. Numbers from real and from synthetic
-records never share a table.
+that mean), an undefined value is `–`, counts have narrow spaces between thousands. Numbers of the
+embedded sample and others never share a table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from ecglib.data.beats import Beats
 
 NOT_RUN_YET: Final = "not run yet"
-SYNTHETIC: Final = "[synthetic]{.synthetic}"
+SAMPLE: Final = "[embedded sample]{.sample}"
+OF_SAMPLE: Final = (
+    "Of each record of `mitdb` it holds five minutes, chosen for their ectopic beats, of the others a few records: "
+    "enough to see everything at work, too little to judge a network by."
+)
 FIRST_METRIC: Final = {"multiclass": "macro_f1", "binary": "auroc", "multilabel": "macro_auroc"}
 """The metric that stands for a result of each task."""
 
@@ -39,7 +43,6 @@ _TEXT_COLUMNS = frozenset({
 })  # fmt: skip
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")
-_SYNTHETIC_MARK = "[Synthetic data]{.synthetic}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -120,9 +123,9 @@ def support(record: Record) -> dict[str, float]:
 
 
 def refuse_mixture(records: Iterable[Record]) -> None:
-    """Raise ValueError when some of the records rest on real and some on synthetic data."""
-    if len({record.data.synthetic for record in records}) > 1:
-        raise ValueError("numbers of real and of synthetic data never share a table: give one kind at a time")
+    """Raise ValueError when some of the records rest on whole databases and some on the sample."""
+    if len({record.data.sample for record in records}) > 1:
+        raise ValueError("numbers of the sample never share a table with others: give one kind at a time")
 
 
 def per_class(record: Record, keys: Sequence[str] = _PER_CLASS) -> str:
@@ -139,7 +142,7 @@ def headline(records: Mapping[str, Record]) -> str:
     `records`: experiment's name (`heartbeat/baseline`) -> record. Thresholds moved are an answer, of the record that
     holds that decision too. Each macro-F1 links to its experiment's page, from the project root. Of several results of
     a model, the one that is best on validation is shown. Profile and seeds stand above the table. ValueError where
-    records of real and of synthetic data are mixed.
+    records of the sample and others are mixed.
     """
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
@@ -235,16 +238,15 @@ def box(reference: Record | None, record: Record) -> str:
     there is one."""
     if reference is not None:
         return ""
-    made = " The records were made by a heart model because the real ones were not there, and say nothing of patients."
     said = f"What follows is of the run made here, and is no result that the project stands for: {in_brief(record)}."
-    said += made if record.data.synthetic else ""
+    said += f" {OF_SAMPLE}" if record.data.sample else ""
     return f'::: {{.callout-warning title="No reference result yet"}}\n{said}\n:::\n\n'
 
 
 def in_brief(record: Record) -> str:
     """A run in a few words: how much was run, and the metric that stands for its task."""
     said = [record.profile, "one seed" if len(record.seeds) == 1 else f"{count(len(record.seeds))} seeds"]
-    said += [f"{SYNTHETIC} records"] if record.data.synthetic else []
+    said += [f"the {SAMPLE}"] if record.data.sample else []
     said += [f"{_listed([f'`{name}`' for name in record.overridden])} changed"] if record.overridden else []
     said += ["on the validation set"] if record.scored != "test" else []
     key = FIRST_METRIC[record.task]
@@ -276,11 +278,11 @@ def hardware(record: Record) -> str:
 
 def circumstances(record: Record, fresh: Record | None = None) -> str:
     """What the numbers rest on: data, sets, beats left out, seeds and epochs, machine, versions, time, commit; and the
-    same experiment as run here, where that is another run."""
+    same experiment as run here, where that is another run; of the sample, in a box of its own."""
     data, drawn = record.data, record.intervals
     commit, _, changed = record.commit.partition("-")
     facts = {
-        "data": f"{_escaped(data.name)} ({SYNTHETIC if data.synthetic else 'real'})",
+        "data": _escaped(data.name) + (f" ({SAMPLE})" if data.sample else ""),
         "fingerprint": f"`{data.fingerprint[:12]}`",
         unit(record): f"training {count(data.n_train)}, validation {count(data.n_val)}, test {count(data.n_test)}",
         f"{unit(record)} left out": _listed([f"{_escaped(why)} {count(n)}" for why, n in data.left_out.items()]),
@@ -303,9 +305,12 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
         facts["verified"] = _escaped(verified(record.verified))
-    if fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile):
+    repeated, box = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
+    if fresh is not None and repeated and fresh.data.sample:
+        box = f'\n\n::: {{.callout-note title="Repeated here, on the sample"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
+    elif fresh is not None and repeated:
         facts["repeated here"] = in_brief(fresh)
-    return table([{"circumstance": what, "value": value} for what, value in facts.items()])
+    return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + box
 
 
 def verified(found: dict[str, Any]) -> str:
@@ -336,7 +341,7 @@ def classification_report(record: Record) -> str:
         means = {metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS}
         classes.append({"class": name, **means, "beats": count(n[name])})
     summary = [{"metric": metric_name(key), "mean": mean(value)} for key, value in record.metrics.items()]
-    data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}, {scored_set(record)} set"
+    data = f"{record.data.name}{' (embedded sample)' if record.data.sample else ''}, {scored_set(record)} set"
     first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
     return "\n\n".join([first, *(_aligned(rows, "simple") for rows in (classes, summary))]) + "\n"
 
@@ -348,7 +353,7 @@ def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
 
 def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
     """Beats of a cut by class, those left out by reason, and the published counts (class -> beats) beside them; none
-    where there is nothing to compare with, as for synthetic records."""
+    where there is nothing to compare with, as for the sample."""
     ours = np.bincount(beats.labels, minlength=len(aami.CLASSES))
     here = dict(zip(aami.CLASSES, ours.tolist(), strict=True)) | {"all": len(beats)}
     here |= {f"left out: {why}": n for why, n in beats.left_out.items()}
@@ -358,7 +363,7 @@ def cut_counts(beats: Beats, published: Mapping[str, int]) -> str:
 
 
 def with_mark(record: Record, text: str) -> str:
-    return f"{_SYNTHETIC_MARK}\n\n{text}" if record.data.synthetic else text
+    return f"Of the {SAMPLE}:\n\n{text}" if record.data.sample else text
 
 
 def _of_one(record: Record, text: str) -> str:

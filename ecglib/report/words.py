@@ -10,13 +10,13 @@ from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment.record import Record
 from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD
-from ecglib.report.tables import SYNTHETIC, count, interval, number, scored_set
+from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number, scored_set
 
 
 def provenance(record: Record) -> str:
     """What was run, on what."""
     p, data = record.parameters, record.data
-    kind = f"{SYNTHETIC} records made in the place of `{data.name}`" if data.synthetic else f"the real `{data.name}`"
+    kind = f"the {SAMPLE} of `{data.name}`" if data.sample else f"`{data.name}`"
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {', '.join(map(str, record.seeds))}"
     return (
         f"`{p['model']}` with {count(record.n_parameters)} parameters, {ANSWERS_TOLD[p['imbalance']]}, "
@@ -77,8 +77,8 @@ def classes(record: Record) -> str:
 
 def source(source: Source, beats: Beats) -> str:
     """Which records these are."""
-    kind = f"{SYNTHETIC} records" if source.synthetic else "records"
-    text = f"{count(len(source.records))} {kind} of `{source.name}`, {count(len(beats))} beats in the `kachuee` cut."
+    text = f"{count(len(source.records))} records of `{source.name}`, {count(len(beats))} beats in the `kachuee` cut."
+    text += f" They are the {SAMPLE}. {OF_SAMPLE}" if source.sample else ""
     aside = [f"{name} ({reason})" for name, reason in beats.records_left_out.items()]
     return text + (f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside.")
 

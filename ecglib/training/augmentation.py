@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from ecglib.data import databases
 from ecglib.data.records import read_recording
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import UserError
 
 RECIPE = 1
 """1: as published."""
@@ -71,56 +71,32 @@ class Noise:
 
     wander: Tensor
     muscle: Tensor
-    synthetic: bool
-    """Whether it is made up instead of recorded."""
+    source: str
+    """`nstdb`, or `sample` for the minute of it that the package embeds."""
 
     def to(self, device: torch.device) -> Noise:
         """The same on another device."""
         return replace(self, wander=self.wander.to(device), muscle=self.muscle.to(device))
 
 
-def load_noise(rate: float) -> Noise | None:
+def load_noise(rate: float) -> Noise:
     """Baseline wander and muscle noise of the MIT-BIH Noise Stress Test Database (Moody et al. 1984), at a rate in Hz.
 
-    Records `bw` and `ma`, two channels and half an hour each. Three quarters of the power of `ma` (median over 10 s)
-    lie below 0.7 Hz, and would be baseline wander by another name, so it is high-pass filtered at 1 Hz. None where one
-    of the records is missing or can't be read.
+    Records `bw` and `ma`, two channels and half an hour each (a minute in the sample). Three quarters of the power of
+    `ma` (median over 10 s) lie below 0.7 Hz, and would be baseline wander by another name, so it is high-pass filtered
+    at 1 Hz. A `RecordError` where one of the two can't be read.
     """
-    source = databases.find("nstdb")
-    if source is None:
-        return None
-    try:
-        wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=UNCALIBRATED_GAIN) for n in ("bw", "ma"))
-    except RecordError:
-        return None
+    source = databases.get("nstdb")
+    wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=UNCALIBRATED_GAIN) for n in ("bw", "ma"))
     fast = sosfiltfilt(butter(2, DRIFT, "highpass", fs=muscle.fs, output="sos"), muscle.signals)
-    return Noise(_at(rate, wander.signals, wander.fs), _at(rate, fast, muscle.fs), synthetic=False)
+    name = "sample" if source.sample else "nstdb"
+    return Noise(_at(rate, wander.signals, wander.fs), _at(rate, fast, muscle.fs), name)
 
 
 def _at(rate: float, signals: NDArray[np.floating[Any]], fs: float) -> Tensor:
     ratio = Fraction(rate / fs).limit_denominator(1000)
     resampled = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1, padtype="line")
     return torch.from_numpy(np.asarray(resampled, dtype=np.float32))
-
-
-def synthetic_noise(rate: float, *, seconds: float = 600.0, seed: int = 0) -> Noise:
-    """A stand-in for `load_noise` at a rate in Hz: random waves of 0.05 to 0.5 Hz, and of 15 Hz to 45 % of the rate.
-
-    Both are random in phase; the slow waves have amplitudes in inverse proportion to their frequency, the fast ones all
-    the same. Two channels of each.
-    """
-    n = round(seconds * rate)
-    frequency = np.fft.rfftfreq(n, 1 / rate)
-    draw = np.random.default_rng(seed)
-
-    def waves(low: float, high: float, power: float) -> Tensor:
-        inside = (frequency >= low) & (frequency <= high)
-        amplitude = np.where(inside, np.maximum(frequency, low) ** power, 0.0)
-        phase = np.exp(2j * np.pi * draw.random((2, len(frequency))))
-        made = np.fft.irfft(amplitude * phase, n)
-        return torch.from_numpy((made / made.std(axis=1, keepdims=True)).astype(np.float32))
-
-    return Noise(waves(0.05, 0.5, -1.0), waves(15.0, 0.45 * rate, 0.0), synthetic=True)
 
 
 def augment(
@@ -136,7 +112,7 @@ def augment(
     Raises ValueError when `how` asks for noise and there is none, or for noise on other than 12 leads.
     """
     if how.needs_noise and noise is None:
-        raise ValueError("no noise; expected that of load_noise or synthetic_noise")
+        raise ValueError("no noise; expected that of load_noise")
     if how.crop:
         x, lengths = crop(x, lengths, how.crop, generator)
     if how.scaling:

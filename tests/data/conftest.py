@@ -1,12 +1,13 @@
-"""Three short synthetic records of `mitdb`, and a project that has no others."""
+"""Half a minute of three records of `mitdb`, and a project that has no others."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import excerpts
 import pytest
 
-from ecglib.data import synthetic
+from ecglib.data import databases
 
 FEW = ("100", "208", "234")
 
@@ -14,17 +15,16 @@ FEW = ("100", "208", "234")
 @pytest.fixture(scope="session")
 def few_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
-    synthetic.write(folder, minutes=0.5, records=FEW)
-    return folder
+    excerpts.mitdb(folder / "mitdb", seconds=30, records=FEW)
+    return folder / "mitdb"
 
 
 @pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with an empty data folder, where synthetic records are those few."""
+def empty(tmp_path: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with an empty data folder, whose sample are those few records."""
     (tmp_path / "_quarto.yml").touch()
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     monkeypatch.delenv("ECGLIB_DATA", raising=False)
-    write = synthetic.write
-    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=0.5, records=FEW))
+    monkeypatch.setattr(databases, "SAMPLE", few_records.parent)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Finding databases, and the synthetic stand-in, with good, broken and no data."""
+"""Finding databases, and the sample that stands in, with good, broken and no data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import dataclasses
 import json
 import shutil
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ecglib import aami
-from ecglib.data import databases, fetch, records, synthetic
+from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 
 FEW = ("100", "208", "234")
@@ -52,43 +50,12 @@ def test_nothing_there_or_no_folder(empty: Path) -> None:
         databases.get("mitdb")
 
 
-def test_the_synthetic_stand_in_and_that_of_another_version(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_stands_in(empty: Path, few_records: Path) -> None:
     source = databases.get("mitdb")
-    assert (source.name, source.synthetic, source.records) == ("mitdb", True, FEW)
-    assert source.folder == empty / "cache" / "synthetic" / "mitdb"
-    assert records.read_recording(source.folder, "100").comments == (synthetic.COMMENT,)
-    fingerprint, made = source.fingerprint(), (source.folder / "100.dat").stat().st_mtime_ns
-    again = databases.get("mitdb")
-    assert again == source and again.fingerprint() == fingerprint
-    assert (source.folder / "100.dat").stat().st_mtime_ns == made
+    assert source == databases.Source("mitdb", few_records, True, FEW)
+    assert len(source.fingerprint()) == 64 and databases.can_get("mitdb")
     assert databases.find("mitdb") is None
-    assert status_of("mitdb").state == "absent"
-    (source.folder / "100.dat").write_bytes(b"old")
-    monkeypatch.setattr(synthetic, "version", lambda: "another")
-    assert databases.get("mitdb").folder == source.folder
-    assert records.read_recording(source.folder, "100").fs == 360
-    assert [path.name for path in source.folder.parent.iterdir() if path.suffix != ".lock"] == ["mitdb"]
-
-
-def test_a_failed_write_leaves_none_and_several_get_one(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, calls, full = synthetic.write, Counter[str](), True
-
-    def slow(folder: Path) -> None:
-        calls["write"] += 1
-        time.sleep(0.1)
-        good(folder)
-        if full:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(synthetic, "write", slow)
-    with pytest.raises(UserError, match="No space left"):
-        databases.get("mitdb")
-    assert [path.name for path in (empty / "cache" / "synthetic").iterdir() if path.is_dir()] == []
-    full = False
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: databases.get("mitdb").fingerprint(), range(4)))
-    assert len(set(found)) == 1 and calls["write"] == 2
-    assert databases.get("mitdb").records == FEW
+    assert status_of("mitdb").state == "absent" and status_of("mitdb").sample
 
 
 def test_real_files_come_first(mitdb: Path) -> None:
@@ -102,9 +69,9 @@ def test_real_files_come_first(mitdb: Path) -> None:
 
 def test_all_expected_records_make_it_complete_also_where_a_fetch_was_not(mitdb: Path) -> None:
     (mitdb / "SHA256SUMS.txt.part").touch()
-    assert databases.get("mitdb").synthetic
+    assert databases.get("mitdb").sample
     complete(mitdb)
-    assert not databases.get("mitdb").synthetic
+    assert not databases.get("mitdb").sample
     assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
     (mitdb / "SHA256SUMS.txt.part").unlink()
     (mitdb / "234.dat").unlink()
@@ -115,7 +82,7 @@ def test_all_expected_records_make_it_complete_also_where_a_fetch_was_not(mitdb:
 def test_broken_records_are_kept_and_none_but_such_are_an_error_not_a_stand_in(mitdb: Path, reason: str) -> None:
     for name in FEW:
         source = databases.get("mitdb")
-        assert not source.synthetic and source.records == FEW, "the reader counts the broken ones"
+        assert not source.sample and source.records == FEW, "the reader counts the broken ones"
         (mitdb / f"{name}.dat").write_bytes(b"short")
         if reason == "missing signal":
             (mitdb / f"{name}.dat").unlink()
@@ -123,7 +90,6 @@ def test_broken_records_are_kept_and_none_but_such_are_an_error_not_a_stand_in(m
     with pytest.raises(UserError, match=rf"{mitdb}: no record can be read; the first: .*100\.dat: {reason}"):
         databases.get("mitdb")
     assert reason != "missing signal" or status_of("mitdb").state == "absent"
-    assert not (mitdb.parents[1] / "cache" / "synthetic").exists()
 
 
 def test_fingerprint_follows_names_and_contents(mitdb: Path) -> None:
@@ -146,7 +112,7 @@ def test_csv_files_are_a_source(empty: Path) -> None:
     folder.mkdir()
     (folder / "mitbih_train.csv").write_text("0\n")
     source = databases.get("heartbeat")
-    assert (source.synthetic, source.records) == (False, ("mitbih_train.csv",))
+    assert (source.sample, source.records) == (False, ("mitbih_train.csv",))
     first = source.fingerprint()
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
@@ -171,7 +137,7 @@ def test_real_mitdb(real_mitdb: Path, empty: Path, monkeypatch: pytest.MonkeyPat
     status = status_of("mitdb")
     assert (status.state, status.found) == ("present", 48)
     source = databases.get("mitdb")
-    assert not source.synthetic and set(source.records) == {*aami.DS1, *aami.DS2, *aami.PACED}
+    assert not source.sample and set(source.records) == {*aami.DS1, *aami.DS2, *aami.PACED}
     start = time.process_time()
     assert len(source.fingerprint()) == 64
     # 0.2 s on an AMD EPYC; the bound leaves room for machines without SHA instructions.

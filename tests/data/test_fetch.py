@@ -201,7 +201,7 @@ def physionet(server: Server, folder: Path, few_records: Path, monkeypatch: pyte
 def test_fetch_verify_and_mend(physionet: Server, folder: Path) -> None:
     seen: list[fetch.Progress] = []
     source = fetch.download("mitdb", deadline=60, progress=seen.append)
-    assert (source.synthetic, source.records) == (False, FEW)
+    assert (source.sample, source.records) == (False, FEW)
     expected = sorted([*(f"{name}{suffix}" for name in FEW for suffix in (".atr", ".dat", ".hea")), "RECORDS"])
     assert sorted(path.name for path in folder.iterdir()) == sorted([*expected, "SHA256SUMS.txt"])
     assert seen[-1].files_done == seen[-1].files_total == len(expected)
@@ -225,12 +225,12 @@ def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: S
     came = [path.name for path in folder.iterdir() if path.suffix in (".hea", ".dat", ".atr")]
     assert came
     assert databases.find("mitdb") is None
-    assert databases.get("mitdb").synthetic
+    assert databases.get("mitdb").sample
     physionet.contents["208.atr"] = good
     hits = {name: physionet.hits[name] for name in came}
     assert fetch.download("mitdb").records == FEW
     assert {name: physionet.hits[name] for name in came} == hits, "what came the first time is kept"
-    assert not databases.get("mitdb").synthetic
+    assert not databases.get("mitdb").sample
 
 
 def test_a_fetch_that_fails_to_mend_leaves_a_database_one(physionet: Server, folder: Path, few_records: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_fetch_that_fails_to_mend_leaves_a_database_one(physionet: Server, fol
     physionet.contents["208.atr"] = b"spoilt on the server"
     with pytest.raises(UserError, match="another SHA-256"):
         fetch.download("mitdb")
-    assert not databases.get("mitdb").synthetic
+    assert not databases.get("mitdb").sample
 
 
 @pytest.mark.parametrize("sums", ["<html>a captive portal</html>", "0" * 64 + " ../100.dat", "abc 100.dat"])
@@ -264,7 +264,7 @@ def test_no_network_is_told_quickly(folder: Path, monkeypatch: pytest.MonkeyPatc
         fetch.download("mitdb")
     assert time.monotonic() - start < 50, "it did not wait for the answer"
     assert not folder.exists()
-    assert databases.get("mitdb").synthetic
+    assert databases.get("mitdb").sample
 
 
 def test_what_can_not_be_fetched_or_verified(folder: Path, few_records: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from projects import tracked
 from ecglib import aami, config, fingerprint, paths, tracking
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
-from ecglib.data import databases, splits, synthetic
+from ecglib.data import databases, splits
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, thresholds
@@ -570,12 +569,13 @@ def test_no_reference_comes_from_a_tree_with_uncommitted_changes(
     assert results.reference(run.record.experiment) is None
 
 
-def test_synthetic_stand_ins_are_marked_and_never_a_reference(tiny_full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write: Callable[..., None] = synthetic.write
-    monkeypatch.setattr(synthetic, "write", lambda folder: write(folder, minutes=1.5))
+def test_the_sample_is_marked_and_never_a_reference(
+    tiny_full: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "SAMPLE", small_mitdb)
     monkeypatch.setenv("ECGLIB_DATA", str(tiny_full / "nothing"))
     run = heartbeat.run(parameters("heartbeat/inter-patient", profile="full"))
-    assert run.record.data.synthetic
+    assert run.record.data.sample
     assert (run.record.overridden, results.reference(run.record.experiment)) == ([], None)
     assert not paths.test_reads().exists()
 

@@ -73,7 +73,7 @@ def parameters(**values: Any) -> HeartbeatParameters:
 def data_of(p: HeartbeatParameters, beats: Beats, split: splits.Split | None = None) -> heartbeat.Data:
     """These beats as an experiment's, divided as said."""
     data = heartbeat.Data(p)
-    vars(data).update(beats=beats, synthetic=True, fingerprint="")
+    vars(data).update(beats=beats, sample=True, fingerprint="")
     if split is not None:
         data.split = lambda seed: split
     return data

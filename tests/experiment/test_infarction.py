@@ -250,10 +250,10 @@ def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> N
     assert (record.intervals.n, part(record).scores, part(record).patients) == (0, {}, {})
 
 
-def test_what_learnt_synthetic_beats_is_no_result_on_real_data(ptb_xl: Path) -> None:
+def test_what_learnt_the_sample_is_no_reference(ptb_xl: Path) -> None:
     (ptb_xl.parent / "mitdb").unlink()
-    assert not infarction.Data(parameters("infarction/scratch")).synthetic
-    assert infarction.Data(parameters("infarction/finetune")).synthetic
+    assert not infarction.Data(parameters("infarction/scratch")).sample
+    assert infarction.Data(parameters("infarction/finetune")).sample
 
 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:

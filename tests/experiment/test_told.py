@@ -38,22 +38,20 @@ def test_a_run_of_beats() -> None:
     record = example_record()
     named = {"100": "empty signal", "101": "empty signal"}
     counts = {"no next beat": 48, "empty signal": 2}
-    data = record.data.model_copy(update={"left_out": counts, "records_left_out": named, "synthetic": False})
+    data = record.data.model_copy(update={"left_out": counts, "records_left_out": named, "sample": False})
     assert told.of_run(record.model_copy(update={"data": data})) == [
         "left out 2: empty signal (100, 101)",
         "left out 48 beats: no next beat",
     ]
-    data = data.model_copy(update={"left_out": {}, "records_left_out": {}, "synthetic": True})
+    data = data.model_copy(update={"left_out": {}, "records_left_out": {}, "sample": True})
     assert told.of_run(record.model_copy(update={"data": data})) == [
-        f"assumed: synthetic records stand in for {data.name}"
+        f"assumed: the embedded sample stands in for {data.name}"
     ]
 
 
 def test_a_run_of_recordings() -> None:
     record = example_record()
-    data = record.data.model_copy(
-        update={"left_out": {}, "records_left_out": {"A1": "flat signal"}, "synthetic": False}
-    )
+    data = record.data.model_copy(update={"left_out": {}, "records_left_out": {"A1": "flat signal"}, "sample": False})
     card = {
         "duplicates": {"HR00001": "1_hr", "HR00002": "2_hr", "HR00003": "3_hr"},
         "few": {"BBB": 0, "Brady": 4},

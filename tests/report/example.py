@@ -23,7 +23,7 @@ def example_record(
     seeds: Sequence[int] = (0, 1, 2),
     profile: str = "full",
     protocol: str = "intra",
-    synthetic: bool = False,
+    sample: bool = False,
     epochs: int = 6,
     key: str = "a1b2c3d4e5f6",
     draw: int = 0,
@@ -40,7 +40,7 @@ def example_record(
         key=key,
         profile=profile,
         task="multiclass",
-        data=_data(matrices[0].sum(axis=1).tolist(), synthetic),
+        data=_data(matrices[0].sum(axis=1).tolist(), sample),
         parameters={"model": "cnet", "protocol": protocol, "cut": "kachuee", "imbalance": "none"}
         | {"refit": False, "learning_rate": 0.001, "ema": None},
         seeds=list(seeds),
@@ -75,10 +75,10 @@ def _scores(matrices: NDArray[np.int64], macro: Sequence[int], inter: bool) -> d
     }
 
 
-def _data(of_class: Sequence[int], synthetic: bool) -> DataCard:
+def _data(of_class: Sequence[int], sample: bool) -> DataCard:
     counts = dict(zip(CLASSES, of_class, strict=True))
     return DataCard(
-        name="mitdb", synthetic=synthetic, fingerprint="0123456789abcdef" * 4, n_train=78_778, n_val=8_754,
+        name="mitdb", sample=sample, fingerprint="0123456789abcdef" * 4, n_train=78_778, n_val=8_754,
         n_test=sum(of_class), test_indices_sha256="f" * 64, left_out={"no next beat": 48},
         class_counts={"train": {k: 4 * n for k, n in counts.items()}, "val": counts, "test": counts},
     )  # fmt: skip
@@ -144,7 +144,7 @@ def hand_counted() -> dict[str, Any]:
     return {
         "experiment": "heartbeat/baseline", "profile": "full", "task": "multiclass",
         "data": {
-            "name": "mitdb", "synthetic": False, "fingerprint": "0", "n_train": 10, "n_val": 5, "n_test": 25,
+            "name": "mitdb", "sample": False, "fingerprint": "0", "n_train": 10, "n_val": 5, "n_test": 25,
             "test_indices_sha256": "0",
         },
         "parameters": {"model": "cnet"}, "seeds": [0, 1], "classes": ["N", "V", "Q"],

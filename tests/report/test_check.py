@@ -151,7 +151,7 @@ FAULTS: list[tuple[str, Plant, str, str]] = [
      "notebooks/heartbeat.py", "typed number '0.93'"),
     ("number in an include", add("book/_headline.md", "It is 0.93."), "book/_headline.md", "typed number '0.93'"),
     # Records
-    ("synthetic reference", edit(RECORD, lambda r: r["data"].update(synthetic=True)), RECORD, "data.synthetic"),
+    ("reference of the sample", edit(RECORD, lambda r: r["data"].update(sample=True)), RECORD, "data.sample"),
     ("no record", replace(RECORD, '"seeds"', '"seed"'), RECORD, "seeds"),
     # Rendered pages
     ("dead link", replace("_book/book/data.html", "</main>", '<a href="gone.html">x</a></main>'),

@@ -24,7 +24,7 @@ from tests.report.example import example_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FULL = example_record()
-SYNTHETIC = example_record(profile="smoke", seeds=[0], epochs=1, synthetic=True)
+SAMPLE = example_record(profile="smoke", seeds=[0], epochs=1, sample=True)
 RNG = np.random.default_rng(0)
 BEATS = RNG.normal(size=(60, 2, 90)).cumsum(axis=2) / 9
 LABELS = RNG.integers(0, 4, 60)
@@ -33,7 +33,7 @@ PER_RECORD = pd.DataFrame(RNG.integers(0, 2000, (7, 5)), index=[str(100 + k) for
 
 EVERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: figures.learning_curves(FULL),
-    "learning_curves, one epoch": lambda: figures.learning_curves(SYNTHETIC),
+    "learning_curves, one epoch": lambda: figures.learning_curves(SAMPLE),
     "confusion": lambda: figures.confusion(FULL),
     "class_balance": lambda: figures.class_balance(FULL.data.class_counts),
     "example_beats": lambda: figures.example_beats(BEATS, LABELS, CLASSES, 360.0, "mV", lead_names=["MLII", "V1"]),
@@ -132,15 +132,15 @@ def test_learning_curves_without_validation_have_gaps() -> None:
     assert np.isnan(right.lines[0].get_ydata()).all()
 
 
-def test_numbers_from_synthetic_data_say_so_in_the_picture() -> None:
-    for figure in (figures.confusion(SYNTHETIC), figures.learning_curves(SYNTHETIC), figures.models([SYNTHETIC])):
-        assert figure.get_suptitle() == "synthetic data"
+def test_numbers_of_the_sample_say_so_in_the_picture() -> None:
+    for figure in (figures.confusion(SAMPLE), figures.learning_curves(SAMPLE), figures.models([SAMPLE])):
+        assert figure.get_suptitle() == "embedded sample"
     assert figures.confusion(FULL).get_suptitle() == ""
 
 
-def test_real_and_synthetic_never_share_a_forest_plot() -> None:
-    with pytest.raises(ValueError, match="synthetic"):
-        figures.models([FULL, SYNTHETIC])
+def test_the_sample_shares_no_forest_plot() -> None:
+    with pytest.raises(ValueError, match="sample"):
+        figures.models([FULL, SAMPLE])
 
 
 def test_record_strip_has_the_proportions_of_paper_and_its_beats() -> None:

@@ -38,7 +38,7 @@ def example(way: str = "scratch", *, shift: float = 0.0, n_leads: int = 1, **giv
         title=f"{way.capitalize()}, {n_leads} leads",
         profile="full", task="binary", seeds=[0, 1], classes=["healthy", "infarction"],
         data=DataCard(
-            name="ptb-xl", synthetic=False, fingerprint="f" * 64, n_train=36, n_val=0, n_test=40,
+            name="ptb-xl", sample=False, fingerprint="f" * 64, n_train=36, n_val=0, n_test=40,
             test_indices_sha256="a" * 64,
             class_counts={"recordings": counts, "patients": counts, "beats": {"healthy": 270, "infarction": 90}},
         ),

@@ -1,4 +1,4 @@
-"""Tables and sentences: one format of numbers, Markdown that Pandoc takes for tables, and real apart from synthetic."""
+"""Tables and sentences: one format of numbers, Markdown that Pandoc takes for tables, and the sample apart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = example_record(profile="quick", seeds=[0], draw=1)
 INTER = example_record("heartbeat/inter-patient", protocol="inter")
 OTHER = example_record(draw=2)
 MOVED = with_moved(FULL, OTHER)
-SYNTHETIC = example_record(profile="quick", seeds=[0], synthetic=True)
+SAMPLE = example_record(profile="quick", seeds=[0], sample=True)
 
 
 def blocks(markdown: str) -> list[Any]:
@@ -90,13 +90,14 @@ def test_a_run_made_here_is_one_row_beside_a_reference_and_stands_in_a_box_witho
     assert cells(tables.circumstances(FULL, FULL)) == alone, "the reference result itself"
     assert tables.box(FULL, FULL) == ""
     assert kinds(tables.box(None, QUICK)) == ["Div"] and f"quick, one seed, macro-F1 {score}" in tables.box(None, QUICK)
-    synthetic = cells(tables.circumstances(FULL, SYNTHETIC))[-1][1]
-    assert synthetic.startswith(f"quick, one seed, {tables.SYNTHETIC} records, macro-F1 ")
+    shown = tables.circumstances(FULL, SAMPLE)
+    assert kinds(shown) == ["Table", "Div"] and cells(shown) == alone, "the sample has a box of its own"
+    assert f"quick, one seed, the {tables.SAMPLE}, macro-F1 " in shown
 
 
-def test_real_and_synthetic_never_share_a_table() -> None:
-    with pytest.raises(ValueError, match="synthetic"):
-        tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": SYNTHETIC})
+def test_the_sample_shares_no_table() -> None:
+    with pytest.raises(ValueError, match="sample"):
+        tables.headline({"heartbeat/baseline": FULL, "heartbeat/weighted": SAMPLE})
 
 
 def test_a_run_scored_on_validation_says_so() -> None:
@@ -106,17 +107,17 @@ def test_a_run_scored_on_validation_says_so() -> None:
         assert "validation" not in table(QUICK)
 
 
-def test_synthetic_numbers_are_marked() -> None:
+def test_numbers_of_the_sample_are_marked() -> None:
     for markdown in (
-        tables.headline({"a/b": SYNTHETIC}),
-        tables.box(None, SYNTHETIC),
-        tables.metrics(SYNTHETIC),
-        tables.per_class(SYNTHETIC),
-        tables.circumstances(SYNTHETIC),
+        tables.headline({"a/b": SAMPLE}),
+        tables.box(None, SAMPLE),
+        tables.metrics(SAMPLE),
+        tables.per_class(SAMPLE),
+        tables.circumstances(SAMPLE),
     ):
-        assert '"synthetic"' in json.dumps(blocks(markdown)), "a span with the class"
-    assert "SYNTHETIC" in tables.classification_report(SYNTHETIC)
-    assert "synthetic" not in tables.circumstances(FULL)
+        assert '"sample"' in json.dumps(blocks(markdown)), "a span with the class"
+    assert "embedded sample" in tables.classification_report(SAMPLE)
+    assert "sample" not in tables.circumstances(FULL)
 
 
 def test_counts_by_set() -> None:
@@ -180,8 +181,8 @@ def test_classification_report_holds_every_class_and_metric() -> None:
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def test_the_set_that_was_scored_is_named_and_synthetic_data_is_said_in_red() -> None:
-    assert tables.SYNTHETIC in words.provenance(SYNTHETIC) and tables.SYNTHETIC not in words.provenance(FULL)
+def test_the_set_that_was_scored_is_named_and_the_sample_too() -> None:
+    assert tables.SAMPLE in words.provenance(SAMPLE) and tables.SAMPLE not in words.provenance(FULL)
     assert words.result(FULL).startswith("On the test set, over N, S, V, F, Q, macro-F1 is")
     val = FULL.model_copy(update={"scored": "val"})
     assert words.result(val).startswith("On the validation set, over")

@@ -31,7 +31,7 @@ def read(source: Source, scored: bool = False) -> Records:
     entries, refused = [], {}
     for record, row in _here(source, _people(source, "ecg_id", "strat_fold")):
         try:
-            said, fold = tuple(_statements(row)), str(row["strat_fold"]).removesuffix(".0")
+            said, fold = tuple(statements(row)), str(row["strat_fold"]).removesuffix(".0")
         except ValueError:
             refused[record] = "unreadable diagnosis"
             continue
@@ -58,7 +58,7 @@ def people(source: Source) -> Iterator[Person | RecordError]:
         raise UserError(source.folder / TABLE, f"{rows['filename_lr'][twice].iloc[0]} stands in two rows")
     for record, row in _here(source, rows):
         try:
-            likelihood = {code: float(value) for code, value in _statements(row).items()}
+            likelihood = {code: float(value) for code, value in statements(row).items()}
         except (ValueError, TypeError):
             yield RecordError(record, "unreadable diagnosis", str(row["scp_codes"])[:40], "codes and their likelihoods")
             continue
@@ -84,7 +84,7 @@ def _here(source: Source, rows: pd.DataFrame) -> Iterator[tuple[str, dict[Any, A
             yield record, row
 
 
-def _statements(row: dict[Any, Any]) -> dict[str, Any]:
+def statements(row: dict[Any, Any]) -> dict[str, Any]:
     """Code -> likelihood, or a `ValueError`."""
     try:
         return {str(code): value for code, value in dict(ast.literal_eval(str(row["scp_codes"]))).items()}
