@@ -378,7 +378,7 @@ def book(
     with builder.build_lock():
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
-        every = _possible(every)
+        every = _worth_running(_possible(every))
         builder.make_notebooks()
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
@@ -389,6 +389,29 @@ def book(
     if renderer == "pandoc":
         print("rendered with Pandoc as a plain preview, because Quarto is not here")
     print(f"the book is ready: open {page}")
+
+
+def _worth_running(every: list[config.SharedParameters]) -> list[config.SharedParameters]:
+    """Where a database is not at hand, of the experiments with a reference result only the first of each notebook in
+    the book: that shows everything at work, and the numbers of a sample say no more. The others' pages are of their
+    reference results."""
+    from ecglib.data import databases
+
+    chapters = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
+    sample = {name: databases.get(name).sample for name in {getattr(p, "database", "") for p in every} - {""}}
+    kept, notebooks = [], set()
+    for p in sorted(every, key=lambda p: chapters.find(f"/{p.experiment}.ipynb")):
+        notebook = p.experiment.split("/")[0]
+        if (
+            not sample.get(getattr(p, "database", ""))
+            or notebook not in notebooks
+            or not results.reference(p.experiment)
+        ):
+            kept.append(p)
+        notebooks.add(notebook)
+    if left := len(every) - len(kept):
+        print(f"{left} experiments are shown by their reference results alone: their database is not in {paths.data()}")
+    return kept
 
 
 def _data(fetch: bool) -> None:

@@ -150,7 +150,7 @@ def finetune(
         _fill(network, state, run.folder)
         return _with_head(network, len(source.classes))
 
-    place, precision = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
+    place, precision, _ = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
     trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
     tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, trained.thresholds)
     validated = twelve_lead.score_table(source, "validation", part.val, trained.val, trained.thresholds)

@@ -219,6 +219,8 @@ class _Plan(Generic[P, D]):
     data: D
     device: torch.device
     precision: str
+    why: str
+    """That precision, in words."""
     made_of: MadeOf
 
     @cached_property
@@ -230,7 +232,7 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
     data = task.data(p)
     make, batch = task.network(data, p)
     model = make()  # one that can't take this shape is refused before anything is computed
-    device, precision = place(p, make, batch)
+    device, precision, why = place(p, make, batch)
     versions = provenance.versions()
     own = f"experiment/{task.fit.__module__.rpartition('.')[2]}.py"
     made_of = {
@@ -242,24 +244,24 @@ def _plan(task: Task[P, D], p: P) -> _Plan[P, D]:
         "precision": precision,
         **data.in_key,
     }
-    return _Plan(task, p, data, device, precision, made_of)
+    return _Plan(task, p, data, device, precision, why, made_of)
 
 
 # --- what tasks share -------------------------------------------------------------------------------------------------
 
 
-def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tuple[torch.device, str]:
-    """Device and precision of a run, which its parameters may leave to the machine (`auto`).
+def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tuple[torch.device, str, str]:
+    """Device and precision of a run, which its parameters may leave to the machine (`auto`), and why that precision.
 
     `make` and `batch` are what is probed for the faster precision (see `devices.choose_precision`). What is fitted at
     once is not: it runs on the CPU in single precision.
     """
     if registry.entry(p.model).classical:
-        return torch.device("cpu"), "float32"
+        return torch.device("cpu"), "float32", "it is fitted at once"
     device = devices.choose(p.device)
     if p.deterministic:
-        return device, "float32"
-    return device, devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
+        return device, "float32", "it is to be deterministic"
+    return device, *devices.choose_precision(p.precision, device, make, batch, paths.cache() / "precision")
 
 
 def recipe(p: Trained, examples_per_epoch: int, where: Where, **own: Any) -> loop.Recipe:
@@ -303,6 +305,8 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
             write_note(folder / MADE_OF, {"experiment": p.experiment, "profile": p.profile, **plan.made_of})
         try:
             missing = [seed for seed in p.seeds if note(_card(folder, seed)) is None]
+            if missing:
+                _to_watcher("said", f"trains in {plan.precision}: {plan.why}")
             for seed in missing:
                 _train_seed(plan, folder, seed)
         finally:

@@ -20,6 +20,8 @@ Batch = tuple[tuple[int, ...], int]
 """Shape of a batch of beats, `(batch, leads, samples)` or `(batch, beats, leads, samples)`, and features of each."""
 ROUNDS, ROUND_SECONDS = 3, 0.15
 """How often, and how long, each precision is timed."""
+FEW, HOPELESS = 8, 0.5
+"""Examples of a first look; a lower precision that is slower than this share of the speed is not timed any further."""
 GAIN = 1.1
 """A lower precision is taken when it is at least this much faster; less is within the noise of the probe."""
 
@@ -51,43 +53,55 @@ def hardware(device: torch.device) -> str:
 
 def choose_precision(
     wish: str, device: torch.device, make_model: Callable[[], nn.Module], batch: Batch, memory: Path
-) -> str:
-    """The precision to train in, `float32`, `bfloat16` or `float16`.
+) -> tuple[str, str]:
+    """The precision to train in, `float32`, `bfloat16` or `float16`, and why, in words.
 
     For `auto`, a training step of the model on random input of this shape is probed for about a second. The folder
     `memory` keeps the answer, so that the same network on the same machine always gets the same one. Any other wish is
     returned as it is.
     """
     if wish != "auto":
-        return wish
+        return wish, "as the parameters say"
     key = fingerprint.of_values(hardware(device).rsplit(",", 1)[0], torch.__version__, repr(make_model()), batch)
     path = memory / f"{key[:16]}.txt"
     with files.lock(memory / "lock"):
-        if path.is_file() and (known := path.read_text(encoding="utf-8").strip()) in DTYPES:
-            return known
-        answer = faster_precision(device, make_model, batch)
-        files.write(path, answer)
-    return answer
+        known, _, why = path.read_text(encoding="utf-8").partition("\n") if path.is_file() else ("", "", "")
+        if known not in DTYPES:
+            known, why = faster_precision(device, make_model, batch)
+            files.write(path, f"{known}\n{why}")
+    return known, why
 
 
-def faster_precision(device: torch.device, make_model: Callable[[], nn.Module], batch: Batch) -> str:
+def faster_precision(device: torch.device, make_model: Callable[[], nn.Module], batch: Batch) -> tuple[str, str]:
     """`bfloat16`, or `float16` on a device without it, where a training step takes it and is faster by `GAIN`; else
-    `float32`. Parameters as of `choose_precision`."""
+    `float32`; and why, in words. Parameters as of `choose_precision`."""
     low = "float16" if device.type == "cuda" and not torch.cuda.is_bf16_supported() else "bfloat16"
-    best = {"float32": 0.0, low: 0.0}
+    (n, *shape), n_features = batch
+    speed = 0.0
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            steps = {name: _stepper(device, make_model, batch, name) for name in best}
-            for _ in range(ROUNDS):  # in turns, as other work on the machine comes and goes
-                for name, step in steps.items():
-                    start, n = time.perf_counter(), 0
-                    while time.perf_counter() - start < ROUND_SECONDS:
-                        step()
-                        n += 1
-                    best[name] = max(best[name], n / (time.perf_counter() - start))
-    except RuntimeError:  # an operation without a kernel in the lower precision
-        return "float32"
-    return low if best[low] > GAIN * best["float32"] else "float32"
+            # a processor that must emulate the lower precision takes a minute for a whole batch of some networks
+            for size, rounds in ((min(n, FEW), 1), (n, ROUNDS)):
+                speed = _speed(device, make_model, ((size, *shape), n_features), low, rounds)
+                if speed < HOPELESS:
+                    break
+    except RuntimeError:
+        return "float32", f"the network has an operation that {device.type} does not know in {low}"
+    return low if speed > GAIN else "float32", f"{low} has {speed:.1f} times the speed of float32 on this {device.type}"
+
+
+def _speed(device: torch.device, make_model: Callable[[], nn.Module], batch: Batch, low: str, rounds: int) -> float:
+    """Training steps per second in the lower precision, over those in single precision."""
+    best = {"float32": 0.0, low: 0.0}
+    steps = {name: _stepper(device, make_model, batch, name) for name in best}
+    for _ in range(rounds):  # in turns, as other work on the machine comes and goes
+        for name, step in steps.items():
+            start, n = time.perf_counter(), 0
+            while time.perf_counter() - start < ROUND_SECONDS:
+                step()
+                n += 1
+            best[name] = max(best[name], n / (time.perf_counter() - start))
+    return best[low] / best["float32"]
 
 
 def _stepper(

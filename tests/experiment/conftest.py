@@ -21,7 +21,7 @@ def quieten(patch: pytest.MonkeyPatch) -> list[results.Record]:
     """Runs are not logged but listed here, the processor is not probed, and there is no GPU."""
     records: list[results.Record] = []
     patch.setattr(tracking, "log", lambda record, folder: records.append(record))
-    patch.setattr(devices, "faster_precision", lambda *_: "float32")
+    patch.setattr(devices, "faster_precision", lambda *_: ("float32", "not probed"))
     patch.setattr(devices, "choose", lambda wish="auto": torch.device("cpu"))
     return records
 
