@@ -383,7 +383,10 @@ def book(
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")
-        if waiting and (failed := runner.run([runner.Job(parameters) for parameters in waiting], jobs)):
+        started = [runner.Job(parameters) for parameters in waiting]
+        failed = runner.run(started, jobs)
+        _tell(started)
+        if failed:
             _end(*(str(job.error) for job in failed))
         page, renderer = builder.render(pages.render)
     if renderer == "pandoc":

@@ -15,6 +15,8 @@ from ecglib.errors import UserError
 def root() -> Path:
     """The project root: `ECGLIB_ROOT`, else the nearest folder upward from the working directory with `_quarto.yml`.
 
+    Of a package that was installed without its clone it is the working directory, where runs, caches and data then lie.
+
     Raises
     ------
     UserError
@@ -30,6 +32,8 @@ def root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "_quarto.yml").is_file():
             return folder
+    if not (Path(__file__).parents[1] / "_quarto.yml").is_file():
+        return here
     do = "change into the clone, or set ECGLIB_ROOT to it"
     raise UserError(here, "no _quarto.yml here or in a folder above", "a working directory inside the project", do)
 
