@@ -307,7 +307,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         facts["verified"] = _escaped(verified(record.verified))
     repeated, box = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
     if fresh is not None and repeated and fresh.data.sample:
-        box = f'\n\n::: {{.callout-note title="Repeated here, on the sample"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
+        box = f'\n\n::: {{.callout-note title="Repeated here"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
     elif fresh is not None and repeated:
         facts["repeated here"] = in_brief(fresh)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + box
