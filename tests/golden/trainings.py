@@ -205,8 +205,10 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         return {"mcnemar": vars(tested), "difference": gained.model_dump()}
 
     def rewards() -> Digest:
-        y, given = draw.random((2, 40, len(snomed.CLASSES))) < 0.2
-        return {"rewards": digest.of(r=challenge.rewards())["r"], "score": challenge.score(y, given)}
+        codes = [each.code for each in snomed.CLASSES]
+        y, given = draw.random((2, 40, len(codes))) < 0.2
+        (score,) = challenge.scores(y, given, np.ones((1, len(y)), dtype=np.int64), codes).tolist()
+        return {"rewards": digest.of(r=challenge.rewards(codes))["r"], "score": score}
 
     def attention() -> Digest:
         torch.manual_seed(5)
