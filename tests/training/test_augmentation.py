@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +11,11 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ecglib.errors import UserError
 from ecglib.training import augmentation
 from ecglib.training.augmentation import Augmentation, Noise, augment, load_noise, synthetic_noise
 
 ALL = Augmentation(crop=150, scaling=0.3, wander=0.8, muscle=0.8, lead_dropout=0.3)
-NOISE = synthetic_noise(100, seconds=30)
+NOISE = synthetic_noise(100)
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -41,7 +38,7 @@ def test_strength_zero_is_identity_bit_for_bit() -> None:
     x[0, 0, 0] = -0.0
     y, same = augment(x, lengths, known, Augmentation(), NOISE, seeded())
     assert y is x and same is lengths
-    for how in (Augmentation(crop=200), Augmentation(crop=1000), Augmentation(snr=(0, 0))):
+    for how in (Augmentation(crop=200), Augmentation(crop=1000)):
         y, same = augment(x, lengths, known, how, None, seeded())
         assert torch.equal(y.view(torch.int32), x.view(torch.int32)) and torch.equal(same, lengths)
 
@@ -96,10 +93,10 @@ def power(x: Tensor, lengths: Tensor, known: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("kind", ["wander", "muscle"])
 @pytest.mark.parametrize("snr", [-3.0, 10.0])
-def test_noise_has_the_wished_power(kind: str, snr: float) -> None:
+def test_noise_has_the_wished_power(kind: str, snr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "SNR", (snr, snr))
     x, lengths, known = recordings([400, 400, 250, 120])
-    how = Augmentation(wander=float(kind == "wander"), muscle=float(kind == "muscle"), snr=(snr, snr))
-    y, _ = augment(x, lengths, known, how, NOISE, seeded())
+    y, _ = augment(x, lengths, known, Augmentation(**{kind: 1.0}), NOISE, seeded())
     for signal, noise in zip(power(x, lengths, known), power(y - x, lengths, known), strict=True):
         assert 10 * np.log10(signal / noise) == pytest.approx(snr, abs=0.02)
 
@@ -157,13 +154,7 @@ def test_seeds_differ_and_nothing_asks_the_device_for_a_value() -> None:
         assert (y.shape, after.shape) == ((2, 12, 150), (2,))
 
 
-def test_what_makes_no_sense_is_refused() -> None:
-    wrong: dict[str, Any] = {"crop": -1, "scaling": -0.1, "wander": 1.1, "muscle": -0.1, "lead_dropout": 2}
-    for name, value in wrong.items():
-        with pytest.raises(UserError, match=f"augmentation {name}: {value}"):
-            Augmentation(**{name: value})
-    with pytest.raises(UserError, match="the lower one first"):
-        Augmentation(snr=(10, 5))
+def test_noise_that_is_not_there_or_of_other_leads_is_refused() -> None:
     x, lengths, known = recordings([30])
     for leads, noise, said in ((12, None, "no noise"), (2, NOISE, "2 leads; expected the 12")):
         with pytest.raises(ValueError, match=said):
@@ -178,13 +169,12 @@ def share_within(noise: Tensor, rate: float, low: float, high: float) -> float:
 
 @pytest.mark.parametrize("rate", [100, 250, 500])
 def test_made_up_noise_lies_in_its_band(rate: int) -> None:
-    noise = synthetic_noise(rate, seconds=60, seed=1)
-    assert noise.synthetic and noise.wander.shape == noise.muscle.shape == (2, 60 * rate)
+    noise = synthetic_noise(rate)
+    assert noise.synthetic and noise.wander.shape == noise.muscle.shape == (2, 600 * rate)
     assert share_within(noise.wander, rate, 0.05, 0.5) > 0.999
     assert share_within(noise.muscle, rate, 15, 0.45 * rate) > 0.999
     assert abs(np.corrcoef(noise.muscle)[0, 1]) < 0.1
-    again, other = (synthetic_noise(rate, seconds=60, seed=seed).muscle for seed in (1, 2))
-    assert torch.equal(noise.muscle, again) and not torch.equal(noise.muscle, other)
+    assert torch.equal(noise.muscle, synthetic_noise(rate).muscle)
 
 
 @pytest.fixture
@@ -210,10 +200,9 @@ def test_recorded_noise_is_half_an_hour_of_wander_and_of_muscle(nstdb: Path) -> 
 def test_without_the_noise_database_or_with_half_of_it_there_is_none(
     nstdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(nstdb, tmp_path / "nstdb")
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "none"))
-    assert load_noise(100) is None
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
-    (tmp_path / "nstdb").chmod(0o755)
-    (tmp_path / "nstdb" / "ma.dat").unlink()
+    assert load_noise(100) is None
+    (tmp_path / "nstdb").mkdir()
+    for name in ("bw.hea", "bw.dat", "ma.hea"):
+        (tmp_path / "nstdb" / name).symlink_to(nstdb / name)
     assert load_noise(100) is None
