@@ -24,12 +24,13 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import aami, config, paths, tracking
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
-from ecglib.data import digest
+from ecglib.data import databases, digest
 from ecglib.data.catalogues import snomed
 from ecglib.evaluation import challenge, metrics
-from ecglib.experiment import comparison, driver, heartbeat, infarction, tasks, twelve_lead
+from ecglib.experiment import comparison, driver, heartbeat, infarction, provenance, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
+from ecglib.training import checkpoint
 
 DATA: Final = Path(__file__).parent / "data"
 COMMON: Final[dict[str, Any]] = {"device": "cpu", "precision": "float32", "bootstrap": 5}
@@ -273,13 +274,19 @@ def numbers(name: str) -> Digest:
 
 @contextlib.contextmanager
 def place() -> Iterator[None]:
-    """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data."""
+    """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data.
+
+    What is the same of every case is asked once, and nothing is kept to be resumed.
+    """
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "_quarto.yml").touch()
         patch.setenv("ECGLIB_ROOT", folder)
         patch.setenv("ECGLIB_DATA", str(DATA))
         patch.setattr(tracking, "log", lambda record, folder: "")
+        patch.setattr(checkpoint, "save", lambda path, state: None)
+        for owner, name in ((databases, "get"), (databases.Source, "fingerprint"), (provenance, "versions")):
+            patch.setattr(owner, name, cache(getattr(owner, name)))
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         try:
