@@ -74,7 +74,7 @@ def kill(make: Callable[[str], Path], kills: int) -> str:
             attempts += 1
             for _ in range(min(4, kills - killed)):
                 before = epochs_done(root)
-                killed += train(root, draw.uniform(0, seconds))
+                killed += train(root, draw.uniform(0, seconds / 3))
                 checkpoints = list(root.glob("runs/*/checkpoint-seed0.pt"))
                 kept = torch.load(checkpoints[0], weights_only=True)["epoch"] if checkpoints else 0
                 if not list(root.glob("runs/*/training-seed0.json")):
