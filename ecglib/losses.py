@@ -1,9 +1,8 @@
 """Losses, and the answers to class imbalance that change the loss.
 
 Of classes, one of which a beat has, logits are `(batch, classes)` and labels `(batch,)`; of several labels at once,
-each a yes-or-no question of its own, targets are `(batch, classes)` too: 1 (has the label), 0 (has it not) or NaN
-(nobody knows). A label `IGNORED` and what nobody knows have no part in loss or gradient; the loss is the mean over the
-rest of the batch, 0 where there is none.
+each a yes-or-no question of its own, targets are floating `(batch, classes)` too: 1 (has the label) or 0 (has it not).
+A label `IGNORED` has no part in loss or gradient; the loss is the mean over the rest of the batch.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecglib.errors import UserError
-from ecglib.models.layers import full_precision
-
 RECIPE = 1
 """1: as published."""
 IGNORED = -100
 """The label of an example that has no part in a loss, as everywhere in torch."""
+BOUND = 20.0
+"""The greatest weight of a positive, so that a label seen twice doesn't rule the gradient."""
 
 
 def inverse_frequency(counts: NDArray[np.int64], exponent: float = 1.0) -> NDArray[np.float64]:
@@ -46,24 +44,16 @@ def _scaled(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[
 
 
 def positive_weights(
-    positives: NDArray[np.int64], negatives: NDArray[np.int64], exponent: float = 1.0, bound: float = 20.0
+    positives: NDArray[np.int64], negatives: NDArray[np.int64], exponent: float
 ) -> NDArray[np.float64]:
-    """Weight of a positive against a negative, `min((negatives / positives) ** exponent, bound)`, `(classes,)`.
+    """Weight of a positive against a negative, `min((negatives / positives) ** exponent, BOUND)`, `(classes,)`.
 
     Counts are of known targets of the training part; a class without a positive or without a negative gets 1. An
-    exponent of 0 weighs all alike, with 1 a class's positives weigh as much in total as its negatives. No weight is
-    greater than `bound` (above 0), so that a label seen twice doesn't rule the gradient.
-
-    Raises UserError when `exponent` or `bound` is out of its range.
+    exponent of 0 weighs all alike, with 1 a class's positives weigh as much in total as its negatives.
     """
-    if not 0 <= exponent <= 1:
-        raise UserError("exponent of the positive weights", f"{exponent}", "0 to 1")
-    if not bound > 0:
-        raise UserError("bound of the positive weights", f"{bound}", "a number above 0")
-    weights = np.ones(len(positives))
     both = (positives > 0) & (negatives > 0)
-    weights[both] = np.minimum((negatives[both] / positives[both]) ** exponent, bound)
-    return weights
+    odds = np.divide(negatives, positives, out=np.ones(len(positives)), where=both)
+    return np.asarray(np.minimum(odds**exponent, BOUND))
 
 
 def balance(weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,17 +74,13 @@ class FocalLoss(nn.Module):
     and `1 - sigmoid(logit)` of a negative, α_t likewise α or 1 - α. With γ 0 and no α it is the cross-entropy.
 
     γ, 0 or more, says how much less a target counts that is predicted well; α `(classes,)`, each from 0 to 1, is the
-    weight of a class, or of a label's positives; None weighs all 1. UserError is raised where one is out of its range.
+    weight of a class, or of a label's positives; None weighs all 1.
     """
 
     alpha: Tensor | None
 
     def __init__(self, gamma: float, alpha: NDArray[np.float64] | None = None) -> None:
         super().__init__()
-        if not 0 <= gamma < np.inf:
-            raise UserError("gamma of the focal loss", f"{gamma}", "a number of 0 or more")
-        if alpha is not None and not ((np.asarray(alpha) > 0) & (np.asarray(alpha) < 1)).all():
-            raise UserError("alpha of the focal loss", f"{np.asarray(alpha).tolist()}", "numbers between 0 and 1")
         self.gamma = gamma
         self.register_buffer("alpha", _tensor(alpha))
 
@@ -108,17 +94,15 @@ class FocalLoss(nn.Module):
         known = labels != IGNORED
         if self.alpha is not None:
             loss = loss * self.alpha[labels.where(known, 0)]
-        return _mean(loss, known)
+        return loss.where(known, 0).sum() / known.sum().clamp_min(1)
 
     def _of_labels(self, logits: Tensor, targets: Tensor) -> Tensor:
-        logits, positive, known = _prepared(logits, targets, self.alpha)
-        loss = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
-        if self.gamma:
-            # (1 - p_t) ** γ by its logarithm: a power below 1 has no slope where 1 - p_t is rounded to 0
-            loss = loss * (self.gamma * F.logsigmoid(logits * (1 - 2 * positive))).exp()
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        # (1 - p_t) ** γ by its logarithm: a power below 1 has no slope where 1 - p_t is rounded to 0
+        loss = loss * (self.gamma * F.logsigmoid(logits * (1 - 2 * targets))).exp()
         if self.alpha is not None:
-            loss = loss * torch.where(positive > 0, self.alpha, 1 - self.alpha)
-        return _mean(loss, known)
+            loss = loss * torch.where(targets > 0, self.alpha, 1 - self.alpha)
+        return loss.mean()
 
 
 class LogitAdjusted(nn.Module):
@@ -142,36 +126,13 @@ class LogitAdjusted(nn.Module):
         return loss
 
 
-class WeightedBCE(nn.Module):
+class WeightedBCE(nn.BCEWithLogitsLoss):
     """Binary cross-entropy whose positives count `weights` `(classes,)` times, None for once:
     `-(w · y · log p + (1 - y) · log(1 - p))`."""
 
-    weights: Tensor | None
-
     def __init__(self, weights: NDArray[np.float64] | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weights", _tensor(weights))
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        logits, positive, known = _prepared(logits, targets, self.weights)
-        loss = F.binary_cross_entropy_with_logits(logits, positive, pos_weight=self.weights, reduction="none")
-        return _mean(loss, known)
+        super().__init__(pos_weight=_tensor(weights))
 
 
 def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:
     return None if values is None else torch.as_tensor(values, dtype=torch.get_default_dtype())
-
-
-def _prepared(logits: Tensor, targets: Tensor, per_class: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits in at least single precision, targets without NaN, and which targets are known."""
-    if logits.shape != targets.shape or logits.ndim != 2:
-        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}: expected (batch, classes)")
-    if per_class is not None and per_class.shape != logits.shape[1:]:
-        raise ValueError(f"{len(per_class)} class weights for {logits.shape[1]} classes")
-    logits = full_precision(logits)  # a mean of thousands of terms needs the digits
-    known = ~targets.isnan()
-    return logits, torch.where(known, targets, 0).to(logits.dtype), known
-
-
-def _mean(loss: Tensor, known: Tensor) -> Tensor:
-    return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecglib import losses
-from ecglib.errors import UserError
 
 ALPHA = np.array([0.25, 0.9, 0.5])
 SEEDS = st.integers(0, 1000)
@@ -35,11 +32,9 @@ def test_effective_numbers_are_their_formula_with_mean_one(counts: list[int], be
     assert (np.diff(weights[np.argsort(counts, kind="stable")]) <= 1e-12).all(), "the rarer, the heavier"
 
 
-def test_effective_numbers_lie_between_all_alike_and_inverse_frequency_and_absent_classes_get_nothing() -> None:
-    assert losses.inverse_frequency(np.array([5, 0, 9]), 0.0) == pytest.approx([1, 0, 1])
-    counts = np.array([9000, 40, 0, 700])
-    assert losses.effective_number(counts, 1e-9) == pytest.approx([1, 1, 0, 1])
-    assert losses.effective_number(counts, 1 - 1e-10) == pytest.approx(losses.inverse_frequency(counts), rel=1e-4)
+def test_absent_classes_weigh_nothing() -> None:
+    for weights in (losses.inverse_frequency, losses.effective_number):
+        assert weights(np.array([5, 0, 9]), 1e-9) == pytest.approx([1, 0, 1])
 
 
 def beats(seed: int, n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,25 +106,15 @@ def batch(seed: int, n: int = 20, classes: int = 3) -> tuple[torch.Tensor, torch
     return 3 * torch.randn(n, classes, generator=draw), (torch.rand(n, classes, generator=draw) < 0.3).float()
 
 
-LOSSES_OF_LABELS = (
-    *(losses.FocalLoss(2.0, ALPHA), losses.FocalLoss(0.5)),
-    *(losses.WeightedBCE(np.array([1.0, 5.0, 20.0])), losses.WeightedBCE()),
-)
-of_labels = pytest.mark.parametrize("loss", LOSSES_OF_LABELS, ids=lambda loss: type(loss).__name__)
-
-
 @settings(deadline=None, max_examples=50)
 @given(SEEDS, st.floats(0, 5), st.booleans())
 def test_the_focal_loss_of_labels_is_equation_5(seed: int, gamma: float, weighted: bool) -> None:
     logits, targets = batch(seed)
-    total = 0.0
-    for row, has in zip(logits.double().numpy(), targets.numpy(), strict=True):
-        for x, y, a in zip(row, has, ALPHA, strict=True):
-            p = 1 / (1 + np.exp(-x))
-            p_t, a_t = (p, a) if y else (1 - p, 1 - a)
-            total += (a_t if weighted else 1) * (1 - p_t) ** gamma * -np.log(p_t)
+    p, y = logits.double().sigmoid().numpy(), targets.numpy() == 1
+    p_t, a_t = np.where(y, p, 1 - p), np.where(y, ALPHA, 1 - ALPHA) if weighted else 1
+    expected = (a_t * (1 - p_t) ** gamma * -np.log(p_t)).mean()
     found = losses.FocalLoss(gamma, ALPHA if weighted else None)(logits, targets)
-    assert float(found) == pytest.approx(total / targets.numel(), rel=1e-4, abs=1e-7)
+    assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
 @settings(deadline=None, max_examples=50)
@@ -141,10 +126,9 @@ def test_weighted_binary_cross_entropy_is_its_formula(seed: int) -> None:
     assert float(losses.WeightedBCE(w)(logits, targets)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
-def test_logits_of_a_hundred_have_finite_losses_and_right_gradients(gamma: float, dtype: torch.dtype) -> None:
-    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0], [0.0, 0.0]], dtype=dtype, requires_grad=True)
+def test_logits_of_a_hundred_have_finite_losses_and_right_gradients(gamma: float) -> None:
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0], [0.0, 0.0]], requires_grad=True)
     targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     value = losses.FocalLoss(gamma)(logits, targets)
     value.backward()
@@ -152,74 +136,27 @@ def test_logits_of_a_hundred_have_finite_losses_and_right_gradients(gamma: float
     assert float(value.detach()) == pytest.approx((2 * 100 + 2 * 0.5**gamma * np.log(2)) / 6, rel=1e-5)
     wrong, undecided = 1 / 6, (0.5 ** (gamma + 1) * (1 + gamma * np.log(2))) / 6
     expected = torch.tensor([[0.0, 0.0], [-wrong, wrong], [-undecided, undecided]], dtype=torch.float32)
-    torch.testing.assert_close(logits.grad.float(), expected, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-6)
-
-
-@of_labels
-def test_gradients_are_those_of_finite_differences(loss: torch.nn.Module) -> None:
-    logits, targets = batch(3, n=4)
-    targets[1, 1] = torch.nan
-    assert torch.autograd.gradcheck(copy.deepcopy(loss).double(), (logits.double().requires_grad_(), targets.double()))
-
-
-@of_labels
-def test_unknown_targets_have_no_part_in_loss_or_gradient(loss: torch.nn.Module) -> None:
-    logits, targets = batch(1)
-    known = torch.rand(targets.shape, generator=torch.Generator().manual_seed(0)) < 0.7
-    one_by_one = [loss(logits[i : i + 1], targets[i : i + 1].where(here, torch.nan)) * here.sum()
-                  for i, here in enumerate(known)]  # fmt: skip
-    logits.requires_grad_()
-    value = loss(logits, targets.where(known, torch.nan))
-    torch.testing.assert_close(value, torch.stack(one_by_one).sum() / known.sum())
-    value.backward()
-    assert logits.grad is not None and torch.equal(logits.grad != 0, known)
-
-
-@of_labels
-def test_a_batch_of_which_nothing_is_known_costs_nothing(loss: torch.nn.Module) -> None:
-    logits = torch.full((2, 3), 100.0, requires_grad=True)
-    value = loss(logits, torch.full((2, 3), torch.nan))
-    value.backward()
-    assert float(value.detach()) == 0
-    assert logits.grad is not None and not logits.grad.any()
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)), min_size=1, max_size=6))
 def test_with_exponent_one_positives_weigh_as_much_as_negatives(counts: list[tuple[int, int]]) -> None:
     positives, negatives = np.array(counts).T
-    weights = losses.positive_weights(positives, negatives, 1.0, bound=1e9)
-    assert weights * positives == pytest.approx(negatives)
+    weights = losses.positive_weights(positives, negatives, 1.0)
+    assert weights * positives == pytest.approx(np.minimum(negatives, losses.BOUND * positives))
     assert losses.positive_weights(positives, negatives, 0.0) == pytest.approx(np.ones(len(counts)))
-    assert (losses.positive_weights(positives, negatives, 1.0, bound=3.0) == np.minimum(weights, 3)).all()
 
 
 def test_positive_weights_of_few_and_of_none_and_the_alpha_that_outweighs_as_they_do() -> None:
     positives, negatives = np.array([1, 25, 0, 100, 300]), np.array([9999, 75, 50, 0, 100])
-    assert losses.positive_weights(positives, negatives, 0.5, 20) == pytest.approx([20, 3**0.5, 1, 1, 3**-0.5])
+    assert losses.positive_weights(positives, negatives, 0.5) == pytest.approx([20, 3**0.5, 1, 1, 3**-0.5])
     weights = np.array([1.0, 3.0, 20.0])
     alpha = losses.balance(weights)
     assert alpha / (1 - alpha) == pytest.approx(weights)
 
 
-def test_parameters_out_of_range_are_refused() -> None:
-    for gamma in (-1.0, np.nan, np.inf):
-        with pytest.raises(UserError, match="gamma"):
-            losses.FocalLoss(gamma)
-    for alpha in ([0.5, 1.0], [0.0], [np.nan]):
-        with pytest.raises(UserError, match="alpha"):
-            losses.FocalLoss(2.0, np.array(alpha))
-    one = np.array([1])
-    for exponent, bound in ((-0.1, 5.0), (1.1, 5.0), (1.0, 0.0), (np.nan, 5.0)):
-        with pytest.raises(UserError, match="positive weights"):
-            losses.positive_weights(one, one, exponent, bound)
-
-
 def test_shapes_that_would_broadcast_are_refused() -> None:
     logits, targets = batch(0)
-    for loss in LOSSES_OF_LABELS:
-        for pair in ((logits, targets[:, :1]), (logits[0], targets[0])):
-            with pytest.raises(ValueError, match="expected"):
-                loss(*pair)
-    for loss in (losses.FocalLoss(1.0, np.array([0.5])), losses.WeightedBCE(np.ones(4))):
-        with pytest.raises(ValueError, match="class weights for 3"):
-            loss(logits, targets)
+    for loss in (losses.FocalLoss(2.0, ALPHA), losses.WeightedBCE(ALPHA)):
+        with pytest.raises(ValueError, match="same"):
+            loss(logits, targets[:, :1])

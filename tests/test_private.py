@@ -41,7 +41,7 @@ def foreign(source: str) -> Iterator[str]:
             root = ast.unparse(node).partition(".")[0]
             if root not in others and ast.unparse(node.value) not in ("self", "cls"):
                 yield ast.unparse(node)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+        elif isinstance(node, ast.Call) and "setattr" in (getattr(node.func, "attr", ""), getattr(node.func, "id", "")):
             (name,) = node.args[1:2] or [None]
             if isinstance(name, ast.Constant) and private(name.value) and name.value not in own:
                 yield ast.unparse(node)

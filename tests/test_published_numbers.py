@@ -9,11 +9,9 @@ from __future__ import annotations
 import copy
 import io
 import json
-import operator
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any
 
 import pytest
@@ -82,19 +80,13 @@ def test_no_number_of_a_reference_moved(then: dict[str, Any]) -> None:
 
 def test_a_number_that_moved_or_went_is_found(then: dict[str, Any]) -> None:
     old = then["heartbeat/inter-patient"]
-    assert moved(old, copy.deepcopy(old)) == []
-    for place in ("metrics.mcc", "per_class.S.se", "ec57.VEB.fpr"):
-        part, *way = place.split(".")
-        for by in (2e-9, 1, None):
-            new = copy.deepcopy(old)
-            node = reduce(operator.getitem, way, new[part])
-            node["mean"] = None if by is None else node["mean"] + by
-            assert moved(old, new) == [place]
-        del new[part][way[0]]
-        assert place in moved(old, new)
     new = copy.deepcopy(old)
+    assert moved(old, new) == []
+    new["metrics"]["mcc"]["mean"] += 2e-9
+    new["per_class"]["S"]["se"]["mean"] = None
+    del new["ec57"]["VEB"]["fpr"]
     new["confusion"][1][2][3] += 1
-    assert moved(old, new) == ["confusion.1.2.3"]
+    assert sorted(moved(old, new)) == ["confusion.1.2.3", "ec57.VEB.fpr", "metrics.mcc", "per_class.S.se"]
 
 
 def twins(then: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +107,9 @@ def test_a_moved_decision_is_that_of_the_experiment_that_it_was(then: dict[str, 
     every, pairs = results.references(), twins(then)
     assert len(pairs) == 21
     for name in pairs.keys() & every.keys():  # some experiments are no more
-        found, twin = every[name].model_dump(mode="json")["moved"], pairs[name]
+        moved_, twin = every[name].moved, pairs[name]
+        assert moved_ is not None
+        found = moved_.model_dump(mode="json")
         assert {part: found[part] for part in DECISION} == {part: twin[part] for part in DECISION}, name
         for part in ("offsets", "validation", "validation_recall"):
             assert found[part] == [run[part] for run in twin["training"]], f"{name}.{part}"

@@ -7,7 +7,7 @@ of any number of beats are one matrix product. Everywhere the set itself stands 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,13 @@ class Interval(BaseModel):
     per_seed: list[float | None] = []
 
 
-def record_weights(n_records: int, n_resamples: int, seed: int = 0) -> NDArray[np.int64]:
+def record_weights(n_records: int, n_resamples: int) -> NDArray[np.int64]:
     """How often each resample draws each record, `(1 + resamples, records)`; every row sums to `n_records`, and the
     first, of ones, is the set itself."""
     whole = np.ones((1, n_records), dtype=np.int64)
     if not n_resamples:
         return whole
-    drawn = np.random.default_rng(seed).multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples)
+    drawn = np.random.default_rng(0).multinomial(n_records, np.full(n_records, 1 / n_records), size=n_resamples)
     return np.concatenate([whole, drawn.astype(np.int64)])
 
 
@@ -80,6 +80,11 @@ def resampled(matrices: NDArray[np.int64], n_resamples: int) -> NDArray[np.int64
 def intervals(found: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
     """The `interval` of each of several metrics."""
     return {name: interval(values) for name, values in found.items()}
+
+
+def by_class(found: Mapping[str, NDArray[np.float64]], classes: Sequence[str]) -> dict[str, dict[str, Interval]]:
+    """Class -> metric -> `interval`, of several metrics `(seeds, 1 + resamples, classes)`."""
+    return {name: intervals({metric: of[..., i] for metric, of in found.items()}) for i, name in enumerate(classes)}
 
 
 def interval(found: NDArray[np.float64]) -> Interval:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib.data.catalogues import snomed
 from ecglib.errors import UserError
 from ecglib.evaluation.metrics import ratio
 
@@ -41,31 +40,26 @@ numbers of the published matrix can be written, but for `_APART` and the ones of
 _APART = {frozenset(("6374002", "733534002")): 0.475, frozenset(("251146004", "365413008")): 0.475}
 
 
-def rewards(codes: Sequence[str] | None = None) -> Array:
+def rewards(codes: Sequence[str]) -> Array:
     """The reward matrix `w`, `(classes, classes)`, of scored classes in their order: rows true, columns given.
 
-    Each is told by its SNOMED code or one of its equivalents; None: all of `snomed.CLASSES`. UserError is raised when a
-    code is no scored class, or two are of one class.
+    Each is told by its SNOMED code. UserError is raised when a code is no scored class, or comes twice.
     """
-    scored = _scored(codes)
     place = {code: at for at, here in _PLACES.items() for code in here}
-    along = np.array([place[code] for code in scored])
+    if wrong := [code for code in codes if code not in place or codes.count(code) > 1]:
+        raise UserError("challenge score", ", ".join(wrong), "codes of the scored classes, each once")
+    along = np.array([place[code] for code in codes])
     matrix: Array = np.round(0.5 - np.abs(along[:, None] - along), 4)
     np.fill_diagonal(matrix, 1.0)
     for pair, reward in _APART.items():
-        if pair <= set(scored):
-            a, b = (scored.index(code) for code in pair)
+        if pair <= set(codes):
+            a, b = (codes.index(code) for code in pair)
             matrix[a, b] = matrix[b, a] = reward
     return matrix
 
 
-def score(y: NDArray[np.bool_], decided: NDArray[np.bool_], codes: Sequence[str] | None = None) -> float:
-    """The challenge score of a set; parameters as for `scores`."""
-    return float(scores(y, decided, np.ones((1, len(y)), dtype=np.int64), codes)[0])
-
-
 def scores(
-    y: NDArray[np.bool_], decided: NDArray[np.bool_], weights: NDArray[np.integer], codes: Sequence[str] | None = None
+    y: NDArray[np.bool_], decided: NDArray[np.bool_], weights: NDArray[np.integer], codes: Sequence[str]
 ) -> Array:
     """The challenge score of resamples, at most 1; below 0 is worse than calling everything sinus rhythm.
 
@@ -85,15 +79,14 @@ def scores(
     ValueError
         When shapes differ.
     """
-    scored = _scored(codes)
-    if SINUS not in scored:
+    if SINUS not in codes:
         raise UserError("challenge score", "no sinus rhythm among its classes", f"{SINUS}, whose score is the 0")
-    if y.shape != decided.shape or y.shape[1:] != (len(scored),) or weights.shape[1:] != y.shape[:1]:
+    if y.shape != decided.shape or y.shape[1:] != (len(codes),) or weights.shape[1:] != y.shape[:1]:
         shapes = f"labels {y.shape}, decisions {decided.shape}, weights {weights.shape}"
-        raise ValueError(f"{shapes}: expected (n, {len(scored)}) twice and (resamples, n)")
-    matrix = rewards(scored)
+        raise ValueError(f"{shapes}: expected (n, {len(codes)}) twice and (resamples, n)")
+    matrix = rewards(codes)
     inactive = np.zeros(y.shape, dtype=np.bool_)
-    inactive[:, scored.index(SINUS)] = True
+    inactive[:, codes.index(SINUS)] = True
     earned = np.stack([_earned(y, given, matrix) for given in (decided, y, inactive)], axis=1)
     observed, correct, idle = (weights @ earned).T  # every sum is over recordings, so a resample only weighs them anew
     scale = correct - idle
@@ -106,18 +99,3 @@ def _earned(y: NDArray[np.bool_], decided: NDArray[np.bool_], matrix: Array) -> 
     union = np.maximum(has, given).sum(1)
     earned: Array = ((has @ matrix) * given).sum(1) / np.maximum(union, 1)
     return earned
-
-
-def _scored(codes: Sequence[str] | None) -> list[str]:
-    """The first code of each class, in the order asked for."""
-    first = {code: one.code for one in snomed.CLASSES for code in (one.code, *one.equivalents)}
-    if codes is None:
-        return [one.code for one in snomed.CLASSES]
-    unknown = [code for code in codes if code not in first]
-    if unknown:
-        raise UserError("challenge score", f"{', '.join(unknown)}", "codes of the scored classes")
-    found = [first[code] for code in codes]
-    if len(set(found)) < len(found):
-        twice = sorted({code for code in found if found.count(code) > 1})
-        raise UserError("challenge score", f"{', '.join(twice)} more than once", "each class once, equivalents too")
-    return found

@@ -52,13 +52,13 @@ def values(y: Flags, p: NDArray[np.floating], decided: Flags, weights: Counts) -
     return {name: np.where(defined, found[name], np.nan) for name in METRICS}
 
 
-def areas(y: Flags, p: NDArray[np.floating], weights: Counts) -> tuple[Array, Array]:
-    """AUROC and AUPRC of each class, as in `ranking.auroc_auprc`, both `(resamples, classes)`."""
-    _checked(y, p, weights)
-    auroc, auprc = np.full((2, len(weights), y.shape[1]), np.nan)
-    each = np.arange(len(y))
-    for c in range(y.shape[1]):
-        auroc[:, c], auprc[:, c] = ranking.auroc_auprc(p[:, c], y[:, c].astype(np.bool_), each, weights)
+def areas(y: Flags, p: NDArray[np.floating], weights: Counts, groups: Groups = None) -> tuple[Array, Array]:
+    """AUROC and AUPRC of each class, as in `ranking.auroc_auprc`, both `(resamples, classes)`; weights as in
+    `bootstrap.totals`."""
+    groups = np.arange(len(y)) if groups is None else groups
+    checked(y, p)
+    columns = zip(p.T, y.T.astype(np.bool_), strict=True)
+    auroc, auprc = np.stack([ranking.auroc_auprc(*column, groups, weights) for column in columns], axis=-1)
     return auroc, auprc
 
 
@@ -71,17 +71,16 @@ def matrices(y: Flags, decided: Flags) -> NDArray[np.int64]:
 
 def rates(y: Flags, decided: Flags, weights: Counts, groups: Groups = None) -> Values:
     """`metrics.rates` of one label or several `(n, ...)`, each `(resamples, ...)`; weights as in `bootstrap.totals`."""
-    _checked(y, decided)
+    checked(y, decided)
     y, decided = y.astype(np.bool_), decided.astype(np.bool_)
     cells = (y & decided, ~y & decided, y & ~decided, ~y & ~decided)
     return metrics.rates(*(bootstrap.totals(which, weights, groups) for which in cells))
 
 
-def _checked(y: Flags, other: Flags | NDArray[np.floating], weights: Counts | None = None) -> None:
+def checked(y: Flags, other: Flags | NDArray[np.floating]) -> None:
+    """Raise ValueError when labels and what is said of them differ in shape, or that is no probability."""
     if y.shape != other.shape:
         raise ValueError(f"labels {y.shape} and predictions {other.shape}: expected (n, classes) of both")
-    if weights is not None and weights.shape[1:] != y.shape[:1]:
-        raise ValueError(f"weights {weights.shape} for {len(y)} records: expected (resamples, n)")
     if not ((other >= 0) & (other <= 1)).all():
         raise ValueError("probabilities: expected numbers from 0 to 1")
 
@@ -92,7 +91,7 @@ def reliability(y: Flags, p: NDArray[np.floating]) -> Values:
     In bins of equal width, each `(classes, bins)`: `n` records, `predicted`, their mean probability, and `observed`,
     the share of them with the label, both NaN of an empty bin.
     """
-    _checked(y, p)
+    checked(y, p)
     n, predicted, observed = (
         np.stack([np.where(inside, each, 0).sum(0) for inside in _bins(p)], axis=1) for each in (1, p, y)
     )
@@ -118,17 +117,14 @@ def _bins(p: NDArray[np.floating]) -> list[Flags]:
 
 
 def intervals(
-    seeds: Sequence[Values], names: Sequence[str]
+    seeds: Sequence[Values], names: Sequence[str], averaged: Sequence[int] | None = None
 ) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
     """The metrics of all seeds, each with the 95 % interval of its mean over seeds: `macro_<metric>` -> interval, and
-    class (`names`) -> metric -> interval.
+    class (`names`) -> metric -> interval. Macro means are over the classes numbered in `averaged`; None: all.
 
     Each seed has its `values` on the same weights, whose first row is the set itself (`recording_weights`).
     """
     stacked = {metric: np.stack([one[metric] for one in seeds]) for metric in seeds[0]}
-    over_all = bootstrap.intervals({f"macro_{metric}": metrics.macro(found) for metric, found in stacked.items()})
-    per_class = {
-        name: bootstrap.intervals({metric: found[..., c] for metric, found in stacked.items()})
-        for c, name in enumerate(names)
-    }
-    return over_all, per_class
+    of = slice(None) if averaged is None else averaged
+    macro = {f"macro_{metric}": metrics.macro(found[..., of]) for metric, found in stacked.items()}
+    return bootstrap.intervals(macro), bootstrap.by_class(stacked, names)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from ecglib import aami
-from ecglib.evaluation import bootstrap, metrics, ranking
+from ecglib.evaluation import bootstrap, labels, metrics
 
 LOGITS = [f"logit_{name}" for name in aami.CLASSES]
 
@@ -38,9 +38,8 @@ def right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
 def by_record(predictions: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
     """Confusion matrices `(records, classes, classes)` of the records `names`, from predictions with a row a beat:
     `record`, `label` and `logit_N … logit_Q`."""
-    groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
-    labels = predictions["label"].to_numpy()
-    return metrics.confusion_by(groups, len(names), labels, predicted(predictions).astype(np.int64), len(aami.CLASSES))
+    beats = predictions["label"].to_numpy(), predicted(predictions).astype(np.int64)
+    return metrics.confusion_by(_numbers(predictions, names), len(names), *beats, len(aami.CLASSES))
 
 
 def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *, nsv: bool) -> dict[str, Any]:
@@ -55,10 +54,7 @@ def scores(matrices: NDArray[np.int64], classes: list[int], n_resamples: int, *,
         summary["macro_f1_nsv"] = metrics.summary(drawn, [aami.CLASSES.index(c) for c in "NSV"])["macro_f1"]
     return {
         "metrics": bootstrap.intervals(summary),
-        "per_class": {
-            name: bootstrap.intervals({metric: values[..., i] for metric, values in per_class.items()})
-            for i, name in enumerate(aami.CLASSES)
-        },
+        "per_class": bootstrap.by_class(per_class, aami.CLASSES),
         "ec57": {kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
     }
 
@@ -69,21 +65,15 @@ def ranked(tables: list[pd.DataFrame], names: list[str], classes: list[int], n_r
     Each seed has a table as for `by_record`, of which the records `names` count. Macro means are over `classes`;
     resamples are of the same records as in `scores`.
     """
-    weights = bootstrap.record_weights(len(names), n_resamples)
-    areas = np.stack([_areas(table[table["record"].isin(names)], names, weights) for table in tables])
-    macro = metrics.macro(np.moveaxis(areas[:, classes], 1, -1))
-    both = ("auroc", "auprc")
-    return {
-        "metrics": bootstrap.intervals({f"macro_{area}": macro[:, k] for k, area in enumerate(both)}),
-        "per_class": {
-            name: bootstrap.intervals({area: areas[:, i, k] for k, area in enumerate(both)})
-            for i, name in enumerate(aami.CLASSES)
-        },
-    }
+    weights, seeds = bootstrap.record_weights(len(names), n_resamples), []
+    for table in tables:
+        kept = table[table["record"].isin(names)]
+        y = kept["label"].to_numpy()[:, None] == np.arange(len(aami.CLASSES))
+        auroc, auprc = labels.areas(y, probabilities(kept), weights, _numbers(kept, names))
+        seeds.append({"auroc": auroc, "auprc": auprc})
+    macro, per_class = labels.intervals(seeds, aami.CLASSES, classes)
+    return {"metrics": macro, "per_class": per_class}
 
 
-def _areas(predictions: pd.DataFrame, names: list[str], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`(classes, 2, resamples)`: AUROC and AUPRC of every class."""
-    groups = pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)
-    labels, p = predictions["label"].to_numpy(), probabilities(predictions)
-    return np.stack([ranking.auroc_auprc(p[:, i], labels == i, groups, weights) for i in range(len(aami.CLASSES))])
+def _numbers(predictions: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
+    return pd.Categorical(predictions["record"], categories=names).codes.astype(np.int64)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecglib.evaluation import metrics
+from ecglib.evaluation.labels import checked
 
 Array = NDArray[np.float64]
 DEFAULT = 0.5
@@ -21,12 +22,9 @@ def choose(y: NDArray[np.bool_], p: NDArray[np.floating]) -> Array:
     higher. Labels and probabilities, in 0..1, are `(n, classes)`. A class without positives or without negatives keeps
     `DEFAULT`.
 
-    Raises ValueError when shapes differ or a probability is none.
+    Raises ValueError as `labels.checked`.
     """
-    if y.shape != p.shape or y.ndim != 2:
-        raise ValueError(f"labels {y.shape} and probabilities {p.shape}: expected (n, classes) of both")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("probabilities: expected numbers from 0 to 1")
+    checked(y, p)
     columns = zip(y.astype(np.bool_).T, p.astype(np.float64).T, strict=True)
     return np.array([_best(has, scores) if 0 < has.sum() < len(has) else DEFAULT for has, scores in columns])
 
@@ -56,17 +54,11 @@ def class_offsets(
     """
     grid = sorted(np.linspace(-4, 4, 33).tolist(), key=abs)
     offsets = np.zeros(logits.shape[1], dtype=np.float32)
-
-    def value() -> float:
-        matrix = metrics.confusion(labels, (logits + offsets).argmax(1), logits.shape[1])
-        return float(metrics.summary(matrix, classes)["macro_f1"])
-
-    for _ in range(rounds):
-        for i in classes[1:]:
-            best, best_offset = -np.inf, 0.0
-            for offset in grid:
-                offsets[i] = offset
-                if (found := value()) > best:
-                    best, best_offset = found, offset
-            offsets[i] = best_offset
+    for i in classes[1:] * rounds:
+        tried = []
+        for offset in grid:
+            offsets[i] = offset
+            tried.append(metrics.confusion(labels, (logits + offsets).argmax(1), logits.shape[1]))
+        found = metrics.summary(np.stack(tried), classes)["macro_f1"]
+        offsets[i] = grid[int(np.nan_to_num(found, nan=-1.0).argmax())]
     return offsets

@@ -45,7 +45,8 @@ class Attention(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, states: Tensor, mask: Mask) -> Tensor:
-        return layers.masked_softmax(full_precision(self.score(states).squeeze(2)), mask)
+        scores = full_precision(self.score(states).squeeze(2))
+        return (scores if mask is None else scores.masked_fill(mask[:, 0] == 0, -torch.inf)).softmax(1)
 
 
 class CRNN(nn.Module):
@@ -55,50 +56,33 @@ class CRNN(nn.Module):
     a stem (convolution of 15 samples with stride 3, batch normalisation, ReLU, max-pooling by 2) and three residual
     stages with squeeze-and-excitation (Hu et al. 2018), of which the second and third halve the length: a step is left
     for every 24 samples. Two bidirectional LSTM layers read the steps, self-attention with one head (Lin et al. 2017)
-    weighs their states into one vector of `2 · hidden`, and a linear layer tells each label's logit.
-
-    `widths` are the channels of the three stages (the stem has those of the first), `blocks` the blocks of each,
-    `hidden` the units of each direction of the LSTM layers, `attention` those of the layer that scores a step.
-    `recurrent_dropout` is of units between the LSTM layers, the same at every step, `dropout` of the vector before the
-    last layer.
+    weighs their states into one vector, and a linear layer tells each label's logit. `dropout` is of that vector.
     """
 
     STRIDE = 24
     """Samples to a step of the LSTM: the strides of stem, max-pooling and stages, 3 · 2 · 1 · 2 · 2."""
     MIN_SAMPLES = STRIDE + 1
     """Two steps: attention would have nothing to weigh in one."""
-    STRIDES = (1, 2, 2)
+    WIDTHS, STRIDES = (64, 64, 96, 128), (1, 2, 2)
+    """Channels of the stem and of each stage, and the stages' strides."""
+    HIDDEN, SCORING = 128, 64
+    """Units of each direction of an LSTM layer, and of the layer that scores a step."""
+    DROPPED = 0.2
+    """Share of the units between the LSTM layers that is dropped in training, the same ones at every step."""
 
-    def __init__(
-        self,
-        n_leads: int,
-        n_samples: int,
-        n_classes: int,
-        *,
-        widths: tuple[int, int, int] = (64, 96, 128),
-        blocks: int = 1,
-        hidden: int = 128,
-        attention: int = 64,
-        recurrent_dropout: float = 0.2,
-        dropout: float = 0.5,
-    ) -> None:
+    def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
         super().__init__()
-        if len(widths) != len(self.STRIDES) or min(widths) < 1:
-            raise ValueError(f"widths = {tuple(widths)}; expected three numbers of 1 or more")
-        layers.refuse_below_one(blocks=blocks, hidden=hidden, attention=attention)
-        self.stem = Conv1d(n_leads, widths[0], 15, stride=3, padding=7, bias=False)
-        self.stem_norm = layers.BatchNorm1d(widths[0])
+        self.stem = Conv1d(n_leads, self.WIDTHS[0], 15, stride=3, padding=7, bias=False)
+        self.stem_norm = layers.BatchNorm1d(self.WIDTHS[0])
         self.pool = layers.MaxPool1d(3, 2, padding=1)
-        self.blocks = nn.ModuleList()
-        for (before, after), stride in zip(pairwise((widths[0], *widths)), self.STRIDES, strict=True):
-            self.blocks.append(ResidualBlock(before, after, stride))
-            self.blocks.extend(ResidualBlock(after, after, 1) for _ in range(blocks - 1))
-        self.lstm1 = layers.LSTM(widths[-1], hidden)
-        self.lstm2 = layers.LSTM(2 * hidden, hidden)
-        self.between = layers.StepDropout(recurrent_dropout)
-        self.weigh = Attention(2 * hidden, attention)
+        stages = zip(pairwise(self.WIDTHS), self.STRIDES, strict=True)
+        self.blocks = nn.ModuleList(ResidualBlock(*widths, stride) for widths, stride in stages)
+        self.lstm1 = layers.LSTM(self.WIDTHS[-1], self.HIDDEN)
+        self.lstm2 = layers.LSTM(2 * self.HIDDEN, self.HIDDEN)
+        self.between = layers.StepDropout(self.DROPPED)
+        self.weigh = Attention(2 * self.HIDDEN, self.SCORING)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * hidden, n_classes)
+        self.head = nn.Linear(2 * self.HIDDEN, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of recordings padded at their end, those of the bare ones; none of them may
@@ -120,7 +104,7 @@ class CRNN(nn.Module):
         return spread(weights, length, x.shape[2], self.STRIDE)
 
     def _read(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """States `(batch, steps, 2 · hidden)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
+        """States `(batch, steps, 2 · HIDDEN)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
         x, mask = layers.masked(x, lengths, self.MIN_SAMPLES)
         mask = layers.strided_mask(mask, 3)
         x = F.relu(self.stem_norm(self.stem(x), mask))
@@ -141,13 +125,10 @@ def spread(weights: Tensor, lengths: Tensor, samples: int, stride: int) -> Tenso
     Weights are `(batch, steps)`, 0 past a recording's end, lengths `(batch,)` of at least 1; the result is
     `(batch, samples)`, 0 past the end.
     """
-    centres = stride * torch.arange(weights.shape[1], device=weights.device)
-    right = (lengths.unsqueeze(1) - 1 - centres).clamp(0, stride - 1)
-    left = centres.clamp(max=stride - 1)
-    # the sum of 1 - k / stride for k from 1 to n
-    share = weights / (1 + sum(n - n * (n + 1) / (2 * stride) for n in (left, right)))
-    sample = torch.arange(samples, device=weights.device)
-    step, far = sample // stride, (sample % stride) / stride
-    share = F.pad(share, (0, 1))  # after the last step there is none
-    y = share[:, step] * (1 - far) + share[:, step + 1] * far
-    return y * (sample < lengths.unsqueeze(1))
+    distance = torch.arange(1 - stride, stride, device=weights.device).abs().to(weights.dtype)
+    near = (1 - distance / stride)[None, None]
+    inside = (torch.arange(samples, device=weights.device) < lengths.unsqueeze(1)).to(weights.dtype)
+    total = F.conv1d(inside.unsqueeze(1), near, stride=stride, padding=stride - 1)
+    share = weights.unsqueeze(1) / total.clamp(min=1)  # less only past the end, where no weight is
+    y = F.conv_transpose1d(share, near, stride=stride, padding=stride - 1, output_padding=stride - 1)
+    return y[:, 0, :samples] * inside

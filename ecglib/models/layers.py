@@ -85,11 +85,6 @@ def masked_mean(x: Tensor, mask: Mask) -> Tensor:
     return x.mean(2) if mask is None else x.sum(2) / mask.sum(2)
 
 
-def masked_softmax(scores: Tensor, mask: Mask) -> Tensor:
-    """Softmax over time of `(batch, steps)`; past the end it is zero."""
-    return (scores if mask is None else scores.masked_fill(mask[:, 0] == 0, -torch.inf)).softmax(1)
-
-
 class Conv1d(nn.Conv1d):
     """`nn.Conv1d`, computed in 2-D on a CPU. Input `(batch, channels, samples)`; padding is a number of zeros."""
 
@@ -137,7 +132,7 @@ class BatchNorm1d(nn.BatchNorm2d):
 
 
 class MaxPool1d(nn.Module):
-    """`nn.MaxPool1d`, computed in 2-D on a CPU, which keeps the `channels_last` order.
+    """`nn.MaxPool1d`, computed in 2-D, which keeps the `channels_last` order.
 
     With a mask, that of the output, the input must nowhere be negative.
     """
@@ -147,11 +142,8 @@ class MaxPool1d(nn.Module):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor, mask: Mask = None) -> Tensor:
-        if x.device.type != "cpu":
-            y = F.max_pool1d(x, self.kernel_size, self.stride, self.padding)
-        else:
-            shape = (1, self.kernel_size), (1, self.stride), (0, self.padding)
-            y = F.max_pool2d(x.unsqueeze(2), *shape).squeeze(2)
+        shape = (1, self.kernel_size), (1, self.stride), (0, self.padding)
+        y = F.max_pool2d(x.unsqueeze(2), *shape).squeeze(2)
         return y if mask is None else y * mask
 
 

@@ -57,11 +57,6 @@ class Entry:
     """Whether its logits tell the class alone: no threshold can be moved, and copies of beats change nothing."""
 
     @property
-    def min_samples(self) -> int:
-        """Shortest beat or recording, in samples, that the model can read."""
-        return int(self.build.MIN_SAMPLES)
-
-    @property
     def reads_features(self) -> bool:
         """Whether it needs features beside the beat."""
         return self.takes == "beat+features"
@@ -140,8 +135,8 @@ def build(name: str, n_leads: int, n_samples: int, n_classes: int, **options: An
     for what, value, least in (("n_leads", n_leads, 1), ("n_classes", n_classes, 1 if found.yardstick else 2)):
         if value < least:
             raise UserError(f"model {name}", f"{what} = {value}", f"{least} or more")
-    if n_samples < found.min_samples:
-        raise UserError(f"model {name}", f"n_samples = {n_samples}", f"{found.min_samples} samples or more")
+    if n_samples < found.build.MIN_SAMPLES:
+        raise UserError(f"model {name}", f"n_samples = {n_samples}", f"{found.build.MIN_SAMPLES} samples or more")
     try:
         model: nn.Module = found.build(n_leads, n_samples, n_classes, **options)
         return model

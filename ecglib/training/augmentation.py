@@ -7,18 +7,14 @@ is never waited for. What is past a recording's end, and a lead that is not know
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.signal import butter, resample_poly, sosfiltfilt
+from scipy.signal import butter, sosfiltfilt
 from torch import Generator, Tensor
 
 from ecglib.data import databases
-from ecglib.data.records import read_recording
-from ecglib.errors import UserError
+from ecglib.data.records import at_rate, read_recording
 
 RECIPE = 1
 """1: as published."""
@@ -28,35 +24,24 @@ UNCALIBRATED_GAIN: Final = 200.0
 """Units per mV of `nstdb`, whose headers leave it out: the WFDB format's default."""
 DRIFT: Final = 1.0
 """Upper end in Hz of what is baseline wander in the record of muscle noise, most of whose power is that."""
+SNR: Final = (6.0, 24.0)
+"""Bounds of the signal-to-noise ratio in dB, drawn for each recording and kind of noise."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much is changed; with every strength at 0 a batch stays as it is, bit for bit.
-
-    Raises UserError when a value is out of its range.
-    """
+    """How much is changed; with every strength at 0 a batch stays as it is, bit for bit."""
 
     crop: int = 0
     """Samples that are cut out of every longer recording, at a place drawn for each; 0: whole recordings."""
     scaling: float = 0.0
-    """A recording's amplitude is multiplied by a factor from `exp(-scaling)` to `exp(scaling)`; 0 or more."""
+    """A recording is multiplied by a factor, uniform in its logarithm from `-scaling` to `scaling`; 0 or more."""
     wander: float = 0.0
     """Share of the recordings that get baseline wander, from 0 to 1."""
     muscle: float = 0.0
     """Share of the recordings that get muscle noise, from 0 to 1."""
-    snr: tuple[float, float] = (6.0, 24.0)
-    """Bounds of the signal-to-noise ratio in dB, drawn for each recording and kind of noise."""
     lead_dropout: float = 0.0
     """Share of the known leads that are zeroed, from 0 to 1; one of a recording always stays."""
-
-    def __post_init__(self) -> None:
-        for name in ("crop", "scaling", "wander", "muscle", "lead_dropout"):
-            share = name not in ("crop", "scaling")
-            if not 0 <= getattr(self, name) <= (1 if share else np.inf):
-                raise UserError(f"augmentation {name}", f"{getattr(self, name)}", "0 to 1" if share else "0 or more")
-        if not self.snr[0] <= self.snr[1]:
-            raise UserError("augmentation snr", f"{self.snr}", "two numbers in dB, the lower one first")
 
     @property
     def needs_noise(self) -> bool:
@@ -88,15 +73,9 @@ def load_noise(rate: float) -> Noise:
     """
     source = databases.get("nstdb")
     wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=UNCALIBRATED_GAIN) for n in ("bw", "ma"))
-    fast = sosfiltfilt(butter(2, DRIFT, "highpass", fs=muscle.fs, output="sos"), muscle.signals)
-    name = "sample" if source.sample else "nstdb"
-    return Noise(_at(rate, wander.signals, wander.fs), _at(rate, fast, muscle.fs), name)
-
-
-def _at(rate: float, signals: NDArray[np.floating[Any]], fs: float) -> Tensor:
-    ratio = Fraction(rate / fs).limit_denominator(1000)
-    resampled = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-    return torch.from_numpy(np.asarray(resampled, dtype=np.float32))
+    fast: Any = sosfiltfilt(butter(2, DRIFT, "highpass", fs=muscle.fs, output="sos"), muscle.signals)
+    slow, name = torch.from_numpy(at_rate(wander.signals, wander.fs, rate)), "sample" if source.sample else "nstdb"
+    return Noise(slow, torch.from_numpy(at_rate(fast, muscle.fs, rate)).float(), name)
 
 
 def augment(
@@ -116,11 +95,12 @@ def augment(
     if how.crop:
         x, lengths = crop(x, lengths, how.crop, generator)
     if how.scaling:
-        x = scale(x, how.scaling, generator)
+        drawn = 2 * _uniform(x, len(x), 1, 1, generator=generator) - 1
+        x = x * (how.scaling * drawn).exp()
     if noise is not None:
         for kind, share in ((noise.wander, how.wander), (noise.muscle, how.muscle)):
             if share:
-                x = add_noise(x, lengths, known, kind, share, how.snr, generator)
+                x = add_noise(x, lengths, known, kind, share, generator)
     if how.lead_dropout:
         x = drop_leads(x, known, how.lead_dropout, generator)
     return x, lengths
@@ -139,25 +119,12 @@ def crop(x: Tensor, lengths: Tensor, samples: int, generator: Generator) -> tupl
     return x.gather(2, inside.unsqueeze(1).expand(-1, x.shape[1], -1)), lengths.clamp(max=samples)
 
 
-def scale(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Every recording times a factor of its own, uniform in its logarithm from `-strength` to `strength`."""
-    return x * (strength * (2 * _uniform(x, len(x), 1, 1, generator=generator) - 1)).exp()
-
-
-def add_noise(
-    x: Tensor,
-    lengths: Tensor,
-    known: Tensor,
-    noise: Tensor,
-    share: float,
-    snr: tuple[float, float],
-    generator: Generator,
-) -> Tensor:
+def add_noise(x: Tensor, lengths: Tensor, known: Tensor, noise: Tensor, share: float, generator: Generator) -> Tensor:
     """Noise `(channels, samples)` on the known leads of a drawn share of the recordings.
 
     Each of the nine electrodes gets a stretch of its own, either way up, and the leads their differences, so that noise
     keeps Einthoven's law (III = II - I) as all that electrodes record does. Powers are variances over a recording, mean
-    of its known leads; their ratio is drawn uniformly in dB between the bounds `snr`. Other parameters as for
+    of its known leads; their ratio is drawn uniformly in dB between the bounds `SNR`. Other parameters as for
     `augment`.
     """
     batch, leads, samples = x.shape
@@ -169,7 +136,7 @@ def add_noise(
     made = leads_of(noise[(channel * len(noise)).long(), place] * (2 * sign.round() - 1))
     inside = (torch.arange(samples, device=x.device) < lengths.unsqueeze(1)).unsqueeze(1) & known.unsqueeze(2)
     made = _centred(made, inside)
-    low, high = snr
+    low, high = SNR
     ratio = low + (high - low) * _uniform(x, batch, 1, 1, generator=generator)
     wanted = _centred(x, inside).square().sum((1, 2), keepdim=True) / 10 ** (ratio / 10)
     factor = (wanted / made.square().sum((1, 2), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)).sqrt()

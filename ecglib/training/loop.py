@@ -211,36 +211,33 @@ def fit(
     with determinism(recipe.deterministic):
         state = Training(make_model, train, val, loss, metric, recipe, seed, device)
         resumed = 0 if kept is None else state.resume(*kept)
-        with Reporter(title, state.epochs) as report:
-            while state.epoch < state.epochs and not state.stopped_early:
-                note = state.run_epoch()
-                report.epoch(state.epoch, note)
-                if kept is not None:
-                    checkpoint.save(kept[0], state.state_dict(kept[1]))
+        report = Reporter(title, state.epochs)
+        while state.epoch < state.epochs and not state.stopped_early:
+            note = state.run_epoch()
+            report.epoch(state.epoch, note)
+            if kept is not None:
+                checkpoint.save(kept[0], state.state_dict(kept[1]))
         return state.result(resumed)
 
 
+@dataclass(eq=False)
 class Training:
     """The state of a training between two epochs."""
 
     KEPT = ("epoch", "best", "best_epoch", "best_metric", "seconds")
+    make_model: Callable[[], nn.Module]
+    train: Examples
+    val: Examples | None
+    loss: nn.Module
+    metric: Metric | None
+    recipe: Recipe
+    seed: int
+    device: torch.device
 
-    def __init__(
-        self,
-        make_model: Callable[[], nn.Module],
-        train: Examples,
-        val: Examples | None,
-        loss: nn.Module,
-        metric: Metric | None,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        torch.manual_seed(seed)
-        self.model = make_model().to(device)
-        self.train, self.val, self.loss, self.metric = train, val, loss.to(device), metric
-        self.recipe, self.seed, self.device = recipe, seed, device
-        self.size = len(recipe.sampler) if recipe.sampler else recipe.examples_per_epoch or len(train)
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.model, self.loss, recipe = self.make_model().to(self.device), self.loss.to(self.device), self.recipe
+        self.size = len(recipe.sampler) if recipe.sampler else recipe.examples_per_epoch or len(self.train)
         self.batch_size = min(recipe.batch_size, self.size)
         self.steps = self.size // self.batch_size
         self.epochs = recipe.stop_after or recipe.max_epochs
@@ -253,7 +250,7 @@ class Training:
         learning = [{"params": group.parameters, "weight_decay": group.weight_decay} for group in groups]
         self.optimiser = torch.optim.AdamW(learning, recipe.learning_rate, fused=True)
         self.schedule = LambdaLR(self.optimiser, [self._rate(group) for group in groups])
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
         self.epoch, self.best_epoch, self.best_metric, self.seconds = 0, 0, -math.inf, 0.0
         self.best: dict[str, Tensor] = {}
         self.history: list[Epoch] = []

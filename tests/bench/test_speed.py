@@ -16,7 +16,6 @@ from projects import EXPERIMENTS, ROOT, make_project, tracked
 
 from ecglib import config
 from ecglib.data import beats, records
-from ecglib.data.catalogues import kaggle_csv
 from ecglib.experiment import heartbeat
 from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
@@ -60,18 +59,6 @@ def test_cutting_speed(real_mitdb: Path) -> None:
         seconds[cut] = round(time.perf_counter() - start, 2)
     print(f"\n48 records, {len(found)} beats: {seconds} s ({circumstances()})")
     assert max(seconds.values()) < 10
-
-
-def test_csv_speed(tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).random((87_554, 188)).round(6)
-    rows[:, 187] = np.arange(len(rows)) % 5
-    path = tmp_path / "mitbih_train.csv"
-    np.savetxt(path, rows, delimiter=",", fmt="%.6e")
-    start = time.perf_counter()
-    kaggle_csv.read(path)
-    seconds = time.perf_counter() - start
-    print(f"\n{len(rows)} rows in {seconds:.2f} s ({circumstances()})")
-    assert seconds < 3
 
 
 @pytest.mark.real

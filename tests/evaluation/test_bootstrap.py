@@ -23,14 +23,10 @@ def test_the_interval_is_that_of_the_seed_mean() -> None:
     assert (found.low, found.high) == pytest.approx((0.1 + 0.025, 0.1 + 0.975))
 
 
-def test_undefined_resamples_are_passed_over() -> None:
+def test_undefined_resamples_are_passed_over_and_the_set_alone_has_no_interval() -> None:
     assert bootstrap.interval(np.full((1, 10), np.nan)) == Interval(per_seed=[None])
-    assert bootstrap.interval(np.array([[0.4, np.nan, 0.5, 0.5]])) == Interval(
-        mean=0.4, low=0.5, high=0.5, per_seed=[0.4]
-    )
-
-
-def test_the_set_alone_has_no_interval() -> None:
+    some = Interval(mean=0.4, low=0.5, high=0.5, per_seed=[0.4])
+    assert bootstrap.interval(np.array([[0.4, np.nan, 0.5, 0.5]])) == some
     assert bootstrap.interval(np.array([[0.4]])) == Interval(mean=0.4, per_seed=[0.4])
     assert bootstrap.record_weights(3, 0).tolist() == [[1, 1, 1]] and bootstrap.record_weights(0, 0).shape == (1, 0)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from ecglib.evaluation import bootstrap, labels, metrics, ranking
+from ecglib.evaluation import bootstrap, labels, metrics, ranking, thresholds
 
 Example = tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]
 
@@ -87,6 +87,7 @@ def test_no_records_and_no_class_to_score_have_no_metrics() -> None:
 @given(n=st.integers(1, 200), seed=st.integers(0, 2**32))
 def test_bins_are_scikit_learns_and_give_the_calibration_error(n: int, seed: int) -> None:
     y, p, _ = example(n, seed, ties=False)
+    p[0], p[-1] = 0, 1
     bins = labels.reliability(y, p)
     error = labels.calibration_error(y, p, ones(n))[0]
     for c in range(y.shape[1]):
@@ -98,13 +99,6 @@ def test_bins_are_scikit_learns_and_give_the_calibration_error(n: int, seed: int
         if y[:, c].any() and not y[:, c].all():
             expected = (bin_n[here] / n * np.abs(observed - predicted)).sum()
             assert error[c] == pytest.approx(expected)
-
-
-def test_nought_and_one_are_in_the_outer_bins() -> None:
-    y, p = np.array([[False], [True]]), np.array([[0.0], [1.0]])
-    bins = labels.reliability(y, p)
-    assert bins["n"][0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert labels.calibration_error(y, p, ones(2))[0, 0] == 0
 
 
 def test_resamples_draw_patients_whole() -> None:
@@ -120,9 +114,11 @@ def test_resamples_draw_patients_whole() -> None:
 
 def test_what_does_not_fit_together_is_refused() -> None:
     y, p, decided = example(10, 0)
-    for given_ in ((p[:, :2], decided, ones(10)), (p, decided[:5], ones(10)), (p, decided, ones(9))):
+    for given_ in ((p[:, :2], decided, ones(10)), (p, decided[:5], ones(10))):
         with pytest.raises(ValueError, match="expected"):
             labels.values(y, *given_)
+    with pytest.raises(ValueError, match=r"exceed|mismatch"):
+        labels.values(y, p, decided, ones(9))
     for bad in (np.nan, -1.0, 2.0):
         with pytest.raises(ValueError, match="from 0 to 1"):
-            labels.values(y, np.where(np.arange(4) == 0, bad, p), decided, ones(10))
+            thresholds.choose(y, np.where(np.arange(4) == 0, bad, p))

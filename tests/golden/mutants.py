@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ["imblearn.combine", "pydantic", "safetensors.torch", "scipy.signal", "torch", "wfdb"]
+PACKAGES: Final = ["imblearn.combine", "pydantic", "safetensors.torch", "scipy.signal", "torch._dynamo", "wfdb"]
 """What a mutant's process may import beforehand: what others wrote, and takes seconds."""
 
 
@@ -26,10 +26,7 @@ class Mutant:
     def moved(self) -> list[str]:
         """What moves in the case, of a copy of the package with the edit; call it where ecglib is not imported yet.
 
-        Raises
-        ------
-        ValueError
-            When `old` stands elsewhere now: a move carries its mutants along.
+        Raises ValueError when `old` stands elsewhere now: a move carries its mutants along.
         """
         text = (ROOT / self.file).read_text(encoding="utf-8")
         if text.count(self.old) != 1:

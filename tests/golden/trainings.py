@@ -24,12 +24,13 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import aami, config, paths, tracking
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
-from ecglib.data import digest
+from ecglib.data import databases, digest
 from ecglib.data.catalogues import snomed
 from ecglib.evaluation import challenge, metrics
-from ecglib.experiment import comparison, driver, heartbeat, infarction, tasks, twelve_lead
+from ecglib.experiment import comparison, driver, heartbeat, infarction, provenance, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
+from ecglib.training import checkpoint
 
 DATA: Final = Path(__file__).parent / "data"
 COMMON: Final[dict[str, Any]] = {"device": "cpu", "precision": "float32", "bootstrap": 5}
@@ -205,8 +206,10 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         return {"mcnemar": vars(tested), "difference": gained.model_dump()}
 
     def rewards() -> Digest:
-        y, given = draw.random((2, 40, len(snomed.CLASSES))) < 0.2
-        return {"rewards": digest.of(r=challenge.rewards())["r"], "score": challenge.score(y, given)}
+        codes = [each.code for each in snomed.CLASSES]
+        y, given = draw.random((2, 40, len(codes))) < 0.2
+        (score,) = challenge.scores(y, given, np.ones((1, len(y)), dtype=np.int64), codes).tolist()
+        return {"rewards": digest.of(r=challenge.rewards(codes))["r"], "score": score}
 
     def attention() -> Digest:
         torch.manual_seed(5)
@@ -271,13 +274,19 @@ def numbers(name: str) -> Digest:
 
 @contextlib.contextmanager
 def place() -> Iterator[None]:
-    """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data."""
+    """Within, torch makes float64, one thread works, and the project is an empty folder with the excerpts as data.
+
+    What is the same of every case is asked once, and nothing is kept to be resumed.
+    """
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "_quarto.yml").touch()
         patch.setenv("ECGLIB_ROOT", folder)
         patch.setenv("ECGLIB_DATA", str(DATA))
         patch.setattr(tracking, "log", lambda record, folder: "")
+        patch.setattr(checkpoint, "save", lambda path, state: None)
+        for owner, name in ((databases, "get"), (databases.Source, "fingerprint"), (provenance, "versions")):
+            patch.setattr(owner, name, cache(getattr(owner, name)))
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         try:

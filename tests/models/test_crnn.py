@@ -102,10 +102,3 @@ def test_attention_is_what_the_logits_rest_on() -> None:
         at = model.attention(x)[0]
     assert int(at.argmax()) == 4 * CRNN.STRIDE
     assert at.nonzero().flatten().tolist() == list(range(3 * 24 + 1, 5 * 24))
-
-
-def test_more_blocks_make_it_deeper_not_shorter() -> None:
-    deeper = CRNN(12, 1000, 5, blocks=2)
-    assert len(deeper.blocks) == 6
-    assert deeper(torch.randn(2, 12, 100)).shape == (2, 5)
-    assert deeper.attention(torch.randn(2, 12, 100)).shape == (2, 100)

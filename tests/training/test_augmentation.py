@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import RecordError
 from ecglib.training import augmentation
 from ecglib.training.augmentation import Augmentation, Noise, augment, load_noise
 
@@ -42,7 +40,7 @@ def test_strength_zero_is_identity_bit_for_bit() -> None:
     x[0, 0, 0] = -0.0
     y, same = augment(x, lengths, known, Augmentation(), NOISE, seeded())
     assert y is x and same is lengths
-    for how in (Augmentation(crop=200), Augmentation(crop=1000), Augmentation(snr=(0, 0))):
+    for how in (Augmentation(crop=200), Augmentation(crop=1000)):
         y, same = augment(x, lengths, known, how, None, seeded())
         assert torch.equal(y.view(torch.int32), x.view(torch.int32)) and torch.equal(same, lengths)
 
@@ -97,10 +95,10 @@ def power(x: Tensor, lengths: Tensor, known: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("kind", ["wander", "muscle"])
 @pytest.mark.parametrize("snr", [-3.0, 10.0])
-def test_noise_has_the_wished_power(kind: str, snr: float) -> None:
+def test_noise_has_the_wished_power(kind: str, snr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "SNR", (snr, snr))
     x, lengths, known = recordings([400, 400, 250, 120])
-    how = Augmentation(wander=float(kind == "wander"), muscle=float(kind == "muscle"), snr=(snr, snr))
-    y, _ = augment(x, lengths, known, how, NOISE, seeded())
+    y, _ = augment(x, lengths, known, Augmentation(**{kind: 1.0}), NOISE, seeded())
     for signal, noise in zip(power(x, lengths, known), power(y - x, lengths, known), strict=True):
         assert 10 * np.log10(signal / noise) == pytest.approx(snr, abs=0.02)
 
@@ -158,13 +156,7 @@ def test_seeds_differ_and_nothing_asks_the_device_for_a_value() -> None:
         assert (y.shape, after.shape) == ((2, 12, 150), (2,))
 
 
-def test_what_makes_no_sense_is_refused() -> None:
-    wrong: dict[str, Any] = {"crop": -1, "scaling": -0.1, "wander": 1.1, "muscle": -0.1, "lead_dropout": 2}
-    for name, value in wrong.items():
-        with pytest.raises(UserError, match=f"augmentation {name}: {value}"):
-            Augmentation(**{name: value})
-    with pytest.raises(UserError, match="the lower one first"):
-        Augmentation(snr=(10, 5))
+def test_noise_that_is_not_there_or_of_other_leads_is_refused() -> None:
     x, lengths, known = recordings([30])
     for leads, noise, said in ((12, None, "no noise"), (2, NOISE, "2 leads; expected the 12")):
         with pytest.raises(ValueError, match=said):
@@ -200,12 +192,11 @@ def test_recorded_noise_is_half_an_hour_of_wander_and_of_muscle(nstdb: Path) -> 
 def test_without_the_noise_database_a_minute_of_it_does_and_half_of_it_is_refused(
     nstdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(nstdb, tmp_path / "nstdb")
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
     noise = load_noise(100)
     assert (noise.source, noise.wander.shape) == ("sample", (2, 6000))
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
-    (tmp_path / "nstdb").chmod(0o755)
-    (tmp_path / "nstdb" / "ma.dat").unlink()
+    (tmp_path / "nstdb").mkdir()
+    for name in ("bw.hea", "bw.dat", "ma.hea"):
+        (tmp_path / "nstdb" / name).symlink_to(nstdb / name)
     with pytest.raises(RecordError, match="missing signal"):
         load_noise(100)

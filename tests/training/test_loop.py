@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +37,11 @@ def small() -> nn.Module:
     return CNet(1, 140, 3, width=8)
 
 
-class Layers(nn.Module):
-    """Layers one after the other."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
+class Layers(nn.Sequential):
+    """Layers one after the other, called as networks are."""
 
     def forward(self, x: torch.Tensor, *, features: object = None, lengths: object = None) -> torch.Tensor:
-        return self.layers(x)
+        return super().forward(x)
 
 
 def with_dropout() -> nn.Module:
@@ -62,7 +57,7 @@ def of_sequences() -> nn.Module:
 RECIPE = loop.Recipe(max_epochs=4, patience=4, batch_size=32, learning_rate=0.01, deterministic=True)
 
 
-def fit(make=small, train=None, val=None, metric=accuracy, seed: int = 0, kept=None, **changes) -> loop.Fitted:
+def fit(make=with_dropout, train=None, val=None, metric=accuracy, seed: int = 0, kept=None, **changes) -> loop.Fitted:
     """A training as `RECIPE` says but for the changes; without validation where it stops after some epochs."""
     recipe = dataclasses.replace(RECIPE, **changes)
     train = train or loop.InMemory(*waves(256, 1))
@@ -79,18 +74,13 @@ def curves(fitted: loop.Fitted) -> list[tuple[float | None, ...]]:
     return [(epoch.train_loss, epoch.val_loss, epoch.val_metric) for epoch in fitted.run.history]
 
 
-def test_it_learns() -> None:
-    fitted = fit(max_epochs=12, patience=12)
-    x, y = waves(256, 3)
-    assert accuracy(loop.predict(fitted.model, loop.InMemory(x, y), device=CPU), y) > 0.85
-
-
-def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
-    fitted = fit()
+def test_it_learns_and_keeps_the_weights_of_the_best_epoch() -> None:
+    fitted = fit(small, max_epochs=12, patience=12)
     values = [epoch.val_metric for epoch in fitted.run.history]
     assert fitted.run.best_epoch == 1 + int(np.argmax(values))
-    x, y = waves(128, 2)
+    (x, y), (x_new, y_new) = waves(128, 2), waves(256, 3)
     assert accuracy(loop.predict(fitted.model, loop.InMemory(x, y), device=CPU), y) == max(values)
+    assert accuracy(loop.predict(fitted.model, loop.InMemory(x_new, y_new), device=CPU), y_new) > 0.85
 
 
 def test_training_stops_when_validation_no_longer_improves() -> None:
@@ -98,10 +88,9 @@ def test_training_stops_when_validation_no_longer_improves() -> None:
     assert (constant.run.best_epoch, constant.run.epochs_run, constant.run.stopped_early) == (1, 4, True)
 
 
-@pytest.mark.parametrize("make", [small, with_dropout])
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_resumed_training_equals_the_uninterrupted_one(make, ema: float | None, tmp_path: Path) -> None:
-    whole, kept, calls = fit(make, ema=ema), (tmp_path / "checkpoint.pt", "a"), []
+def test_a_resumed_training_equals_the_uninterrupted_one(ema: float | None, tmp_path: Path) -> None:
+    whole, kept, calls = fit(ema=ema), (tmp_path / "checkpoint.pt", "a"), []
 
     def dies_in_the_third_epoch(logits: np.ndarray, labels: np.ndarray) -> float:
         calls.append(1)
@@ -110,9 +99,9 @@ def test_a_resumed_training_equals_the_uninterrupted_one(make, ema: float | None
         return accuracy(logits, labels)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(make, metric=dies_in_the_third_epoch, ema=ema, kept=kept)
+        fit(metric=dies_in_the_third_epoch, ema=ema, kept=kept)
     torch.rand(17)  # what else happens in between must not matter
-    resumed = fit(make, ema=ema, kept=kept)
+    resumed = fit(ema=ema, kept=kept)
     assert resumed.resumed_from == 2
     assert torch.equal(weights(resumed), weights(whole))
     assert curves(resumed) == curves(whole)
@@ -191,15 +180,16 @@ def test_ignored_beats_of_a_sequence_train_nothing_and_are_not_validated() -> No
     assert best.val_loss == pytest.approx(plain, rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_learns_the_same_within_tolerance(precision: str) -> None:
-    low, exact = ([epoch.train_loss for epoch in fit(precision=each).run.history] for each in (precision, "float32"))
-    assert low == pytest.approx(exact, abs=0.15)
+def test_lower_precision_learns_the_same_within_tolerance() -> None:
+    precisions = "float32", "bfloat16", "float16"
+    runs = [fit(small, precision=precision, max_epochs=2).run for precision in precisions]
+    exact, *low = ([epoch.train_loss for epoch in run.history] for run in runs)
+    assert low == [pytest.approx(exact, abs=0.15)] * 2
 
 
 def test_a_diverged_training_is_one_clear_line() -> None:
     with pytest.raises(UserError, match=r"loss became nan|loss became inf"):
-        fit(learning_rate=1e18, gradient_clip=None)
+        fit(small, learning_rate=1e18, gradient_clip=None)
 
 
 @given(st.integers(1, 200), st.integers(1, 300), st.integers(0, 9))
@@ -226,9 +216,6 @@ def test_a_checkpoint_cannot_carry_code(tmp_path: Path) -> None:
             return (print, ("boom",))
 
     path = tmp_path / "checkpoint.pt"
-    path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UserError, match="unreadable checkpoint"):
-        checkpoint.load(path, "a")
     torch.save({"fingerprint": "a", "bomb": Bomb()}, path)
     with pytest.raises(UserError, match="unreadable checkpoint"):
         checkpoint.load(path, "a")

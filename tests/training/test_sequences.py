@@ -48,12 +48,6 @@ def test_every_beat_comes_up_once_in_time_order_beside_beats_of_its_record(sizes
     assert len(cut.position) == sum(-(-n // length) for n in sizes)
 
 
-def test_the_last_window_of_a_record_reaches_back() -> None:
-    cut = windows(records_of([7, 2]), 3)
-    assert cut.position.tolist() == [[0, 1, 2], [3, 4, 5], [4, 5, 6], [7, 8, 8]]
-    assert cut.first.tolist() == [[True] * 3, [True] * 3, [False, False, True], [True, True, False]]
-
-
 @given(SIZES, LENGTHS, st.integers(0, 1000))
 def test_counted_beats_count_once_and_their_logits_come_back_in_order(sizes: list[int], length: int, seed: int) -> None:
     beats, draw = beats_of(sizes, seed), np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Makes the excerpts in `tests/golden/data` from the whole databases: `python tests/golden/make_data.py FOLDER`.
+"""Makes the excerpts in `tests/golden/data` from the whole databases: `python tools/golden_data.py FOLDER`.
 
 `FOLDER` holds `mitdb`, `ptb-xl` and `challenge-2021` as PhysioNet gives them. Every class of beats is in each of DS1's
 training records, DS1's validation records and DS2; PTB-XL's recordings are of all ten folds.
@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.io
 import wfdb
 
-HERE: Final = Path(__file__).parent / "data"
+HERE: Final = Path(__file__).parents[1] / "tests" / "golden" / "data"
 BEATS: Final = {
     "201": 1215, "208": 1045, "209": 765, "223": 130, "114": 675, "124": 305, "205": 275, "202": 735, "213": 485,
     "232": 0, "233": 200, "104": 200,
