@@ -329,18 +329,6 @@ def ec57(record: Record) -> str:
     return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
 
-def classification_report(record: Record) -> str:
-    """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
-    n, classes = support(record), []
-    for name in record.classes:
-        means = {metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS}
-        classes.append({"class": name, **means, "beats": count(n[name])})
-    summary = [{"metric": metric_name(key), "mean": mean(value)} for key, value in record.metrics.items()]
-    data = f"{record.data.name}{' (SYNTHETIC)' if record.data.synthetic else ''}, {scored_set(record)} set"
-    first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
-    return "\n\n".join([first, *(_aligned(rows, "simple") for rows in (classes, summary))]) + "\n"
-
-
 def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
     """Beats by set and class: set -> class -> beats."""
     return table([{"set": name, **{cls: count(n) for cls, n in row.items()}} for name, row in sets.items()])
@@ -423,12 +411,11 @@ def _escaped(text: str) -> str:
     return " ".join(text.split())
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> str:
+def table(rows: Iterable[Mapping[str, str]]) -> str:
     """A pipe table: columns of text to the left, columns of numbers to the right; without rows, that it was not run."""
-    return _aligned([{k: v.replace("|", "\\|") for k, v in row.items()} for row in rows]) or sentence(NOT_RUN)
-
-
-def _aligned(rows: Sequence[Mapping[str, str]], form: str = "pipe") -> str:
-    frame = pd.DataFrame(rows).fillna(UNDEFINED)
+    escaped = [{title: cell.replace("|", "\\|") for title, cell in row.items()} for row in rows]
+    if not escaped:
+        return sentence(NOT_RUN)
+    frame = pd.DataFrame(escaped).fillna(UNDEFINED)
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
-    return str(frame.to_markdown(index=False, tablefmt=form, colalign=align, disable_numparse=True)) if rows else ""
+    return str(frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True))

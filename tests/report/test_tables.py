@@ -101,7 +101,7 @@ def test_real_and_synthetic_never_share_a_table() -> None:
 
 def test_a_run_scored_on_validation_says_so() -> None:
     val = QUICK.model_copy(update={"scored": "val"})
-    for table in (tables.metrics, tables.per_class, tables.ec57, tables.classification_report):
+    for table in (tables.metrics, tables.per_class, tables.ec57):
         assert "validation" in table(val)
         assert "validation" not in table(QUICK)
 
@@ -115,7 +115,6 @@ def test_synthetic_numbers_are_marked() -> None:
         tables.circumstances(SYNTHETIC),
     ):
         assert '"synthetic"' in json.dumps(blocks(markdown)), "a span with the class"
-    assert "SYNTHETIC" in tables.classification_report(SYNTHETIC)
     assert "synthetic" not in tables.circumstances(FULL)
 
 
@@ -168,13 +167,6 @@ def test_circumstances_count_the_readings_of_ds2_until_a_decision(
     log.write_text("torn")
     with pytest.raises(UserError, match=r"test-reads\.jsonl"):
         tables.circumstances(INTER)
-
-
-def test_classification_report_holds_every_class_and_metric() -> None:
-    text = tables.classification_report(FULL)
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
-    assert lines["F"][1:4] == [tables.number(FULL.per_class["F"][key].mean) for key in ("se", "ppv", "f1")]
-    assert lines["accuracy"][-1] == tables.number(FULL.metrics["accuracy"].mean)
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
