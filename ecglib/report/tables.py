@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -101,11 +102,6 @@ def rests_on(records: Sequence[Record], **facts: Callable[[Record], object]) -> 
     return "; ".join(f"{name} {' or '.join(sorted(set(said)))}" for name, said in values.items())
 
 
-def scored_set(record: Record) -> str:
-    """The set that the metrics are of: `test`, or `validation` in development."""
-    return "test" if record.scored == "test" else "validation"
-
-
 def unit(record: Record) -> str:
     """What a result counts: recordings where they are what is diagnosed, else beats."""
     return "beats" if record.task == "multiclass" else "recordings"
@@ -173,7 +169,7 @@ def variant(record: Record) -> str:
         return ""
     said = [f"{name.replace('_', ' ')} {value}" for name, value in (p.get("model_options") or {}).items()]
     said += [f"label smoothing {p['label_smoothing']}"] if p.get("label_smoothing") else []
-    alone = ["one beat at a time"] if _takes_sequences(record) and not reads_neighbours(record) else []
+    alone = ["one beat at a time"] if p.get("beats_per_sequence") == 1 and _takes_sequences(record) else []
     return ", ".join([*alone, *said])
 
 
@@ -185,8 +181,8 @@ def reads_neighbours(record: Record) -> bool:
 def _takes_sequences(record: Record) -> bool:
     from ecglib.models import registry
 
-    model = record.parameters.get("model")
-    return model in registry.ENTRIES and registry.entry(model).takes == "sequence"
+    entry = registry.ENTRIES.get(record.parameters.get("model", ""))
+    return entry is not None and entry.takes == "sequence"
 
 
 def model_name(record: Record) -> str:
@@ -377,14 +373,17 @@ def test_reads(model: str | None = None, *, until: str) -> str:
     It counts until a time as records note it, `2026-01-31T12:00:00Z`: a result tells the scorings before it was
     computed, so that later ones leave its page as it is. UserError where a line of the log can't be read.
     """
-    path = paths.test_reads()
+    known = [entry for entry in logged(paths.test_reads()) if str(entry.get("time", "")) <= until]
+    return count(sum(model is None or entry.get("model") == model for entry in known))
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log of scorings, none where there is no such file; UserError where one can't be read."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
-        entries = [dict(json.loads(line)) for line in lines if line.strip()]
-    except ValueError:
+        return [dict(json.loads(line)) for line in lines if line.strip()]
+    except (ValueError, TypeError):
         raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
-    known = [entry for entry in entries if str(entry.get("time", "")) <= until]
-    return count(sum(model is None or entry.get("model") == model for entry in known))
 
 
 def _duration(seconds: float) -> str:
