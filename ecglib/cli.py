@@ -130,7 +130,8 @@ def run(
 
     overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
     names = config.experiments() if all_ else experiments or []
-    chosen = [config.load(name, profile=profile, overrides=_fitting(name, overrides, all_)) for name in names]
+    fitting = {name: _fitting(name, overrides) if all_ else overrides for name in names}
+    chosen = [config.load(name, profile=profile, overrides=fitting[name]) for name in names]
     chosen = _selected(_possible(chosen) if all_ else chosen, missing, stale, list_)
     if list_:
         return
@@ -196,10 +197,8 @@ def _overrides(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _fitting(name: str, overrides: Mapping[str, Any], all_: bool) -> dict[str, Any]:
+def _fitting(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """With --all, an override reaches the experiments that have the parameter."""
-    if not all_:
-        return dict(overrides)
     for key in overrides:
         if not any(key in model.model_fields for model in config.MODELS.values()):
             raise UserError("-p", f"no experiment has a parameter {key}")
@@ -340,14 +339,10 @@ def finetune(
     for line in told.of_own(note.refused, note.repaired, note.assumed):
         print(line)
     table = Table("label", *(f"in {name}" for name in note.sets), "AUROC", "F1", "threshold")
-    for name, threshold in zip(note.classes, note.thresholds, strict=True):
-        of_label = note.per_class[name]
-        counted = [str(row[name]) for row in note.sets.values()]
-        scores = tables.interval(of_label["auroc"]), tables.interval(of_label["f1"])
-        table.add_row(name, *counted, *scores, f"{threshold:.3f}")
-    whole = [str(row["recordings"]) for row in note.sets.values()]
-    scores = tables.interval(note.metrics["macro_auroc"]), tables.interval(note.metrics["macro_f1"])
-    table.add_row("all", *whole, *scores, "")
+    rows = [(name, name, note.per_class[name]["auroc"], note.per_class[name]["f1"]) for name in note.classes]
+    rows.append(("all", "recordings", note.metrics["macro_auroc"], note.metrics["macro_f1"]))
+    for (name, unit, *scores), threshold in zip(rows, [*map("{:.3f}".format, note.thresholds), ""], strict=True):
+        table.add_row(name, *(str(row[unit]) for row in note.sets.values()), *map(tables.interval, scores), threshold)
     _print(table)
     print(f"{len(note.loaded)} tensors loaded, {len(note.anew)} made anew ({', '.join(note.anew)})")
     print(out)
@@ -422,8 +417,7 @@ def _data(fetch: bool) -> None:
     from ecglib.data import databases
     from ecglib.data import fetch as fetching
 
-    state = next(row.state for row in databases.status() if row.name == "mitdb")
-    if state != "present" and fetch:
+    if fetch and next(row.state for row in databases.status() if row.name == "mitdb") != "present":
         print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
             with _shown("mitdb") as progress:

@@ -68,22 +68,3 @@ def tracked(root: Path, **tags: str) -> list[Any]:
     client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
     ids = [one.experiment_id for one in client.search_experiments()]
     return [run for run in client.search_runs(ids, max_results=1000) if tags.items() <= run.data.tags.items()]
-
-
-def run_where_it_lies(root: Path, name: str, values: dict[str, Any]) -> str:
-    """Run a notebook as JupyterLab does, `values` laid over its parameters; at its end it reads them once more.
-
-    Gives the notebook as it is then, as text.
-    """
-    import nbclient
-    import nbformat
-
-    notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
-    again = f'again = config.from_notebook(globals(), "{name}"); assert again == parameters'
-    notebook.cells.append(nbformat.v4.new_code_cell(again))
-    where = {"metadata": {"path": str(root / "notebooks")}}
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
-    assert not (root / "notebooks" / "runs").exists()
-    return str(notebook)

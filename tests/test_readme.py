@@ -11,18 +11,14 @@ from pathlib import Path
 
 import excerpts
 import pytest
-from projects import ROOT, keep_few, run_where_it_lies
+import typer
+from projects import ROOT, keep_few
 
-from ecglib import config
+from ecglib import cli
 from tools import environment
 
 NOBODY = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands(heading: str) -> list[str]:
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0].strip().splitlines()
 
 
 @pytest.fixture
@@ -40,17 +36,18 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_direct_use_and_the_notebooks_folder_finds_the_same_run(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_direct_use(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_few(clone)  # their pages are like the others'
+    with (clone / "params" / "heartbeat" / "baseline.yaml").open("a") as parameters:
+        parameters.write("max_epochs: 1\nbootstrap: 20\n")
     subprocess.run(["git", *NOBODY, "commit", "--quiet", "--all", "--message", "Few"], cwd=clone, check=True)
     excerpts.mitdb(tmp_path / "data" / "mitdb", seconds=30)
     monkeypatch.setenv("PATH", f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(clone))
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("ECGLIB_ROOT", raising=False)
-    lines = commands("Direct use")
+    section = README.split("## Direct use\n")[1].split("\n## ")[0]
+    lines = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0].strip().splitlines()
     assert lines == [
         "make notebooks",
         "papermill notebooks/heartbeat.ipynb out.ipynb -f params/heartbeat/baseline.yaml",
@@ -63,23 +60,15 @@ def test_direct_use_and_the_notebooks_folder_finds_the_same_run(
         page = (clone / "_book" / "book" / "experiments" / "heartbeat" / "baseline.html").read_text(encoding="utf-8")
         assert "Not run yet" in page
     assert len(list((clone / "runs").glob("*/record.json"))) == 1
-    runs = {path: path.stat().st_mtime_ns for path in (clone / "runs").glob("*/*")}
-    values = config.load_yaml(clone / "params" / "heartbeat" / "baseline.yaml")
-    notebooks = (clone / "out.ipynb").read_text(encoding="utf-8"), run_where_it_lies(clone, "heartbeat", values)
-    assert all("repeated here" in notebook for notebook in notebooks)
-    assert {path: path.stat().st_mtime_ns for path in (clone / "runs").glob("*/*")} == runs
+    assert "repeated here" in (clone / "out.ipynb").read_text(encoding="utf-8")
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
     assert changed.stdout.split() == ["??", "out.ipynb"], changed.stdout
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    text = subprocess.run([sys.executable, "-m", "ecglib", "--help"], capture_output=True, text=True, check=True).stdout
-    for command in set(re.findall(r"^ecglib (\w+)", README, re.MULTILINE)):
-        assert command in text
+def test_what_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"^ecglib (\w+)", README, re.MULTILINE))
+    assert named and named <= typer.main.get_command(cli.app).commands.keys()
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"make (\w+) ", README)) - {"and"} <= {*targets, "needs"}
-
-
-def test_files_that_the_readme_names_are_there() -> None:
     for name in re.findall(r"`((?:book|params|notebooks)/[\w./-]+\.\w+)`|\]\((book/[\w./-]+)\)", README):
         assert (ROOT / (name[0] or name[1])).exists(), name

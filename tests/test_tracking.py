@@ -174,7 +174,7 @@ def _is_whole(root: Path, record: Record, run_id: str) -> None:
     kept = root / "mlartifacts" / run_id / "artifacts"
     pictures = ["confusion.png", "learning-curves.png"]
     texts = ["record.json", "record.parquet", "report.md"]
-    assert sorted(one.name for one in kept.iterdir()) == ["classification-report.txt", *pictures, *texts, "weights"]
+    assert sorted(one.name for one in kept.iterdir()) == [*pictures, *texts, "weights"]
     assert results.load(kept / "record.json") == record
     assert all((kept / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert "| N " in (kept / "report.md").read_text(encoding="utf-8")

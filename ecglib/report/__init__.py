@@ -18,7 +18,6 @@ def write_artifacts(record: Record, folder: Path) -> None:
         pictures["learning-curves.png"] = figures.learning_curves(record)
     for name, figure in pictures.items():
         (folder / name).write_bytes(figures.png(figure))
-    (folder / "classification-report.txt").write_text(tables.classification_report(record), encoding="utf-8")
     report = [f"# {record.title or record.experiment}", tables.metrics(record), tables.per_class(record)]
     report += [tables.circumstances(record), tables.parameters(record)]
     (folder / "report.md").write_text("\n\n".join(report) + "\n", encoding="utf-8")

@@ -45,16 +45,14 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 def make_notebooks() -> list[Path]:
     """Make `notebooks/*.ipynb` from the text notebooks, one way; what is up to date stays untouched."""
-    made = []
-    for text in sorted(paths.notebooks().glob("*.py")):
-        target = text.with_suffix(".ipynb")
+    texts = sorted(paths.notebooks().glob("*.py"))
+    for text in texts:
         notebook = jupytext.read(text)
         notebook.metadata["kernelspec"] = _KERNEL
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
-        _write_if_new(target, nbformat.writes(notebook))
-        made.append(target)
-    return made
+        _write_if_new(text.with_suffix(".ipynb"), nbformat.writes(notebook))
+    return [text.with_suffix(".ipynb") for text in texts]
 
 
 def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: bool = False) -> Path:
@@ -74,10 +72,10 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     make_notebooks()
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
-    how: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
     try:
         if fresh and isinstance(parameters, Trained):
             tasks.run(parameters, fresh=True)  # the notebook finds it
+        how = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
         papermill.execute_notebook(notebook, unfinished, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")

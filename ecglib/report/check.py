@@ -83,8 +83,8 @@ def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
     ran = [c.source for c in listed if c.source.startswith(f"{EXPERIMENTS}/")]
     pages = {source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb"): source for source in ran}
     for name in sorted(experiments - pages.keys()):
-        page = f"{EXPERIMENTS}/{name}.ipynb"
-        yield Problem(f"params/{name}.yaml", 0, f"no chapter for this experiment: list {page} among the chapters")
+        message = f"no chapter for this experiment: list {EXPERIMENTS}/{name}.ipynb among the chapters"
+        yield Problem(f"params/{name}.yaml", 0, message)
     for name in sorted(pages.keys() - experiments):
         yield _at(root, pages[name], f"chapter {pages[name]}: there is no params/{name}.yaml")
 
@@ -121,11 +121,6 @@ def _executed(name: str, notebook: dict[str, Any]) -> Iterator[Text]:
             yield Text(name, "\n\n".join([label, *captions, *map(chapters.text_of, outputs)]), 0, f"cell {i}")
 
 
-def _bibliography(root: Path) -> set[str]:
-    files = [root / name for name in chapters.named_files(chapters.config(root), "bibliography")]
-    return {key for file in files if file.is_file() for key in ENTRY.findall(file.read_text(encoding="utf-8"))}
-
-
 def _read(root: Path, listed: list[Chapter]) -> Iterator[Text | Problem]:
     """The texts of all chapters, written by hand and executed, and what is wrong with their files."""
     for file in (root / chapter.source for chapter in listed):
@@ -156,7 +151,9 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
                 yield text.problem(offset, f"duplicate label {label}: it stands in {places[label]} too; rename one")
             places.setdefault(label, text.file)
             targets |= {label} if numbered else set()
-    known, variables = _bibliography(root), chapters.read_yaml(root / "_variables.yml")
+    variables = chapters.read_yaml(root / "_variables.yml")
+    named = [root / name for name in chapters.named_files(chapters.config(root), "bibliography")]
+    known = {key for file in named if file.is_file() for key in ENTRY.findall(file.read_text(encoding="utf-8"))}
     for text in texts:
         if text.line == 0:
             yield from _not_run(root, text)

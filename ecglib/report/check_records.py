@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report import recompute
 from ecglib.report.problem import Problem, relative
-from ecglib.report.tables import mean_of
+from ecglib.report.tables import logged, mean_of
 
 TOLERANCE: Final = 1e-9
 _OF_CLASSES: Final = {"se", "sp", "specificity", "ppv", "f1", "fpr", "auroc", "auprc"}
@@ -165,16 +165,6 @@ def _no_reference(record: dict[str, Any]) -> Iterator[str]:
                 yield f"confusion: {n} beats for seed {seed}, but data.n_test is {data['n_test']}"
 
 
-def _logged(root: Path) -> set[tuple[str, int]]:
-    """Key and seed of every logged scoring of DS2; a log that can't be read holds none."""
-    path = root / "book" / "results" / "test-reads.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    try:
-        return {(line["key"], line["seed"]) for line in map(json.loads, filter(str.strip, lines))}
-    except (ValueError, KeyError, TypeError):
-        return set()
-
-
 def faults(record: Record) -> list[str]:
     """Why a record is no reference result: each field that contradicts others, and what such a result may not be.
 
@@ -197,8 +187,11 @@ def faults(record: Record) -> list[str]:
 
 def check_records(root: Path) -> Iterator[Problem]:
     """The `faults` of the reference results, `book/results/*/*.json`, and every seed that was scored on DS2 without its
-    line in the log of scorings."""
-    logged = _logged(root)
+    line in the log of scorings; one that can't be read holds none."""
+    try:
+        scored = {(line["key"], line["seed"]) for line in logged(root / "book" / "results" / "test-reads.jsonl")}
+    except (UserError, KeyError):
+        scored = set()
     for file in sorted((root / "book" / "results").glob("*/*.json")):
         try:
             record = results.load(file)
@@ -206,7 +199,7 @@ def check_records(root: Path) -> Iterator[Problem]:
             yield Problem.of(error, root, file)
             continue
         seeds = record.seeds if recompute.across_patients(record.parameters) else []
-        unlogged = [seed for seed in seeds if (record.key, seed) not in logged]
+        unlogged = [seed for seed in seeds if (record.key, seed) not in scored]
         messages = [f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it" for seed in unlogged]
         for message in [*messages, *faults(record)]:
             yield Problem(relative(file, root), 0, f"{message}; make the record anew: ecglib run --fresh")
@@ -217,21 +210,15 @@ def not_recomputed(records: Iterable[Record]) -> list[str]:
     low and high can't."""
     kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        content = record.model_dump(mode="json")
-        if any(_misshapen(content)):
-            continue  # a fault, and told as one
         try:
             again = recompute.again(record, 0)
         except (LookupError, ValueError):
-            continue
-        values, bounds = set(), set()
-        for field, interval in _intervals(content):
-            if field not in again:
-                values.add(_kind(field))
-            elif interval["low"] is not None and not again[field].bounds:
-                bounds.add(_kind(field))
-        kinds[record.task].update(values)
-        kinds[f"{record.task}, low and high"].update(bounds)
+            continue  # a fault, and told as one
+        fields = dict(_intervals(record.model_dump(mode="json")))
+        bounded = [field for field in fields.keys() & again.keys() if fields[field]["low"] is not None]
+        kinds[record.task].update({_kind(field) for field in fields.keys() - again.keys()})
+        unknown = {_kind(field) for field in bounded if not again[field].bounds}
+        kinds[f"{record.task}, low and high"].update(unknown)
     return [
         f"{task}: not computed again, for want of raw material: "
         + ", ".join(f"{kind} ({n})" for kind, n in sorted(counts.items()))
@@ -242,7 +229,5 @@ def not_recomputed(records: Iterable[Record]) -> list[str]:
 
 def _kind(field: str) -> str:
     """A field without the name of its class; of a card's, only which part of the card."""
-    *groups, name = field.split(".")
-    if groups[0] in ("infarction", "twelve_lead"):
-        return ".".join([*groups, name][:2])
-    return ".".join(["*" if groups[i - 1] in ("per_class", "ec57") else one for i, one in enumerate(groups)] + [name])
+    part = re.match(r"(?:infarction|twelve_lead)\.[^.]+", field)
+    return part[0] if part else re.sub(r"(per_class|ec57)\.[^.]+", r"\1.*", field)

@@ -30,13 +30,12 @@ def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
     One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
     """
     every = results.references(notebook="heartbeat") if every is None else every
-    models, answers = list(registry.OF_BEATS), list(ANSWERS)
+    models, answers = {name: i for i, name in enumerate(registry.OF_BEATS)}, list(ANSWERS)
     mine = [record for name, record in every.items() if name.startswith("heartbeat/")]
 
     def order(r: Record) -> tuple[int, int, str]:
-        model = r.parameters["model"]
-        place = models.index(model) if model in models else len(models)
-        return place, answers.index(r.parameters["imbalance"]), r.experiment
+        p = r.parameters
+        return models.get(p["model"], len(models)), answers.index(p["imbalance"]), r.experiment
 
     return sorted((one for record in mine for one in results.decisions(record)), key=order)
 
@@ -76,8 +75,7 @@ def architectures(records: Sequence[Record], protocol: str) -> str:
         answered = best([r for r in mine if r.parameters["imbalance"] != "none"], protocol)
         shown = [*unanswered, *([] if answered is None else [answered])]
         rows += [{"model": link(r, tables.model_name(r)), **_scores(r)} for r in shown]
-        missing = [] if unanswered else [ANSWERS["none"]]
-        missing += ["any answer"] if answered is None else []
+        missing = [ANSWERS["none"]] * (not unanswered) + ["any answer"] * (answered is None)
         if missing:
             rows.append({"model": f"`{model}`", "imbalance": ", ".join(missing), "macro-F1": NOT_RUN})
     return table(rows)
@@ -129,26 +127,24 @@ def adapted(records: Sequence[Record]) -> str:
 def paired(records: Sequence[Record], model: str, protocol: str) -> str:
     """Every plain model against one, on the same beats: the difference in macro-F1, and McNemar's p."""
     base = plain(records, model=model, protocol=protocol)
-    rows = []
-    for name in registry.OF_BEATS:
-        other = plain(records, model=name, protocol=protocol)
-        if other is not None and (told := _against(other, base)):
-            rows.append({"model": link(other), f"macro-F1, difference to {model}": told[0], "McNemar p": told[1]})
-    return table(rows)
+    others = [other for name in registry.OF_BEATS if (other := plain(records, model=name, protocol=protocol))]
+    titles = f"macro-F1, difference to {model}", "McNemar p"
+    told = [(other, said) for other in others if (said := _against(other, base))]
+    return table({"model": link(other)} | dict(zip(titles, said, strict=True)) for other, said in told)
 
 
 def tuned(records: Sequence[Record]) -> str:
     """In what each plain result's training differs from the defaults, by model."""
     rows = []
-    fields = config.HeartbeatParameters.model_fields
     names = ("leads", "cut", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
+    defaults = {name: config.HeartbeatParameters.model_fields[name].get_default() for name in names}
     for model, protocol in itertools.product(registry.OF_BEATS, ("intra", "inter", "adapted")):
         for record in of(records, model=model, protocol=protocol, imbalance="none"):
             p = record.parameters
-            own = {name: p[name] for name in names if name in p and p[name] != fields[name].get_default()}
+            own = {name: p[name] for name, value in defaults.items() if p.get(name, value) != value}
             if said := [f"`{name}: {value}`" for name, value in (own | p.get("model_options", {})).items()]:
-                head = {"model": link(record), "protocol": PROTOCOLS[protocol]}
-                rows.append({**head, "not as by default": ", ".join(said)})
+                row = {"model": link(record), "protocol": PROTOCOLS[protocol], "not as by default": ", ".join(said)}
+                rows.append(row)
     return table(rows)
 
 
@@ -194,18 +190,16 @@ def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> 
         shown.append((shown[-1][0], answer, answered))
         for name, imbalance, record in shown:
             head = {"model": name, "imbalance": ANSWERS[imbalance]}
-            rows += [head | row for row in _report(record)]
+            if record is None:
+                rows.append(head | {"class": "all", "precision": NOT_RUN})
+                continue
+            parts = {one: record.per_class[one] for one in record.macro_classes or record.classes}
+            each = {one: [part[key].mean for key in ("ppv", "se", "f1")] for one, part in parts.items()}
+            each = {"all": [tables.mean_of(values) for values in zip(*each.values(), strict=True)]} | each
+            for one, values in each.items():
+                scored = dict(zip(("precision", "recall", "F1"), map(number, values), strict=True))
+                rows.append(head | {"class": one} | scored)
     return table(rows)
-
-
-def _report(record: Record | None) -> list[dict[str, str]]:
-    if record is None:
-        return [{"class": "all", "precision": NOT_RUN}]
-    names = {"precision": "ppv", "recall": "se", "F1": "f1"}
-    parts = {name: record.per_class[name] for name in record.macro_classes}
-    whole = {title: number(tables.mean_of(p[key].mean for p in parts.values())) for title, key in names.items()}
-    by_class = [{"class": name, **{t: mean(p[key]) for t, key in names.items()}} for name, p in parts.items()]
-    return [{"class": "all", **whole}, *by_class]
 
 
 # --- imbalance --------------------------------------------------------------------------------------------------------
@@ -277,12 +271,11 @@ def gap_by_record(records: Sequence[Record], model: str) -> pd.DataFrame:
     classified right; no row where one of them was not run."""
     found = [plain(records, model=model, protocol=p) for p in ("intra", "inter")]
     intra, inter = (record.by_record if record is not None else {} for record in found)
-    shared = inter if intra else {}
     rows = {}
-    for name in sorted(shared):
-        each = [np.array(matrices[name]).sum(0) if name in matrices else None for matrices in (intra, inter)]
-        right = [np.nan if whole is None else float(np.trace(whole) / whole.sum()) for whole in each]
-        rows[name] = [*np.array(shared[name][0]).sum(1), *right]
+    for name in sorted(inter if intra else {}):
+        each = [np.sum(matrices.get(name, np.zeros((1, 1, 1))), axis=0) for matrices in (intra, inter)]
+        with np.errstate(invalid="ignore"):  # no beat of it: NaN
+            rows[name] = [*np.sum(inter[name][0], axis=1), *(np.trace(whole) / whole.sum() for whole in each)]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=[*aami.CLASSES, "intra", "inter"])
     return frame.astype(dict.fromkeys(aami.CLASSES, "int64"))
 

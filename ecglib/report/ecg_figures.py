@@ -42,7 +42,8 @@ def ecg_paper(signals: Samples, fs: float, *, attention: Samples | None = None, 
         _grid(ax, width, height)
         for row, names in enumerate((*LAYOUT, ("II",))):
             middle, piece = height - ROW_MM * (row + 0.5), SECONDS / len(names)
-            _calibrate(ax, middle)
+            pulse = middle + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])  # 1 mV over 0.1 s
+            ax.plot([1.0, 1.5, 1.5, 4.0, 4.0, 4.5], pulse, color=_TRACE, linewidth=0.6)
             for column, name in enumerate(names):
                 start = column * piece
                 left, part = _PULSE_MM + MM_PER_S * start, slice(round(start * fs), round((start + piece) * fs))
@@ -65,12 +66,6 @@ def _grid(ax: Axes, width: float, height: float) -> None:
     ax.set_axisbelow(True)
 
 
-def _calibrate(ax: Axes, middle: float) -> None:
-    """A pulse of 1 mV over 0.1 s."""
-    x = np.array([1.0, 1.5, 1.5, 4.0, 4.0, 4.5])
-    ax.plot(x, middle + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0]), color=_TRACE, linewidth=0.6)
-
-
 def _lead(
     ax: Axes, name: str, lead: Samples, part: slice, fs: float, left: float, middle: float, weights: Samples | None
 ) -> None:
@@ -83,17 +78,11 @@ def _lead(
     if not len(mm):
         return
     x = left + MM_PER_S * np.arange(len(mm)) / fs
-    if weights is not None:
-        _shade(ax, weights, left, x[-1], middle)
+    if weights is not None:  # four times the mean is the darkest
+        colour = to_rgba_array([_SHADE] * len(weights), 0.6 * np.clip(weights / 4.0, 0, 1))[None]
+        bounds = (left, x[-1], middle - 0.45 * ROW_MM, middle + 0.45 * ROW_MM)
+        ax.imshow(colour, extent=bounds, aspect="equal", zorder=1.5, interpolation="bilinear")
     ax.plot(x, middle + np.clip(mm, -ROW_MM, ROW_MM), color=_TRACE, linewidth=0.55)
-
-
-def _shade(ax: Axes, weights: Samples, left: float, right: float, middle: float) -> None:
-    """Four times the mean is the darkest."""
-    colour = to_rgba_array([_SHADE] * len(weights), 0.6 * np.clip(weights / 4.0, 0, 1))[None]
-    bounds = (left, right, middle - 0.45 * ROW_MM, middle + 0.45 * ROW_MM)
-    ax.imshow(colour, extent=bounds, aspect="auto", zorder=1.5, interpolation="bilinear")
-    ax.set_aspect("equal")
 
 
 def one_vs_rest(record: Record) -> Figure:

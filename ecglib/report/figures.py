@@ -26,7 +26,7 @@ from PIL import Image
 
 from ecglib.aami import SYMBOLS
 from ecglib.experiment.record import Record, infarction
-from ecglib.report.names import NOT_RUN, PATIENTS, SETS, metric_name
+from ecglib.report.names import NOT_RUN, PATIENTS, metric_name
 from ecglib.report.tables import count, number, refuse_mixture, unit
 from ecglib.training.history import SeedRun
 
@@ -144,7 +144,7 @@ def _heat_map(
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Beats per class on a logarithmic axis, one panel per set: set (`"train"`, `"DS1"` …) -> class -> beats."""
+    """Beats per class on a logarithmic axis, one panel per set: set (`"DS1"` …) -> class -> beats."""
     classes = list(dict.fromkeys(name for one in counts.values() for name in one))
     largest = max((n for one in counts.values() for n in one.values()), default=1)
     with style():
@@ -154,7 +154,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
             ax.barh(classes, n, color=[COLOURS[name] for name in classes], height=0.7)
             for y, value in enumerate(n):
                 ax.text(max(value, 0.7) * 1.25, y, count(value), va="center", fontsize=9)
-            ax.set(title=f"{SETS.get(name, name)}: {count(sum(n))}", xlabel="beats")
+            ax.set(title=f"{name}: {count(sum(n))}", xlabel="beats")
             ax.set_xscale("log")
             ax.set_xlim(0.7, max(largest, 10) ** 1.45)
             ax.set_xticks([10**k for k in range(0, len(str(largest)), 2)])
@@ -242,7 +242,9 @@ def record_strip(
     """
     x = np.asarray(signals_mv, dtype=np.float64)
     seconds = (start + np.arange(x.shape[1])) / fs
-    low, high = _paper_range(x)
+    known = np.isfinite(x)  # whole big squares (0.5 mV) around the signals
+    low = float(np.floor(x.min(where=known, initial=0) / 0.5)) * 0.5
+    high = max(float(np.ceil(x.max(where=known, initial=0) / 0.5)) * 0.5, low + 1)
     with style():
         paper = (WIDTH - 0.7) / (seconds[-1] - seconds[0]) * 0.4
         figure, axes = subplots(len(x), 1, height=0.95 + len(x) * ((high - low) * paper + 0.15), sharex=True)
@@ -413,15 +415,6 @@ def _beats(ax: Axes, beats: NDArray[np.float64], seconds: NDArray[np.float64], s
     ax.plot(seconds, some.T, color=shade, alpha=0.35, linewidth=0.7)
     ax.plot(seconds, beats.mean(axis=0), color="white", linewidth=3.4)
     ax.plot(seconds, beats.mean(axis=0), color=shade, linewidth=2)
-
-
-def _paper_range(x: NDArray[np.float64]) -> tuple[float, float]:
-    """Lower and upper end of the paper, whole big squares (0.5 mV) around the signals."""
-    finite = x[np.isfinite(x)]
-    if not len(finite):
-        return -1.0, 1.0
-    low, high = np.floor(finite.min() / 0.5) * 0.5, np.ceil(finite.max() / 0.5) * 0.5
-    return float(low), float(max(high, low + 1))
 
 
 def _paper(ax: Axes, left: float, right: float, low: float, high: float) -> None:

@@ -121,8 +121,7 @@ def yardstick_scores(records: Sequence[Record], others: Sequence[Record]) -> str
     """AUROC of each yardstick of `others`, which is the same for all results on the same leads, folds and seeds."""
     rows = {}
     for record in of(records, protocol="by-patient"):
-        found = {name: interval(one.metrics["auroc"]) for name, one in beside(record, others).items()}
-        if found:
+        if found := {name: interval(one.metrics["auroc"]) for name, one in beside(record, others).items()}:
             key = _leads(record), record.data.test_indices_sha256, *record.seeds
             rows[key] = {"leads": count(_leads(record)), **found}
     return table([rows[key] for key in sorted(rows)])
@@ -159,11 +158,11 @@ def splits(records: Sequence[Record], model: str) -> str:
     mine, rows = of(records, model=model, imbalance="weighted"), []
     for record in mine:
         protocol, of_beats = record.parameters["protocol"], infarction(record).beat_metrics
-        alike = _on_same_leads(mine, record, way=record.parameters["way"])
+        alike = of(mine, leads=record.parameters["leads"], way=record.parameters["way"])
         if {r.parameters["protocol"] for r in alike} != {protocol}:
             row = {"what": link(record), "protocol": protocol, "AUROC": interval(record.metrics["auroc"])}
-            row["AUROC of beats"] = interval(of_beats["auroc"])
-            rows.append(row | {"accuracy of beats": mean(of_beats["accuracy"])})
+            row |= {"AUROC of beats": interval(of_beats["auroc"]), "accuracy of beats": mean(of_beats["accuracy"])}
+            rows.append(row)
     return table(rows)
 
 
@@ -171,7 +170,8 @@ def cost_of_the_split(records: Sequence[Record], model: str) -> str:
     """What a split by beat makes of the accuracy of beats, in sentences."""
     said = []
     for record in of(records, model=model, imbalance="weighted", protocol="by-beat"):
-        for other in _on_same_leads(records, record, model=model, way=record.parameters["way"], **_ALIKE):
+        leads, way = (record.parameters[name] for name in ("leads", "way"))
+        for other in of(records, model=model, leads=leads, way=way, **_ALIKE):
             ours, theirs = (mean(infarction(r).beat_metrics["accuracy"]) for r in (other, record))
             apart = f"{ours} with patients apart and {theirs} with beats of a patient in both"
             said.append(f"Accuracy of beats is {apart}.")
@@ -193,8 +193,8 @@ def verdict(records: Sequence[Record], model: str) -> str:
     said = [told_apart(gain(record, scratch)) for record, scratch in _with_scratch(records, model)]
     if not said:
         return sentence(NOT_RUN)
-    counts = {kind: said.count(kind) for kind in ("better", "worse", "not told apart from it")}
-    parts = [f"{count(n)} {kind}" for kind, n in counts.items() if n]
+    kinds = [kind for kind in ("better", "worse", "not told apart from it") if kind in said]
+    parts = [f"{count(said.count(kind))} {kind}" for kind in kinds]
     return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
 
 
@@ -224,13 +224,15 @@ def aligned(records: Sequence[Record], model: str) -> str:
     rows = []
     for record in of(records, cut="aligned", **_ALIKE):
         for other in (record, *_beside(records, record, model)):
-            title = "aligned beats" if other is record else WAYS[other.parameters["way"]]
-            row = {"leads": count(_leads(record)), "what": link(other, title)}
-            row |= {"AUROC": interval(other.metrics["auroc"]), "gain of aligned beats": "", "aligned beats are": ""}
-            if other is not record:
-                more = gain(record, other)
-                row |= {"gain of aligned beats": signed(more), "aligned beats are": told_apart(more)}
-            rows.append(row)
+            more, itself = gain(record, other), other is record
+            title = "aligned beats" if itself else WAYS[other.parameters["way"]]
+            row = {
+                "leads": count(_leads(record)),
+                "what": link(other, title),
+                "AUROC": interval(other.metrics["auroc"]),
+            }
+            row["gain of aligned beats"] = "" if itself else signed(more)
+            rows.append(row | {"aligned beats are": "" if itself else told_apart(more)})
     return table(rows)
 
 
@@ -245,13 +247,9 @@ def verdict_of_aligned(records: Sequence[Record], model: str) -> str:
     return " ".join(sentences) or sentence(NOT_RUN)
 
 
-def _on_same_leads(records: Sequence[Record], record: Record, **parameters: Any) -> list[Record]:
-    return of(records, leads=record.parameters["leads"], **parameters)
-
-
 def _beside(records: Sequence[Record], record: Record, model: str, **parameters: Any) -> list[Record]:
     """Results of a model on the leads and folds of another's, under the same seeds."""
-    mine = _on_same_leads(records, record, model=model, **_ALIKE, **parameters)
+    mine = of(records, model=model, leads=record.parameters["leads"], **_ALIKE, **parameters)
     folds = record.data.test_indices_sha256, record.seeds
     return [r for r in mine if (r.data.test_indices_sha256, r.seeds) == folds and infarction(record).scores]
 

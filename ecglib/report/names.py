@@ -12,29 +12,17 @@ NOT_RUN: Final = "not run"
 METRICS: Final[dict[str, str]] = {
     "macro_f1": "macro-F1",
     "macro_f1_nsv": "macro-F1 (N,\N{NO-BREAK SPACE}S,\N{NO-BREAK SPACE}V)",
-    "macro_recall": "macro recall",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC",
     "se": "Se",
     "sp": "specificity",
-    "specificity": "specificity",
     "ppv": "+P",
     "f1": "F1",
     "fpr": "FPR",
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_se": "macro Se",
-    "macro_sp": "macro specificity",
-    "macro_ppv": "macro +P",
-    "macro_ece": "macro ECE",
     "ece": "ECE",
-    "challenge_score": "challenge score",
-    "loss": "loss",
 }
-"""The field's name of each key of a record's metrics."""
+"""The field's names of keys of a record's metrics, where they are others than the keys with spaces."""
 
 PROTOCOLS: Final = {
     "intra": "intra-patient",
@@ -52,34 +40,23 @@ PROTOCOLS_TOLD: Final = {
 """The protocols of heartbeats, in sentences."""
 PATIENTS: Final = {"intra": "patients in both parts", "inter": "patients apart"}
 """What two protocols do with patients, in figures."""
-ANSWERS: Final = {
-    "none": "nothing",
-    "weighted": "class weights, inverse frequency",
-    "effective-number": "class weights, effective number",
-    "focal": "focal loss",
-    "logit-adjustment": "logit adjustment",
-    results.MOVED: "thresholds moved",
-    "random-over": "random over-sampling",
-    "random-under": "random under-sampling",
-    "smote": "SMOTE",
-    "smote-tomek": "SMOTE-Tomek",
-    "borderline-smote": "Borderline-SMOTE",
-    "adasyn": "ADASYN",
+_ANSWERS: Final = {
+    "none": ("nothing", "nothing done about the class imbalance"),
+    "weighted": ("class weights, inverse frequency", "class weights in the loss by inverse frequency"),
+    "effective-number": ("class weights, effective number", "class weights in the loss by effective number"),
+    "focal": ("focal loss", "focal loss"),
+    "logit-adjustment": ("logit adjustment", "logits adjusted by class frequency in training"),
+    results.MOVED: ("thresholds moved", ""),
+    "random-over": ("random over-sampling", "the rare classes filled up with copies"),
+    "random-under": ("random under-sampling", "the common classes drawn down to the rarest"),
+    "smote": ("SMOTE", "the rare classes filled up by SMOTE"),
+    "smote-tomek": ("SMOTE-Tomek", "the rare classes filled up by SMOTE and Tomek links removed"),
+    "borderline-smote": ("Borderline-SMOTE", "the rare classes filled up by Borderline-SMOTE"),
+    "adasyn": ("ADASYN", "the rare classes filled up by ADASYN"),
 }
+ANSWERS: Final = {name: title for name, (title, _) in _ANSWERS.items()}
 """The answers to class imbalance, in the order of the tables."""
-ANSWERS_TOLD: Final = {
-    "none": "nothing done about the class imbalance",
-    "weighted": "class weights in the loss by inverse frequency",
-    "effective-number": "class weights in the loss by effective number",
-    "focal": "focal loss",
-    "logit-adjustment": "logits adjusted by class frequency in training",
-    "smote": "the rare classes filled up by SMOTE",
-    "smote-tomek": "the rare classes filled up by SMOTE and Tomek links removed",
-    "borderline-smote": "the rare classes filled up by Borderline-SMOTE",
-    "adasyn": "the rare classes filled up by ADASYN",
-    "random-over": "the rare classes filled up with copies",
-    "random-under": "the common classes drawn down to the rarest",
-}
+ANSWERS_TOLD: Final = {name: told for name, (_, told) in _ANSWERS.items()}
 """The answers to class imbalance in training, in sentences."""
 WAYS: Final = {
     "scratch": "from scratch",
@@ -88,12 +65,15 @@ WAYS: Final = {
     "gradual": "unfrozen from the top",
 }
 """The ways of transfer, in the order of the tables."""
-SETS: Final = {"train": "training", "val": "validation", "test": "test"}
+SETS: Final = {"val": "validation", "test": "test"}
+"""The set that was scored, in words."""
 
 
 def metric_name(key: str) -> str:
-    """The field's name of a metric's key (`"ppv"` -> `"+P"`); an unknown key with spaces for underscores."""
-    return METRICS.get(key, key.replace("_", " "))
+    """The field's name of a metric's key (`"macro_ppv"` -> `"macro +P"`); of an unknown one, the key with spaces."""
+    if key in METRICS:
+        return METRICS[key]
+    return f"macro {metric_name(key.removeprefix('macro_'))}" if key.startswith("macro_") else key.replace("_", " ")
 
 
 def sentence(text: str) -> str:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -104,11 +105,6 @@ def rests_on(records: Sequence[Record], **facts: Callable[[Record], object]) -> 
     return "; ".join(f"{name} {' or '.join(sorted(set(said)))}" for name, said in values.items())
 
 
-def scored_set(record: Record) -> str:
-    """The set that the metrics are of: `test`, or `validation` in development."""
-    return "test" if record.scored == "test" else "validation"
-
-
 def unit(record: Record) -> str:
     """What a result counts: recordings where they are what is diagnosed, else beats."""
     return "beats" if record.task == "multiclass" else "recordings"
@@ -176,7 +172,7 @@ def variant(record: Record) -> str:
         return ""
     said = [f"{name.replace('_', ' ')} {value}" for name, value in (p.get("model_options") or {}).items()]
     said += [f"label smoothing {p['label_smoothing']}"] if p.get("label_smoothing") else []
-    alone = ["one beat at a time"] if _takes_sequences(record) and not reads_neighbours(record) else []
+    alone = ["one beat at a time"] if p.get("beats_per_sequence") == 1 and _takes_sequences(record) else []
     return ", ".join([*alone, *said])
 
 
@@ -188,8 +184,8 @@ def reads_neighbours(record: Record) -> bool:
 def _takes_sequences(record: Record) -> bool:
     from ecglib.models import registry
 
-    model = record.parameters.get("model")
-    return model in registry.ENTRIES and registry.entry(model).takes == "sequence"
+    entry = registry.ENTRIES.get(record.parameters.get("model", ""))
+    return entry is not None and entry.takes == "sequence"
 
 
 def model_name(record: Record) -> str:
@@ -334,18 +330,6 @@ def ec57(record: Record) -> str:
     return _of_one(record, table(rows)) if rows else "No VEB and SVEB scores in this result."
 
 
-def classification_report(record: Record) -> str:
-    """The per-class metrics and the summary as plain text in fixed columns, without intervals."""
-    n, classes = support(record), []
-    for name in record.classes:
-        means = {metric_name(key): mean(record.per_class[name].get(key)) for key in _PER_CLASS}
-        classes.append({"class": name, **means, "beats": count(n[name])})
-    summary = [{"metric": metric_name(key), "mean": mean(value)} for key, value in record.metrics.items()]
-    data = f"{record.data.name}{' (embedded sample)' if record.data.sample else ''}, {scored_set(record)} set"
-    first = f"{record.experiment}: {data}, profile {record.profile}, seeds {_listed(record.seeds)}"
-    return "\n\n".join([first, *(_aligned(rows, "simple") for rows in (classes, summary))]) + "\n"
-
-
 def counts(sets: Mapping[str, Mapping[str, int]]) -> str:
     """Beats by set and class: set -> class -> beats."""
     return table([{"set": name, **{cls: count(n) for cls, n in row.items()}} for name, row in sets.items()])
@@ -394,14 +378,17 @@ def test_reads(model: str | None = None, *, until: str) -> str:
     It counts until a time as records note it, `2026-01-31T12:00:00Z`: a result tells the scorings before it was
     computed, so that later ones leave its page as it is. UserError where a line of the log can't be read.
     """
-    path = paths.test_reads()
+    known = [entry for entry in logged(paths.test_reads()) if str(entry.get("time", "")) <= until]
+    return count(sum(model is None or entry.get("model") == model for entry in known))
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log of scorings, none where there is no such file; UserError where one can't be read."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
-        entries = [dict(json.loads(line)) for line in lines if line.strip()]
-    except ValueError:
+        return [dict(json.loads(line)) for line in lines if line.strip()]
+    except (ValueError, TypeError):
         raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
-    known = [entry for entry in entries if str(entry.get("time", "")) <= until]
-    return count(sum(model is None or entry.get("model") == model for entry in known))
 
 
 def _duration(seconds: float) -> str:
@@ -428,12 +415,11 @@ def _escaped(text: str) -> str:
     return " ".join(text.split())
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> str:
+def table(rows: Iterable[Mapping[str, str]]) -> str:
     """A pipe table: columns of text to the left, columns of numbers to the right; without rows, that it was not run."""
-    return _aligned([{k: v.replace("|", "\\|") for k, v in row.items()} for row in rows]) or sentence(NOT_RUN)
-
-
-def _aligned(rows: Sequence[Mapping[str, str]], form: str = "pipe") -> str:
-    frame = pd.DataFrame(rows).fillna(UNDEFINED)
+    escaped = [{title: cell.replace("|", "\\|") for title, cell in row.items()} for row in rows]
+    if not escaped:
+        return sentence(NOT_RUN)
+    frame = pd.DataFrame(escaped).fillna(UNDEFINED)
     align = ["left" if column in _TEXT_COLUMNS else "right" for column in frame.columns]
-    return str(frame.to_markdown(index=False, tablefmt=form, colalign=align, disable_numparse=True)) if rows else ""
+    return str(frame.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True))

@@ -9,8 +9,8 @@ from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment.record import Record
-from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD
-from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number, scored_set
+from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD, SETS
+from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number
 
 
 def provenance(record: Record) -> str:
@@ -46,7 +46,7 @@ def _resampled(record: Record) -> str:
 def result(record: Record) -> str:
     """The headline of one result, and what must be said beside it."""
     over = ", ".join(record.macro_classes or record.classes)
-    text = f"On the {scored_set(record)} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
+    text = f"On the {SETS[record.scored]} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:
         text += f" and over N, S and V alone {interval(record.metrics['macro_f1_nsv'])}"
     text += f"; {interval(record.metrics['accuracy'])} of all beats are classified as annotated."

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
-from projects import ROOT, make_project, run_where_it_lies
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+from projects import ROOT, make_project
 
 from ecglib import config, paths
-from ecglib.experiment import heartbeat, infarction, twelve_lead
+from ecglib.errors import UserError
+from ecglib.experiment import heartbeat, infarction, tasks, twelve_lead
 from ecglib.models import registry
 from ecglib.report import book
 from ecglib.training import loop
@@ -52,6 +53,16 @@ def in_root(root: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
 
 
+def run(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """Run a notebook's cells as a kernel does; its variables then."""
+    names: dict[str, Any] = {"In": []}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            names["In"].append(cell.source)
+            exec(cell.source, names)
+    return names
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "values"),
@@ -61,24 +72,34 @@ def in_root(root: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("twelve-lead/crnn", {"test_folds": [4], "min_positives": 4, "fewest_per_epoch": 32}),
     ],
 )
-def test_it_runs_where_it_lies(experiment: str, values: dict[str, Any], root: Path) -> None:
-    """By papermill, `tests/test_cli.py` runs it; `heartbeat.py` runs both ways in `tests/test_readme.py`."""
+def test_it_runs_where_it_lies(
+    experiment: str, values: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its parameters edited as a reader does; a command finds the run. Papermill: see `tests/test_cli.py`."""
     name = experiment.split("/")[0]
     own = config.MODELS[name].model_fields
     quick = {field: value for field, value in QUICK.items() if field in own}
     values = config.load_yaml(root / "params" / f"{experiment}.yaml") | quick | values
-    earlier = set(paths.runs().glob("*/*"))
-    run_where_it_lies(root, name, values)
-    assert (earlier == set(paths.runs().glob("*/*"))) == (name == "explore")
+    notebook = load_notebook_node(str(root / "notebooks" / f"{name}.ipynb"))
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.tags)
+    cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
+    earlier = set(paths.runs().glob("*"))
+    with monkeypatch.context() as patch:
+        patch.chdir(root / "notebooks")
+        names = run(notebook)
+        assert config.from_notebook(names, name) == names["parameters"], "its variables are no parameters"
+    assert not (root / "notebooks" / "runs").exists()
+    if name == "explore":
+        assert earlier == set(paths.runs().glob("*"))
+    else:
+        assert not tasks.run(names["parameters"]).trained
 
 
-def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path, tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.yaml"
-    wrong.write_text((root / "params/heartbeat/baseline.yaml").read_text() + "epoch: 3\n")
-    command = [sys.executable, "-m", "papermill", "notebooks/heartbeat.ipynb", str(tmp_path / "out.ipynb"), "-f", wrong]
-    done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "unknown parameter epoch" in done.stderr
+def test_a_wrong_parameter_fails_by_papermill_alone_and_is_named(root: Path) -> None:
+    wrong = config.load_yaml(root / "params/heartbeat/baseline.yaml") | {"epoch": 3}
+    notebook = load_notebook_node(str(root / "notebooks" / "heartbeat.ipynb"))
+    with pytest.raises(UserError, match="unknown parameter epoch"):
+        run(parameterize_notebook(notebook, wrong, kernel_name="python3", language="python"))
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecglib.aami import CLASSES
-from ecglib.evaluation import metrics
-from ecglib.evaluation.bootstrap import Interval
+from ecglib.evaluation import scoring
 from ecglib.experiment.record import DataCard, Moved, Record, Resampling
 from ecglib.training.history import Epoch, SeedRun
 
@@ -33,7 +32,7 @@ def example_record(
     matrices = np.array([_matrix(rng) for _ in seeds])
     inter = protocol == "inter"
     macro = [k for k, name in enumerate(CLASSES) if not inter or name != "Q"]
-    scores = _scores(matrices, macro, inter)
+    scores = scoring.scores(matrices[:, None], macro, n_resamples=20, nsv=inter)
     record = Record(
         experiment=experiment,
         title=experiment.split("/")[1].replace("-", " ").capitalize(),
@@ -63,18 +62,6 @@ def example_record(
     return Record.model_validate_json(record.model_dump_json())  # as a file gives it
 
 
-def _scores(matrices: NDArray[np.int64], macro: Sequence[int], inter: bool) -> dict[str, Any]:
-    overall = metrics.summary(matrices, macro)
-    if inter:
-        overall["macro_f1_nsv"] = metrics.summary(matrices, [0, 1, 2])["macro_f1"]
-    one = metrics.per_class(matrices)
-    return {
-        "metrics": _intervals(overall),
-        "per_class": {name: _intervals({kind: one[kind][:, k] for kind in one}) for k, name in enumerate(CLASSES)},
-        "ec57": {name: _intervals(values) for name, values in metrics.ec57(matrices, list(CLASSES)).items()},
-    }
-
-
 def _data(of_class: Sequence[int], sample: bool) -> DataCard:
     counts = dict(zip(CLASSES, of_class, strict=True))
     return DataCard(
@@ -102,14 +89,6 @@ def _matrix(rng: np.random.Generator) -> NDArray[np.int64]:
         chance = rng.dirichlet(np.where(np.arange(len(_BEATS)) == k, 40.0, 0.6))
         rows.append(rng.multinomial(n, chance))
     return np.array(rows)
-
-
-def _intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
-    means = {name: float(np.mean(one)) for name, one in values.items()}
-    return {
-        name: Interval(mean=mean, low=mean - 0.02, high=min(1.0, mean + 0.015), per_seed=values[name].tolist())
-        for name, mean in means.items()
-    }
 
 
 def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:

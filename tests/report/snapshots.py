@@ -4,12 +4,11 @@ A snapshot is made by the page's own notebook: its cells run in their order, and
 table or sentence as it is, a figure as a line for each of its artists. So a page can't move unseen, and code may:
 nothing here names a function that makes a table.
 
-`python tests/report/snapshots.py` compares, and with `--write` renews the files in `tests/report/snapshots/`.
+`python tests/report/snapshots.py --write` renews the files in `tests/report/snapshots/`; `git diff` tells what moved.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import os
@@ -47,8 +46,6 @@ NO_RECORD_HOLDS: Final = {"explore/mitdb": "the whole page is drawn from the ECG
 """Pages without a snapshot: what they show is in no reference result."""
 IN_FULL: Final = 6
 """So many numbers of an artist are written out; of more, a summary."""
-MOST_LINES: Final = 150
-"""Of the differences that are told at once."""
 
 
 @contextmanager
@@ -224,29 +221,10 @@ def path_of(name: str) -> Path:
     return FOLDER / f"{name}.md"
 
 
-def difference(name: str) -> list[str]:
-    """What a page shows against its file, as lines of a unified diff; none where they are equal."""
-    path = path_of(name)
-    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return list(difflib.unified_diff(before, snapshot(name).splitlines(), f"{name}, snapshot", f"{name}, now", n=1,
-                                     lineterm=""))  # fmt: skip
-
-
 def strays() -> list[Path]:
     """Files of pages that are no more."""
     wanted = {path_of(name) for kind in kinds() for name in pages(kind)}
     return sorted({path for path in FOLDER.rglob("*") if path.is_file()} - wanted)
-
-
-def differences(kind: str) -> str:
-    """Which of a kind's pages moved, how, and what renews their files; empty where none did."""
-    moved = {name: lines for name in pages(kind) if (lines := difference(name))}
-    if not moved:
-        return ""
-    lines = [line for some in moved.values() for line in some]
-    more = [f"… {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
-    head = f"{len(moved)} of {len(pages(kind))} pages of {kind} moved: {', '.join(moved)}"
-    return "\n".join([head, *lines[:MOST_LINES], *more, f"if they are meant to: {RENEW}, and look at git diff"])
 
 
 def write() -> list[Path]:
@@ -264,10 +242,6 @@ def write() -> list[Path]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
-        print(*write(), sep="\n")
-    elif sys.argv[1:]:
-        sys.exit(f"usage: {RENEW}; without --write it compares")
-    else:
-        found = [*(f"{path}: no such page" for path in strays()), *filter(None, map(differences, kinds()))]
-        sys.exit("\n\n".join(found) or 0)
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(f"usage: {RENEW}")
+    print(*write(), sep="\n")

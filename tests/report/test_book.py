@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import papermill
 import psutil
 import pytest
 from filelock import FileLock
 from report.example import example_record
 
-from ecglib import config, files, paths
+from ecglib import config, files, paths, tracking
 from ecglib.data import databases
 from ecglib.errors import UserError
 from ecglib.experiment import tasks
@@ -53,7 +54,7 @@ def executed() -> nbformat.NotebookNode:
 
 
 def test_a_stamped_notebook_is_a_page(project: Path) -> None:
-    page = book.stamp(executed(), smoke(), book.page_key(smoke(), book.inputs_key(smoke())))
+    page = book.stamp(executed(), smoke(), "key")
     title, parameters, injected, curves = page.cells
     assert (
         title.source
@@ -69,27 +70,25 @@ def test_a_stamped_notebook_is_a_page(project: Path) -> None:
 
 
 def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> None:
-    book.make_notebooks()
-    page = paths.executed(BASELINE)
+    parameters = smoke("explore/mitdb")
+    page, notebook = paths.executed("explore/mitdb"), project / "notebooks" / "explore.py"
 
     def write() -> None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        stamped = book.stamp(executed(), smoke(), book.page_key(smoke(), book.inputs_key(smoke())))
-        page.write_text(nbformat.writes(stamped), encoding="utf-8")
-        assert book.is_current(smoke())
+        stamped = book.stamp(executed(), parameters, book.page_key(parameters, book.inputs_key(parameters)))
+        files.write(page, nbformat.writes(stamped))
+        assert book.is_current(parameters)
 
-    assert not book.is_current(smoke())
+    assert not book.is_current(parameters)
     write()
-    assert not book.is_current(smoke(max_epochs=2))
-    notebook = project / "notebooks" / "heartbeat.py"
-    notebook.write_text(notebook.read_text(encoding="utf-8") + "\n# %% [markdown]\n# More.\n", encoding="utf-8")
-    assert not book.is_current(smoke())
+    assert not book.is_current(parameters.model_copy(update={"title": "Other"}))
+    files.write(notebook, notebook.read_text(encoding="utf-8") + "\n# %% [markdown]\n# More.\n")
+    assert not book.is_current(parameters)
     write()
-    example_record().save(paths.reference(BASELINE))
-    assert not book.is_current(smoke())
+    example_record().save(paths.reference("explore/mitdb"))
+    assert not book.is_current(parameters)
     write()
-    page.write_text("{}", encoding="utf-8")
-    assert not book.is_current(smoke())
+    files.write(page, "{}")
+    assert not book.is_current(parameters)
 
 
 def test_the_page_of_what_was_not_run_says_so_and_has_every_label(project: Path) -> None:
@@ -193,28 +192,33 @@ def plant(project: Path, code: str, name: str = "explore") -> None:
     (project / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
 
 
-KILL = "import os, signal; os.kill({}, signal.SIGKILL); import time; time.sleep(20)"
-
-
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("raise RuntimeError('the first\\nand the last')", "RuntimeError: the first; the failed notebook is {}"),
-        ("raise RuntimeError", "RuntimeError; the failed notebook is {}"),
         ("from ecglib.errors import UserError; raise UserError('here', 'nothing')", "here: nothing; the failed {}"),
-        (KILL.format("os.getpid()"), "the notebook's process was killed, perhaps for want of memory; the failed {}"),
-        (KILL.format("os.getppid()"), "its process was ended by SIGKILL, perhaps for want of memory"),
+        ("os.kill(os.getppid(), 9); time.sleep(20)", "its process was ended by SIGKILL, perhaps for want of memory"),
     ],
 )
 def test_a_failed_job_says_its_name_and_its_cause_in_one_line(project: Path, code: str, message: str) -> None:
-    plant(project, code)
+    plant(project, f"import os, time; {code}")
     files.write(paths.executed("explore/mitdb"), "former")
     (failed,) = runner.run([runner.Job(smoke("explore/mitdb"))])
     notebook = project / "cache" / "notebooks" / "failed-explore-mitdb.ipynb"
-    where = str(notebook) if "notebook is" in message else f"notebook is {notebook}"
-    assert failed.error == f"explore/mitdb: {message.format(where)}"
+    assert failed.error == f"explore/mitdb: {message.format(f'notebook is {notebook}')}"
     assert notebook.is_file() is ("failed" in message)
     assert paths.executed("explore/mitdb").read_text(encoding="utf-8") == "former"
+
+
+def test_a_killed_kernel_is_told(project: Path) -> None:
+    plant(project, "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match="killed, perhaps for want of memory; the failed notebook is"):
+        book.execute(smoke("explore/mitdb"))
+
+
+def test_an_exception_is_told_in_a_line() -> None:
+    assert book.in_a_line("RuntimeError", "\nthe first\nand the last") == "RuntimeError: the first"
+    assert book.in_a_line("RuntimeError", "") == "RuntimeError"
+    assert book.in_a_line("UserError", "here: nothing") == "here: nothing"
 
 
 @pytest.mark.parametrize(
@@ -264,13 +268,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("edits", "current"), [("notebooks/explore.py", False), ("book/results/explore/mitdb.json", True)]
 )
-def test_a_page_carries_what_was_there_when_its_notebook_started(project: Path, edits: str, current: bool) -> None:
+def test_a_page_carries_what_was_there_when_its_notebook_started(
+    project: Path, edits: str, current: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # the reference result is what a full run itself writes before its page shows it
-    plant(project, "print('edited before its turn')")
+    def edited(notebook: Path, target: Path, *_: object, **how: object) -> None:
+        assert "its newest form" in notebook.read_text(encoding="utf-8")
+        files.write(project / edits, "# edited")
+        nbformat.write(executed(), target)
+
     book.make_notebooks()
-    plant(project, f"path = __import__('pathlib').Path({edits!r})\n"
-                   "path.parent.mkdir(exist_ok=True)\npath.open('a').write('# edited\\n')")  # fmt: skip
-    assert "before its turn" not in book.execute(smoke("explore/mitdb")).read_text(encoding="utf-8")
+    plant(project, "'its newest form'")
+    monkeypatch.setattr(papermill, "execute_notebook", edited)
+    assert book.execute(smoke("explore/mitdb")) == paths.executed("explore/mitdb")
     assert book.is_current(smoke("explore/mitdb")) is current
 
 
@@ -286,23 +296,29 @@ def test_a_page_follows_from_the_database_of_its_parameters(project: Path, monke
     assert asked == ["x"]
 
 
-def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path) -> None:
-    code = f"print(heartbeat.run(config.load({BASELINE!r}, profile='smoke')).trained)"
-    plant(project, f"from ecglib import config\nfrom ecglib.experiment import heartbeat\n{code}", "heartbeat")
+def test_fresh_throws_the_run_away_when_nobody_else_is_at_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parameters = smoke()
     assert isinstance(parameters, config.HeartbeatParameters)
+    trained = []
+
+    def found(_: Path, target: Path, *values: object, **how: object) -> None:
+        trained.append(tasks.run(parameters).trained)
+        nbformat.write(executed(), target)
+
+    monkeypatch.setattr(papermill, "execute_notebook", found)
+    monkeypatch.setattr(tracking, "log", lambda record, folder: None)  # to make a store takes seconds
     folder = paths.runs() / tasks.key_of(parameters)
-    folder.mkdir(parents=True)
-    (folder / "of another").touch()
-    job = threading.Thread(target=book.execute, args=(parameters,), kwargs={"fresh": True})
+    files.write(folder / "of another", "")
+    page = project / "out.ipynb"
+    job = threading.Thread(target=book.execute, args=(parameters,), kwargs={"fresh": True, "target": page})
     with FileLock(folder.with_suffix(".lock")):
         job.start()
         job.join(3)
         assert (folder / "of another").exists()
     job.join(120)
     assert not (folder / "of another").exists()
-    assert (folder / "record.json").is_file()
-    assert re.search(r'"False\\n"', paths.executed(BASELINE).read_text(encoding="utf-8")), "trained once"
+    assert trained == [False], "by the notebook, which finds the run"
+    assert page.is_file() and not paths.executed(BASELINE).exists()
 
 
 def test_notebooks_are_made_one_way_and_only_when_changed(project: Path) -> None:

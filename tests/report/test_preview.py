@@ -141,10 +141,7 @@ def test_a_missing_chapter_leaves_the_old_book(fixture_book: Path) -> None:
     ("file", "content", "message"),
     [
         ("book/data.qmd", "{{< include nowhere.md >}}", "include nowhere.md"),
-        ("book/data.qmd", "---\ntitle: [\n---\n", "not readable as YAML"),
-        ("book/experiments/heartbeat/baseline.ipynb", "{", "not readable as a notebook"),
         ("book/experiments/heartbeat/baseline.ipynb", "{}", "no cells"),
-        ("_quarto.yml", "book: {title: x}", "no `book: chapters:` list"),
     ],
 )
 def test_a_broken_source_is_named(fixture_book: Path, file: str, content: str, message: str) -> None:

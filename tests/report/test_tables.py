@@ -102,7 +102,7 @@ def test_the_sample_shares_no_table() -> None:
 
 def test_a_run_scored_on_validation_says_so() -> None:
     val = QUICK.model_copy(update={"scored": "val"})
-    for table in (tables.metrics, tables.per_class, tables.ec57, tables.classification_report):
+    for table in (tables.metrics, tables.per_class, tables.ec57):
         assert "validation" in table(val)
         assert "validation" not in table(QUICK)
 
@@ -116,7 +116,6 @@ def test_numbers_of_the_sample_are_marked() -> None:
         tables.circumstances(SAMPLE),
     ):
         assert '"sample"' in json.dumps(blocks(markdown)), "a span with the class"
-    assert "embedded sample" in tables.classification_report(SAMPLE)
     assert "sample" not in tables.circumstances(FULL)
 
 
@@ -169,13 +168,6 @@ def test_circumstances_count_the_readings_of_ds2_until_a_decision(
     log.write_text("torn")
     with pytest.raises(UserError, match=r"test-reads\.jsonl"):
         tables.circumstances(INTER)
-
-
-def test_classification_report_holds_every_class_and_metric() -> None:
-    text = tables.classification_report(FULL)
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
-    assert lines["F"][1:4] == [tables.number(FULL.per_class["F"][key].mean) for key in ("se", "ppv", "f1")]
-    assert lines["accuracy"][-1] == tables.number(FULL.metrics["accuracy"].mean)
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------

@@ -87,26 +87,24 @@ def _resolve(root: Path, pages: list[Page], page: Page, style: list[str]) -> str
     return _pandoc(root, json.dumps(page.tree | {"meta": meta}), *options)
 
 
+def _link(page: Page, other: Page, attributes: str = "", form: str = "{}") -> str:
+    address = escape(_relative(other.chapter.href, page.chapter.href))
+    return f'<a href="{address}"{attributes}>{form.format(escape(other.title))}</a>'
+
+
 def _sidebar(pages: list[Page], page: Page) -> str:
     """The chapter list; a part is folded unless the reader is in it."""
     blocks = []
     for part, members in groupby(pages, key=lambda p: p.chapter.part):
-        links = []
-        for member in members:
-            current = ' aria-current="page"' if member is page else ""
-            address = escape(_relative(member.chapter.href, page.chapter.href))
-            links.append(f'<li><a href="{address}"{current}>{escape(member.title)}</a></li>')
-        items = f"<ul>{''.join(links)}</ul>"
+        own = ((' aria-current="page"' if member is page else "", member) for member in members)
+        items = f"<ul>{''.join(f'<li>{_link(page, other, attribute)}</li>' for attribute, other in own)}</ul>"
         unfolded = " open" if part == page.chapter.part else ""
         blocks.append(f"<details{unfolded}><summary>{escape(part)}</summary>{items}</details>" if part else items)
     return "\n".join(blocks)
 
 
 def _turn(page: Page, other: Page | None, relation: str, arrow: str) -> str:
-    if other is None:
-        return "<span></span>"
-    address = escape(_relative(other.chapter.href, page.chapter.href))
-    return f'<a rel="{relation}" href="{address}">{arrow.format(escape(other.title))}</a>'
+    return "<span></span>" if other is None else _link(page, other, f' rel="{relation}"', arrow)
 
 
 def _html(pages: list[Page], i: int, body: str, book: dict[str, Any]) -> str:
