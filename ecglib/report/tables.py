@@ -28,7 +28,6 @@ from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
 
-NOT_RUN_YET: Final = "not run yet"
 SAMPLE: Final = "[embedded sample]{.sample}"
 OF_SAMPLE: Final = (
     "Of each record of `mitdb` it holds five minutes, chosen for their ectopic beats, of the others a few records: "
@@ -142,7 +141,7 @@ def headline(records: Mapping[str, Record]) -> str:
     """
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
-        return table([{"model": f"*{NOT_RUN_YET}*"}])
+        return table([])
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
     for name, record in ((name, one) for name, both in records.items() for one in results.decisions(both)):
@@ -155,7 +154,7 @@ def headline(records: Mapping[str, Record]) -> str:
     for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
         by_class = found["inter"][1].per_class if "inter" in found else {}
         rare = {f"inter: {name} F1": mean(by_class.get(name, {}).get("f1")) for name in "SV"}
-        scored = {f"{p}: macro-F1": _linked(*found[p]) if p in found else NOT_RUN_YET for p in ("intra", "inter")}
+        scored = {f"{p}: macro-F1": _linked(*found[p]) if p in found else UNDEFINED for p in ("intra", "inter")}
         rows.append({"model": model, "imbalance": imbalance, **scored, **rare})
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"

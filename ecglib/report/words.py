@@ -78,9 +78,10 @@ def classes(record: Record) -> str:
 def source(source: Source, beats: Beats) -> str:
     """Which records these are."""
     text = f"{count(len(source.records))} records of `{source.name}`, {count(len(beats))} beats in the `kachuee` cut."
-    text += f" They are the {SAMPLE}. {OF_SAMPLE}" if source.sample else ""
     aside = [f"{name} ({reason})" for name, reason in beats.records_left_out.items()]
-    return text + (f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside.")
+    text += f" Set aside: {', '.join(aside)}." if aside else " No record had to be set aside."
+    box = f'\n\n::: {{.callout-note title="A part of the database"}}\nThis is the {SAMPLE}. {OF_SAMPLE}\n:::'
+    return text + (box if source.sample else "")
 
 
 def concentration(by_record: pd.DataFrame) -> str:
