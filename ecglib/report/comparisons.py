@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,20 +24,19 @@ HOLDS_MOST_S: Final = "232"
 """The record of DS2 without which S is scored again, as it holds most beats of that class."""
 
 
-def beat_results(every: Mapping[str, Record] | None = None) -> list[Record]:
-    """The reference results of beat classifiers, or those of `every`, in order of the registry and of `ANSWERS`.
+def beat_results() -> list[Record]:
+    """The reference results of beat classifiers, in order of the registry and of `ANSWERS`.
 
     One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
     """
-    every = results.references(notebook="heartbeat") if every is None else every
     models, answers = {name: i for i, name in enumerate(registry.OF_BEATS)}, list(ANSWERS)
-    mine = [record for name, record in every.items() if name.startswith("heartbeat/")]
 
     def order(r: Record) -> tuple[int, int, str]:
         p = r.parameters
         return models.get(p["model"], len(models)), answers.index(p["imbalance"]), r.experiment
 
-    return sorted((one for record in mine for one in results.decisions(record)), key=order)
+    every = results.references(notebook="heartbeat").values()
+    return sorted((one for record in every for one in results.decisions(record)), key=order)
 
 
 def of(records: Iterable[Record], **parameters: Any) -> list[Record]:

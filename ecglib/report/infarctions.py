@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ecglib.experiment import record as results
@@ -20,12 +20,10 @@ _ALIKE: Final = {"protocol": "by-patient", "imbalance": "weighted"}
 """What the ways of transfer that are compared have in common."""
 
 
-def infarction_results(every: Mapping[str, Record] | None = None, database: str = "ptb-xl") -> list[Record]:
-    """The reference results of networks of infarction, or those of `every`, on one database, in order of model, leads
-    and way."""
-    every = results.references(notebook="infarction") if every is None else every
-    mine = [r for name, r in every.items() if name.startswith("infarction/") and r.data.name == database]
-    found = [r for r in mine if not is_yardstick(r)]
+def infarction_results() -> list[Record]:
+    """The reference results of networks of infarction on PTB-XL, in order of model, leads and way."""
+    every = results.references(notebook="infarction").values()
+    found = [r for r in every if r.data.name == "ptb-xl" and not is_yardstick(r)]
     tables.refuse_mixture(found)
 
     def order(r: Record) -> tuple[Any, ...]:

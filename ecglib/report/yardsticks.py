@@ -27,15 +27,12 @@ def is_yardstick(record: Record) -> bool:
     return model in registry.ENTRIES and registry.entry(model).yardstick
 
 
-def yardstick_results(notebook: str, every: Mapping[str, Record] | None = None) -> list[Record]:
-    """The reference results of a notebook's yardsticks, or those of `every`, in order of the registry."""
-    if every is None:
-        own = [name for name in config.experiments() if name.partition("/")[0] == notebook]
-        named = [name for name in own if registry.entry(getattr(config.load(name), "model", "")).yardstick]
-        every = {name: record for name in named if (record := results.reference(name)) is not None}
-    found = [record for name, record in every.items() if name.partition("/")[0] == notebook and is_yardstick(record)]
+def yardstick_results(notebook: str) -> list[Record]:
+    """The reference results of a notebook's yardsticks, in order of the registry."""
+    own = [name for name in config.experiments() if name.partition("/")[0] == notebook]
+    named = [name for name in own if registry.entry(getattr(config.load(name), "model", "")).yardstick]
     order = list(registry.ENTRIES)
-    return sorted(found, key=lambda record: order.index(record.parameters["model"]))
+    return sorted(filter(None, map(results.reference, named)), key=lambda r: order.index(r.parameters["model"]))
 
 
 def beside(record: Record, yardsticks: Sequence[Record]) -> dict[str, Record]:

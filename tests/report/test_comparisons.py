@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 import numpy as np
@@ -35,7 +36,14 @@ RUN = [
     record("bilstm", "bilstm", "intra", draw=4),
 ]
 EVERY = {r.experiment: r for r in RUN}
-RECORDS = comparisons.beat_results(EVERY)
+
+
+def decided(every: Mapping[str, Record]) -> list[Record]:
+    """All decisions of these results."""
+    return [one for record in every.values() for one in results.decisions(record)]
+
+
+RECORDS = decided(EVERY)
 
 
 def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
@@ -46,7 +54,7 @@ def test_every_answer_of_the_parameters_has_its_row_and_its_words() -> None:
 def test_moved_thresholds_are_an_answer_of_their_own_but_not_beside_another() -> None:
     moved = record("any", "bilstm", "intra", draw=6)
     every = EVERY | {name: with_moved(EVERY[name], moved) for name in ("heartbeat/bilstm", "heartbeat/weighted")}
-    both = comparisons.beat_results(every)
+    both = decided(every)
     (new,) = (r for r in both if r not in RECORDS and r.moved is None)
     assert (new.experiment, new.parameters["imbalance"]) == ("heartbeat/bilstm", results.MOVED)
     assert comparisons.plain(both, model="bilstm") is every["heartbeat/bilstm"]
@@ -75,7 +83,7 @@ def test_the_effective_number_of_records_is_one_where_one_holds_all_and_all_wher
 def test_there_is_no_gain_where_more_than_the_answer_differs() -> None:
     other = record("weighted", "cnet", "intra", "weighted", draw=1)
     other.parameters["max_epochs"] = 99
-    records = comparisons.beat_results(EVERY | {"heartbeat/weighted": other})
+    records = decided(EVERY | {"heartbeat/weighted": other})
     rows = cells(comparisons.imbalance(records, "cnet", "intra"))
     assert next(row for row in rows if row[0].startswith("[class weights, inverse"))[-2:] == ["–", "–"]
 

@@ -100,12 +100,6 @@ def test_a_gain_is_paired_signed_and_told_by_its_interval() -> None:
         assert f"| {said} " in yardsticks.table(example(shift=shift), [yardstick(shift=1.0)])
 
 
-def test_another_database_has_results_of_its_own() -> None:
-    record = example("scratch")
-    assert infarctions.infarction_results({"infarction/scratch": record}) == [record]
-    assert infarctions.infarction_results({"infarction/scratch": record}, "ptbdb") == []
-
-
 def test_other_folds_are_not_compared() -> None:
     other = example("finetune")
     other.data.test_indices_sha256 = "b" * 64
@@ -118,11 +112,15 @@ def test_a_split_by_beat_stands_beside_its_like_alone() -> None:
     assert infarctions.splits([by_patient, example("scratch", protocol="by-beat")], "cnet") == "Not run."
 
 
-def test_a_yardstick_is_no_network_of_the_chapter() -> None:
-    every = {r.experiment: r for r in (example("scratch"), yardstick())}
-    assert infarctions.infarction_results(every) == [every["infarction/scratch"]]
-    assert yardsticks.yardstick_results("infarction", every) == [every["infarction/age-and-sex"]]
-    assert yardsticks.yardstick_results("twelve-lead", every) == []
+def test_results_of_another_database_and_yardsticks_are_not_of_the_chapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    record, other = example("scratch"), example("frozen")
+    other.data.name = "ptbdb"
+    every = {one.experiment: one for one in (record, other, yardstick())}
+    monkeypatch.setattr(results, "references", lambda notebook: every)
+    assert infarctions.infarction_results() == [record]
+
+
+def test_a_yardstick_s_page_says_what_it_is() -> None:
     said = infarctions.provenance(yardstick())
     assert "fitted at once" in said and "scratch" not in said
     assert infarctions.levels(yardstick()).count("| beats") == 0
