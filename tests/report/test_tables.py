@@ -116,7 +116,7 @@ def test_numbers_of_the_sample_are_marked() -> None:
         tables.circumstances(SAMPLE),
     ):
         assert '"sample"' in json.dumps(blocks(markdown)), "a span with the class"
-    assert "sample" not in tables.circumstances(FULL)
+    assert tables.SAMPLE not in tables.circumstances(FULL)
 
 
 def test_counts_by_set() -> None:
