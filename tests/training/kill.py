@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-EPOCHS = 8
+EPOCHS = 4
 SCRIPT = f"""
 from ecglib import config, tracking
 from ecglib.experiment import heartbeat
 tracking.log = lambda record, folder: ""
 p = config.load("heartbeat/baseline", profile="smoke", overrides=dict(
-    deterministic=True, device="cpu", max_epochs={EPOCHS}, patience={EPOCHS}, max_beats=None, ema=0.9, batch_size=64))
+    deterministic=True, device="cpu", max_epochs={EPOCHS}, patience={EPOCHS}, max_beats=2000, ema=0.9, batch_size=64))
 print("ready", flush=True)
 print("run", heartbeat.run(p).folder, flush=True)
 """
