@@ -225,20 +225,16 @@ def test_an_epoch_is_bounded_in_beats(
     values: dict[str, Any], expected: int | str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resampled sets get as many as there were before."""
-
-    class Enough(Exception):
-        pass
-
     recipes: list[loop.Recipe] = []
 
     def note(*args: Any, **_: Any) -> loop.Fitted:
         recipes.append(args[5])
-        raise Enough
+        raise StopIteration
 
     monkeypatch.setattr(loop, "fit", note)
     p = parameters(**values)
     beats = made(p)
-    with pytest.raises(Enough):
+    with pytest.raises(StopIteration):
         Trained(p, beats)
     train_index = data_of(p, beats).split(0).train
     windows = sequences.windows(beats.record, p.beats_per_sequence)
