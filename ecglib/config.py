@@ -483,13 +483,8 @@ MODELS: dict[str, type[SharedParameters]] = {
 
 
 def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> SharedParameters:
-    """Validate parameters of a notebook.
-
-    Raises
-    ------
-    UserError
-        Naming the first field that was removed, is unknown, ill-typed or in conflict with another.
-    """
+    """Validate parameters of a notebook. A `UserError` names the first field that was removed, is unknown, ill-typed or
+    in conflict with another."""
     model = MODELS[notebook]
     for name, value in values.items():
         for what in (name, f"{name}: {value}"):
@@ -518,13 +513,7 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a flat YAML mapping.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, no YAML, or no mapping.
-    """
+    """Read a flat YAML mapping. A `UserError` when the file is missing, no YAML, or no mapping."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -556,13 +545,7 @@ def load(
     experiment: str, *, profile: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> SharedParameters:
     """Parameters of an experiment: its file, then the profile's that its notebook has, then the overrides, each over
-    the one before.
-
-    Raises
-    ------
-    UserError
-        When the experiment or profile is unknown or a parameter is wrong.
-    """
+    the one before. A `UserError` when the experiment or profile is unknown or a parameter is wrong."""
     notebook, _, name = experiment.partition("/")
     path = paths.params() / notebook / f"{name}.yaml"
     if experiment in REMOVED:
@@ -589,13 +572,8 @@ def load(
 
 
 def load_profile(profile: str) -> dict[str, Any]:
-    """The fields that a profile sets, of every notebook.
-
-    Raises
-    ------
-    UserError
-        When there is no such profile, or it sets a field that is not of `OF_PROFILES`.
-    """
+    """The fields that a profile sets, of every notebook. A `UserError` when there is no such profile, or it sets what
+    is not of `OF_PROFILES`."""
     path = paths.params() / "profiles" / f"{profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))

@@ -57,21 +57,10 @@ def writing_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def lock(path: Path, timeout: float = -1, busy: UserError | None = None) -> Iterator[None]:
-    """Held against other processes that ask for the same lock file. Its folder is made.
+    """Held against other processes that ask for the same lock file; its folder is made.
 
-    Parameters
-    ----------
-    path
-        The lock file.
-    timeout
-        Seconds to wait for the lock; below 0 for as long as it takes.
-    busy
-        What is raised when it was not free in that time, in place of a plain word.
-
-    Raises
-    ------
-    UserError
-        When the lock was not free in time, or its file can't be written.
+    Waits `timeout` seconds for it, below 0 for as long as it takes. A `UserError` when it was not free in that time
+    (`busy`, if given), or its file can't be written.
     """
     held = FileLock(path, timeout=timeout)
     try:

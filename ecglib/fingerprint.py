@@ -23,13 +23,8 @@ def of_values(*values: Any) -> str:
 
 def of_files(names: Iterable[str]) -> dict[str, str]:
     """Module -> the beginning of a SHA-256 of its syntax tree, so that a comment, a docstring or a line break changes
-    nothing.
-
-    Parameters
-    ----------
-    names
-        Paths relative to the package, such as `losses.py` or `training`; a folder stands for all modules below it.
-    """
+    nothing. Names are paths relative to the package, such as `losses.py` or `training`; a folder stands for all modules
+    below it."""
     found: list[Path] = []
     for name in names:
         path = PACKAGE / name

@@ -13,17 +13,10 @@ from ecglib.errors import UserError
 
 
 def root() -> Path:
-    """The project root: `ECGLIB_ROOT`, else the nearest folder upward from the working directory with `_quarto.yml`.
-
-    Of a package that was installed without its clone it is the working directory, where runs, caches and data then lie.
-
-    Raises
-    ------
-    UserError
-        When `ECGLIB_ROOT` is no project, or no folder upward holds `_quarto.yml`.
-    """
-    named = os.environ.get("ECGLIB_ROOT")
-    if named:
+    """The project root: `ECGLIB_ROOT`, else the nearest folder upward from the working directory with `_quarto.yml`;
+    of a package that was installed without its clone, the working directory, where runs, caches and data then lie. A
+    `UserError` when `ECGLIB_ROOT` is no project, or no folder upward holds `_quarto.yml`."""
+    if named := os.environ.get("ECGLIB_ROOT"):
         folder = Path(named).expanduser().resolve()
         if not (folder / "_quarto.yml").is_file():
             raise UserError("ECGLIB_ROOT", f"{folder} has no _quarto.yml", "the folder of the cloned project")
@@ -39,13 +32,8 @@ def root() -> Path:
 
 
 def data() -> Path:
-    """The folder with one folder per database: `ECGLIB_DATA`, taken from the root if relative, else `data/`.
-
-    Raises
-    ------
-    UserError
-        When a file lies in its place.
-    """
+    """The folder with one folder per database: `ECGLIB_DATA`, taken from the root if relative, else `data/`. A
+    `UserError` when a file lies in its place."""
     folder = (root() / Path(os.environ.get("ECGLIB_DATA") or "data").expanduser()).resolve()
     if folder.is_file():
         raise UserError(folder, "a file", "a folder with one folder per database", "move it, or set ECGLIB_DATA")

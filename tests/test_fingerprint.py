@@ -30,7 +30,3 @@ def test_a_model_stands_for_its_layers_and_for_what_is_no_network_s_own() -> Non
     files = registry.files(registry.build("bilstm", 1, 187, 5))
     assert shared | {"models/bilstm.py"} <= set(files)
     assert not {"models/cnet.py", "models/bigru.py", "models/registry.py"} & set(files)
-
-
-def test_a_folder_stands_for_its_modules() -> None:
-    assert fingerprint.of_code(["training"]) != fingerprint.of_code(["training/loop.py"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,14 +22,12 @@ from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from tests.report.example import example_record, with_moved
 
-LOG_ONE = """
-import sys
-from pathlib import Path
-from ecglib import report, tracking
-from ecglib.experiment import record as results
-for folder in map(Path, sys.argv[1:]):
-    tracking.log(results.load(folder / "record.json"), folder)
-"""
+FORK = multiprocessing.get_context("fork")  # mlflow is imported by then
+
+
+def log_each(folders: list[Path]) -> None:
+    for folder in folders:
+        tracking.log(results.load(folder / "record.json"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +68,16 @@ def client_of(root: Path) -> Any:
     return MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
 
 
-def test_two_processes_make_and_fill_a_store(root: Path) -> None:
+def test_two_processes_make_and_fill_a_store(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (root / "mlflow.db").unlink()
     folders = [finished(root, example_record(f"heartbeat/e{k}", key=f"key{k}", draw=k, epochs=2)) for k in range(3)]
-    commands = [[sys.executable, "-c", LOG_ONE, *map(str, share)] for share in (folders[:2], folders[2:])]
-    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    processes = [subprocess.Popen(command, cwd=root, **piped) for command in commands]
-    assert [process.communicate()[0] for process in processes] == ["", ""], "logging is silent"
-    assert [process.returncode for process in processes] == [0, 0]
+    processes = [FORK.Process(target=log_each, args=(share,)) for share in (folders[:2], folders[2:])]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert capfd.readouterr() == ("", ""), "logging is silent"
     assert sorted(run.data.tags["key"] for run in tracked(root)) == ["key0", "key1", "key2"]
 
 

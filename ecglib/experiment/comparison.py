@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +27,9 @@ def comparable(a: Record, b: Record) -> bool:
     return of_a == of_b and len(a.right) == len(b.right) == len(a.seeds) and bool(a.by_record)
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Beats that one model alone classifies right, and McNemar's exact two-sided p, each a value a seed."""
-
-    only_a: list[int]
-    only_b: list[int]
-    p: list[float]
-
-
-def mcnemar(a: Record, b: Record) -> McNemar:
-    """McNemar's exact test of two comparable records (McNemar 1947).
+def mcnemar(a: Record, b: Record) -> list[float]:
+    """The two-sided p of every seed by McNemar's exact test of two comparable records (McNemar 1947), which counts the
+    beats that one model alone classifies right.
 
     It takes beats for independent, which those of one record are not: its p is far too small, and stands in the book
     beside the interval of `difference`, which resamples records. A `UserError` when the records are not comparable.
@@ -46,9 +37,8 @@ def mcnemar(a: Record, b: Record) -> McNemar:
     _check(a, b)
     n = a.data.n_test
     pairs = [(unpack(x, n), unpack(y, n)) for x, y in zip(a.right, b.right, strict=True)]
-    only_a, only_b = [int((x & ~y).sum()) for x, y in pairs], [int((y & ~x).sum()) for x, y in pairs]
-    both = zip(only_a, only_b, strict=True)
-    return McNemar(only_a, only_b, [float(binomtest(i, i + j).pvalue) if i + j else 1.0 for i, j in both])
+    apart = [(int((x & ~y).sum()), int((y & ~x).sum())) for x, y in pairs]
+    return [float(binomtest(i, i + j).pvalue) if i + j else 1.0 for i, j in apart]
 
 
 def difference(a: Record, b: Record, metric: Metric, n_resamples: int = 1000) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, Final
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from ecglib import aami, losses
 from ecglib.config import RESAMPLERS, HeartbeatParameters
@@ -122,21 +122,9 @@ class Run(driver.Run):
         if moved and record.moved is None:
             raise UserError(record.experiment or record.key, "its thresholds were never moved")
         if moved and record.moved is not None:
-            model = Shifted(model, record.moved.offsets[record.seeds.index(seed)])
+            offsets = torch.tensor(record.moved.offsets[record.seeds.index(seed)])
+            model.register_forward_hook(lambda _, __, logits: logits + offsets.to(logits))
         return model.eval()
-
-
-class Shifted(nn.Module):
-    """A network with offsets `(classes,)` added to its logits: its moved thresholds."""
-
-    def __init__(self, model: nn.Module, offsets: Sequence[float]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("offsets", torch.tensor(offsets))
-
-    def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.model(x, features=features, lengths=lengths) + self.offsets
-        return logits
 
 
 def run(parameters: HeartbeatParameters, *, fresh: bool = False) -> Run:
@@ -283,15 +271,6 @@ class Fitting:
         return float(metrics.summary(matrix, macro_classes(self.p.protocol))["macro_f1"])
 
 
-def _check_classes(split: Split, beats: Beats, classes: list[int]) -> None:
-    """Refuse sets without a beat of a class that the metric averages over."""
-    for name, index in vars(split).items():
-        counts = np.bincount(beats.labels[index], minlength=N_CLASSES)
-        missing = [aami.CLASSES[i] for i in classes if len(index) and not counts[i]]
-        if missing:
-            raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
-
-
 def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
     """Raise UserError, with the names of the classes, when an intra-patient split would leave a set without a beat of
     some class."""
@@ -321,11 +300,15 @@ def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module]
 
 
 def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
-    """One division; in development what is validated is what is scored."""
+    """One division; in development what is validated is what is scored. A `UserError` when a set has no beat of a class
+    that the metric averages over."""
     refuse_rare(p, data.beats.labels)
     split = data.split(seed)
-    if p.max_beats is None:  # of a handful of beats, a set may miss a rare class
-        _check_classes(split, data.beats, macro_classes(p.protocol))
+    for name, index in vars(split).items() if p.max_beats is None else ():  # of a handful, a set may miss a rare class
+        counts = np.bincount(data.beats.labels[index], minlength=N_CLASSES)
+        missing = [aami.CLASSES[i] for i in macro_classes(p.protocol) if len(index) and not counts[i]]
+        if missing:
+            raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
     val, scored = split.val, split.test if p.test else split.val
     if p.protocol == "adapted":
         val, scored = (index[~data.early[index]] for index in (val, scored))

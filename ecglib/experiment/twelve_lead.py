@@ -145,11 +145,10 @@ class Run(driver.Run):
         `p:<label>`, `y:<label>`, `t:<label>` (probability, truth, threshold) of every label."""
         return self.table("scores")
 
-    def network(self, part: str, seed: int | None = None) -> nn.Module:
-        """The network of a part, of the first seed unless another is named, in eval mode on the CPU."""
-        seed = self.record.seeds[0] if seed is None else seed
+    def network(self, part: str) -> nn.Module:
+        """The network of a part under the first seed, in eval mode on the CPU."""
         model = maker(parameters_of(self.record), len(self.record.classes))()
-        model.load_state_dict(load_file(self.folder / f"weights-seed{seed}-{part}.safetensors"))
+        model.load_state_dict(load_file(self.folder / f"weights-seed{self.record.seeds[0]}-{part}.safetensors"))
         return model.eval()
 
     def data(self) -> TwelveLead:

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from ecglib import config, paths
-from ecglib.config import HeartbeatParameters, InfarctionParameters
+from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import databases, digest
 from ecglib.errors import UserError
 from ecglib.experiment import driver, heartbeat, infarction, provenance, recipes, tasks
@@ -44,6 +45,15 @@ TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
 CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
 """Parameters that are no part of what is computed, or are compared by themselves."""
 
+OF_DIGEST: Final[dict[type, set[str]]] = {
+    HeartbeatParameters: {
+        "database", "protocol", "cut", "leads", "max_beats", "validation_fraction", "test", "seeds",
+    },
+    InfarctionParameters: {*InfarctionParameters.READ, "model", "seeds"},
+    TwelveLeadParameters: {*TwelveLeadParameters.READ, "model", "leave_source_out", "wander", "muscle"},
+}  # fmt: skip
+"""The parameters that the digest of an experiment's data follows from."""
+
 
 def stale(p: Trained, record: Record) -> list[str]:
     """Why a result does not hold any more, a phrase for each reason; none where it holds.
@@ -56,14 +66,23 @@ def stale(p: Trained, record: Record) -> list[str]:
     pairs = {"seeds": (record.seeds, p.seeds), **{name: (before[name], now[name]) for name in now}}
     said = [f"{name} {a} → {b}" for name, (a, b) in pairs.items() if a != b]
     said += recipes.why(record.recipe, recipes.of(p))
-    if record.data.digest and databases.find(p.database) is not None:
-        data = tasks.of(p).data(p)
-        moved = digest.moved(record.data.digest, data.digest()) if data.fingerprint == record.data.fingerprint else []
+    if record.data.digest and (source := databases.find(p.database)) is not None:
+        fingerprint, today = _of_data(type(p), source, p.model_dump_json(include=OF_DIGEST[type(p)]))
+        moved = digest.moved(record.data.digest, today) if fingerprint == record.data.fingerprint else []
         said += [f"data: {', '.join(moved)} moved"] if moved else []
     first = _pretraining(p)
     if first is not None and (reference := results.reference(first.experiment)) is not None:
         said += [f"{first.experiment}: {reason}" for reason in stale(first, reference) if reason not in said]
     return said
+
+
+@cache
+def _of_data(kind: type[Trained], source: databases.Source, read: str) -> tuple[str, digest.Digest]:
+    """Fingerprint and digest of a source's data as parameters of a kind read them, `OF_DIGEST` of which are given as
+    JSON; kept, as experiments share them."""
+    p = kind.model_construct(**json.loads(read))
+    data = tasks.of(p).data(p)
+    return data.fingerprint, data.digest()
 
 
 def _pretraining(p: Trained) -> HeartbeatParameters | None:

@@ -225,7 +225,7 @@ def _against(record: Record, other: Record | None) -> tuple[str, str] | None:
     if other is None or other is record or not comparison.comparable(record, other):
         return None
     difference = comparison.difference(record, other, macro_f1(record))
-    p = float(np.median(comparison.mcnemar(record, other).p))
+    p = float(np.median(comparison.mcnemar(record, other)))
     return signed(difference), "< 0.001" if p < 0.001 else number(p)
 
 

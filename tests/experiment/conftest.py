@@ -32,6 +32,18 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[results.Record]:
     return quieten(monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def cut_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all projects here: what is cut of the same files by the same code is the same."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def project(project: Path, cut_before: Path) -> Path:
+    (project / "cache").symlink_to(cut_before)
+    return project
+
+
 @pytest.fixture
 def tiny_full(project: Path) -> Path:
     """A project whose `full` profile takes a second."""
@@ -40,11 +52,12 @@ def tiny_full(project: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path) -> Iterator[Path]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, small_mitdb: Path, cut_before: Path) -> Iterator[Path]:
     """Such a project for all tests of a module, which leave its runs as they are."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root = make_project(tmp_path_factory.mktemp("lasting") / "project", small_mitdb, patch)
+        (root / "cache").symlink_to(cut_before)
         (root / "params" / "profiles" / "full.yaml").write_text(TINY_FULL, encoding="utf-8")
         quieten(patch)
         yield root

@@ -80,6 +80,7 @@ def test_the_network_before_is_that_of_patients_apart(first: Done) -> None:
     right = (logits.argmax(1) == predicted["label"]).mean()
     assert record.unadapted["metrics"]["accuracy"]["mean"] == pytest.approx(right)
     assert record.unadapted["by_record"].keys() == record.by_record.keys()
+    assert record.moved is None, "of networks adapted to each record, none has thresholds to move"
 
 
 def test_the_labels_of_the_first_minutes_do_count(lasting: Path) -> None:

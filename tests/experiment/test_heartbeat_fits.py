@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ecglib import aami, config
+from ecglib import config
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import splits
@@ -141,7 +140,8 @@ RESAMPLED = [(name, "cnet") for name in config.RESAMPLERS] + [("smote", "hydra")
 
 @pytest.mark.parametrize(("method", "kind"), RESAMPLED)
 def test_resampling_is_given_training_beats_only(method: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = parameters(imbalance=method, **KINDS[kind])
+    """A refit those of validation too."""
+    p = parameters(imbalance=method, refit=kind == "cnet", **KINDS[kind])
     beats, seen = made(p), []
 
     def watched(signals: NDArray[np.float32], labels: NDArray[np.int64], name: str, **_: Any) -> Any:
@@ -150,34 +150,12 @@ def test_resampling_is_given_training_beats_only(method: str, kind: str, monkeyp
 
     monkeypatch.setattr(heartbeat, "resample", watched)
     trained = Trained(p, beats)
-    ((signals, labels, name),) = seen
-    assert name == method
-    np.testing.assert_array_equal(signals, beats.signals[trained.split.train])
-    np.testing.assert_array_equal(labels, beats.labels[trained.split.train])
-    assert list(trained.note["resampled"].values()) == np.bincount(labels[::2], minlength=5).tolist()
-
-
-@pytest.mark.parametrize("cut", ["kachuee", "centred", "relative"])
-def test_development_on_patients_apart_opens_no_record_of_ds2(
-    cut: str, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: set[str] = set()
-    for function in ("read_recording", "read_annotations"):
-        read = getattr(beats_module, function)
-        noted = lambda folder, name, read=read: opened.add(name) or read(folder, name)  # noqa: E731
-        monkeypatch.setattr(beats_module, function, noted)
-    assert len(heartbeat.Data(parameters(protocol="inter", cut=cut, test=False)).beats)
-    assert opened == set(aami.DS1)
-    assert len(heartbeat.Data(parameters(protocol="inter", cut=cut)).beats)
-    assert opened == set(aami.DS1 + aami.DS2)
-
-
-def test_a_development_run_scores_validation_in_place_of_the_test_set() -> None:
-    p = parameters(test=False, **KINDS["seq2seq"])
-    trained = Trained(p, made(p))
-    np.testing.assert_array_equal(trained.part.scored, trained.split.val)
-    tables = trained.fitted.tables
-    assert tables["predictions"].equals(tables["validation"])
+    both = np.sort(np.concatenate([trained.split.train, trained.split.val]))
+    for (signals, labels, name), part in zip(seen, [trained.split.train, both][: 1 + p.refit], strict=True):
+        assert name == method
+        np.testing.assert_array_equal(signals, beats.signals[part])
+        np.testing.assert_array_equal(labels, beats.labels[part])
+    assert list(trained.note["resampled"].values()) == np.bincount(seen[0][1][::2], minlength=5).tolist()
 
 
 # --- what is fitted ---------------------------------------------------------------------------------------------------
@@ -203,17 +181,22 @@ def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "ecgnet"])
-def test_a_refit_trains_on_both_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = parameters(refit=True, **KINDS[kind])
-    beats, fit, counted = made(p), loop.fit, []
+def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = parameters(refit=True, **{**KINDS[kind], "max_epochs": 2})
+    beats, fit, calls = made(p), loop.fit, []
 
     def watched(make: Any, examples: loop.InMemory, *args: Any, **more: Any) -> loop.Fitted:
-        counted.append(int((examples.y != IGNORED).sum()))
-        return fit(make, examples, *args, **more)
+        fitted, recipe = fit(make, examples, *args, **more), args[3]
+        calls.append((int((examples.y != IGNORED).sum()), recipe.stop_after, fitted.run.epochs_run))
+        return fitted
 
     monkeypatch.setattr(loop, "fit", watched)
-    split = Trained(p, beats).split
-    assert counted == [len(split.train), len(split.train) + len(split.val)]
+    trained = Trained(p, beats)
+    n_train, n_val, chosen = len(trained.split.train), len(trained.split.val), trained.run.best_epoch
+    assert calls == [(n_train, None, 2), (n_train + n_val, chosen, chosen)]
+    assert len(trained.run.history) == 2, "the curves are those of the training that chose the epoch"
 
 
 def test_features_are_standardised_on_training_beats() -> None:
@@ -242,20 +225,16 @@ def test_an_epoch_is_bounded_in_beats(
     values: dict[str, Any], expected: int | str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resampled sets get as many as there were before."""
-
-    class Enough(Exception):
-        pass
-
     recipes: list[loop.Recipe] = []
 
     def note(*args: Any, **_: Any) -> loop.Fitted:
         recipes.append(args[5])
-        raise Enough
+        raise StopIteration
 
     monkeypatch.setattr(loop, "fit", note)
     p = parameters(**values)
     beats = made(p)
-    with pytest.raises(Enough):
+    with pytest.raises(StopIteration):
         Trained(p, beats)
     train_index = data_of(p, beats).split(0).train
     windows = sequences.windows(beats.record, p.beats_per_sequence)
@@ -280,22 +259,8 @@ def test_drawing_by_record_shows_each_record_s_share(monkeypatch: pytest.MonkeyP
     assert counts == {name: list(SIZES[:4]) for name in RECORDS[:2]}
 
 
-def test_losses_get_their_parameters_and_the_counts_of_the_training_part() -> None:
-    for values in ({"imbalance": "focal", "focal_gamma": 1.5}, {"imbalance": "logit-adjustment"}):
-        p = parameters(**values, **KINDS["cnet"])
-        beats = made(p)
-        fitting, train = heartbeat.Fitting(p, beats, 0, HERE), data_of(p, beats).split(0).train
-        loss = fitting.loss(train)
-        if p.imbalance == "focal":
-            assert isinstance(loss, FocalLoss) and loss.gamma == 1.5
-        else:
-            assert isinstance(loss, LogitAdjusted)
-            share = np.bincount(beats.labels[train]) / len(train)
-            np.testing.assert_allclose(loss.log_prior, np.log(share), rtol=1e-5)
-
-
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_answers_balance_the_scored_classes_alone(protocol: str) -> None:
+def test_answers_have_their_parameters_and_balance_the_scored_classes_alone(protocol: str) -> None:
     """Patients apart, Q has a handful of beats: weighted by its inverse frequency they would outweigh all others."""
     across = protocol == "inter"
 
@@ -315,9 +280,12 @@ def test_answers_balance_the_scored_classes_alone(protocol: str) -> None:
         assert float((weight[scored] * torch.tensor(counts[scored])).sum() / counts[scored].sum()) == pytest.approx(1)
         assert (float(weight[4]) == 1) == across
     found, train_index = fitting(imbalance="logit-adjustment")
-    prior = found.loss(train_index).log_prior
-    assert isinstance(prior, torch.Tensor)
-    assert (float(prior[4]) == 0) == across
+    loss, counts = found.loss(train_index), np.bincount(found.beats.labels[train_index])
+    assert isinstance(loss, LogitAdjusted)
+    np.testing.assert_allclose(loss.log_prior[:4], np.log(counts[:4] / counts[scored].sum()), rtol=1e-5)
+    assert (float(loss.log_prior[4]) == 0) == across
+    loss = fitting(imbalance="focal", focal_gamma=1.5)[0].loss(train_index)
+    assert isinstance(loss, FocalLoss) and loss.gamma == 1.5
     found, train_index = fitting(imbalance="random-over")
     before, after = np.bincount(found.beats.labels[train_index]), np.bincount(found.sample(train_index)[1])
     assert (after[:4] == before[0]).all()

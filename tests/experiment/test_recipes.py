@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ import pytest
 from ecglib import config, fingerprint, paths
 from ecglib.config import HeartbeatParameters
 from ecglib.errors import UserError
-from ecglib.experiment import heartbeat, recipes, verify
+from ecglib.experiment import heartbeat, recipes, tasks, verify
 from ecglib.experiment import record as results
 from ecglib.training import loop
 
@@ -100,26 +100,15 @@ EDITS = (
 """Edits that change no number."""
 
 
-def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Reference, tmp_path: Path) -> None:
-    copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "code" / "ecglib")
+def test_edits_that_change_no_number_leave_a_result_as_it_is(reference: Reference, code: Path) -> None:
+    """Half a run of other code is not gone on with, for all that."""
+    p, record = reference
     for file, old, new in EDITS:
-        text = (copy / file).read_text(encoding="utf-8")
+        text = (code / file).read_text(encoding="utf-8")
         edited, n = re.subn(old if old.startswith("\\") else re.escape(old), lambda _, new=new: new, text)
         assert n, file
-        (copy / file).write_text(edited, encoding="utf-8")
-    code = (
-        "from ecglib import config\n"
-        "from ecglib.experiment import recipes, tasks, verify\n"
-        "from ecglib.experiment import record as results\n"
-        "p = config.load('heartbeat/baseline', profile='full')\n"
-        "print(recipes.__file__, verify.stale(p, results.reference(p.experiment)), tasks.key_of(p))"
-    )
-    given: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(copy.parent)}, "cwd": tmp_path}
-    done = subprocess.run([sys.executable, "-c", code], **given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    file, stale, key = done.stdout.split()
-    assert file == str(copy / "experiment" / "recipes.py") and stale == "[]"
-    assert key != reference[1].key, "a half-finished run of other code is not gone on with"
+        (code / file).write_text(edited, encoding="utf-8")
+    assert verify.stale(p, record) == [] and tasks.key_of(p) != record.key
 
 
 def test_verify_trains_the_first_epochs_again(reference: Reference) -> None:
@@ -152,17 +141,17 @@ def _git(root: Path, *arguments: str) -> None:
 def test_renew_takes_over_a_recipe_where_old_and_new_code_train_alike(
     reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recipe of losses that rose for all losses is refused, one that rose for the focal loss alone taken over."""
+    """A recipe of losses that rose for the focal loss alone; where the epochs differ it is refused."""
     p, record = reference
-    root, run, said_before = paths.root(), subprocess.run, {}
+    root, run, said = paths.root(), subprocess.run, {}
 
     def once(command: list[str], **given: Any) -> Any:
-        """Old code is asked once: it says the same again."""
-        if not str(given.get("cwd", "")).endswith("^"):
+        """Code is asked once: it says the same again."""
+        if command[0] != sys.executable:
             return run(command, **given)
-        if (key := tuple(command)) not in said_before:
-            said_before[key] = run(command, **given)
-        return said_before[key]
+        key = ("old" if given["cwd"] != root else "new", *command[3:])
+        said[key] = said.get(key) or run(command, **given)
+        return said[key]
 
     monkeypatch.setattr(subprocess, "run", once)
     shutil.copytree(fingerprint.PACKAGE, root / "ecglib", ignore=shutil.ignore_patterns("__pycache__"))
@@ -171,19 +160,19 @@ def test_renew_takes_over_a_recipe_where_old_and_new_code_train_alike(
     _git(root, "commit", "-qm", "before")
     path = root / "ecglib" / "losses.py"
     raised = path.read_text(encoding="utf-8").replace("RECIPE = 1", "RECIPE = 2").replace("lished.", "lished. 2: more.")
-    smoothed = raised.replace("label_smoothing=label_smoothing, ignore_index", "label_smoothing=0.1, ignore_index")
-    assert "self.gamma * nll" in raised and smoothed != raised
-    path.write_text(smoothed, encoding="utf-8")
+    assert "self.gamma * nll" in raised
+    path.write_text(raised.replace("self.gamma * nll", "self.gamma * nll * 1.0"), encoding="utf-8")
     _git(root, "commit", "-qam", "after")
     now = dict(record.recipe, losses=2)
     monkeypatch.setattr(recipes, "of", lambda p: now)
     monkeypatch.setattr(recipes, "why", lambda before, after: ["losses 1 → 2: more"] if before != after else [])
-    with pytest.raises(UserError, match=r"epoch 1: .* before, .* today; expected equal losses"):
-        verify.renew(p.experiment)
-    path.write_text(raised.replace("self.gamma * nll", "self.gamma * nll * 1.0"), encoding="utf-8")
     assert verify.renew(p.experiment) == ["losses 1 → 2: more"]
     after = results.reference(p.experiment)
     assert after is not None and after.recipe == now
     proof: dict[str, Any] = after.verified["renewed"]
     assert proof["from"] == record.recipe and len(proof["losses"]) == verify.EPOCHS
     assert verify.renew(p.experiment) == []
+    record.save(paths.reference(p.experiment))
+    said["new", "losses", p.experiment].stdout = json.dumps([[0.5, 0.5]] * verify.EPOCHS)
+    with pytest.raises(UserError, match=r"epoch 1: .* before, \[0\.5, 0\.5\] today; expected equal losses"):
+        verify.renew(p.experiment)

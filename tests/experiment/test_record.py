@@ -15,7 +15,6 @@ from projects import ROOT
 from report.example import example_record
 
 from ecglib.errors import UserError
-from ecglib.evaluation import scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import raw
 from ecglib.experiment import record as results
@@ -258,10 +257,3 @@ def test_the_frame_of_the_references_gives_their_means() -> None:
 def test_bits_and_bytes_come_back(levels: list[int], bits: list[bool]) -> None:
     assert raw.unpack(raw.pack(np.array(levels, dtype=np.uint8))).tolist() == levels
     assert raw.unpack(raw.pack(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
-
-
-def test_scores_are_recorded_to_the_nearest_255th() -> None:
-    logits = np.log([[0.5, 0.25, 0.125, 0.1, 0.025], [1e-9, 1 - 4e-9, 1e-9, 1e-9, 1e-9]])
-    table = pd.DataFrame(logits, columns=[f"logit_{name}" for name in "NSVFQ"])
-    assert scoring.levels(table).tolist() == [[128, 64, 32, 26, 6], [0, 255, 0, 0, 0]]
-    assert scoring.predicted(table).tolist() == [0, 1]

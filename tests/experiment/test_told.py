@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from report.example import example_record
 
-from ecglib.errors import some
 from ecglib.experiment import told
 
 GAIN = "gain of 4880 units per mV taken for 1000"
@@ -66,10 +64,3 @@ def test_a_run_of_recordings() -> None:
         "repaired 1: gain of 4880 units per mV taken for 1000 (E00015)",
         "assumed: no patients are named for 12 recordings, so each counts as a patient of its own",
     ]
-
-
-@pytest.mark.parametrize(
-    ("names", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
-)
-def test_some_names(names: list[str], said: str) -> None:
-    assert some(names) == said
