@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ SUMS: Final = "SHA256SUMS.txt"
 UNFINISHED: Final = f"{SUMS}.part"
 """What the first fetch of a database leaves until it is through."""
 _SUFFIXES = (".hea", ".dat", ".mat", ".xyz", ".atr")
+_PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
 
@@ -203,7 +205,7 @@ def get(name: str) -> Source:
     if source is not None:
         return source
     if broken is not None:
-        do = f"mend or remove the folder, then: ecglib data fetch {name}"
+        do = "" if broken.do else f"mend or remove the folder, then: ecglib data fetch {name}"
         raise UserError(paths.data() / name, f"no record can be read; the first: {broken}", do=do)
     if name == "mitdb":
         return _synthetic(entry)
@@ -220,11 +222,8 @@ def _status(entry: Database) -> Status:
     sizes: dict[str, int] = {}
     if folder.exists():
         with readable(folder):
-            # Path.rglob passes over folders that may not be read, os.walk does so only without `onerror`.
-            for parent, _, files in os.walk(folder, onerror=_raise):
-                for file in files:
-                    path = Path(parent, file)
-                    sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
+            for path in records.walked(folder):
+                sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
     found = _count(entry, sizes)
     present = found >= entry.expected
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
@@ -237,27 +236,33 @@ def _status(entry: Database) -> Status:
 
 def _count(entry: Database, sizes: dict[str, int]) -> int:
     if entry.url is None:
-        return sum(sizes.get(table, 0) > 0 for table in entry.tables)
+        there = {name.rpartition("/")[2] for name, size in sizes.items() if size}
+        return len(there.intersection(entry.tables))
     stems = {name.removesuffix(".hea") for name, size in sizes.items() if name.endswith(".hea") and size}
     whole = {stem for stem in stems if sizes.get(f"{stem}.dat") or sizes.get(f"{stem}.mat")}
-    if entry.records:
-        return len(whole.intersection(entry.records))
     # PTB-XL has every record at two rates.
-    return len({stem.rpartition("/")[2].removesuffix("_lr").removesuffix("_hr") for stem in whole})
+    found = {stem.rpartition("/")[2].removesuffix("_lr").removesuffix("_hr") for stem in whole}
+    return len(found.intersection(entry.records) if entry.records else found)
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The real source, or None and why the first record can't be read. What an unfinished first fetch has brought is no
-    source yet: results would follow from where it stopped."""
+    """The real source, or None and why it, or its first record, can't be read. Where a folder below has more of what it
+    is known by, that is its folder. What an unfinished first fetch has brought is no source yet: results would follow
+    from where it stopped."""
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
     with readable(folder):
         os.listdir(folder)  # noqa: PTH208  (Path.iterdir is lazy in newer Pythons)
+        places = _places(folder, entry.tables or [f"{name}.hea" for name in entry.records])
+        if len(places) > 1:
+            found = " and ".join(place.relative_to(folder).as_posix() for place in places)
+            return None, RecordError(folder, "several copies", found, "one", "move the others away")
+        (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
-            return (Source(entry.name, folder, False, tables) if tables else None), None
-        if (folder / UNFINISHED).is_file() and _status(entry).state != "present":
+            return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, folder))
+        if (paths.data() / entry.name / UNFINISHED).is_file() and _status(entry).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
@@ -270,7 +275,30 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
             broken = broken or error
         else:
             return Source(entry.name, folder, False, names), None
-    return None, broken
+    with readable(folder):
+        return None, _unread(entry, folder) or broken
+
+
+def _places(folder: Path, known_by: Collection[str]) -> list[Path]:
+    """The folder, or where it has less of these files than one below it, that one; several where they have as many."""
+    if all((folder / name).is_file() for name in known_by):
+        return [folder]
+    found = Counter(path.parent for path in records.walked(folder) if path.name in known_by)
+    most = [place for place, n in found.items() if n == max(found.values())]
+    return [folder] if folder in most or not most else most
+
+
+def _unread(entry: Database, folder: Path) -> RecordError | None:
+    """The first file that may be of the database and is not in the form in which it is read."""
+    for path in sorted(records.walked(folder)):
+        suffix = path.suffix.lower()
+        if path.is_symlink() and not path.exists():
+            return RecordError(path, "a link that leads nowhere", str(path.readlink()), do="mend the link")
+        if suffix in _PACKED:
+            return RecordError(path, "a packed file", do="unpack it there")
+        if path.name not in entry.tables and (path.name.lower() in entry.tables or path.suffix != suffix in _SUFFIXES):
+            return RecordError(path, "a name in capitals", expected="small letters", do="rename it")
+    return None
 
 
 def _synthetic(entry: Database) -> Source:
@@ -298,10 +326,6 @@ def digests(files: Iterable[Path]) -> list[str]:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(sha256, files))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 @contextmanager
