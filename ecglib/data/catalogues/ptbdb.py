@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ecglib.data import records
-from ecglib.data.catalogues.catalogue import FEMALE, OTHER, Person, years
+from ecglib.data.catalogues.catalogue import OTHER, Person, age_and_sex, of_all
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError
 
@@ -34,5 +34,5 @@ def people(source: Source) -> Iterator[Person | RecordError]:
         elif not patient:
             yield RecordError(path, "unknown patient", expected="a folder patientNNN")
         else:
-            female = FEMALE.get(records.field(said, "sex").lower(), float("nan"))
-            yield Person(record, patient, label, age=years(records.field(said, "age")), female=female)
+            age, female, _ = age_and_sex(of_all(said, "age"), of_all(said, "sex"))
+            yield Person(record, patient, label, age=age, female=female)
