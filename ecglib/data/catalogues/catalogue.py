@@ -69,6 +69,8 @@ class Person:
     """Years; NaN where unknown."""
     female: float = float("nan")
     """0 or 1; NaN where unknown."""
+    repairs: tuple[str, ...] = ()
+    """As of an `Entry`."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,10 @@ def years(said: object) -> float:
 
 def age_and_sex(age: object, sex: object) -> tuple[float, float, tuple[str, ...]]:
     """Years, and 0 for male or 1 for female, NaN where unknown; with a sentence where one is said and is none."""
-    found = {"age": (age, years(age)), "sex": (sex, FEMALE.get(str(sex).strip().lower(), math.nan))}
-    unknown = (*BLANK, "unknown")
-    odd = [name for name, (said, value) in found.items() if math.isnan(value) and str(said).lower() not in unknown]
-    sentences = {"age": f"age is not of 0 to {HIGHEST:g} years", "sex": "sex is neither male nor female"}
-    return found["age"][1], found["sex"][1], tuple(f"{sentences[name]}, so taken for unknown" for name in odd)
+    number, female = years(age), FEMALE.get(str(sex).strip().lower(), math.nan)
+    found = ((age, number, f"age is not of 0 to {HIGHEST:g} years"), (sex, female, "sex is neither male nor female"))
+    odd = [what for said, value, what in found if math.isnan(value) and str(said).lower() not in (*BLANK, "unknown")]
+    return number, female, tuple(f"{what}, so taken for unknown" for what in odd)
 
 
 def of_all(lines: Iterable[str], name: str, between: str = " and ") -> str:

@@ -86,7 +86,8 @@ def people(source: Source) -> Iterator[Person | RecordError]:
             yield RecordError(record, "unknown patient")
         else:
             certain = max(found) if found else likelihood["NORM"]
-            yield Person(record, row["patient_id"], int(bool(found)), certain, row["age"], row["sex"])
+            about = (row["age"], row["sex"], row["repairs"])
+            yield Person(record, row["patient_id"], int(bool(found)), certain, *about)
 
 
 def _here(source: Source, rows: pd.DataFrame) -> Iterator[tuple[str, dict[Any, Any]]]:
