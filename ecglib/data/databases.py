@@ -227,7 +227,8 @@ def _status(entry: Database) -> Status:
     found = _count(entry, sizes)
     present = found >= entry.expected
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
-    hint, size = "" if present else entry.hint, sum(sizes.values())
+    unread = _unread(entry, folder) if sizes and not found else None
+    hint, size = "" if present else str(unread or entry.hint), sum(sizes.values())
     about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
         **about, state=state, folder=str(folder), found=found, size=size, synthetic=entry.name == "mitdb", hint=hint

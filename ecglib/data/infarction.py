@@ -150,7 +150,10 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
     found = {record: part for record, part in parts.items() if not isinstance(part, RecordError)}
     named = {record: reason for record, reason in aside if reason != OTHER}
     if not found:
-        first = next((f"{name}: {why}" for name, why in named.items()), "none with one of the two diagnoses")
+        first = next(
+            (f"{name}: {why}" for name, why in named.items()),
+            "none is of the two diagnoses" if people else "none is here",
+        )
         raise UserError(source.folder, f"no recording is left; {first}", f"recordings of {' and '.join(CLASSES)}")
     table = table[table["record"].isin(found)].reset_index(drop=True)
     repairs = dict(zip(table["record"], table.pop("repairs"), strict=True))

@@ -147,9 +147,9 @@ def list_records(folder: Path) -> list[str]:
     try:
         text = where.read_text(encoding="utf-8-sig") if where.is_file() else ""
         if text.strip():
-            lines = [[line.strip()] if _there(folder, line.strip()) else line.split() for line in text.splitlines()]
-            said = [word.removeprefix("./").rstrip("/").removesuffix(".hea") for words in lines for word in words]
-            names = [_checked_name(where, name) for name in said]
+            lines = [(line.strip(), line.split()) for line in text.splitlines()]
+            words = [word for line, parts in lines for word in ([line] if _there(folder, line) else parts)]
+            names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
             depth = min(name.count("/") for name in names)
             return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
         headers = sorted(file for file in walked(folder) if file.suffix == ".hea")
@@ -186,7 +186,7 @@ def _raise(error: OSError) -> None:
 
 
 def _there(folder: Path, name: str) -> bool:
-    return os.path.isfile(folder / f"{name}.hea")  # noqa: PTH113  (that of Path raises where a name is too long)
+    return os.path.isfile(f"{folder}/{name}.hea")  # noqa: PTH113  (that of Path is slow, and raises at a long name)
 
 
 def _meant(folder: Path, name: str, depth: int) -> list[str]:

@@ -123,8 +123,11 @@ def test_without_a_recording_or_of_another_database_it_says_why(data: Path) -> N
     with pytest.raises(UserError, match="mitdb: no database of infarctions"):
         infarction.load(databases.Source("mitdb", data, False, ()))
     cohorts.write_ptb_xl(data / "ptb-xl", [cohorts.row(1, "{'LVH': 100.0}")])
-    with pytest.raises(UserError, match="no recording is left"):
+    with pytest.raises(UserError, match="no recording is left; none is of the two diagnoses"):
         load("ptb-xl")
+    source = databases.Source("ptb-xl", data / "ptb-xl", False, ())
+    with pytest.raises(UserError, match="no recording is left; none is here"):
+        infarction.load(source)
     (data / "ptb-xl" / "scp_statements.csv").unlink()
     with pytest.raises(UserError, match=r"scp_statements\.csv: no such file"):
         load("ptb-xl")

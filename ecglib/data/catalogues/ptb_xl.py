@@ -120,13 +120,15 @@ def _classes(source: Source, rows: pd.DataFrame) -> dict[str, str]:
     the table again move it, or put an index before it.
     """
     path, used = source.folder / "scp_statements.csv", set[str]()
-    table = _table(path, "diagnostic_class", dtype=str, keep_default_na=False).apply(lambda column: column.str.strip())
+    table = _table(path, "diagnostic_class", dtype=str, keep_default_na=False)
+    table = table.apply(lambda column: column.str.strip()).drop_duplicates()
     for row in rows.to_dict("records"):
         with contextlib.suppress(ValueError):
             used |= _statements(row).keys()
     if not used:
         return {}
-    shared = {name: len(used.intersection(column)) for name, column in table.items() if column.is_unique}
+    others = table.drop(columns="diagnostic_class").items()
+    shared = {name: len(used.intersection(column)) for name, column in others if column.is_unique}
     if not any(shared.values()):
         raise UserError(path, f"no column has the codes of {TABLE}, each once", "the table as published")
     classes = set(table["diagnostic_class"]) - {""}

@@ -183,6 +183,7 @@ def test_why_nothing_is_read_of_what_is_there(data: Path, name: str, file: str, 
         databases.get(name)
     assert "ecglib data fetch" not in str(caught.value)
     assert databases.find(name) is None
+    assert next(row.hint for row in databases.status() if row.name == name) in str(caught.value)
 
 
 @pytest.mark.parametrize(
