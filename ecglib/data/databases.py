@@ -270,8 +270,11 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
     broken = None
     for name in names:
         try:
-            # The noise records' missing gain is taken as the format's default: here it only matters that they decode.
-            records.read_recording(folder, name, uncalibrated_gain=200.0)
+            if entry.records:
+                # The noise's missing gain is taken as the format's default: here it only matters that it decodes.
+                records.read_recording(folder, name, uncalibrated_gain=200.0)
+            else:
+                records.read_repaired(folder, name)
         except RecordError as error:
             broken = broken or error
         else:
