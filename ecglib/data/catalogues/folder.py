@@ -108,9 +108,10 @@ def read(where: Path, table: Path) -> Records:
     if not entries:
         first = next(iter(refused.items()), ("", "it is empty"))
         raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
-    files = [path for path in sorted(walked(where)) if path.is_file()]
-    names = [path.relative_to(where).as_posix() for path in files]
-    contents = list(zip(names, databases.digests(files), strict=True))
+    with databases.readable(where):
+        files = [path for path in sorted(walked(where)) if path.is_file()]
+        names = [path.relative_to(where).as_posix() for path in files]
+        contents = list(zip(names, databases.digests(files), strict=True))
     key = fingerprint.of_values(hashlib.sha256(table.read_bytes()).hexdigest(), contents)
     return Records(tuple(labels), dealt(entries), key, refused, assumed=tuple(assumed))
 
