@@ -44,11 +44,13 @@ def read(source: Source, scored: bool = False) -> Records:
         except ValueError:
             refused[record] = "unreadable diagnosis"
             continue
-        if not row["patient_id"] or pd.isna(row["strat_fold"]):
-            refused[record] = "unknown patient or fold"
-            continue
-        if row["n_folds"] > 1 or not of_class.keys() >= set(said):
-            refused[record] = "patient in several folds" if row["n_folds"] > 1 else UNKNOWN
+        reasons = {
+            "unknown patient or fold": not row["patient_id"] or pd.isna(row["strat_fold"]),
+            "patient in several folds": row["n_folds"] > 1,
+            UNKNOWN: not of_class.keys() >= set(said),
+        }
+        if any(reasons.values()):
+            refused[record] = next(why for why, is_so in reasons.items() if is_so)
             continue
         codes = snomed.of_ptb_xl(said, str(row.get("heart_axis", "")))
         found = {of_class[name] for name in said}
@@ -57,9 +59,8 @@ def read(source: Source, scored: bool = False) -> Records:
         entries.append(Entry(source.folder, record, "PTB-XL", patient, labels, said, *about))
     if not entries:
         first = next((f"can be used; {record}: {why}" for record, why in refused.items()), "is here")
-        raise UserError(
-            source.folder, f"no recording of {TABLE} {first}", "" if refused else "records100 or records500"
-        )
+        expected = "" if refused else "records100 or records500"
+        raise UserError(source.folder, f"no recording of {TABLE} {first}", expected)
     return Records(snomed.SCORED if scored else SUPERCLASSES, tuple(entries), source.fingerprint(), refused)
 
 
@@ -92,7 +93,7 @@ def people(source: Source) -> Iterator[Person | RecordError]:
 
 def _here(source: Source, rows: pd.DataFrame) -> Iterator[tuple[str, dict[Any, Any]]]:
     """Record and row of every recording that is on disk, or else named by `RECORDS`; of both rates the higher one where
-    that is. Where it is of others alone, `repairs` says so."""
+    that is. The row's `repairs` say so where others have that one alone."""
     named, found = set(source.records), []
     for row in rows.to_dict("records"):
         files = [file for column in ("filename_hr", "filename_lr") if (file := str(row.get(column, ""))) in named]
