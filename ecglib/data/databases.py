@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -247,7 +247,7 @@ def _count(entry: Database, sizes: dict[str, int]) -> int:
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The real source, or None and why it, or its first record, can't be read. Where a folder below has more of what it
+    """The real source, or None and why it, or its first record, can't be read. Where a folder below has all of what it
     is known by, that is its folder. What an unfinished first fetch has brought is no source yet: results would follow
     from where it stopped."""
     folder = paths.data() / entry.name
@@ -258,7 +258,7 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
         places = _places(folder, entry.tables or [f"{name}.hea" for name in entry.records])
         if len(places) > 1:
             found = " and ".join(place.relative_to(folder).as_posix() for place in places)
-            return None, RecordError(folder, "several copies", found, "one", "move the others away")
+            return None, RecordError(folder, "files in several folders", found, do="move them together, or copies away")
         (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
@@ -284,12 +284,15 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
 
 
 def _places(folder: Path, known_by: Collection[str]) -> list[Path]:
-    """The folder, or where it has less of these files than one below it, that one; several where they have as many."""
+    """The folder, or the one below it, that has all of these files that are here; several where not one folder has."""
     if all((folder / name).is_file() for name in known_by):
         return [folder]
-    found = Counter(path.parent for path in records.walked(folder) if path.name in known_by)
-    most = [place for place, n in found.items() if n == max(found.values())]
-    return [folder] if folder in most or not most else most
+    found = defaultdict[Path, set[str]](set)
+    for path in records.walked(folder):
+        if path.name in known_by:
+            found[path.parent].add(path.name)
+    whole = [place for place, names in found.items() if names == set().union(*found.values())]
+    return [folder] if folder in whole or not found else whole or sorted(found)
 
 
 def _unread(entry: Database, folder: Path) -> RecordError | None:

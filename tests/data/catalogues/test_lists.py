@@ -142,15 +142,19 @@ def test_a_database_some_folders_deeper_or_behind_links(
     assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
 
 
-def test_of_two_copies_the_whole_one_and_of_two_whole_ones_neither(data: Path) -> None:
+def test_of_two_copies_the_whole_one_and_of_two_whole_ones_or_two_parts_neither(data: Path) -> None:
     mitdb(data / "mitdb", "100")
     assert databases.get("mitdb").folder == data / "mitdb"
     mitdb(data / "mitdb" / "1.0.0")
     assert databases.get("mitdb").records == ("100", "101")
     shutil.copytree(data / "mitdb" / "1.0.0", data / "mitdb" / "old")
-    with pytest.raises(UserError, match=r"several copies \((old and 1\.0\.0|1\.0\.0 and old)\)"):
+    with pytest.raises(UserError, match=r"files in several folders \((old and 1\.0\.0|1\.0\.0 and old)\)"):
         databases.get("mitdb")
     assert databases.find("mitdb") is None
+    shutil.rmtree(data / "mitdb" / "old")
+    mitdb(data / "mitdb", "103")
+    with pytest.raises(UserError, match=r"files in several folders \(\. and 1\.0\.0\)"):
+        databases.get("mitdb")
     mitdb(data / "mitdb")
     assert databases.get("mitdb").folder == data / "mitdb"
 
