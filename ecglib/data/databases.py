@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ UNFINISHED: Final = f"{SUMS}.part"
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "sample"
 """Excerpts of some of the databases, in the package: one folder each (see its README and `tools/make_sample.py`)."""
 _SUFFIXES = (".hea", ".dat", "_a.dat", "_b.dat", ".mat", ".xyz", ".atr")
+_PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
 
@@ -204,7 +206,7 @@ def get(name: str) -> Source:
     if source is not None:
         return source
     if broken is not None:
-        do = f"mend or remove the folder, then: ecglib data fetch {name}"
+        do = "" if broken.do else f"mend or remove the folder, then: ecglib data fetch {name}"
         raise UserError(paths.data() / name, f"no record can be read; the first: {broken}", do=do)
     if (SAMPLE / name).is_dir():
         return Source(name, SAMPLE / name, True, tuple(records.list_records(SAMPLE / name)))
@@ -221,15 +223,13 @@ def _status(entry: Database) -> Status:
     sizes: dict[str, int] = {}
     if folder.exists():
         with readable(folder):
-            # Path.rglob passes over folders that may not be read, os.walk does so only without `onerror`.
-            for parent, _, files in os.walk(folder, onerror=_raise):
-                for file in files:
-                    path = Path(parent, file)
-                    sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
+            for path in records.walked(folder):
+                sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
     found = _count(entry, sizes)
     present = found >= entry.expected
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
-    hint, size = "" if present else entry.hint, sum(sizes.values())
+    unread = _unread(entry, folder) if sizes and not found else None
+    hint, size = "" if present else str(unread or entry.hint), sum(sizes.values())
     about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
         **about,
@@ -244,40 +244,75 @@ def _status(entry: Database) -> Status:
 
 def _count(entry: Database, sizes: dict[str, int]) -> int:
     if entry.url is None:
-        return sum(sizes.get(table, 0) > 0 for table in entry.tables)
+        there = {name.rpartition("/")[2] for name, size in sizes.items() if size}
+        return len(there.intersection(entry.tables))
     stems = {name.removesuffix(".hea") for name, size in sizes.items() if name.endswith(".hea") and size}
     whole = {stem for stem in stems if sizes.get(f"{stem}.dat") or sizes.get(f"{stem}.mat")}
-    if entry.records:
-        return len(whole.intersection(entry.records))
     # PTB-XL has every record at two rates.
-    return len({stem.rpartition("/")[2].removesuffix("_lr").removesuffix("_hr") for stem in whole})
+    found = {stem.rpartition("/")[2].removesuffix("_lr").removesuffix("_hr") for stem in whole}
+    return len(found.intersection(entry.records) if entry.records else found)
 
 
 def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The source in `ECGLIB_DATA`, or None and why the first record can't be read. What an unfinished first fetch has
-    brought is no source yet: results would follow from where it stopped."""
+    """The source in `ECGLIB_DATA`, or None and why it, or its first record, can't be read. Where a folder below has all
+    of what it is known by, that is its folder. What an unfinished first fetch has brought is no source yet: results
+    would follow from where it stopped."""
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
     with readable(folder):
         os.listdir(folder)  # noqa: PTH208  (Path.iterdir is lazy in newer Pythons)
+        places = _places(folder, entry.tables or [f"{name}.hea" for name in entry.records])
+        if len(places) > 1:
+            found = " and ".join(place.relative_to(folder).as_posix() for place in places)
+            return None, RecordError(folder, "files in several folders", found, do="move them together, or copies away")
+        (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
-            return (Source(entry.name, folder, False, tables) if tables else None), None
-        if (folder / UNFINISHED).is_file() and _status(entry).state != "present":
+            return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, folder))
+        if (paths.data() / entry.name / UNFINISHED).is_file() and _status(entry).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
     broken = None
     for name in names:
         try:
-            # The noise records' missing gain is taken as the format's default: here it only matters that they decode.
-            records.read_recording(folder, name, uncalibrated_gain=200.0)
+            if entry.records:
+                # The noise's missing gain is taken as the format's default: here it only matters that it decodes.
+                records.read_recording(folder, name, uncalibrated_gain=200.0)
+            else:
+                records.read_repaired(folder, name)
         except RecordError as error:
             broken = broken or error
         else:
             return Source(entry.name, folder, False, names), None
-    return None, broken
+    with readable(folder):
+        return None, _unread(entry, folder) or broken
+
+
+def _places(folder: Path, known_by: Collection[str]) -> list[Path]:
+    """The folder, or the one below it, that has all of these files that are here; several where not one folder has."""
+    if all((folder / name).is_file() for name in known_by):
+        return [folder]
+    found = defaultdict[Path, set[str]](set)
+    for path in records.walked(folder):
+        if path.name in known_by:
+            found[path.parent].add(path.name)
+    whole = [place for place, names in found.items() if names == set().union(*found.values())]
+    return [folder] if folder in whole or not found else whole or sorted(found)
+
+
+def _unread(entry: Database, folder: Path) -> RecordError | None:
+    """The first file that may be of the database and is not in the form in which it is read."""
+    for path in sorted(records.walked(folder)):
+        suffix = path.suffix.lower()
+        if path.is_symlink() and not path.exists():
+            return RecordError(path, "a link that leads nowhere", str(path.readlink()), do="mend the link")
+        if suffix in _PACKED:
+            return RecordError(path, "a packed file", do="unpack it there")
+        if path.name not in entry.tables and (path.name.lower() in entry.tables or path.suffix != suffix in _SUFFIXES):
+            return RecordError(path, "a name in capitals", expected="small letters", do="rename it")
+    return None
 
 
 def digests(files: Iterable[Path]) -> list[str]:
@@ -289,10 +324,6 @@ def digests(files: Iterable[Path]) -> list[str]:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(sha256, files))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 @contextmanager

@@ -142,6 +142,7 @@ def _fetching(folder: Path) -> Iterator[None]:
     held, busy = folder / ".fetch.lock", UserError(folder, "another fetch is at work here", do="wait for it to end")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        held.touch()  # what keeps a lock from being made is told in general words
         with lock(held, 0, busy):
             try:
                 yield

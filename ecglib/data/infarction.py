@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +62,8 @@ class Cohort:
     """Recordings left out, by reason, those with `OTHER` among them."""
     records_left_out: dict[str, str]
     """Broken or unclear recordings -> the reason."""
+    repaired: dict[str, list[str]] = field(default_factory=dict)
+    """Recordings in which something was put right -> what, one sentence each."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -140,8 +142,7 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
     """All beats of a database, cut from its recordings; parameters and errors as of `load`."""
     people = list(PEOPLE[source.name](source))
     aside = [(each.where, each.reason) for each in people if isinstance(each, RecordError)]
-    columns = [field.name for field in fields(Person)]
-    table = pd.DataFrame([each for each in people if isinstance(each, Person)], columns=columns)
+    table = pd.DataFrame([each for each in people if isinstance(each, Person)], columns=list(Person.__annotations__))
     in_both = table.groupby("patient")["label"].transform("nunique") > 1
     aside += [(record, "patient in both classes") for record in table["record"][in_both]]
     parts = beats.tried(lambda record: _cut(source.folder, record, leads), table["record"][~in_both])
@@ -149,9 +150,13 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
     found = {record: part for record, part in parts.items() if not isinstance(part, RecordError)}
     named = {record: reason for record, reason in aside if reason != OTHER}
     if not found:
-        first = next((f"{name}: {why}" for name, why in named.items()), "none with one of the two diagnoses")
+        first = next(
+            (f"{name}: {why}" for name, why in named.items()),
+            "none is of the two diagnoses" if people else "none is here",
+        )
         raise UserError(source.folder, f"no recording is left; {first}", f"recordings of {' and '.join(CLASSES)}")
     table = table[table["record"].isin(found)].reset_index(drop=True)
+    repairs = dict(zip(table["record"], table.pop("repairs"), strict=True))
     signals, samples, median_beats = zip(*found.values(), strict=True)
     recording = np.repeat(np.arange(len(table)), [len(part) for part in signals])
     return Cohort(
@@ -163,6 +168,7 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
         median_beats=np.stack(median_beats),
         left_out=dict(Counter(reason for _, reason in aside)),
         records_left_out=named,
+        repaired={record: list(said) for record, said in repairs.items() if said},
     )
 
 
@@ -203,7 +209,9 @@ def _of_csv(source: Source, leads: Sequence[str]) -> Cohort:
         labels=y,
         recording=np.arange(len(y)),
         sample=np.full(len(y), -1),
-        recordings=pd.DataFrame([Person(f"{CLASSES[label]}-{i}", "", label) for i, label in enumerate(y.tolist())]),
+        recordings=pd.DataFrame(
+            [Person(f"{CLASSES[label]}-{i}", "", label) for i, label in enumerate(y.tolist())]
+        ).drop(columns="repairs"),
         median_beats=np.zeros((len(y), 1, 0), dtype=np.float32),
         left_out={},
         records_left_out={},

@@ -22,6 +22,7 @@ The file formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.h
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -134,24 +135,75 @@ class _Header:
 
 
 def list_records(folder: Path) -> list[str]:
-    """Names of the records in a folder: the lines of `RECORDS` where that file is, else every `*.hea`, sorted.
+    """Names of the records in a folder, each once: the lines of `RECORDS` where that file has any, else every `*.hea`,
+    sorted.
 
-    Records that `RECORDS` names and that are missing or broken are listed too, so that the reader counts them.
-    Without `RECORDS`, headers in subfolders are listed (`sub/name`) only where the folder itself has none. A
-    `UserError` when the folder is missing or may not be read, a `RecordError` when a line of `RECORDS` leads out of it.
+    A line of `RECORDS` that names a folder stands for the records in it. Records that `RECORDS` names and that are
+    missing or broken are listed too, so that the reader counts them. Without `RECORDS`, headers in subfolders are
+    listed (`sub/name`) only where the folder itself has none. A `UserError` when the folder is missing or may not be
+    read, a `RecordError` when a line of `RECORDS` leads out of it.
     """
+    where = folder / "RECORDS"
     try:
-        if (folder / "RECORDS").is_file():
-            lines = (folder / "RECORDS").read_text(encoding="utf-8", errors="replace").split()
-            return [_checked_name(folder / "RECORDS", line) for line in lines]
-        if not any(folder.iterdir()):
-            return []
-        headers = sorted(folder.glob("*.hea")) or sorted(folder.rglob("*.hea"))
+        text = where.read_text(encoding="utf-8-sig") if where.is_file() else ""
+        if text.strip():
+            lines = [(line.strip(), line.split()) for line in text.splitlines()]
+            words = [word for line, parts in lines for word in ([line] if _there(folder, line) else parts)]
+            names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
+            depth = min(name.count("/") for name in names)
+            return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
+        headers = sorted(file for file in walked(folder) if file.suffix == ".hea")
     except PermissionError:
         raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(folder, "no such folder", "a folder of WFDB records") from None
-    return [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
+    except UnicodeDecodeError:
+        raise UserError(where, "it is no text in UTF-8", "a list of records", "save it so") from None
+    except OSError as error:
+        raise UserError(folder, f"can't be read ({error.strerror})", "a folder of WFDB records") from None
+    chosen = [header for header in headers if header.parent == folder] or headers
+    return [header.relative_to(folder).with_suffix("").as_posix() for header in chosen]
+
+
+def walked(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those below it, but for hidden ones.
+
+    Links to folders are followed, but for those that lead to where the walk comes by itself; so each folder comes once.
+    An `OSError` when one may not be read.
+    """
+    top, seen = folder.resolve(), set[Path]()
+    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        real = Path(parent).resolve()
+        links = {name: Path(parent, name).resolve() for name in folders if Path(parent, name).is_symlink()}
+        here = {name for name, to in links.items() if to.is_relative_to(top) or top.is_relative_to(to)}
+        folders[:] = [name for name in sorted(folders) if real not in seen and name[0] != "." and name not in here]
+        yield from (Path(parent, name) for name in files if real not in seen and name[0] != ".")
+        seen.add(real)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _there(folder: Path, name: str) -> bool:
+    return os.path.isfile(f"{folder}/{name}.hea")  # noqa: PTH113  (that of Path is slow, and raises at a long name)
+
+
+def _meant(folder: Path, name: str, depth: int) -> list[str]:
+    """What a line of `RECORDS` names, whose other lines have `depth` slashes or more: a record; the records of a
+    folder; or two records that lack the line end between them, as PTB-XL's own list has it once."""
+    if _there(folder, name):
+        return [name]
+    if (folder / name).is_dir():
+        return [f"{name}/{record}" for record in list_records(folder / name)]
+    for i in range(1, len(name)):
+        both = name[:i], name[i:]
+        if all(half.count("/") == depth and _is_name(half) for half in both):
+            # Two names of a subfolder have two names' slashes: one of them will do, as a part may be downloaded.
+            found = [half for half in both if _there(folder, half)]
+            if len(found) == 2 or (found and depth):
+                return list(both)
+    return [name]
 
 
 def read_recording(
@@ -322,9 +374,13 @@ def _reading(path: Path, what: str, expected: str = "a WFDB file") -> Iterator[N
 
 
 def _checked_name(where: Path, name: str) -> str:
-    if not name or not all(_NAME.fullmatch(part) for part in name.split("/")):
+    if not _is_name(name):
         raise RecordError(where, "unsafe path", f"record name {name!r}", "a name inside the database's folder")
     return name
+
+
+def _is_name(name: str) -> bool:
+    return all(_NAME.fullmatch(part) for part in name.split("/"))
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

@@ -324,6 +324,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
             "test_indices_sha256": hashlib.sha256(data.folds(p.seeds[0]).tobytes()).hexdigest(),
             "left_out": cohort.left_out,
             "records_left_out": cohort.records_left_out,
+            **({"repaired": cohort.repaired} if cohort.repaired else {}),
             "class_counts": _class_counts(cohort),
         },
         "parameters": {"test": True, "cut": cut, "refit": False},

@@ -88,6 +88,7 @@ FIELDS: Final[dict[str, str]] = {
     "class_scores.{class}": "level",
     "training[seed].history[epoch].{metric}": "value",
     "data.records_left_out.{record}": "text",
+    "data.repaired.{record}[position]": "text",
     "infarction.scores.{name}.{record}[seed]": "score",
     "infarction.patients.{record}": "text",
     **{f"infarction.transfer.{name}[position]": "text" for name in ("loaded", "skipped", "frozen")},

@@ -38,7 +38,7 @@ def of_run(record: Record) -> list[str]:
     said += _lines("left out", {name: ["the same recording as another"] for name in card.get("duplicates", {})})
     if few := list(card.get("few", {})):
         said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
-    said += _lines("repaired", card.get("repaired", {}))
+    said += _lines("repaired", card.get("repaired") or (record.data.model_extra or {}).get("repaired", {}))
     if record.data.sample:
         said.append(f"assumed: the embedded sample stands in for {record.data.name}")
     if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):

@@ -267,6 +267,22 @@ def test_no_network_is_told_quickly(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert databases.get("mitdb").sample
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_takes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, there: bool
+) -> None:
+    # Access is refused by a stub: a superuser, as in many containers, may write everywhere.
+    def refuse(path: Any, *args: Any) -> Any:
+        raise OSError(number, os.strerror(number), str(path))
+
+    if there:
+        folder.mkdir()
+    monkeypatch.setattr("os.open" if there else "os.mkdir", refuse)
+    with pytest.raises(UserError, match=rf"{os.strerror(number)}\); make room, .*or set ECGLIB_DATA"):
+        fetch.download("mitdb")
+
+
 def test_what_can_not_be_fetched_or_verified(folder: Path, few_records: Path) -> None:
     with pytest.raises(UserError, match=r"can't be fetched without an account; download mitbih_train.*kaggle"):
         fetch.download("heartbeat")

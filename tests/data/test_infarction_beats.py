@@ -97,6 +97,7 @@ def test_a_diagnosis_is_read_or_set_aside_and_so_is_who_is_nobody_or_in_both_cla
     cohort = load("ptb-xl")
     assert cohort.recordings["patient"].tolist() == ["1", "2"]
     assert cohort.recordings["age"].tolist() == [catalogue.OLDEST, 60.0], "years"
+    assert cohort.repaired == {}
     counts = {reason: len(each) for reason, each in SET_ASIDE.items()}
     assert cohort.left_out == counts | {"patient in both classes": 2, "unknown patient": 2}
     assert len(cohort.records_left_out) == 10 and catalogue.OTHER not in cohort.records_left_out.values()
@@ -122,8 +123,11 @@ def test_without_a_recording_or_of_another_database_it_says_why(data: Path) -> N
     with pytest.raises(UserError, match="mitdb: no database of infarctions"):
         infarction.load(databases.Source("mitdb", data, False, ()))
     cohorts.write_ptb_xl(data / "ptb-xl", [cohorts.row(1, "{'LVH': 100.0}")])
-    with pytest.raises(UserError, match="no recording is left"):
+    with pytest.raises(UserError, match="no recording is left; none is of the two diagnoses"):
         load("ptb-xl")
+    source = databases.Source("ptb-xl", data / "ptb-xl", False, ())
+    with pytest.raises(UserError, match="no recording is left; none is here"):
+        infarction.load(source)
     (data / "ptb-xl" / "scp_statements.csv").unlink()
     with pytest.raises(UserError, match=r"scp_statements\.csv: no such file"):
         load("ptb-xl")
@@ -143,21 +147,25 @@ def test_ptbdb(data: Path) -> None:
         "patient109/s0312lre": ["Reason for admission: Healthy control", "Reason for admission: Myocardial infarction"],
         "patient110/s0313lre": ["Reason for admission: Myocardial infarction (old)"],
         "s0314lre": ["Reason for admission: Healthy control"],
+        "copy/patient104/s0306lre": ["Reason for admission: Healthy control"],
+        "patient111/s0315lre": ["age: -1", "age: 30", "sex: 3", "Reason for admission: Healthy control"],
     }
     folder = data / "ptbdb"
     for n, (name, comments) in enumerate(said.items()):
         cohorts.write_ptb(folder, name, "Myo" in comments[-1], comments, seed=n)
     (folder / "RECORDS").write_text("\n".join(said))
     cohort = load("ptbdb")
-    assert cohort.recordings["record"].tolist() == list(said)[:3]
-    assert cohort.recordings["patient"].tolist() == ["patient001", "patient001", "patient104"]
-    assert cohort.recordings["label"].tolist() == [1, 1, 0]
+    assert cohort.recordings["record"].tolist() == [*list(said)[:3], "patient111/s0315lre"]
+    assert cohort.recordings["patient"].tolist() == ["patient001", "patient001", "patient104", "patient111"]
+    assert cohort.recordings["label"].tolist() == [1, 1, 0, 0]
+    assert {name: len(each) for name, each in cohort.repaired.items()} == {"patient111/s0315lre": 2}
     assert cohort.recordings["age"].tolist()[:2] == [81.0, 81.0] and np.isnan(cohort.recordings["age"][2])
     assert cohort.recordings["female"].tolist()[:2] == [1.0, 1.0] and cohort.recordings["female"][2] == 0.0
     assert cohort.left_out == {
         catalogue.OTHER: 1, "unreadable diagnosis": 4, "unknown patient": 1, "patient in both classes": 2,
+        "the same recording as another": 1,
     }  # fmt: skip
-    assert len(cohort.records_left_out) == 7
+    assert len(cohort.records_left_out) == 8
     assert np.bincount(cohort.recording).min() >= 7
     assert cohort.median_beats[0, 0, BEFORE] == pytest.approx(0.7, abs=0.15), "mV, at a gain of 2000"
     assert load("ptbdb", "V1", "aVR").signals.shape[1] == 2

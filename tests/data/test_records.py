@@ -97,7 +97,7 @@ def test_files_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write(tmp_path)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert reason_of(tmp_path) == annotation_reason_of(tmp_path) == "no permission"
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(UserError, match="no permission"):
         records.list_records(tmp_path)
 

@@ -41,9 +41,11 @@ def test_a_run_of_beats() -> None:
         "left out 2: empty signal (100, 101)",
         "left out 48 beats: no next beat",
     ]
-    data = data.model_copy(update={"left_out": {}, "records_left_out": {}, "sample": True})
+    repaired = {"p1": ["age put right"], "p2": ["age put right"]}
+    data = data.model_copy(update={"left_out": {}, "records_left_out": {}, "sample": True, "repaired": repaired})
     assert told.of_run(record.model_copy(update={"data": data})) == [
-        f"assumed: the embedded sample stands in for {data.name}"
+        "repaired 2: age put right (p1, p2)",
+        f"assumed: the embedded sample stands in for {data.name}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,13 @@ from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
 OLDEST: Final = 90.0
-"""Years: databases hide ages above 89, PTB-XL as 300."""
+"""Years: databases hide ages above 89."""
+HIDDEN: Final = 300.0
+"""What PTB-XL says in place of them."""
+HIGHEST: Final = 130.0
+"""Years: above it nobody's age."""
+BLANK: Final = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none")
+"""What stands for nothing, in small letters."""
 FEMALE: Final = {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0}
 OTHER: Final = "another diagnosis"
 """Why a recording is left out that neither has an infarction nor is healthy."""
@@ -45,6 +52,8 @@ class Entry:
     """0 or 1; NaN where unknown."""
     fold: int = 0
     """1 to 10: the part that it belongs to. A patient's recordings are of one."""
+    repairs: tuple[str, ...] = ()
+    """What the source says of it and was put right, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Person:
     """Years; NaN where unknown."""
     female: float = float("nan")
     """0 or 1; NaN where unknown."""
+    repairs: tuple[str, ...] = ()
+    """As of an `Entry`."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +90,9 @@ class Records:
     """What the tables leave open and was assumed, a sentence each."""
 
     def read(self, entry: Entry) -> Recording:
-        """Read a recording's twelve leads; errors as of `records.read_repaired`."""
-        return records.read_repaired(entry.folder, entry.record)
+        """Read a recording's twelve leads, the entry's repairs before its own; errors as of `records.read_repaired`."""
+        found = records.read_repaired(entry.folder, entry.record)
+        return replace(found, repairs=(*entry.repairs, *found.repairs))
 
 
 def labels(source: Records) -> NDArray[np.bool_]:
@@ -128,5 +140,19 @@ def conflicts(source: Records) -> dict[str, str]:
 
 
 def years(said: object) -> float:
-    """An age, capped where databases hide it; NaN where it is unknown."""
-    return float(min(pd.to_numeric(said, errors="coerce"), OLDEST))  # type: ignore[call-overload]
+    """An age, capped where databases hide it; NaN where it is unknown, or nobody's, such as -1 or 999."""
+    found = float(pd.to_numeric(said, errors="coerce"))  # type: ignore[call-overload]
+    return min(found, OLDEST) if 0 <= found <= HIGHEST or found == HIDDEN else math.nan
+
+
+def age_and_sex(age: object, sex: object) -> tuple[float, float, tuple[str, ...]]:
+    """Years, and 0 for male or 1 for female, NaN where unknown; with a sentence where one is said and is none."""
+    number, female = years(age), FEMALE.get(str(sex).strip().lower(), math.nan)
+    found = ((age, number, f"age is not of 0 to {HIGHEST:g} years"), (sex, female, "sex is neither male nor female"))
+    odd = [what for said, value, what in found if math.isnan(value) and str(said).lower() not in (*BLANK, "unknown")]
+    return number, female, tuple(f"{what}, so taken for unknown" for what in odd)
+
+
+def of_all(lines: Iterable[str], name: str, between: str = " and ") -> str:
+    """What a header's comments say of a field, each line that has it once; as of `records.field`."""
+    return between.join(dict.fromkeys(said for line in lines if (said := records.field([line], name))))

@@ -7,7 +7,7 @@ from typing import Final
 from ecglib import fingerprint
 from ecglib.data import records
 from ecglib.data.catalogues import snomed
-from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
+from ecglib.data.catalogues.catalogue import Entry, Records, age_and_sex, dealt, of_all
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError, UserError
 
@@ -26,37 +26,41 @@ SAME_PATIENT: Final = {"S0001": "S0001", "S0002": "S0001", "S0003": "S0001"}
 
 
 def read(source: Source) -> Records:
-    """Records of the PhysioNet/CinC Challenge 2021 with its scored classes, from `#Dx` or `# Dx` of their headers.
+    """Records of the PhysioNet/CinC Challenge 2021 with its scored classes, from all `#Dx` or `# Dx` of their headers.
 
     A patient is unknown but for `SAME_PATIENT`, so each record is one of its own; folds are dealt out by patient within
-    each of the databases that the Challenge is made of.
+    each of the databases that the Challenge is made of. Of records of one name, in several folders, the first stays.
     """
-    entries, refused = [], {}
+    entries, refused, duplicates, first = [], dict[str, str](), dict[str, str](), dict[str, str]()
     for record in source.records:
         try:
             said = records.comments(source.folder, record)
         except RecordError as error:
             refused[record] = error.reason
             continue
-        codes = tuple(code.strip() for code in records.field(said, "Dx").split(",") if code.strip())
+        codes = tuple(code.strip() for code in of_all(said, "Dx", ",").split(",") if code.strip())
         if not codes or not all(code.isdigit() for code in codes):
             refused[record] = "unreadable diagnosis"
             continue
         name = record.rpartition("/")[2]
+        if first.setdefault(name, record) != record:
+            duplicates[record] = first[name]
+            continue
         origin = SOURCES.get(name.rstrip("0123456789"), "unknown")
         patient = f"challenge {SAME_PATIENT.get(name, name)}"
-        age, female = years(records.field(said, "Age")), FEMALE.get(records.field(said, "Sex").lower(), float("nan"))
-        entries.append(Entry(source.folder, record, origin, patient, snomed.scored(codes), codes, age, female))
+        age, female, odd = age_and_sex(of_all(said, "Age"), of_all(said, "Sex"))
+        labels = snomed.scored(codes)
+        entries.append(Entry(source.folder, record, origin, patient, labels, codes, age, female, repairs=odd))
     if not entries:
         raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
-    return Records(snomed.SCORED, dealt(entries), source.fingerprint(), refused)
+    return Records(snomed.SCORED, dealt(entries), source.fingerprint(), refused, duplicates)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
     """Both, a recording that is in both counted once: the Challenge's `HR00001` is PTB-XL's recording 1, and so on, and
     where PTB-XL's own is here, that one stays."""
     numbers = {int(entry.record.rpartition("/")[2].partition("_")[0]): entry for entry in of_ptb_xl.entries}
-    duplicates, kept = {}, []
+    duplicates, kept = dict(of_challenge.duplicates), []
     for entry in of_challenge.entries:
         name = entry.record.rpartition("/")[2]
         twin = numbers.get(int(name[2:])) if name.startswith("HR") and name[2:].isdigit() else None

@@ -20,7 +20,8 @@ from typing import Final
 
 from ecglib import fingerprint
 from ecglib.data import databases
-from ecglib.data.catalogues.catalogue import FEMALE, Entry, Records, dealt, years
+from ecglib.data.catalogues.catalogue import BLANK, FEMALE, Entry, Records, dealt, years
+from ecglib.data.records import walked
 from ecglib.errors import UserError, some
 
 ROLES: Final = {
@@ -37,8 +38,6 @@ NO_LABEL: Final = re.compile(
     r"(study|case|ecg|sample|row|file|site|visit|exam|device)id"
 )
 """Names of columns that are refused even where they hold 0 and 1 alone; most are PTB-XL's."""
-BLANK: Final = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none")
-"""What stands for nothing, in small letters."""
 SHOWN: Final = 6
 """Columns that a message names."""
 
@@ -109,9 +108,10 @@ def read(where: Path, table: Path) -> Records:
     if not entries:
         first = next(iter(refused.items()), ("", "it is empty"))
         raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")
-    files = [path for path in sorted(where.rglob("*")) if path.is_file()]
-    names = [path.relative_to(where).as_posix() for path in files]
-    contents = list(zip(names, databases.digests(files), strict=True))
+    with databases.readable(where):
+        files = [path for path in sorted(walked(where)) if path.is_file()]
+        names = [path.relative_to(where).as_posix() for path in files]
+        contents = list(zip(names, databases.digests(files), strict=True))
     key = fingerprint.of_values(hashlib.sha256(table.read_bytes()).hexdigest(), contents)
     return Records(tuple(labels), dealt(entries), key, refused, assumed=tuple(assumed))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ecglib.data import records
-from ecglib.data.catalogues.catalogue import FEMALE, OTHER, Person, years
+from ecglib.data.catalogues.catalogue import OTHER, Person, age_and_sex, of_all
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError
 
@@ -14,6 +14,7 @@ from ecglib.errors import RecordError
 def people(source: Source) -> Iterator[Person | RecordError]:
     """Who has an infarction and who is healthy, or why a recording is left out. The header's comments say it, `Reason
     for admission: Myocardial infarction`; the folder `patientNNN` names the patient."""
+    seen = set()
     for record in source.records:
         path = source.folder / f"{record}.hea"
         try:
@@ -31,8 +32,11 @@ def people(source: Source) -> Iterator[Person | RecordError]:
             yield RecordError(path, "unreadable diagnosis", reason, "Myocardial infarction, as the database writes it")
         elif label is None:
             yield RecordError(path, OTHER)
+        elif (patient, path.name) in seen:
+            yield RecordError(path, "the same recording as another")
         elif not patient:
             yield RecordError(path, "unknown patient", expected="a folder patientNNN")
         else:
-            female = FEMALE.get(records.field(said, "sex").lower(), float("nan"))
-            yield Person(record, patient, label, age=years(records.field(said, "age")), female=female)
+            seen.add((patient, path.name))
+            age, female, odd = age_and_sex(of_all(said, "age"), of_all(said, "sex"))
+            yield Person(record, patient, label, age=age, female=female, repairs=odd)

@@ -19,7 +19,7 @@ from ecglib.data import databases, records
 from ecglib.data.catalogues import catalogue, snomed
 from ecglib.data.catalogues import challenge as challenge_2021
 from ecglib.data.catalogues import ptb_xl as ptb_xl_table
-from ecglib.data.catalogues.catalogue import Entry, Records
+from ecglib.data.catalogues.catalogue import Entry, Person, Records
 from ecglib.errors import RecordError, UserError
 
 NORMAL, AF, OLD_MI, NEW_MI = "426783006", "164889003", "164865005", "54329005"
@@ -150,10 +150,98 @@ def test_an_unreadable_statement_is_named_and_the_others_go_on(tmp_path: Path, s
     assert len(found.entries) == 1
 
 
-def test_without_patient_or_fold_it_is_set_aside(tmp_path: Path) -> None:
-    found = ptb_xl_table.read(ptb_xl(tmp_path, patient_id=[None, 7, 7], strat_fold=[1, None, 3]))
-    assert found.refused == {f"records500/00000/0000{n}_hr": "unknown patient or fold" for n in (1, 2)}
-    assert [(each.patient, each.fold) for each in found.entries] == [("ptb-xl 7", 3)]
+PLAIN = [["NORM", "normal", "NORM", "NORM"], ["IMI", "inferior", "MI", "IMI"], ["LVH", "large", "HYP", "LVH"]]
+PLAIN += [["ILMI", "too", "MI", "IMI"], ["SR", "sinus rhythm", "", ""]]
+STATEMENTS = pd.DataFrame(PLAIN, columns=["Unnamed: 0", "description", "diagnostic_class", "diagnostic_subclass"])
+SAVED_AGAIN = {
+    "with an index": STATEMENTS.reset_index(names=""),
+    "with two": STATEMENTS.reset_index(names="Unnamed: 0.1").reset_index(),
+    "another first": STATEMENTS[["description", "Unnamed: 0", "diagnostic_class"]],
+    "subclasses first": STATEMENTS.iloc[:, ::-1],
+    "codes named": STATEMENTS.rename(columns={"Unnamed: 0": "scp_code"}),
+    "with blanks": STATEMENTS.map(lambda cell: f" {cell} "),
+    "sorted": STATEMENTS.sort_values("description"),
+    "twice": pd.concat([STATEMENTS, STATEMENTS]),
+}
+NO_TABLE = {
+    "no column has the codes of ptbxl_database.csv": STATEMENTS.iloc[:2, 1:3],
+    "each once; expected the table as published": pd.concat([STATEMENTS, STATEMENTS.replace("MI", "CD")]),
+    "no column has the codes": STATEMENTS.map(str.lower).assign(diagnostic_class=STATEMENTS["diagnostic_class"]),
+    "diagnostic_class is Norm; expected NORM, MI": STATEMENTS.replace("NORM", "Norm").assign(
+        code=STATEMENTS.iloc[:, 0]
+    ),
+    "diagnostic_class is nothing": STATEMENTS.assign(diagnostic_class=""),
+    "no column diagnostic_class": STATEMENTS.iloc[:, :2],
+}
+
+
+@pytest.mark.parametrize("table", SAVED_AGAIN.values(), ids=SAVED_AGAIN)
+def test_the_statements_saved_again(tmp_path: Path, table: pd.DataFrame) -> None:
+    source = ptb_xl(tmp_path, scp_codes=["{'NORM': 1.0, 'SR': 0.0}", "{'ILMI': 15.0, 'LVH': 50.0}", "{'SR': 0.0}"])
+    table.to_csv(tmp_path / "scp_statements.csv", index=False)
+    assert [each.labels for each in ptb_xl_table.read(source).entries] == [("NORM",), ("MI", "HYP"), ()]
+    who = [each.label if isinstance(each, Person) else each.reason for each in ptb_xl_table.people(source)]
+    assert who == [0, 1, catalogue.OTHER]
+
+
+@pytest.mark.parametrize(("said", "table"), NO_TABLE.items())
+def test_statements_that_give_no_labels(tmp_path: Path, said: str, table: pd.DataFrame) -> None:
+    source = ptb_xl(tmp_path)
+    table.to_csv(tmp_path / "scp_statements.csv", index=False)
+    for read in (ptb_xl_table.read, lambda source: list(ptb_xl_table.people(source))):
+        with pytest.raises(UserError, match=rf"scp_statements\.csv: .*{said}"):
+            read(source)
+
+
+@pytest.mark.parametrize(
+    ("columns", "refused", "kept"),
+    [
+        ({"patient_id": [None, 7, 7], "strat_fold": [1, None, 3]}, ["unknown patient or fold"] * 2, ["ptb-xl 7 3"]),
+        ({"strat_fold": [0, 11, 1]}, ["unknown patient or fold"] * 2, ["ptb-xl 2 1"]),
+        ({"strat_fold": [-1, 2.5, 10.0]}, ["unknown patient or fold"] * 2, ["ptb-xl 2 10"]),
+        ({"strat_fold": ["two", "²", "03"]}, ["unknown patient or fold"] * 2, ["ptb-xl 2 3"]),
+        ({"patient_id": [7, " 7", "P8"]}, ["patient in several folds"] * 2, ["ptb-xl P8 10"]),
+        ({"patient_id": [7] * 3, "strat_fold": [2, 2, 0]}, [None, None, "unknown patient or fold"], ["ptb-xl 7 2"] * 2),
+        ({"scp_codes": ["{'norm': 1}", "{'IMI ': 1}", "{'SR': 0.0}"]}, [ptb_xl_table.UNKNOWN] * 2, ["ptb-xl 2 10"]),
+    ],
+)  # fmt: skip
+def test_what_a_row_lacks_sets_it_aside(
+    tmp_path: Path, columns: dict[str, list[float | str | None]], refused: list[str | None], kept: list[str]
+) -> None:
+    found = ptb_xl_table.read(ptb_xl(tmp_path, **columns))
+    assert found.refused == {f"records500/00000/0000{n}_hr": why for n, why in enumerate(refused, 1) if why}
+    assert [f"{each.patient} {each.fold}" for each in found.entries] == kept
+
+
+@pytest.mark.parametrize("column", ["filename_lr", "filename_hr"])
+def test_a_recording_in_two_rows_is_refused(tmp_path: Path, column: str) -> None:
+    source = ptb_xl(tmp_path, **{column: ["records500/00000/00001_hr"] * 2 + [None]})
+    for read in (ptb_xl_table.read, lambda source: list(ptb_xl_table.people(source))):
+        with pytest.raises(UserError, match=r"ptbxl_database\.csv: .*00001_hr stands in two rows; .*take one out"):
+            read(source)
+
+
+AGE, SEX = (
+    f"{said}, so taken for unknown" for said in ("age is not of 0 to 130 years", "sex is neither male nor female")
+)
+
+
+@pytest.mark.parametrize(
+    ("age", "sex", "expected"),
+    [
+        (56, 1, (56, 1, ())), (0, 0, (0, 0, ())), (300, 1.0, (90, 1, ())), ("94", "Male", (90, 0, ())),
+        (-1, 2, (np.nan, np.nan, (AGE, SEX))), (999, -1, (np.nan, np.nan, (AGE, SEX))),
+        ("61Y", " F", (np.nan, 1, (AGE,))), ("inf", None, (np.nan, np.nan, (AGE,))),
+        ("", "nan", (np.nan, np.nan, ())), (None, "Unknown", (np.nan, np.nan, ())),
+        ("NaN", "9", (np.nan, np.nan, (SEX,))),
+    ],
+)  # fmt: skip
+def test_whose_age_and_sex_are_none(tmp_path: Path, age: object, sex: object, expected: tuple[object, ...]) -> None:
+    entry = ptb_xl_table.read(ptb_xl(tmp_path, age=[age, 1, 1], sex=[sex, 0, 0])).entries[0]
+    np.testing.assert_equal((entry.age, entry.female, entry.repairs), expected)
+    (person, *_) = ptb_xl_table.people(ptb_xl(tmp_path, age=[age, 1, 1], sex=[sex, 0, 0]))
+    assert isinstance(person, Person)
+    np.testing.assert_equal((person.age, person.female), expected[:2])
 
 
 def test_what_is_on_disk_is_taken_500_hz_first(tmp_path: Path) -> None:
@@ -170,13 +258,16 @@ def test_what_is_on_disk_is_taken_500_hz_first(tmp_path: Path) -> None:
 
 def test_a_broken_ptb_xl(tmp_path: Path) -> None:
     source, file = ptb_xl(tmp_path), tmp_path / "ptbxl_database.csv"
-    with pytest.raises(UserError, match=r"no recording of ptbxl_database.csv is here"):
+    with pytest.raises(UserError, match=r"no recording of ptbxl_database.csv is here; expected records100"):
         ptb_xl_table.read(replace(source, records=()))
-    pd.read_csv(file).drop(columns="strat_fold").to_csv(file, index=False)
-    with pytest.raises(UserError, match="no column strat_fold"):
-        ptb_xl_table.read(source)
+    with pytest.raises(UserError, match=r"no recording of .* can be used; records500/00000/00001_hr: unknown patient"):
+        ptb_xl_table.read(ptb_xl(tmp_path, strat_fold=[0, 0, 0]))
+    ptb_xl(tmp_path)
     (tmp_path / "scp_statements.csv").unlink()
     with pytest.raises(UserError, match=r"scp_statements.csv: no such file"):
+        ptb_xl_table.read(source)
+    pd.read_csv(file).drop(columns="strat_fold").to_csv(file, index=False)
+    with pytest.raises(UserError, match="no column strat_fold"):
         ptb_xl_table.read(source)
 
 
@@ -208,8 +299,27 @@ def test_where_challenge_records_come_from(tmp_path: Path) -> None:
     assert len({each.patient for each in found.entries}) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("said", "codes", "age", "repairs"),
+    [
+        ((f"Dx: {AF}", f"Dx: {NORMAL}", "Age: 5"), (AF, NORMAL), 5, ()),
+        ((f"Dx: {AF},{NORMAL}", "Age: 5", "dx: ", f"DX: {OLD_MI}"), (AF, NORMAL, OLD_MI), 5, ()),
+        ((f"Dx: {AF}", "Age: 5", f"Dx: {AF}", "Age: 5"), (AF,), 5, ()),
+        ((f"Dx: {AF}", "Age: 5", "Age: 61"), (AF,), np.nan, (AGE,)),
+        ((f"Dx: {AF}", "Age: -1", "Sex: Unknown"), (AF,), np.nan, (AGE,)),
+        ((f"Dx: {AF}", "Age: 300", "Sex: x", "Sex: Male"), (AF,), 90, (SEX,)),
+    ],
+)
+def test_a_field_of_several_lines(
+    tmp_path: Path, said: tuple[str, ...], codes: tuple[str, ...], age: float, repairs: tuple[str, ...]
+) -> None:
+    source = challenge(tmp_path, A0001=said)
+    np.testing.assert_equal([(e.codes, e.age, e.repairs) for e in source.entries], [(codes, age, repairs)])
+    assert source.read(source.entries[0]).repairs == repairs
+
+
 def test_an_unreadable_diagnosis_is_named_and_the_others_go_on(tmp_path: Path) -> None:
-    unreadable = [(), ("Dx:",), ("Dx: Unknown",), (f"Dx: {AF};{NORMAL}",), (f"Dx: {AF},AF",), ("Dx 1",)]
+    unreadable = [(), ("Dx:",), ("Dx: Unknown",), (f"Dx: {AF};{NORMAL}",), (f"Dx: {AF},AF",), (f"Dx: {AF}", "Dx: no")]
     (tmp_path / "RECORDS").write_text("A0001\nE0\nE1\nE2\nE3\nE4\nE5\nlisted\n")
     found = challenge(tmp_path, A0001=(f"Dx: {AF}",), **{f"E{n}": said for n, said in enumerate(unreadable)})
     assert found.refused == {f"E{n}": "unreadable diagnosis" for n in range(6)} | {"listed": "missing header"}

@@ -117,11 +117,11 @@ def test_names_of_age_and_sex(tmp_path: Path, age: str, sex: str) -> None:
 
 def test_what_is_unknown_of_age_and_sex_is_told(tmp_path: Path) -> None:
     """Whether 1 is male or female differs from database to database."""
-    found = read(tmp_path, frame(Sex=[0, 1] * 6, age=["61 y", *["50"] * 11], patient=PATIENTS))
+    found = read(tmp_path, frame(Sex=[0, 1] * 6, age=["61 y", -1, 999, *["50"] * 9], patient=PATIENTS))
     is_plain(found, PATIENTS)
     assert np.isnan([each.female for each in found.entries]).all()
     assert found.assumed == (
-        "age is taken for unknown in 1 rows, where it is 61 y",
+        "age is taken for unknown in 3 rows, where it is -1, 61 y, 999",
         "Sex is taken for unknown in 12 rows, where it is 0, 1",
     )
 
@@ -314,7 +314,9 @@ def test_the_fingerprint_of_a_folder_follows_table_and_files(clinic: Path) -> No
     table = "record,x,y\none,1,0\nsub/two,0,1\n"
     found = [read(clinic, table).fingerprint, read(clinic, table.replace("two,0,1", "two,1,1")).fingerprint]
     assert read(clinic, table).fingerprint == found[0]
-    for name, seed in (("three", 0), ("one", 1)):  # as long as before
+    (clinic / "away").mkdir()
+    (clinic / "data" / "linked").symlink_to(clinic / "away")
+    for name, seed in (("three", 0), ("one", 1), ("linked/four", 0), ("linked/four", 1)):  # as long as before
         clinics.dat(clinic / "data", name, clinics.units(seed=seed))
         found.append(read(clinic, table).fingerprint)
-    assert len(set(found)) == 4
+    assert len(set(found)) == 6

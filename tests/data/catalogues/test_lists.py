@@ -1,0 +1,223 @@
+"""Which records a folder has: by its list, by its headers, through links, one folder deeper, or packed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import clinics
+import cohorts
+import pytest
+
+from ecglib.data import databases, records
+from ecglib.data.catalogues import challenge, ptb_xl
+from ecglib.errors import UserError
+
+LOW, HIGH = ("records100/00000/00001_lr", "records100/21000/21837_lr"), (
+    "records500/00000/00001_hr", "records500/21000/21837_hr",
+)  # fmt: skip
+GLUED = f"{LOW[0]}\n{LOW[1]}{HIGH[0]}\n{HIGH[1]}\n"
+"""As PTB-XL's own list: no line end between the records of 100 Hz and those of 500 Hz."""
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("there", "lists", "expected"),
+    [
+        ([*LOW, *HIGH], {"": GLUED}, [*LOW, *HIGH]),
+        (LOW, {"": GLUED}, [*LOW, *HIGH]),
+        (HIGH, {"": GLUED}, [*LOW, *HIGH]),
+        (["100", "101"], {"": "100101\n102"}, ["100", "101", "102"]),
+        (["r1", "r12"], {"": "r1\nr12\nr123\n"}, ["r1", "r12", "r123"]),
+        (["a/r1", "a/r12"], {"": "a/r1\na/r12\na/r123\n"}, ["a/r1", "a/r12", "a/r123"]),
+        (["t/g1/A2", "t/g1/A1", "t/g2/E1"], {"": "t/g1/\nt/g2\nt/g3/\n"}, ["t/g1/A1", "t/g1/A2", "t/g2/E1", "t/g3"]),
+        (["t/g1/A1", "t/g1/A2"], {"": "t/\n", "t": "g1/\n", "t/g1": "A2\nA3"}, ["t/g1/A2", "t/g1/A3"]),
+        (["g/a", "b"], {"": "g/\ng/a\nb\nb\n"}, ["g/a", "b"]),
+        (["a", "g/b"], {"": "\ufeff./a.hea\r\n./g/b\r\n"}, ["a", "g/b"]),
+        (["a", "b", "c"], {"": "a b\rc"}, ["a", "b", "c"]),
+        (["b", "a"], {"": "\n \n"}, ["a", "b"]),
+        (["z/._a", "z/a", ".git/b", "__MACOSX/._a"], {}, ["z/a"]),
+    ],
+)
+def test_what_a_list_names(tmp_path: Path, there: list[str], lists: dict[str, str], expected: list[str]) -> None:
+    touch(tmp_path, *(f"{name}.hea" for name in there))
+    for where, text in lists.items():
+        (tmp_path / where / "RECORDS").write_text(text, encoding="utf-8")
+    assert records.list_records(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"../a\n", "unsafe path"), (b"g/\n", "unsafe path"), ("a\n".encode("utf-16"), "no text in UTF-8"),
+     (b"x" * 5000, "name too long")],
+)  # fmt: skip
+def test_a_list_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+    touch(tmp_path, "g/a.hea")
+    (tmp_path / "g" / "RECORDS").write_text("../../etc/a")
+    (tmp_path / "RECORDS").write_bytes(content)
+    with pytest.raises(UserError, match=rf"RECORDS: .*{said}|{said}"):
+        records.list_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ({"records100": "elsewhere"}, ["records100/1"]),
+        ({"a": "elsewhere", "b": "elsewhere"}, ["a/1"]),
+        ({"x/up": "here", "x/data": "", "y": "here/x"}, []),
+        ({"gone": "nowhere"}, []),
+    ],
+)
+def test_links_are_followed_once(tmp_path: Path, links: dict[str, str], expected: list[str]) -> None:
+    here = touch(tmp_path, "here/x/2.hea", "elsewhere/1.hea") / "here"
+    (tmp_path / "elsewhere" / "itself").symlink_to(tmp_path / "elsewhere")
+    for name, to in links.items():
+        (here / name).symlink_to(tmp_path / to)
+    assert sorted(records.list_records(here)) == sorted([*expected, "x/2"])
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def mitdb(folder: Path, *names: str) -> Path:
+    for name in names or ("100", "101"):
+        clinics.dat(folder, name)
+    return folder
+
+
+def challenge_of(folder: Path) -> Path:
+    for name in ("training/cpsc_2018/g1/A0001", "training/georgia/g1/E00001"):
+        clinics.mat(folder, name)  # its first values and checksums are none of the strict reader's
+        (folder / name).with_name("RECORDS").write_text(Path(name).name)
+    (folder / "RECORDS").write_text("training/cpsc_2018/g1/\ntraining/georgia/g1/\ntraining/ningbo/g1/\n")
+    return folder
+
+
+MADE = {
+    "mitdb": mitdb,
+    "ptb-xl": lambda folder: cohorts.ptb_xl(folder, 2, 2),
+    "heartbeat": cohorts.kaggle,
+    "ptbdb": lambda folder: cohorts.ptb(folder, 1, 1),
+    "challenge-2021": challenge_of,
+}
+
+
+def found(name: str) -> tuple[int, int]:
+    """Records of a database that are read, and that are counted."""
+    return len(databases.get(name).records), next(row.found for row in databases.status() if row.name == name)
+
+
+@pytest.mark.parametrize("deeper", ["unpacked-1.0.0", "physionet.org/files/its/1.0.0"])
+@pytest.mark.parametrize(("name", "make"), MADE.items())
+def test_a_database_some_folders_deeper_or_behind_links(
+    data: Path, name: str, make: Callable[[Path], Path], deeper: str
+) -> None:
+    made = make(data.parent / "made")
+    shutil.copytree(made, data / name)
+    expected, fingerprint = found(name), databases.get(name).fingerprint()
+    shutil.move(data / name, data.parent / "moved")
+    (data / name / deeper).parent.mkdir(parents=True)
+    shutil.move(data.parent / "moved", data / name / deeper)
+    if name not in ("ptbdb", "challenge-2021"):  # their records are known by their paths
+        assert databases.get(name).fingerprint() == fingerprint
+    assert found(name) == (expected[1], expected[1])
+    shutil.rmtree(data / name)
+    (data / name).mkdir()
+    for path in made.iterdir():
+        (data / name / path.name).symlink_to(path)
+    assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
+
+
+def test_of_two_copies_the_whole_one_and_of_two_whole_ones_or_two_parts_neither(data: Path) -> None:
+    mitdb(data / "mitdb", "100")
+    assert databases.get("mitdb").folder == data / "mitdb"
+    mitdb(data / "mitdb" / "1.0.0")
+    assert databases.get("mitdb").records == ("100", "101")
+    shutil.copytree(data / "mitdb" / "1.0.0", data / "mitdb" / "old")
+    with pytest.raises(UserError, match=r"files in several folders \((old and 1\.0\.0|1\.0\.0 and old)\)"):
+        databases.get("mitdb")
+    assert databases.find("mitdb") is None
+    shutil.rmtree(data / "mitdb" / "old")
+    mitdb(data / "mitdb", "103")
+    with pytest.raises(UserError, match=r"files in several folders \(\. and 1\.0\.0\)"):
+        databases.get("mitdb")
+    mitdb(data / "mitdb")
+    assert databases.get("mitdb").folder == data / "mitdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("mitdb", "mit-bih-arrhythmia-database-1.0.0.zip", "a packed file; unpack it there"),
+        ("mitdb", "100.hea.gz", "a packed file"),
+        ("mitdb", "sub/ALL.TAR", "a packed file"),
+        ("mitdb", "100.HEA", r"a name in capitals; expected small letters"),
+        ("heartbeat", "mitbih_train.csv.gz", "a packed file"),
+        ("heartbeat", "archive.zip", "a packed file"),
+        ("heartbeat", "MITBIH_TRAIN.CSV", "a name in capitals"),
+        ("ptb-xl", "records100.tgz", "a packed file"),
+        ("challenge-2021", "g1/A0001.HEA", "a name in capitals"),
+        ("ptb-xl", "records100 -> gone", r"a link that leads nowhere \(gone\)"),
+    ],
+)
+def test_why_nothing_is_read_of_what_is_there(data: Path, name: str, file: str, said: str) -> None:
+    file, _, target = file.partition(" -> ")
+    touch(data / name, *([] if target else [file]), "notes.txt")
+    if target:
+        (data / name / file).symlink_to(target)
+    with pytest.raises(UserError, match=rf"{file}: {said}") as caught:
+        databases.get(name)
+    assert "ecglib data fetch" not in str(caught.value)
+    assert databases.find(name) is None
+    assert next(row.hint for row in databases.status() if row.name == name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("there", "rates", "said"),
+    [
+        ((*LOW, *HIGH), [500, 500], []),
+        (LOW, [100, 100], []),
+        (HIGH, [500, 500], []),
+        ((*LOW, HIGH[1]), [100, 500], ["its file of 500 Hz is not here, so that of 100 Hz is read"]),
+    ],
+)
+def test_ptb_xl_by_its_own_list(data: Path, there: tuple[str, ...], rates: list[int], said: list[str]) -> None:
+    rows = [cohorts.row(1, "{'NORM': 100.0}"), cohorts.row(2, "{'IMI': 100.0}")]
+    rows[1] |= {"filename_lr": LOW[1], "filename_hr": HIGH[1]}
+    folder = cohorts.write_ptb_xl(data / "ptb-xl", rows)
+    shutil.rmtree(folder / "records500")
+    for name in there:
+        cohorts.record(folder, name, False, fs=500 if name in HIGH else 100)
+    (folder / "RECORDS").write_text(GLUED)
+    source = ptb_xl.read(databases.get("ptb-xl"))
+    read = [source.read(entry) for entry in source.entries]
+    assert [one.fs for one in read] == rates
+    assert [repair for one in read for repair in one.repairs] == said
+    assert source.refused == {}
+
+
+def test_the_challenge_by_its_own_list_and_a_copy_counted_once(data: Path) -> None:
+    folder = challenge_of(data / "challenge-2021")
+    once = challenge.read(databases.get("challenge-2021"))
+    assert [entry.record for entry in once.entries] == ["training/cpsc_2018/g1/A0001", "training/georgia/g1/E00001"]
+    assert once.refused == {"training/ningbo/g1": "missing header"}
+    (folder / "RECORDS").unlink()
+    shutil.copytree(folder / "training" / "georgia", folder / "z")
+    twice = challenge.read(databases.get("challenge-2021"))
+    assert [entry.record for entry in twice.entries] == [entry.record for entry in once.entries]
+    assert twice.duplicates == {"z/g1/E00001": "training/georgia/g1/E00001"}
+    assert challenge.joined(twice, replace(twice, entries=())).duplicates == twice.duplicates
