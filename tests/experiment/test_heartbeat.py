@@ -591,6 +591,9 @@ def test_a_failing_mlflow_costs_no_result(project: Path, monkeypatch: pytest.Mon
     with pytest.warns(UserWarning, match="is not in MLflow: MLFLOW_TRACKING_URI: no answer"):
         run = heartbeat.run(parameters())
     assert results.load(run.folder / "record.json") == run.record
+    monkeypatch.setenv("ECGLIB_PROGRESS", str(project / "watched.txt"))
+    heartbeat.run(parameters())  # whoever watches tells it in place of a warning
+    assert (project / "watched.said").read_text() == "not in MLflow: MLFLOW_TRACKING_URI: no answer\n"
 
 
 @pytest.mark.parametrize(
