@@ -12,13 +12,14 @@ CLASSES: Final = ("N", "S", "V", "F", "Q")
 """Normal and bundle branch block, supraventricular ectopic, ventricular ectopic, fusion, unknown or paced."""
 
 SYMBOLS: Final[dict[str, str]] = {
-    **dict.fromkeys(("N", "L", "R", "e", "j"), "N"),
-    **dict.fromkeys(("A", "a", "J", "S"), "S"),
-    **dict.fromkeys(("V", "E"), "V"),
+    **dict.fromkeys(("N", "L", "R", "B", "e", "j"), "N"),
+    **dict.fromkeys(("A", "a", "J", "S", "n"), "S"),
+    **dict.fromkeys(("V", "E", "r"), "V"),
     "F": "F",
-    **dict.fromkeys(("/", "f", "Q"), "Q"),
+    **dict.fromkeys(("/", "f", "Q", "?"), "Q"),
 }
-"""WFDB annotation symbol -> class; a symbol that is not here marks no beat (rhythm changes, noise, flutter waves …)."""
+"""WFDB annotation symbol -> class; a symbol that is not here marks no beat (rhythm changes, noise, flutter waves …).
+`mitdb` has no B, n, r and ?."""
 
 # fmt: off
 DS1: Final = (

@@ -126,7 +126,7 @@ def run(
         raise UserError("run", "no experiment given", expected, "ecglib run --list prints the names")
     if experiments and all_:
         raise UserError("run", "both names and --all given", "one of them")
-    from ecglib.report import book, runner
+    from ecglib.report import runner
 
     overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
     names = config.experiments() if all_ else experiments or []
@@ -139,10 +139,8 @@ def run(
     if not chosen:
         print("nothing to run")
         return
-    book.make_notebooks()
     ordered = [runner.Job(p, out.resolve() / f"{p.experiment}.ipynb" if out else None, fresh) for p in chosen]
-    failed = runner.run(ordered, jobs)
-    _tell(ordered)
+    failed = _run(ordered, jobs)
     for job in ordered:
         if job not in failed:
             print(job.target or paths.executed(job.name))
@@ -251,18 +249,24 @@ def _say_what_is_not_found() -> None:
         told.touch()
 
 
-def _tell(jobs: list[Job]) -> None:
-    """Say on stderr what the runs did not resume, left out, repaired or assumed; once where several did the same."""
+def _run(jobs: list[Job], at_once: int) -> list[Job]:
+    """Run the notebooks; those that failed. None starts where one of them wants a device that isn't here. It says on
+    stderr what the runs did not resume or track, left out, repaired or assumed; once where several did the same."""
     from ecglib.experiment import told
+    from ecglib.report import book, runner
 
+    for job in jobs:
+        config.check_device(job.parameters)
+    book.make_notebooks()
+    failed = runner.run(jobs, at_once)
     said: dict[str, dict[str, None]] = {}
     for job in jobs:
-        said |= {line: {job.name: None} for line in job.said}
-        for folder in job.runs:
-            for line in told.of_run(results.load(folder / "record.json")):
-                said.setdefault(line, {})[job.name] = None
+        of_runs = [line for folder in job.runs for line in told.of_run(results.load(folder / "record.json"))]
+        for line in [*job.said, *of_runs]:
+            said.setdefault(line, {})[job.name] = None
     for line, names in said.items():
         print(f"{some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
+    return failed
 
 
 @app.command()
@@ -374,14 +378,10 @@ def book(
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
         every = _worth_running(_possible(every))
-        builder.make_notebooks()
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")
-        started = [runner.Job(parameters) for parameters in waiting]
-        failed = runner.run(started, jobs)
-        _tell(started)
-        if failed:
+        if waiting and (failed := _run([runner.Job(parameters) for parameters in waiting], jobs)):
             _end(*(str(job.error) for job in failed))
         page, renderer = builder.render(pages.render)
     if renderer == "pandoc":
@@ -566,7 +566,9 @@ def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonF
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
-        print(json.dumps(sums))
+        n = len(source.records) - len(broken)
+        about = {"name": name, "folder": str(source.folder), "sample": source.sample, "records": n}
+        print(json.dumps({"data": about, **sums}))
         return
     order = [*aami.CLASSES, "normal", "abnormal", "all"]
     classes = sorted({name for row in sums.values() for name in row}, key=order.index)

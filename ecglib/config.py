@@ -594,7 +594,19 @@ def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
     run = [cell for cell in cells if cell.startswith("# Parameters\n") or "experiment" in _assigned(cell)]
     names = [name for source in ([tagged[1]] if tagged else []) + run for name in _assigned(source)]
     values = {name: namespace[name] for name in names if name in namespace}
-    return check(notebook, values, f"notebooks/{notebook}")
+    parameters = check(notebook, values, f"notebooks/{notebook}")
+    check_device(parameters)
+    return parameters
+
+
+def check_device(parameters: SharedParameters) -> None:
+    """UserError where it would train on a device that is not here; what is fitted at once always takes the CPU."""
+    if isinstance(parameters, TrainedParameters) and parameters.device != "auto":
+        from ecglib.models import registry
+        from ecglib.training import device
+
+        if not registry.entry(parameters.model).classical:
+            device.choose(parameters.device)
 
 
 def _assigned(source: str) -> list[str]:

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 from ecglib import files, paths
 from ecglib.errors import UserError
@@ -236,7 +237,8 @@ def _database() -> Path | None:
     uri = _server()
     if not uri:
         return paths.root() / "mlflow.db"
-    return paths.root() / uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
+    path, _, _ = uri.removeprefix("sqlite:///").partition("?")
+    return paths.root() / unquote(path) if uri.startswith("sqlite:///") else None
 
 
 def _server() -> str:
@@ -244,7 +246,8 @@ def _server() -> str:
 
 
 def _sqlite(database: Path) -> str:
-    return f"sqlite:///{database.as_posix()}"
+    """With its driver: of a plain `sqlite:///` mlflow makes the folder as it is quoted there, beside the real one."""
+    return f"sqlite+pysqlite:///{quote(database.as_posix())}"
 
 
 def _artifacts(database: Path) -> Path:

@@ -10,7 +10,7 @@ def test_ds1_and_ds2_are_disjoint_halves_without_paced_records() -> None:
 
 
 def test_every_symbol_has_the_class_of_ec57_and_what_marks_no_beat_none() -> None:
-    expected = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+    expected = {"N": "NLRBej", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
     assert {s: name for name, symbols in expected.items() for s in symbols} == aami.SYMBOLS
     assert [aami.index_of(s) for s in "+~|!x[]"] == [None] * 7
 

@@ -160,7 +160,7 @@ def test_counts_name_the_records_passed_over(call: Call, project: Path, own_data
     (own_data / "101.atr").unlink()
     (own_data / "234.atr").write_bytes(b"")
     done = call("data", "counts", "mitdb", "--json")
-    assert (done.code, list(json.loads(done.out))) == (0, ["DS1", "DS2", "all"])
+    assert (done.code, json.loads(done.out)["data"]["records"]) == (0, 46)
     assert [line.split(" (")[0] for line in done.err.splitlines()] == [
         f"passed over: {own_data / '101.atr'}: missing annotations",
         f"passed over: {own_data / '234.atr'}: empty annotations",
@@ -503,6 +503,8 @@ def test_data_status_as_table_and_json(call: Call, project: Path, small_mitdb: P
 
 def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
     counted = json.loads(call("data", "counts", "mitdb", "--json").out)
+    about = {"name": "mitdb", "folder": str(paths.data() / "mitdb"), "sample": False, "records": 48}
+    assert counted.pop("data") == about
     assert list(counted) == ["DS1", "DS2", "all"]
     assert [list(row) for row in counted.values()] == [[*aami.CLASSES, "all"]] * 3
     for row in counted.values():
@@ -518,6 +520,7 @@ def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, m
     (folder / "mitbih_test.csv").write_text("".join(f"{beat},{label}\n" for label in (0, 0, 2, 4)))
     (folder / "ptbdb_abnormal.csv").write_text(f"{beat},1\n")
     counted = json.loads(call("data", "counts", "heartbeat", "--json").out)
+    assert counted.pop("data")["records"] == 2
     assert counted == {
         "mitbih_test.csv": {"N": 2, "S": 0, "V": 1, "F": 0, "Q": 1, "all": 4},
         "ptbdb_abnormal.csv": {"normal": 0, "abnormal": 1, "all": 1},

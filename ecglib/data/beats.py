@@ -155,6 +155,8 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
     r_peaks = annotations.samples[is_beat]
+    if not r_peaks.size:
+        raise RecordError(folder / name, "no beats", f"{len(is_beat)} annotations", "annotated beats")
     cutter = {"kachuee": kachuee, "centred": centred, "relative": relative}[cut]
     cuts, features, keep, left_out = cutter(at_rate(recording.signals, recording.fs, RATE), r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
@@ -166,7 +168,7 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
         patient=np.full(n, aami.patient_of(name)),
         symbol=symbols,
         sample=r_peaks[keep].astype(np.int64),
-        left_out={reason: count for reason, count in left_out.items() if count},
+        left_out={reason: count for reason, count in left_out.items() if count} | annotations.left_out,
         records_left_out={},
     )
 
@@ -245,7 +247,7 @@ def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:
     low = np.maximum(np.arange(n) - RR_NEIGHBOURS, 0)
     high = np.minimum(np.arange(n) + RR_NEIGHBOURS, n - 1)
     local = (sums[high] - sums[low]) / (high - low)
-    shortest = 1 / RATE  # two annotations on one sample must not divide by zero
+    shortest = 1 / RATE  # two R peaks on one sample must not divide by zero
     local, safe_after = np.maximum(local, shortest), np.maximum(after, shortest)
     columns = [before, after, local, before / local, after / local, before / safe_after]
     return np.stack(columns, axis=1).astype(np.float32)

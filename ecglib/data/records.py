@@ -25,6 +25,7 @@ import math
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ import scipy.io
 import wfdb
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
+from wfdb.io import annotation as wfdb_annotation
 
+from ecglib import aami
 from ecglib.errors import RecordError, UserError
 
 RATE = 125
@@ -59,6 +62,8 @@ GAPS: Final = 0.05
 """Share of a lead's samples that may be no number."""
 SHORTEST: Final = 1.0
 """Seconds of a repaired record."""
+ONE_BEAT: Final = 0.1
+"""Seconds in which a heart beats once; the shortest interval in `mitdb` is 0.25 s."""
 CLIPPED_RUN: Final = 5
 """Samples in succession on a lead's lowest or highest value that make a plateau."""
 CLIPPED_SHARE: Final = 0.01
@@ -82,6 +87,10 @@ _INVALID: Final = {
     "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15), "212": -(2**11),
     "310": -(2**9), "311": -(2**9),
 }  # fmt: skip
+_SYMBOLS: Final[dict[int, str]] = {label.label_store: label.symbol for label in wfdb_annotation.ann_labels}
+"""Code of an annotation -> its symbol, by the format."""
+_NOTE: Final = 22
+"""The code of a comment; at sample 0 one that defines something of the file."""
 _FILE, _FORMAT, _GAIN, _BITS, _ZERO, _LEAD = 0, 1, 2, 3, 4, 8
 """Places of the fields in a signal's line."""
 _NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
@@ -116,9 +125,12 @@ class Annotations:
     """The annotations of one record."""
 
     samples: NDArray[np.int64]
-    """`(n,)`, strictly increasing, counted in samples of the record's own rate from its start."""
+    """`(n,)`, in samples of the record's own rate from its start, none before the one in front of it. Two beats are
+    more than `ONE_BEAT` apart."""
     symbols: NDArray[np.str_]
-    """`(n,)`, one WFDB symbol each."""
+    """`(n,)`, one symbol each, of WFDB or the file's own."""
+    left_out: dict[str, int]
+    """What may be beats and was not taken for any, by reason."""
 
 
 @dataclass(frozen=True)
@@ -317,8 +329,9 @@ def field(lines: Iterable[str], name: str) -> str:
 def read_annotations(folder: Path, name: str) -> Annotations:
     """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
 
-    Folder and name as in `read_recording`. A `RecordError` when the file is missing, empty, truncated or unreadable, an
-    annotation lies outside the record, or two are not in increasing order.
+    Folder and name as in `read_recording`. Of a beat that is annotated again, as in another channel, the first stands.
+    A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies outside the record or
+    before the one in front of it, or a beat is annotated as two classes.
     """
     path = _header_path(folder, name)
     header, path = _parsed(path, _read_header(path)), path.with_suffix(".atr")
@@ -329,20 +342,50 @@ def read_annotations(folder: Path, name: str) -> Annotations:
     if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
         raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
     with _reading(path, "annotations"):
-        read = wfdb.rdann(str(path.with_suffix("")), "atr")
-        samples, symbols = np.asarray(read.sample, dtype=np.int64), np.asarray(read.symbol, dtype=np.str_)
+        samples, symbols, fs, left_out = _annotated(content)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
-    if read.fs and not math.isclose(float(read.fs), float(header.fs), rel_tol=1e-6):
-        raise RecordError(path, "unreadable annotations", f"counted at {read.fs} Hz", f"the record's {header.fs} Hz")
-    wrong = np.flatnonzero(np.diff(samples) <= 0)
+    if fs and not math.isclose(fs, header.fs, rel_tol=1e-6):
+        raise RecordError(path, "unreadable annotations", f"counted at {fs:g} Hz", f"the record's {header.fs} Hz")
+    wrong = np.flatnonzero(np.diff(samples) < 0)
     if wrong.size:
         first, second = samples[wrong[0] : wrong[0] + 2]
         raise RecordError(path, "annotations out of order", f"sample {second} after {first}", "increasing samples")
     if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
         found = samples[0] if samples[0] < 0 else samples[-1]
         raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
-    return Annotations(samples, symbols)
+    beats = np.flatnonzero(np.isin(symbols, list(aami.SYMBOLS)))
+    near = np.diff(samples[beats]) < ONE_BEAT * header.fs
+    again = beats[1:][near]
+    for first, second in zip(beats[:-1][near], again, strict=True):
+        if aami.index_of(symbols[first]) != aami.index_of(symbols[second]):
+            found = f"{symbols[first]} and {symbols[second]} at sample {samples[second]}"
+            raise RecordError(path, "contradictory annotations", found, "one class of a beat")
+    if again.size:
+        left_out["annotated again"] = again.size
+    return Annotations(np.delete(samples, again), np.delete(symbols, again), left_out)
+
+
+def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
+    """Samples, symbols, the rate that they are counted at (0: not told) and what has a symbol that nobody defines.
+
+    As `wfdb.rdann` reads them, which waits for ever where a definition is expected and a comment found.
+    """
+    pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, 2)
+    samples, codes, _, _, _, notes = wfdb_annotation.proc_ann_bytes(pairs, None)
+    names, fs, kept, defining = dict(_SYMBOLS), 0.0, [], False
+    for i, (sample, code, note) in enumerate(zip(samples, codes, notes, strict=False)):
+        if code == _NOTE and sample == 0:
+            defining = note == "## annotation type definitions" or (defining and note != "## end of definitions")
+            if found := re.match(r"## time resolution: (\d+\.?\d*)", note):
+                fs = fs or float(found[1])
+            elif defining and (found := re.match(r"(\d+) (\S+) .", note)):
+                names[int(found[1])] = found[2]
+        elif code:
+            kept.append(i)
+    symbols = [names.get(codes[i], f"code {codes[i]}") for i in kept]
+    own = Counter(f"annotated as {name}, of no class" for name in symbols if name not in _SYMBOLS.values())
+    return np.array([samples[i] for i in kept], np.int64), np.array(symbols, np.str_), fs, dict(own)
 
 
 def millivolts(digital: NDArray[Any], gain: float, baseline: int) -> Array:

@@ -477,7 +477,9 @@ def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
         try:
             tracking.log(record, folder)
         except Exception as error:  # a result must not be lost because its tracking failed
-            warnings.warn(f"run {record.key} is not in MLflow: {error}", stacklevel=3)
+            said = f"not in MLflow: {error}"
+            if not _to_watcher("said", said):  # who watches tells it; on a page it would show the server's address
+                warnings.warn(f"run {record.key} is {said}", stacklevel=3)
     _to_watcher("runs", str(folder))
 
 
@@ -550,9 +552,10 @@ def named(p: SharedParameters) -> dict[str, Any]:
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden}
 
 
-def _to_watcher(kind: str, line: str) -> None:
-    """Hand a line to `ecglib run`, which started this process: `runs`, the folder of a finished run, whose record it
-    tells of; `said`, what it says as it is."""
+def _to_watcher(kind: str, line: str) -> bool:
+    """Hand a line to `ecglib run`, where that started this process: `runs`, the folder of a finished run, whose record
+    it tells of; `said`, what it says as it is."""
     if watched := os.environ.get("ECGLIB_PROGRESS"):
         with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
+    return bool(watched)

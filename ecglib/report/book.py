@@ -44,15 +44,45 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def make_notebooks() -> list[Path]:
-    """Make `notebooks/*.ipynb` from the text notebooks, one way; what is up to date stays untouched."""
-    texts = sorted(paths.notebooks().glob("*.py"))
-    for text in texts:
-        notebook = jupytext.read(text)
-        notebook.metadata["kernelspec"] = _KERNEL
-        for number, cell in enumerate(notebook.cells):
-            cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
-        _write_if_new(text.with_suffix(".ipynb"), nbformat.writes(notebook))
-    return [text.with_suffix(".ipynb") for text in texts]
+    """Make `notebooks/*.ipynb` from the text notebooks, one way; what has the cells of its text stays untouched.
+
+    So does one whose cells are not those that were last seen to be its text's: they are somebody's own, as of an editor
+    that writes no text form. A line on stderr says so; experiments follow from the text all the same.
+    """
+    made = []
+    for text in sorted(paths.notebooks().glob("*.py")):
+        target, seen = text.with_suffix(".ipynb"), paths.cache() / "notebooks" / f"{text.stem}.txt"
+        content = _from_text(text)
+        now, there = _cells(content), _cells(target.read_text("utf-8", "replace")) if target.is_file() else ""
+        last = seen.read_text("utf-8") if seen.is_file() else ""
+        if there in (now, last, ""):
+            if there != now:
+                files.write(target, content)
+            _write_if_new(seen, now)
+        else:
+            found = f"its cells are not those of {text.name}, which experiments follow; it is left as it is"
+            keep = "rename it" if now != last else f"jupytext --to py:percent {target}"
+            print(UserError(target, found, do=f"to keep them: {keep}; to drop them: remove it"), file=sys.stderr)
+        made.append(target)
+    return made
+
+
+def _from_text(text: Path) -> str:
+    notebook = jupytext.read(text)
+    notebook.metadata["kernelspec"] = _KERNEL
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"{text.stem}-{number:02d}"  # jupytext draws them at random; a fixed name keeps files equal
+    return str(nbformat.writes(notebook))
+
+
+def _cells(content: str) -> str:
+    """Hash of what a notebook's text form would have of it, kind, source and tags of every cell; of what is no notebook
+    that of the whole, and empty where there is nothing."""
+    try:
+        cells = nbformat.reads(content, as_version=4).cells
+        return fingerprint.of_values([(c.cell_type, c.source.strip(), c.metadata.get("tags", [])) for c in cells])
+    except Exception:  # whatever somebody's file holds, it is not ours
+        return fingerprint.of_values(content) if content.strip() else ""
 
 
 def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: bool = False) -> Path:
@@ -66,17 +96,17 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
     from papermill.exceptions import PapermillExecutionError
 
     name = parameters.experiment
-    notebook = paths.notebooks() / f"{name.split('/')[0]}.ipynb"
     target = target or paths.executed(name)
     unfinished = paths.cache() / "notebooks" / f"{name.replace('/', '-')}.{os.getpid()}.ipynb"
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    make_notebooks()
+    content = _from_text(paths.notebooks() / f"{name.split('/')[0]}.py")
     inputs = inputs_key(parameters)  # code edited from here on has no part in the page
     try:
         if fresh and isinstance(parameters, Trained):
             tasks.run(parameters, fresh=True)  # the notebook finds it
+        files.write(unfinished, content)
         how = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
-        papermill.execute_notebook(notebook, unfinished, parameters.model_dump(), cwd=paths.root(), **how)
+        where = re.sub(r"([{}])", r"\1\1", str(unfinished))  # papermill fills parameters into braces
+        papermill.execute_notebook(where, where, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)

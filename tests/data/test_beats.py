@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import clinics
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wfdb.io.annotation import ann_labels
 
 from ecglib import aami
 from ecglib.data import beats, databases, records, rhythm
@@ -134,6 +136,70 @@ def test_only_labels_depend_on_symbols(cut: beats.Cut, small_mitdb: Path, monkey
     assert (before.labels != after.labels).all()
     for name in ("features", "signals", "sample"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+# --- annotations as they are in the wild -----------------------------------------------------------------------------
+
+CODES = {label.symbol: label.label_store for label in ann_labels}
+Marks = list[tuple[int, str | int, str]]
+
+
+def annotated(folder: Path, marks: Marks) -> Path:
+    """A record of 4000 samples at 360 Hz, annotated at these samples by symbol or code, some with a note; in another
+    channel each."""
+    content, last = b"", 0
+    for channel, (sample, symbol, note) in enumerate(marks):
+        code = CODES[symbol] if isinstance(symbol, str) else symbol
+        skip = (sample - last) % 2**32
+        words = [59 << 10, skip >> 16, skip % 2**16, code << 10, 62 << 10 | channel, 63 << 10 | len(note)]
+        content += b"".join(word.to_bytes(2, "little") for word in words) + note.encode() + b"\0" * (len(note) % 2)
+        last = sample
+    clinics.dat(folder, "900", clinics.units(4000, 2, fs=360), ["MLII", "V1"], fs=360)
+    (folder / "900.atr").write_bytes(content + b"\0\0")
+    return folder
+
+
+def every(symbols: str, *more: tuple[int, str | int, str]) -> Marks:
+    """A beat a second, and `more` between them or on them."""
+    return sorted([(360 * (k + 1), symbol, "") for k, symbol in enumerate(symbols)] + [*more], key=lambda mark: mark[0])
+
+
+@pytest.mark.parametrize(
+    ("marks", "symbols", "left_out"),
+    [
+        (every("NBrn?NeE"), "NBrn?NeE", {}),
+        (every("NNVN", (720, "+", "(AFIB"), (720, "~", ""), (900, "s", "")), "NNVN", {}),
+        (every("NNVN", (720, "N", ""), (725, "L", "")), "NNVN", {"annotated again": 2}),
+        (every("NNVN", (755, "N", "")), "NNVN", {"annotated again": 1}),
+        (every("NNVN", (757, "N", "")), "NNNVN", {}),
+        (every("NNVN", (900, 42, ""), (901, 42, "")), "NNVN", {"annotated as code 42, of no class": 2}),
+        (
+            every("NNVN", (0, '"', "## annotation type definitions"), (0, '"', "42 X pause"), (0, '"', "43 A early"),
+                  (0, '"', "## end of definitions"), (0, '"', "1 Q is no definition"), (900, 42, ""), (1000, 43, "")),
+            "NNAVN", {"annotated as X, of no class": 1},
+        ),
+        (every("NNVN", (0, '"', "## time resolution: 360"), (0, '"', "## time resolution: 360")), "NNVN", {}),
+        (every("NNVN", (0, '"', "## seen by two")), "NNVN", {}),
+        (every("NNVN", (0, '"', "## time resolution: 250")), "unreadable annotations", {}),
+        (every("NNVN", (0, '"', "## time resolution: none")), "NNVN", {}),
+        (every("NNVN", (720, "V", "")), "contradictory annotations", {}),
+        (every("+~|"), "no beats", {}),
+        (every("~", (0, '"', "")), "no beats", {}),
+        ([(0, '"', "## seen by two")], "empty annotations", {}),
+        ([(540, "N", ""), (180, "+", "")], "annotations out of order", {}),
+    ],
+)  # fmt: skip
+def test_every_beat_is_cut_or_counted(tmp_path: Path, marks: Marks, symbols: str, left_out: dict[str, int]) -> None:
+    folder = annotated(tmp_path, marks)
+    if " " in symbols:
+        assert clinics.refused(beats.cut_record, folder, "900", "kachuee", ["MLII"]) == symbols
+        return
+    found = beats.cut_record(folder, "900", "centred", ["MLII"])
+    assert "".join(found.symbol) == symbols[1:-1]
+    assert found.left_out == {"no previous beat": 1, "no next beat": 1, **left_out}
+    r_peaks = [sample for sample, symbol, _ in marks if symbol in CODES and str(symbol) in aami.SYMBOLS]
+    if len(r_peaks) == len(symbols):
+        np.testing.assert_allclose(found.features[:, 0], np.diff(r_peaks)[:-1] / 360, rtol=1e-6)
 
 
 # --- relative ---------------------------------------------------------------------------------------------------------

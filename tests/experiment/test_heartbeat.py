@@ -518,7 +518,7 @@ def test_the_sample_is_marked_and_never_a_reference(
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_a_failing_mlflow_costs_no_result(done: heartbeat.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_mlflow_costs_no_result(done: heartbeat.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise UserError("MLFLOW_TRACKING_URI", "no answer")
 
@@ -526,6 +526,9 @@ def test_a_failing_mlflow_costs_no_result(done: heartbeat.Run, monkeypatch: pyte
     with pytest.warns(UserWarning, match="is not in MLflow: MLFLOW_TRACKING_URI: no answer"):
         run = heartbeat.run(parameters(**TWO_SEEDS))
     assert results.load(run.folder / "record.json") == run.record == done.record
+    monkeypatch.setenv("ECGLIB_PROGRESS", str(tmp_path / "watched.txt"))
+    heartbeat.run(parameters(**TWO_SEEDS))  # whoever watches tells it in place of a warning
+    assert (tmp_path / "watched.said").read_text() == "not in MLflow: MLFLOW_TRACKING_URI: no answer\n"
 
 
 @pytest.mark.parametrize(

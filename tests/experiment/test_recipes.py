@@ -95,7 +95,7 @@ EDITS = (
     ("experiment/record.py", "    recipe: dict[str, int] = {}", "    more: str = ''\n    recipe: dict[str, int] = {}"),
     ("data/records.py", '"unsafe path"', '"a path that is unsafe"'),
     ("evaluation/metrics.py", "def ec57(", "def another(matrices):\n    return matrices.sum()\n\n\ndef ec57("),
-    ("aami.py", '"F": "F"', '"B": "N",\n    "F": "F"'),
+    ("aami.py", '"F": "F"', '"u": "Q",\n    "F": "F"'),
 )
 """Edits that change no number."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -327,10 +326,6 @@ def test_notebooks_are_made_one_way_and_only_when_changed(project: Path) -> None
     assert [path.stem for path in made] == sorted(config.MODELS)
     before = [path.stat().st_mtime_ns for path in made]
     assert [path.stat().st_mtime_ns for path in book.make_notebooks()] == before
-    made[0].write_text("stale", encoding="utf-8")
-    book.make_notebooks()
-    assert json.loads(made[0].read_text(encoding="utf-8"))["nbformat"] == 4
-    assert "stale" not in (project / "notebooks" / "explore.py").read_text(encoding="utf-8")
 
 
 def test_quarto_is_asked_for_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
