@@ -11,12 +11,17 @@ written as, are brought to twelve leads in mV by `read_repaired`; each repair is
 - of such a record, a record line that the `wfdb` package can't parse (`E00015.mat 12 500 5000 …`, in the Challenge's
   first release) is read by the position of its fields: name, number of leads, rate, samples;
 - a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
-- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, must
-  be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were written as mV;
+- numbers of a `.mat` that are not whole are taken for mV where gain and baseline make no ECG of them;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or the
+  highest peak where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were
+  written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
-- a lead that never varies counts as not recorded.
+- a lead that never varies counts as not recorded;
+- channels that are no standard lead are not read, and named where a standard lead is missing.
 
-The file formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
+Header fields are read here by their position, so that a date or a name that `wfdb` can't parse spoils nothing; it
+decodes the samples. Of a frame of several samples the mean is taken, which is missing where one of them is. The file
+formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
 """
 
 from __future__ import annotations
@@ -245,7 +250,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
             arranged, more, factor, unit = as_they_are, said, 1.0, "numbers that are no whole ones taken for mV"
     if not factor:
         raise RecordError(path, "implausible amplitude", unit, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
-    others = [name for i, name in enumerate(names) if i not in standard]
+    others = [name or "a channel without a name" for i, name in enumerate(names) if i not in standard]
     if others and len(standard) < len(LEADS):
         more.append(f"no standard lead, so not read: {', '.join(others)[:60]}")
     repairs += more + [unit] * bool(unit)
@@ -263,13 +268,18 @@ def at_rate(signals: Array, fs: float, rate: float) -> Array:
 
 def sampling_rate(folder: Path, name: str) -> float:
     """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
-    path = _header_path(folder, name)
-    return _read_header(path).fs
+    return _read_header(_header_path(folder, name)).fs
 
 
 def comments(folder: Path, name: str) -> tuple[str, ...]:
     """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read_recording`."""
     return _split(_header_path(folder, name))[1]
+
+
+def signal_files(folder: Path, name: str) -> list[str]:
+    """Names of a record's signal files, which lie beside its header. Errors as for `read_recording`, so far as the
+    header goes."""
+    return list(dict.fromkeys(line[_FILE] for line in _read_header(_header_path(folder, name)).signals))
 
 
 def field(lines: Iterable[str], name: str) -> str:
@@ -413,15 +423,13 @@ def _fields(line: str, stem: str) -> list[str]:
 def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
-    lower = [lead.lower() for lead in there]
-    for i, (lead, sign) in enumerate(map(_standard, there)):
-        if sign > 0 and lead.lower() not in lower:  # as it is commonly spelt
-            lower[i] = lead.lower() or lower[i]
-    missing = [lead for lead in leads if lead.lower() not in lower]
+    names = [lead.lower() for lead in there]
+    names += [lead.lower() if sign > 0 else "" for lead, sign in map(_standard, there)]  # as it is commonly spelt
+    missing = [lead for lead in leads if lead.lower() not in names]
     if missing or not leads:
         found = f"no {', '.join(missing) or 'lead asked for'}"
         raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
-    return [lower.index(lead.lower()) for lead in leads]
+    return [names.index(lead.lower()) % len(there) for lead in leads]
 
 
 def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:
@@ -466,18 +474,14 @@ def _calibration(where: Path, line: list[str], uncalibrated: float | None = None
 
 def _decoded(path: Path, header: _Header, channels: Sequence[int]) -> NDArray[np.int32]:
     """Digital units `(channels, samples)` of signals in WFDB formats, decoded by the `wfdb` package once every signal
-    file has as many bytes as the header's number of samples takes; of a frame of several the mean, missing where one of
-    them is."""
-    units = np.empty((len(channels), 0), dtype=np.int32)
+    file has as many bytes as the header's number of samples takes."""
+    samples, rows = header.sig_len, {}
     for name in dict.fromkeys(header.signals[i][_FILE] for i in channels):
         in_file = [i for i, line in enumerate(header.signals) if line[_FILE] == name]
-        found = _decoded_file(path, [header.signals[i] for i in in_file], units.shape[1] or header.sig_len)
-        if not units.size:
-            units = np.empty((len(channels), found.shape[1]), dtype=np.int32)
-        for row, i in enumerate(channels):
-            if i in in_file:
-                units[row] = found[in_file.index(i)]
-    return units
+        units = _decoded_file(path, [header.signals[i] for i in in_file], samples)
+        rows |= dict(zip(in_file, units, strict=True))
+        samples = units.shape[1]
+    return np.array([rows[i] for i in channels], dtype=np.int32).reshape(len(channels), samples)
 
 
 def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[np.int32]:
@@ -485,33 +489,26 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
     file = path.parent / lines[0][_FILE]
     layouts = [_LAYOUT.fullmatch(line[_FORMAT]) for line in lines]
     fmt = layouts[0][1] if layouts[0] else ""
-    if fmt not in _signal.DAT_FMTS or not all(layout and layout[1] == fmt for layout in layouts):
-        found = ", ".join(dict.fromkeys(line[_FORMAT][:20] for line in lines))[:60]
-        raise RecordError(path, "unreadable header", f"{found} for the format of {file.name}", "one of WFDB's")
     frames, skews, offsets = ([int(layout[i] or i == 2) for layout in layouts if layout] for i in (2, 3, 4))
+    known = fmt in _signal.DAT_FMTS and all(layout and layout[1] == fmt for layout in layouts)
+    if not known or min(frames) < 1:
+        found = ", ".join(dict.fromkeys(line[_FORMAT][:20] for line in lines))[:60]
+        raise RecordError(path, "unreadable header", f"format {found} for {file.name}", "one of WFDB's for each file")
+    compressed = fmt in _signal.COMPRESSED_FMTS
     with _reading(file, "signal"):
-        size, unit = file.stat().st_size, "bytes"
-        if not size:
-            raise RecordError(file, "empty signal")
-        if fmt in _signal.COMPRESSED_FMTS:
-            size, unit = _flac_samples(file), "samples"
+        size = file.stat().st_size
+        size = _flac_samples(file) if size and compressed else size
 
-    def needed(samples: int) -> int:
-        if unit == "samples":
-            return offsets[0] + samples * frames[0]
-        return offsets[0] + int(_signal._required_byte_num("read", fmt, samples * sum(frames)))
+    def takes(samples: int) -> int:
+        return samples * frames[0] if compressed else _signal._required_byte_num("read", fmt, samples * sum(frames))
 
-    frame = needed(1) - offsets[0]
-    if frame <= 0:
-        raise RecordError(path, "unreadable header", f"{sum(frames)} samples in a frame of {file.name}", "1 or more")
-    if not samples:
-        per_sample = _signal.BYTES_PER_SAMPLE[fmt] if unit == "bytes" else 1 / len(lines)
-        samples = int((size - offsets[0]) / (per_sample * sum(frames)))
-    found, expected = f"{size} {unit}", f"{needed(samples)} {unit} for the {samples} samples of its header"
-    if size < needed(samples) or samples <= 0:
-        raise RecordError(file, "truncated signal" if samples > 0 else "empty signal", found, expected)
-    if size - needed(samples) >= max(frame, 2):
-        raise RecordError(file, "signal longer than header says", found, expected)
+    samples = samples or 6 * (size - offsets[0]) // takes(6)  # of all formats six are whole blocks
+    if samples <= 0 or not size:
+        raise RecordError(file, "empty signal")
+    need, unit = takes(samples) + offsets[0], "samples" if compressed else "bytes"
+    if not 0 <= size - need < max(takes(1), 1 if compressed else 2):
+        reason = "truncated signal" if size < need else "signal longer than header says"
+        raise RecordError(file, reason, f"{size} {unit}", f"{need} {unit} for the {samples} samples of its header")
     if max(skews) > samples:
         raise RecordError(path, "unreadable header", f"a skew of {max(skews)} samples")
     firsts = [_whole(path, line[_FIRST]) or 0 if fmt == "8" else 0 for line in lines]
@@ -519,13 +516,17 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
         each = _signal._rd_dat_signals(
             file.name, str(file.parent), None, fmt, len(lines), samples, offsets[0], frames, skews, firsts, 0, samples
         )
-        units = np.empty((len(lines), samples), dtype=np.int32)
-        for row, signal in enumerate(each):
-            units[row] = signal.reshape(samples, -1).sum(1, dtype=np.int64) / frames[row]
-            if (mark := _INVALID[fmt]) is not None:
-                units[row, (signal.reshape(samples, -1) == mark).any(1)] = mark
-                units[row, samples - skews[row] :] = mark
-    return units
+        return np.stack([_framed(one.reshape(samples, -1), fmt, skew) for one, skew in zip(each, skews, strict=True)])
+
+
+def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
+    """Of frames `(samples, in each)` the mean, as wfdb rounds it, missing where one of them is; the last `skew` are,
+    of which wfdb marks too few."""
+    mean = (frames.sum(1, dtype=np.int64) / frames.shape[1]).astype(np.int32)
+    missing = (frames == _INVALID[fmt]).any(1)
+    missing[len(mean) - skew :] = True
+    mean[missing] = _INVALID[fmt] or 0  # format 8, which has no mark, has no skew either: wfdb can't read it
+    return mean
 
 
 def _flac_samples(file: Path) -> int:
@@ -547,7 +548,8 @@ def _check_lead(where: Path, header: _Header, i: int, digital: NDArray[np.int32]
     lead, fmt = f"lead {line[_LEAD]}", _format(line)
     first, checksum = (_whole(where, line[field]) for field in (_FIRST, _SUM))
     # Frames of several samples are averaged by the reader; the header's values are those of the samples.
-    if "x" not in line[_FORMAT]:
+    layout = _LAYOUT.fullmatch(line[_FORMAT])
+    if layout and layout[2] in ("", "1"):
         if first is not None and first != digital[0]:
             found = f"{lead} begins with {digital[0]}"
             raise RecordError(where, "initial value mismatch", found, f"{str(first)[:40]} (header)")
