@@ -374,7 +374,8 @@ def _read_header(path: Path) -> _Header:
     # Signal files lie beside their header; wfdb would follow any path written there.
     for line in signals:
         if not _NAME.fullmatch(line[_FILE]):
-            raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
+            reason = "unsafe path" if line[_FILE].isprintable() else "unreadable header"
+            raise RecordError(path, reason, f"signal file {line[_FILE]!r}"[:60], "a file name in the record's folder")
     rate = _RATE.fullmatch(record[2] or f"{_DEFAULT_RATE:g}")
     try:
         n, fs, samples = int(record[1]), float(rate[1] if rate else record[2]), int(record[3] or 0)
@@ -404,7 +405,8 @@ def _split(path: Path) -> tuple[list[list[str]], tuple[str, ...]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # a comment in Unicode may have lines of its own, and DOS ends a file in 1A
+    lines = [line for line in map(str.strip, re.split(r"[\n-\r\x1a\x1c-\x1e]", text)) if line]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
     return [_fields(line, path.stem) for line in lines if not line.startswith("#")], comments
 

@@ -42,7 +42,7 @@ def written(folder: Path, fmt: str, leads: tuple[str, ...], files: tuple[str, ..
     per_mv, n = (40.0 if fmt == "80" else 1000.0), len(leads)
     sums = [int(total) for total in units.sum(1) % 65536]
     wfdb.Record(
-        record_name="r", n_sig=n, fs=100 * (250 if n == 2 else 100) // 100, sig_len=units.shape[1] // frame,
+        record_name="r", n_sig=n, fs=100, sig_len=units.shape[1] // frame,
         file_name=[files[i * len(files) // n] for i in range(n)], fmt=[fmt] * n, adc_gain=[per_mv] * n,
         baseline=[0] * n, units=["mV"] * n, sig_name=list(leads), adc_res=[16] * n, adc_zero=[0] * n,
         init_value=[int(one) for one in units[:, 0]], checksum=sums, block_size=[0] * n, samps_per_frame=[frame] * n,
@@ -173,7 +173,7 @@ def verdict(folder: Path, sound: Path) -> str:
             whole = records.read_repaired(sound, "r").signals
             assert all(any(np.array_equal(lead, one) for one in (*whole, *-whole, 0 * lead)) for lead in found.signals)
         return "read where wfdb fails or guesses"
-    if (folder / "r.mat").exists() and (folder / "r.mat").read_bytes()[:6] == b"MATLAB":
+    if (sound / "r.mat").exists() and (sound / "r.mat").read_bytes()[:6] == b"MATLAB":
         return "read, no matter for wfdb"
     assert theirs[0].fs == found.fs
     for lead, signal in theirs[1].items():
