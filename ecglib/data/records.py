@@ -524,8 +524,8 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
 def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
     """Of frames `(samples, in each)` the mean, as wfdb rounds it, missing where one of them is; the last `skew` are,
     of which wfdb marks too few."""
-    mean = (frames.sum(1, dtype=np.int64) / frames.shape[1]).astype(np.int32)
-    missing = (frames == _INVALID[fmt]).any(1)
+    whole = frames[:, 0] if frames.shape[1] == 1 else frames.sum(1, dtype=np.int64) / frames.shape[1]
+    mean, missing = whole.astype(np.int32), (frames == _INVALID[fmt]).any(1)
     missing[len(mean) - skew :] = True
     mean[missing] = _INVALID[fmt] or 0  # format 8, which has no mark, has no skew either: wfdb can't read it
     return mean
