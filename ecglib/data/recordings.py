@@ -132,10 +132,8 @@ class TwelveLead(Dataset[Example | Refused]):
         """In the cache; its name follows from what the recording's own files are."""
         header = entry.folder / f"{entry.record}.hea"
         names = {header.name}
-        with contextlib.suppress(OSError):
-            lines = header.read_bytes().decode("utf-8", errors="replace").splitlines()
-            said = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-            names |= {line[0] for line in said[1:]}
+        with contextlib.suppress(RecordError):
+            names |= set(records.signal_files(entry.folder, entry.record))
         stats: list[Any] = []
         for name in sorted(names):
             with contextlib.suppress(OSError, ValueError):

@@ -11,12 +11,17 @@ written as, are brought to twelve leads in mV by `read_repaired`; each repair is
 - of such a record, a record line that the `wfdb` package can't parse (`E00015.mat 12 500 5000 …`, in the Challenge's
   first release) is read by the position of its fields: name, number of leads, rate, samples;
 - a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
-- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, must
-  be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were written as mV;
+- numbers of a `.mat` that are not whole are taken for mV where gain and baseline make no ECG of them;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or the
+  highest peak where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were
+  written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
-- a lead that never varies counts as not recorded.
+- a lead that never varies counts as not recorded;
+- channels that are no standard lead are not read, and named where a standard lead is missing.
 
-The file formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
+Header fields are read here by their position, so that a date or a name that `wfdb` can't parse spoils nothing; it
+decodes the samples. Of a frame of several samples the mean is taken, which is missing where one of them is. The file
+formats: https://physionet.org/physiotools/wag/header-5.htm, signal-5.htm and annot-5.htm.
 """
 
 from __future__ import annotations
@@ -35,9 +40,9 @@ from typing import Any, Final
 
 import numpy as np
 import scipy.io
-import wfdb
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
+from wfdb.io import _signal
 from wfdb.io import annotation as wfdb_annotation
 
 from ecglib import aami
@@ -79,27 +84,29 @@ _PREFIXES: Final = {
 """Before V, volt or volts in small letters, the micro sign as the Greek letter -> mV in one of it."""
 _WHOLE: Final = r"[-+]?[0-9]{1,300}"
 _CALIBRATION: Final = re.compile(rf"(?P<gain>[^(/]+)(?:\((?P<baseline>{_WHOLE})\))?(?:/(?P<unit>.*))?")
-_BYTES_PER_SAMPLE: Final = {
-    "8": Fraction(1), "16": Fraction(2), "24": Fraction(3), "32": Fraction(4), "61": Fraction(2), "80": Fraction(1),
-    "160": Fraction(2), "212": Fraction(3, 2), "310": Fraction(4, 3), "311": Fraction(4, 3),
-}  # fmt: skip
-_INVALID: Final = {
-    "16": -(2**15), "24": -(2**23), "32": -(2**31), "61": -(2**15), "80": -(2**7), "160": -(2**15), "212": -(2**11),
-    "310": -(2**9), "311": -(2**9),
-}  # fmt: skip
+_INVALID: Final[dict[str, int | None]] = _signal.INVALID_SAMPLE_VALUE
+"""Format -> what stands for a sample that is missing."""
 _SYMBOLS: Final[dict[int, str]] = {label.label_store: label.symbol for label in wfdb_annotation.ann_labels}
 """Code of an annotation -> its symbol, by the format."""
 _NOTE: Final = 22
 """The code of a comment; at sample 0 one that defines something of the file."""
-_FILE, _FORMAT, _GAIN, _BITS, _ZERO, _LEAD = 0, 1, 2, 3, 4, 8
+_FILE, _FORMAT, _GAIN, _BITS, _ZERO, _FIRST, _SUM, _LEAD = 0, 1, 2, 3, 4, 5, 6, 8
 """Places of the fields in a signal's line."""
-_NAME: Final = re.compile(r"(?!\.)[\w.+-]+")
+_LAYOUT: Final = re.compile(r"([0-9]{1,15})x?([0-9]{0,15}):?([0-9]{0,15})\+?([0-9]{0,15})")
+"""The field of the format: it, samples in a frame, skew and offset."""
+_RATE: Final = re.compile(r"([0-9]*\.?[0-9]*)(?:[/(].*)?")
+"""Of samples; what follows is that of a counter."""
+_NAME: Final = re.compile(r"(?![.~ ])[^/\\:*?\"<>|\x00-\x1f\x7f]+")
+"""Of a file or folder."""
+_LEAD_NAME: Final = re.compile(
+    r"(?:MDC_ECG_LEAD_|(?:E[CK]G[ _.:-]?)?(?:LEAD[ _.:-]?)?)([-\u2212\u2013]?)"
+    r"(I{1,3}|D[ _.-]?(?:I{1,3}|[1-3])|AV[ _.-]?[RLF]|[VC][ _.-]?[1-6])(NEG)?[ .,:;]*"
+)
+"""In capitals; its groups are a minus, the lead, and another way to say minus."""
 _DEFAULT_RATE: Final = 250.0
 """Hz of a record that does not say its rate, by the format."""
 _MOST: Final = 2**40
-"""No file has more samples or bytes; a count beyond it is no count."""
-_MOST_SKEW: Final = 2**16
-"""In samples, of a record that does not say how long it is. wfdb makes room for as many."""
+"""No file has more samples; a count beyond it is no count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +147,11 @@ class _Header:
     record: str
     """What the record line begins with."""
     fs: float
-    samples: int
+    """Hz, above 0."""
+    sig_len: int
+    """Samples of each signal, or frames of several; 0 where it isn't said."""
     signals: list[list[str]]
-    """The lines of the signals, split at blanks, with empty fields at their end for those that aren't there."""
+    """Of each signal nine fields, empty where it has none; the last is the lead's name."""
     comments: tuple[str, ...]
 
 
@@ -237,19 +246,18 @@ def read_recording(
     """
     path = _header_path(folder, name)
     header = _read_header(path)
-    parsed = _parsed(path, header)
-    there = [str(lead) for lead in parsed.sig_name]
+    there = [line[_LEAD] for line in header.signals]
     chosen = _choose(path, there, leads)
-    calibrations = [_calibration(path, header.signals[i], there[i], uncalibrated_gain) for i in chosen]
-    units = _decoded(path, parsed, chosen)
+    calibrations = [_calibration(path, header.signals[i], uncalibrated_gain) for i in chosen]
+    units = _decoded(path, header, chosen)
     signals = np.empty(units.shape, dtype=np.float32)
     for row, i in enumerate(chosen):
-        _check_lead(path.parent / header.signals[chosen[0]][_FILE], parsed, i, units[row])
+        _check_lead(path.parent / header.signals[i][_FILE], header, i, units[row])
         signals[row] = millivolts(units[row], *calibrations[row])
         if not np.isfinite(signals[row]).all():
             found = f"{calibrations[row][0]:g} units per mV for lead {there[i]}"
             raise RecordError(path, "bad gain", found, "one that gives an amplitude in mV")
-    return Recording(name, signals, float(parsed.fs), tuple(there[i] for i in chosen), header.comments)
+    return Recording(name, signals, header.fs, tuple(there[i] for i in chosen), header.comments)
 
 
 def read_repaired(folder: Path, name: str) -> Recording:
@@ -267,34 +275,48 @@ def read_repaired(folder: Path, name: str) -> Recording:
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
         raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
     names = [line[_LEAD] for line in header.signals]
-    standard = {i: _standard(name) for i, name in enumerate(names) if _standard(name)}
+    standard = {i: lead for i, lead in enumerate(map(_standard, names)) if lead[0]}
+    twice = [lead for lead, times in Counter(lead for lead, _ in standard.values()).items() if times > 1]
+    if twice:
+        raise RecordError(path, "a lead twice", twice[0])
     repairs = []
-    if not re.fullmatch(r"[\w-]+", header.record):
+    if not re.fullmatch(r"[\w-]+", header.record) and header.record.rpartition("/")[2] != path.stem:
         repairs.append(f"record line begins with {header.record!r}, which is no record name")
     # whatever other channels measure is no matter
-    calibrations = {i: _calibration(path, header.signals[i], names[i]) for i in standard}
+    calibrations = {i: _calibration(path, header.signals[i]) for i in standard}
     if files[0].endswith(".mat"):
         repairs += _mend_gains(path.stem, calibrations, header.comments)
-        units = _matrix(path, header)
+        units = _matrix(path, header)[list(standard)]
     else:
-        units = _decoded(path, _parsed(path, header), list(range(len(names))))
+        units = _decoded(path, header, list(standard))
     seconds = units.shape[1] / header.fs
-    if seconds < SHORTEST:
+    if standard and seconds < SHORTEST:
         reason = "short signal" if seconds else "empty signal"
         raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
-    leads: dict[str, Array] = {}
-    for i, its in calibrations.items():
-        lead = millivolts(units[i], *its)
-        lead[units[i] == _INVALID.get(_format(header.signals[i]))] = np.nan
-        if standard[i] in leads:
-            raise RecordError(path, "a lead twice", standard[i])
-        leads[standard[i]] = lead
-    arranged, more = _arranged(leads, units.shape[1])
+
+    def in_mv(calibrations: Iterable[tuple[float, int]]) -> tuple[Array, list[str]]:
+        leads: dict[str, Array] = {}
+        for row, (i, (lead, sign)), its in zip(units, standard.items(), calibrations, strict=True):
+            leads[lead] = sign * millivolts(row, *its)
+            leads[lead][row == _INVALID.get(_format(header.signals[i]))] = np.nan
+        return _arranged(leads, units.shape[1])
+
+    arranged, more = in_mv(calibrations.values())
     if not arranged.any():
         found = (", ".join(names) or "none")[:60]
         raise RecordError(path, "no standard lead with a signal", found, f"some of {', '.join(LEADS)}")
-    factor, unit = _plausible(path, arranged)
-    return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, (*repairs, *more, *unit))
+    factor, unit = _scale(arranged)
+    if factor != 1 and units.dtype.kind == "f" and (units % 1).any():  # no units of a converter
+        as_they_are, said = in_mv([(1.0, 0)] * len(standard))
+        if _scale(as_they_are)[0] == 1:
+            arranged, more, factor, unit = as_they_are, said, 1.0, "numbers that are no whole ones taken for mV"
+    if not factor:
+        raise RecordError(path, "implausible amplitude", unit, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
+    others = [name or "a channel without a name" for i, name in enumerate(names) if i not in standard]
+    if others and len(standard) < len(LEADS):
+        more.append(f"no standard lead, so not read: {', '.join(others)[:60]}")
+    repairs += more + [unit] * bool(unit)
+    return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, tuple(repairs))
 
 
 def at_rate(signals: Array, fs: float, rate: float) -> Array:
@@ -308,13 +330,18 @@ def at_rate(signals: Array, fs: float, rate: float) -> Array:
 
 def sampling_rate(folder: Path, name: str) -> float:
     """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
-    path = _header_path(folder, name)
-    return float(_parsed(path, _read_header(path)).fs)
+    return _read_header(_header_path(folder, name)).fs
 
 
 def comments(folder: Path, name: str) -> tuple[str, ...]:
     """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read_recording`."""
     return _split(_header_path(folder, name))[1]
+
+
+def signal_files(folder: Path, name: str) -> list[str]:
+    """Names of a record's signal files, which lie beside its header. Errors as for `read_recording`, so far as the
+    header goes."""
+    return list(dict.fromkeys(line[_FILE] for line in _read_header(_header_path(folder, name)).signals))
 
 
 def field(lines: Iterable[str], name: str) -> str:
@@ -334,7 +361,7 @@ def read_annotations(folder: Path, name: str) -> Annotations:
     before the one in front of it, or a beat is annotated as two classes.
     """
     path = _header_path(folder, name)
-    header, path = _parsed(path, _read_header(path)), path.with_suffix(".atr")
+    header, path = _read_header(path), path.with_suffix(".atr")
     with _reading(path, "annotations"):
         content = path.read_bytes()
     if not content:
@@ -437,24 +464,28 @@ def _read_header(path: Path) -> _Header:
     lines, said = _split(path)
     if not lines:
         raise RecordError(path, "empty header")
-    record = lines[0]
-    if "/" in record[0]:
+    record, *signals = lines
+    segments = re.fullmatch(r".*/([0-9]+)", record[0])
+    if segments and segments[1] != path.stem:
         raise RecordError(path, "unsupported record", "a record of several segments", "a record of one segment")
     # Signal files lie beside their header; wfdb would follow any path written there.
-    for line in lines[1:]:
-        if not _NAME.fullmatch(line[0]):
-            raise RecordError(path, "unsafe path", f"signal file {line[0]!r}", "a file name in the record's folder")
+    for line in signals:
+        if not _NAME.fullmatch(line[_FILE]):
+            reason = "unsafe path" if line[_FILE].isprintable() else "unreadable header"
+            raise RecordError(path, reason, f"signal file {line[_FILE]!r}"[:60], "a file name in the record's folder")
+    rate = _RATE.fullmatch(record[2] or f"{_DEFAULT_RATE:g}")
     try:
-        n, fs = int(record[1]), float(re.split(r"[/(]", record[2])[0]) if len(record) > 2 else _DEFAULT_RATE
-        samples = int(record[3]) if len(record) > 3 else 0
-        if not 0 <= samples <= _MOST:
-            raise ValueError(samples)
-    except (ValueError, IndexError):
-        found = " ".join(record)[:60]
+        n, fs, samples = int(record[1]), float(rate[1] if rate else record[2]), int(record[3] or 0)
+        if not 0 <= samples <= _MOST or not (rate and 0 < fs < math.inf):
+            raise ValueError(record)
+    except ValueError:
+        found = " ".join(record)[:60].strip()
         raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
-    if not 0 < n == len(lines) - 1:
-        raise RecordError(path, "unreadable header", f"{len(lines) - 1} signal lines", f"{str(n)[:20]} (at least 1)")
-    return _Header(record[0], fs, samples, [line + [""] * (_LEAD + 1) for line in lines[1:]], said)
+    if n == len(signals) == 0:
+        raise RecordError(path, "no signals", "its header has none", "at least one")
+    if n != len(signals):
+        raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{str(n)[:20]} (at least 1)")
+    return _Header(record[0], fs, samples, signals, said)
 
 
 def _format(line: list[str]) -> str:
@@ -471,48 +502,43 @@ def _split(path: Path) -> tuple[list[list[str]], tuple[str, ...]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # a comment in Unicode may have lines of its own, and DOS ends a file in 1A
+    lines = [line for line in map(str.strip, re.split(r"[\n-\r\x1a\x1c-\x1e]", text)) if line]
     comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
-    return [line.split() for line in lines if not line.startswith("#")], comments
+    return [_fields(line, path.stem) for line in lines if not line.startswith("#")], comments
 
 
-def _parsed(path: Path, ours: _Header) -> Any:
-    """The header as `wfdb` reads it, which the signals in WFDB formats are decoded by."""
-    with _reading(path, "header"):
-        header = wfdb.rdheader(str(path.with_suffix("")))
-    if header.n_sig != len(ours.signals):
-        raise RecordError(path, "unreadable header", f"{header.n_sig} leads", f"{len(ours.signals)} of its lines")
-    # wfdb reads 5e2 as 5
-    if not math.isclose(ours.fs, header.fs, rel_tol=1e-6) or not 0 < header.fs < math.inf:
-        raise RecordError(path, "unreadable header", f"sampling rate {ours.fs:g}", "more than 0 Hz")
-    counts = [header.sig_len, *header.samps_per_frame, *header.byte_offset, *header.skew]
-    if max(count or 0 for count in counts) > _MOST:
-        raise RecordError(path, "unreadable header", "a number of samples or bytes beyond any file's")
-    skew = max(skew or 0 for skew in header.skew)
-    if skew > (header.sig_len or _MOST_SKEW):
-        raise RecordError(path, "unreadable header", f"a skew of {skew} samples")
-    return header
+def _fields(line: str, stem: str) -> list[str]:
+    """Nine fields of a line, the last of whatever words are left; the first may have the blanks of the header's own
+    name. A line cut short has its words, which are no numbers, at its end too."""
+    own = re.match(rf"{re.escape(stem)}\S*", line)
+    first = own[0] if own else line.split()[0]
+    words = [first, *line[len(first) :].split()]
+    fewer = (i for i in range(_BITS, min(len(words), _LEAD)) if not re.fullmatch(r"[-+]?[0-9]+", words[i]))
+    end = _LEAD if len(words) > _LEAD else next(fewer, _LEAD)
+    return [*words[:end], *[""] * (_LEAD - len(words[:end])), " ".join(words[end:])]
 
 
 def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
-    lower = [lead.strip().lower() for lead in there]
-    missing = [lead for lead in leads if lead.lower() not in lower]
+    names = [lead.lower() for lead in there]
+    names += [lead.lower() if sign > 0 else "" for lead, sign in map(_standard, there)]  # as it is commonly spelt
+    missing = [lead for lead in leads if lead.lower() not in names]
     if missing or not leads:
         found = f"no {', '.join(missing) or 'lead asked for'}"
         raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
-    return [lower.index(lead.lower()) for lead in leads]
+    return [names.index(lead.lower()) % len(there) for lead in leads]
 
 
-def _calibration(where: Path, line: list[str], lead: str, uncalibrated: float | None = None) -> tuple[float, int]:
+def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:
     """Digital units per mV, above 0 and finite in single precision too, and those at 0 mV, of any size.
 
     Read here by the position of their fields, because wfdb takes what it can read of a field and guesses the rest: a
     gain of `1E3` becomes 1, one of `+200` loses its baseline, and of `µV` the V is left. The third field of a signal's
     line is `gain(baseline)/unit`. Without a baseline the fifth, the ADC's zero, is it; without a unit it is mV.
     """
-    found = _CALIBRATION.fullmatch(line[_GAIN] or "0")
+    found, lead = _CALIBRATION.fullmatch(line[_GAIN] or "0"), line[_LEAD][:40]
     try:
         gain = float(found["gain"]) if found else math.nan
     except ValueError:
@@ -523,7 +549,7 @@ def _calibration(where: Path, line: list[str], lead: str, uncalibrated: float | 
         raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
     baseline = found["baseline"]
     if baseline is None:
-        baseline = line[_ZERO] or "0" if line[_BITS].isdecimal() else "0"
+        baseline = line[_ZERO] or "0"
     if not re.fullmatch(_WHOLE, baseline):
         raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
     if gain == 0 and uncalibrated is not None:
@@ -545,40 +571,84 @@ def _calibration(where: Path, line: list[str], lead: str, uncalibrated: float | 
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
-def _decoded(path: Path, header: Any, channels: list[int]) -> NDArray[np.int32]:
+def _decoded(path: Path, header: _Header, channels: Sequence[int]) -> NDArray[np.int32]:
     """Digital units `(channels, samples)` of signals in WFDB formats, decoded by the `wfdb` package once every signal
     file has as many bytes as the header's number of samples takes."""
-    for name in dict.fromkeys(header.file_name):
-        file = path.parent / name
-        with _reading(file, "signal"):
-            size = file.stat().st_size
-        if size == 0:
-            raise RecordError(file, "empty signal")
-        signals = [i for i in range(header.n_sig) if header.file_name[i] == name]
-        per_sample = _BYTES_PER_SAMPLE.get(str(header.fmt[signals[0]]))
-        if per_sample is None or not header.sig_len:
-            continue  # compressed, or a header that leaves the length open: only decoding can tell
-        frame = per_sample * sum(header.samps_per_frame[i] or 1 for i in signals)
-        need = math.ceil(frame * header.sig_len) + (header.byte_offset[signals[0]] or 0)
-        found, expected = f"{size} bytes", f"{need} bytes for the {header.sig_len} samples of its header"
-        if size < need:
-            raise RecordError(file, "truncated signal", found, expected)
-        if size - need >= max(frame, 2):
-            raise RecordError(file, "signal longer than header says", found, expected)
-    file = path.parent / header.file_name[channels[0]]
+    samples, rows = header.sig_len, dict[int, NDArray[np.int32]]()
+    for name in dict.fromkeys(header.signals[i][_FILE] for i in channels):
+        in_file = [i for i, line in enumerate(header.signals) if line[_FILE] == name]
+        units = _decoded_file(path, [header.signals[i] for i in in_file], samples)
+        rows |= dict(zip(in_file, units, strict=True))
+        samples = units.shape[1]
+    return np.array([rows[i] for i in channels], dtype=np.int32).reshape(len(channels), samples)
+
+
+def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[np.int32]:
+    """Digital units of all signals of one file; 0 samples stand for as many as it has."""
+    file = path.parent / lines[0][_FILE]
+    layouts = [_LAYOUT.fullmatch(line[_FORMAT]) for line in lines]
+    fmt = layouts[0][1] if layouts[0] else ""
+    frames, skews, offsets = ([int(layout[i] or i == 2) for layout in layouts if layout] for i in (2, 3, 4))
+    known = fmt in _signal.DAT_FMTS and all(layout and layout[1] == fmt for layout in layouts)
+    if not known or min(frames) < 1:
+        found = ", ".join(dict.fromkeys(line[_FORMAT][:20] for line in lines))[:60]
+        raise RecordError(path, "unreadable header", f"format {found} for {file.name}", "one of WFDB's for each file")
+    compressed = fmt in _signal.COMPRESSED_FMTS
     with _reading(file, "signal"):
-        record = wfdb.rdrecord(str(path.with_suffix("")), channels=channels, physical=False, return_res=32)
-    if record.d_signal is None or not record.d_signal.size:
+        size = file.stat().st_size
+        size = _flac_samples(file) if size and compressed else size
+
+    def takes(samples: int) -> int:
+        return samples * frames[0] if compressed else _signal._required_byte_num("read", fmt, samples * sum(frames))
+
+    samples = samples or 6 * (size - offsets[0]) // takes(6)  # of all formats six are whole blocks
+    if samples <= 0 or not size:
         raise RecordError(file, "empty signal")
-    return np.ascontiguousarray(record.d_signal.T)
+    need, unit = takes(samples) + offsets[0], "samples" if compressed else "bytes"
+    if not 0 <= size - need < max(takes(1), 1 if compressed else 2):
+        reason = "truncated signal" if size < need else "signal longer than header says"
+        raise RecordError(file, reason, f"{size} {unit}", f"{need} {unit} for the {samples} samples of its header")
+    if max(skews) > samples:
+        raise RecordError(path, "unreadable header", f"a skew of {max(skews)} samples")
+    firsts = [_whole(path, line[_FIRST]) or 0 if fmt == "8" else 0 for line in lines]
+    with _reading(file, "signal"):
+        each = _signal._rd_dat_signals(
+            file.name, str(file.parent), None, fmt, len(lines), samples, offsets[0], frames, skews, firsts, 0, samples
+        )
+        return np.stack([_framed(one.reshape(samples, -1), fmt, skew) for one, skew in zip(each, skews, strict=True)])
 
 
-def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) -> None:
+def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
+    """Of frames `(samples, in each)` the mean, as wfdb rounds it, missing where one of them is; the last `skew` are,
+    of which wfdb marks too few."""
+    whole = frames[:, 0] if frames.shape[1] == 1 else frames.sum(1, dtype=np.int64) / frames.shape[1]
+    mean, missing = whole.astype(np.int32), (frames == _INVALID[fmt]).any(1)
+    missing[len(mean) - skew :] = True
+    mean[missing] = _INVALID[fmt] or 0  # format 8, which has no mark, has no skew either: wfdb can't read it
+    return mean
+
+
+def _flac_samples(file: Path) -> int:
+    """Samples of each channel of a FLAC file, by its first block."""
+    with file.open("rb") as stream:
+        return int.from_bytes(stream.read(26)[21:]) % 2**36
+
+
+def _whole(path: Path, text: str) -> int | None:
+    """A field that has a whole number, or nothing."""
+    if text and not re.fullmatch(_WHOLE, text):
+        raise RecordError(path, "unreadable header", f"{text[:40]} in a signal's line", "a whole number")
+    return int(text) if text else None
+
+
+def _check_lead(where: Path, header: _Header, i: int, digital: NDArray[np.int32]) -> None:
     """Refuse a lead whose samples disagree with the header, are not numbers, or carry no usable signal."""
-    lead = f"lead {header.sig_name[i]}"
+    line = header.signals[i]
+    lead, fmt = f"lead {line[_LEAD]}", _format(line)
+    first, checksum = (_whole(where, line[field]) for field in (_FIRST, _SUM))
     # Frames of several samples are averaged by the reader; the header's values are those of the samples.
-    if (header.samps_per_frame[i] or 1) == 1:
-        first, checksum = header.init_value[i], header.checksum[i]
+    layout = _LAYOUT.fullmatch(line[_FORMAT])
+    if layout and layout[2] in ("", "1"):
         if first is not None and first != digital[0]:
             found = f"{lead} begins with {digital[0]}"
             raise RecordError(where, "initial value mismatch", found, f"{str(first)[:40]} (header)")
@@ -587,11 +657,11 @@ def _check_lead(where: Path, header: Any, i: int, digital: NDArray[np.int32]) ->
             found = f"{lead} sums up to {total % 65536}"
             raise RecordError(where, "checksum mismatch", found, f"{checksum % 65536} (header)")
     low, high = int(digital.min()), int(digital.max())
-    if low == _INVALID.get(str(header.fmt[i])):
+    if low == _INVALID.get(fmt):
         raise RecordError(where, "NaN samples", f"{np.count_nonzero(digital == low)} in {lead}", "numbers only")
     if low == high:
         raise RecordError(where, "flat signal", f"{lead} never varies")
-    share = _clipped_share(digital, low, high, float(header.fs))
+    share = _clipped_share(digital, low, high, header.fs)
     if share > CLIPPED_SHARE:
         found = f"{lead}: {share:.1%} of the samples"
         raise RecordError(where, "clipped signal", found, f"at most {CLIPPED_SHARE:.0%}")
@@ -621,10 +691,13 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
 # --- repairs ----------------------------------------------------------------------------------------------------------
 
 
-def _standard(name: str) -> str:
-    """The name's standard lead, empty where it is none."""
-    upper = ALIASES.get(name.upper(), name.upper())
-    return upper if upper in LEADS else ""
+def _standard(name: str) -> tuple[str, int]:
+    """The name's standard lead, empty where it is none, and -1 where it is negated, else 1."""
+    found = _LEAD_NAME.fullmatch(unicodedata.normalize("NFKC", name).strip(" \"'").upper())
+    if not found:
+        return "", 1
+    plain = re.sub(r"[ _.-]", "", found[2])
+    return ALIASES.get(plain, plain.replace("C", "V")), -1 if found[1] or found[3] else 1
 
 
 def _mend_gains(record: str, calibrations: dict[int, tuple[float, int]], comments: Sequence[str]) -> list[str]:
@@ -651,7 +724,7 @@ def _matrix(path: Path, header: _Header) -> NDArray[Any]:
     matrix = found.get("val")
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         raise RecordError(file, "unreadable signal", "no matrix of numbers named val", "a MATLAB matrix named val")
-    expected = (len(header.signals), header.samples or matrix.shape[1])
+    expected = (len(header.signals), header.sig_len or matrix.shape[1])
     if matrix.shape != expected:
         raise RecordError(file, "header and signal disagree", f"a matrix {matrix.shape}", f"{expected} by its header")
     if matrix.size and matrix.dtype.kind in "iu" and max(-int(matrix.min()), int(matrix.max())) > 2**53:
@@ -684,12 +757,19 @@ def _arranged(leads: dict[str, Array], samples: int) -> tuple[Array, list[str]]:
     return arranged, [f"{', '.join(leads)}: {what}" for what, leads in said.items()]
 
 
-def _plausible(path: Path, signals: Array) -> tuple[float, list[str]]:
-    """What to multiply by for mV, and what is put right thereby."""
-    low, high = np.percentile(signals[signals.any(1)], (0.5, 99.5), axis=1)
-    amplitude = float(np.median(high - low))
-    for factor, unit in ((1.0, ""), (1e-3, "µV"), (1e3, "V")):
-        if PLAUSIBLE[0] <= factor * amplitude <= PLAUSIBLE[1]:
-            return factor, [f"{unit} written as mV"] if unit else []
-    expected = f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV"
-    raise RecordError(path, "implausible amplitude", f"{amplitude:.3g} mV", expected)
+def _scale(signals: Array) -> tuple[float, str]:
+    """What to multiply by for mV, and what is put right thereby; 0 and the amplitude where nothing helps.
+
+    Where all is nearly still but for a few beats, their peaks show that the unit is right.
+    """
+    leads = signals[signals.any(1)]
+    low, high = np.percentile(leads, (0.5, 99.5), axis=1)
+    amplitude, peaks = float(np.median(high - low)), float(np.ptp(leads, 1).max())
+    if PLAUSIBLE[0] <= amplitude <= PLAUSIBLE[1] or amplitude < PLAUSIBLE[0] <= peaks:
+        return 1.0, ""
+    if PLAUSIBLE[0] <= 1e-3 * amplitude <= PLAUSIBLE[1]:
+        return 1e-3, "µV written as mV"
+    step = min(np.diff(np.unique(lead)).min() for lead in leads)
+    if PLAUSIBLE[0] <= 1e3 * amplitude and 1e3 * peaks <= PLAUSIBLE[1] and 1e3 * step <= PLAUSIBLE[0]:
+        return 1e3, "V written as mV"
+    return 0.0, f"{amplitude:.3g} mV"

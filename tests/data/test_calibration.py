@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import clinics
@@ -33,6 +34,15 @@ def both_read(folder: Path, expected: NDArray[np.float64], atol: float = 1e-7) -
         np.testing.assert_allclose(read(folder, "r"), expected, rtol=1e-6, atol=atol)
 
 
+def wfdb_mv(folder: Path, samples: int) -> NDArray[np.float64]:
+    """What wfdb reads of the record `r` by another header, which says how long it is."""
+    text = (folder / "r.hea").read_text()
+    lines = [re.sub(r"^(\S+ \d+ \S+).*", rf"\1 {samples}", text.splitlines()[0]), *text.splitlines()[1:]]
+    (folder / "other.hea").write_text("\n".join(lines) + "\n")
+    read: NDArray[np.float64] = wfdb.rdrecord(str(folder / "other")).p_signal.T
+    return read
+
+
 def both_refuse(folder: Path) -> list[str]:
     """Why they do."""
     return [clinics.refused(read, folder, "r") for read in (strict, repairing)]
@@ -49,6 +59,64 @@ def test_what_wfdb_writes_is_what_it_reads(tmp_path: Path, fmt: str) -> None:
     wfdb.wrsamp("r", fs=128.5, units=units, sig_name=names, p_signal=mv, fmt=[fmt] * 12, write_dir=str(tmp_path))
     both_read(tmp_path, wfdb.rdrecord(str(tmp_path / "r")).p_signal.T, atol=1e-5)
     assert records.read_recording(tmp_path, "r").fs == records.read_repaired(tmp_path, "r").fs == 128.5
+    for length in ("128.5 0", "128.5"):  # as many as the files have
+        clinics.edit(tmp_path / "r.hea", "128.5 2000", length)
+        both_read(tmp_path, wfdb_mv(tmp_path, 2000), atol=1e-5)
+        clinics.edit(tmp_path / "r.hea", length, "128.5 2000")
+    for length in (1999, 2001):
+        clinics.edit(tmp_path / "r.hea", "128.5 2000", f"128.5 {length}")
+        assert both_refuse(tmp_path) == ["truncated signal" if length > 2000 else "signal longer than header says"] * 2
+        clinics.edit(tmp_path / "r.hea", f"128.5 {length}", "128.5 2000")
+
+
+MISSING = {"16": -(2**15), "24": -(2**23), "32": -(2**31), "80": -128, "212": -2048, "508": -128, "516": -(2**15),
+           "524": -(2**23)}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", [1, 5])
+@pytest.mark.parametrize("fmt", MISSING)
+def test_missing_samples_leave_no_spike(tmp_path: Path, fmt: str, frame: int) -> None:
+    """A frame is missing where a sample of it is. The repairing reader fills it in, the strict one refuses."""
+    per_mv = 40 if MISSING[fmt] == -128 else 500
+    units = np.round(clinics.units(2000, 6) / (1000 / per_mv)).astype(np.int64)
+    units[4, 503:507:3] = MISSING[fmt]
+    wfdb.Record(
+        record_name="r", n_sig=6, fs=125, sig_len=2000 // frame, file_name=["r.dat"] * 6, fmt=[fmt] * 6,
+        adc_gain=[float(per_mv)] * 6, baseline=[0] * 6, units=["mV"] * 6, sig_name=list(LEADS[6:]),
+        e_d_signal=list(units), adc_res=[16] * 6, adc_zero=[0] * 6, init_value=[int(u[0]) for u in units],
+        samps_per_frame=[frame] * 6, checksum=[int(u.sum()) % 65536 for u in units], block_size=[0] * 6,
+    ).wrsamp(write_dir=str(tmp_path), expanded=True)  # fmt: skip
+    found = records.read_repaired(tmp_path, "r")
+    assert found.repairs == ("V5: samples without a number interpolated",)
+    frames = units.reshape(6, -1, frame)
+    mean = np.trunc(frames.mean(2)) / per_mv
+    whole = (frames != MISSING[fmt]).all(2)
+    assert 1 <= (~whole).sum() <= 2
+    np.testing.assert_allclose(found.signals[6:][whole], mean[whole], rtol=1e-5)
+    assert np.abs(found.signals).max() <= np.abs(mean[whole]).max() + 1e-5
+    assert clinics.refused(strict, tmp_path, "r") == "NaN samples"
+
+
+@pytest.mark.parametrize("offset", [1, 24, 512])
+def test_checksums_are_of_what_follows_a_byte_offset(tmp_path: Path, offset: int) -> None:
+    path = clinics.dat(tmp_path, "r", UNITS)
+    clinics.edit(path, " 16 1000", f" 16+{offset} 1000")
+    data = path.with_suffix(".dat")
+    data.write_bytes(b"\7" * offset + data.read_bytes())
+    both_read(tmp_path, UNITS / 1000)
+
+
+def test_a_skew_within_frames_leaves_no_spike(tmp_path: Path) -> None:
+    units = clinics.units(1000, 2) + np.int16(500)
+    clinics.edit(
+        clinics.dat(tmp_path, "r", units, ["I", "II"], first="r 2 100 100", fs=100), " 16 1000", " 16x5:3 1000"
+    )
+    units.reshape(2, 200, 5).transpose(1, 0, 2).astype("<i2").tofile(tmp_path / "r.dat")
+    clinics.edit(tmp_path / "r.hea", "r 2 100 100", "r 2 100 200")
+    found = records.read_repaired(tmp_path, "r").signals[:2]
+    mean = np.trunc(units.reshape(2, 200, 5).mean(2)) / 1000
+    np.testing.assert_allclose(found[:, :197], mean[:, 3:], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 197:], mean[:, -1:].repeat(3, 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("offset", [0.0, -0.5, 2.0, -2.0, 3.0, -10.0, 40.0, -1000.0, 1e5])
@@ -174,6 +242,7 @@ def test_a_gain_as_it_is_written(tmp_path: Path, gain: str, per_mv: float, basel
 
 LARGE, HUGE, BEYOND = "9" * 400, "9" * 4299, "9" * 5000
 NO_GAINS = ["0(0)", "-1000", "1000.0.0", "(1000)", "1000(0.5)", "1000(5", "inf", "nan(0)", "1e39", "1e-46"]
+NO_GAINS += ["1000(mV)/500", "1000(mV)"]
 BAD_GAINS = (*(f"{gain}/mV" for gain in (*NO_GAINS, LARGE, f"1000(-{BEYOND})")), "mV", "1e300/nV")
 HOSTILE = {
     "1000/mV": (*BAD_GAINS, "1e-36(-999)/mV", "1000 (1024)/mV", "1000 /uV"),

@@ -24,6 +24,7 @@ from ecglib.errors import RecordError
 NO_NAME = "record line begins with '{}.mat', which is no record name"
 GAIN = "gain of {} units per mV taken for 1000"
 FLAT = "{}: never varies, so taken for not recorded"
+UNREAD = "no standard lead, so not read: {}"
 REPAIRS = {
     "E00015": (NO_NAME.format("E00015"), GAIN.format(4880)),
     "E00018": (NO_NAME.format("E00018"), GAIN.format(4880)),
@@ -144,11 +145,38 @@ def test_any_leads_in_any_order(write: Write, chosen: list[str], respell: bool) 
         found = read(Path(place))
     assert found.signals.shape == (12, 100)
     assert found.signals.dtype == np.float32
-    assert found.repairs == ()
+    others = [name for name in names if name in OTHERS]
+    assert found.repairs == ((UNREAD.format(", ".join(others)),) if others and not set(LEADS) <= set(chosen) else ())
     for row, lead in enumerate(LEADS):
         assert known(found)[row] == (lead in chosen)
         expected = signals[chosen.index(lead)] if lead in chosen else np.zeros(100)
         np.testing.assert_allclose(found.signals[row], expected / 1000, rtol=1e-6)
+
+
+KNOWN_AS = {
+    "I": 'D1, DI, Lead I, LEAD_I, ECG I, ECG-I, EKG lead I, MDC_ECG_LEAD_I, I. , I:, "I"',
+    "II": "D-II, d 2, lead:ii, ECG_II, II;",
+    "AVR": "aVR, av_R, aV-R, Lead aVR, MDC_ECG_LEAD_AVR, MDC_ECG_LEAD_aVR, aVR.",
+    "V1": "C1, c-1, V-1, V 1, V_1, V.1, Ｖ１, MDC_ECG_LEAD_V1, ECG V1",
+    "-AVR": "-aVR, \N{MINUS SIGN}aVR, \N{EN DASH}avr, Lead -aVR, ECG -aVR, MDC_ECG_LEAD_AVRneg",
+    "-I": "-I, -D1, ECG -I",
+    "": "MCL1, MLII, MDC_ECG_LEAD_MLII, I-II, V1-V2, II+, aVR-, C7, V3R, Lead 2, ECG1, L1, VF, CM5, 1, -, ECG lead",
+}
+"""Lead, negated or not -> how it is written; what is none is no other lead."""
+
+
+@pytest.mark.parametrize("lead", KNOWN_AS)
+def test_leads_by_the_names_that_they_have_in_the_wild(folder: Path, write: Write, lead: str) -> None:
+    for spelling in [*KNOWN_AS[lead].split(", "), *["I,"] * (lead == "I")]:
+        write(folder, "r", UNITS[:2], ["V5", spelling])
+        found, row = read(folder), LEADS.index(lead.strip("-")) if lead else None
+        assert np.flatnonzero(known(found)).tolist() == sorted({10, row} - {None}), spelling
+        assert found.repairs == (() if lead else (UNREAD.format(spelling),))
+        if row is not None:
+            sign = -1 if lead.startswith("-") else 1
+            np.testing.assert_allclose(found.signals[row], sign * UNITS[1] / 1000, rtol=1e-6)
+            if sign > 0 and write is clinics.dat:
+                assert records.read_recording(folder, "r", [lead]).leads == (" ".join(spelling.split()),)
 
 
 def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Write) -> None:
@@ -191,8 +219,30 @@ def test_another_unit_than_the_header_says(folder: Path, write: Write, gain: str
     assert found.repairs == (f"{unit} written as mV",)
 
 
+@pytest.mark.parametrize("noise", [0.5, 2, 6, 12])
+@pytest.mark.parametrize("beats", [1, 30])
+def test_a_near_standstill_is_read_as_its_header_says(folder: Path, write: Write, noise: float, beats: int) -> None:
+    """A beat in half a minute, or spikes of a pacemaker that nothing follows."""
+    units = np.random.default_rng(0).normal(0, 10 * noise, (12, 15_000))
+    units[:, :: 15_000 // beats] += 12_000
+    write(folder, "r", np.round(units).astype(np.int16), gain="10000/mV")
+    found = read(folder)
+    np.testing.assert_allclose(found.signals, np.round(units) / 10_000, atol=1e-6)
+    assert found.repairs == ()
+
+
+@pytest.mark.parametrize("noise", [1, 2, 3])
+def test_a_standstill_is_no_ecg_written_in_v(folder: Path, write: Write, noise: float) -> None:
+    """A thousand times as high, the steps of its converter are 1 mV."""
+    units = np.random.default_rng(0).normal(0, noise, (12, 5000))
+    write(folder, "r", np.round(units).astype(np.int16))
+    assert refused(folder) == "implausible amplitude"
+
+
 NO_ECG = {
-    "implausible amplitude": [{"gain": gain} for gain in ("40/mV", "40000/mV", "0.00001/mV")],  # 25 mV or µV, and more
+    "implausible amplitude": [
+        {"gain": gain} for gain in ("40/mV", "60000/mV", "0.00001/mV")
+    ],  # 25 mV or 17 µV, and more
     "a lead twice": [{"leads": f"V1 {twice}".split()} for twice in ("I I", "I D1", "aVR AVR", "DII d2")],
     "no standard lead with a signal": [{"signals": 0 * UNITS}],
     "short signal": [{"signals": UNITS[:, :499]}],
@@ -233,6 +283,15 @@ def test_gain_and_baseline_of_a_matrix(folder: Path, scale: str) -> None:
     found = read(folder)
     np.testing.assert_allclose(found.signals, UNITS / 1000, rtol=1e-6, atol=0.501 / per_mv if whole else 1e-6)
     assert found.repairs == ()
+
+
+@pytest.mark.parametrize("gain", ["1000/mV", "200/mV", "4880/mV", "1000(512)/mV", "1000/uV", "100000/mV"])
+def test_numbers_in_mv_whatever_gain_the_header_has(folder: Path, gain: str) -> None:
+    """Of a program that wrote mV beside a header for whole numbers."""
+    clinics.mat(folder, "r", UNITS / 1000, gain=gain)
+    found = read(folder)
+    np.testing.assert_allclose(found.signals, UNITS / 1000, rtol=1e-6)
+    assert found.repairs[-1] == "numbers that are no whole ones taken for mV"
 
 
 @pytest.mark.parametrize(("fmt", "kind", "low"), [("16", np.int16, 0), ("32", np.int32, 0), ("80", np.uint8, 128)])
@@ -294,7 +353,7 @@ def test_every_wrong_gain_is_named(folder: Path) -> None:
     np.testing.assert_allclose(found.signals, UNITS / 1000, rtol=1e-6)
 
 
-@pytest.mark.parametrize("gain", ["1/NU", "1/mmHg", "0", "1/l/min", "-5/%"])
+@pytest.mark.parametrize("gain", ["1/NU", "1/mmHg", "0", "1/l/min", "-5/%", "x", "1000(mV)/500", "9" * 400])
 def test_what_other_channels_measure_is_no_matter(folder: Path, write: Write, gain: str) -> None:
     signals = clinics.units(leads=14)
     write(folder, "r", signals, [*LEADS, "RESP", "RESP"], gain=["1000/mV"] * 12 + [gain] * 2)
@@ -370,9 +429,9 @@ def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
     ("reason", "lines"),
     [
         ("unreadable header", ["", "r", "r twelve 500 1000", "r 12 fast 1000", "r 11 500 1000", "r 13 500 1000"]),
-        ("unreadable header", ["r 0 500 1000", "r 12 500 -1000", f"r 12 500 {2**41}"]),
-        ("unsupported record", ["r/2 12 500 1000"]),
-        ("unsupported rate", [f"r 12 {fs} 1000" for fs in ("nan", -500, 1, 50, 99.9, 1000.1, 2000)]),
+        ("unreadable header", ["r 0 500 1000", "r 12 500 -1000", f"r 12 500 {2**41}", "r 12 nan 1000", "r 12 -500"]),
+        ("unsupported record", ["r/2 12 500 1000", "r/12 12 500 1000"]),
+        ("unsupported rate", [f"r 12 {fs} 1000" for fs in (1, 50, 99.9, 1000.1, 2000)]),
     ],
 )
 def test_a_broken_record_line_or_rate_is_refused(folder: Path, write: Write, reason: str, lines: list[str]) -> None:
@@ -381,6 +440,11 @@ def test_a_broken_record_line_or_rate_is_refused(folder: Path, write: Write, rea
     for line in lines:
         path.write_text(header.replace("r 12 500 1000", line))
         assert refused(folder) == reason, line
+
+
+def test_a_header_without_signals(folder: Path) -> None:
+    (folder / "r.hea").write_text("r 0 500 0\n# Age: 61\n")
+    assert refused(folder) == clinics.refused(records.read_recording, folder, "r") == "no signals"
 
 
 def test_a_header_that_is_a_folder(folder: Path) -> None:
@@ -438,10 +502,50 @@ def test_a_record_line_is_read_by_position_and_may_lack_the_length(folder: Path,
     assert (found.fs, found.repairs) == (500, (NO_NAME.format("r"),) if first.startswith("r.mat") else ())
 
 
+DATES = (
+    "10:00:00 12/05/2020", "12-May-2020 10:00:00", "10:00:00 2020-05-12", "2020-05-12T10:00:00Z", "2006", "10:00 2006",
+    "10:00 12/05/20", "9:5:3 1/5/199", "25:61:00 31/02/2020", "10:00:00.1234567 12/05/2020", "12.05.2020", "? ?", "-",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        *(f"r 12 500 1000 {date}" for date in DATES),
+        *(f"r 12 500{rest}" for rest in ("", " 0", " 0 10:00:00", "/360 1000", "/360(12.5) 1000", ".0 1000")),
+        *(f"{name} 12 500 1000" for name in ("some_folder/r", "a/b/r", "other", "R")),
+    ],
+)
+def test_what_a_record_line_says_beside_rate_and_length(folder: Path, write: Write, first: str) -> None:
+    write(folder, "r", UNITS, first=first)
+    found = read(folder)
+    np.testing.assert_allclose(found.signals, UNITS / 1000, rtol=1e-6)
+    assert found.repairs == ()
+    if write is clinics.dat:
+        np.testing.assert_array_equal(records.read_recording(folder, "r").signals, found.signals)
+
+
+@pytest.mark.parametrize(
+    "name", ["dots.v1", "a+b", "Müller", "日本", "two words", "100 (1)", "a,b", "x&y #1", "%20", "it's"]
+)
+def test_names_of_records_and_folders(folder: Path, write: Write, name: str) -> None:
+    for record in (name, f"{name}/r", f"{name}/{name}"):
+        write(folder, record)
+        found = read(folder, record)
+        np.testing.assert_allclose(found.signals, UNITS / 1000, rtol=1e-6)
+        assert (found.repairs, found.name) == ((), record)
+
+
 def test_signals_in_several_files(folder: Path) -> None:
     signals = clinics.units(leads=15)
     clinics.with_frank(folder, "r", signals)
     np.testing.assert_allclose(read(folder).signals, signals[:12] / 1000, rtol=1e-6)
+    (folder / "r.xyz").unlink()  # nobody asks for the leads of Frank
+    np.testing.assert_allclose(read(folder).signals, signals[:12] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(records.read_recording(folder, "r", ["II"]).signals, signals[1:2] / 1000, rtol=1e-6)
+    assert clinics.refused(records.read_recording, folder, "r") == "missing signal"
+    (folder / "r.dat").unlink()
+    assert refused(folder) == "missing signal"
 
 
 @pytest.mark.parametrize("mark", ["#", "# ", "#   ", "  # "])
