@@ -297,7 +297,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
     def in_mv(calibrations: Iterable[tuple[float, int]]) -> tuple[Array, list[str]]:
         leads: dict[str, Array] = {}
         for row, (i, (lead, sign)), its in zip(units, standard.items(), calibrations, strict=True):
-            leads[lead] = sign * millivolts(row, *its)
+            leads[lead] = millivolts(row, *its) * np.float32(sign)
             leads[lead][row == _INVALID.get(_format(header.signals[i]))] = np.nan
         return _arranged(leads, units.shape[1])
 
@@ -599,7 +599,9 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
         size = _flac_samples(file) if size and compressed else size
 
     def takes(samples: int) -> int:
-        return samples * frames[0] if compressed else _signal._required_byte_num("read", fmt, samples * sum(frames))
+        if compressed:
+            return samples * frames[0]
+        return int(_signal._required_byte_num("read", fmt, samples * sum(frames)))
 
     samples = samples or 6 * (size - offsets[0]) // takes(6)  # of all formats six are whole blocks
     if samples <= 0 or not size:
@@ -615,7 +617,8 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
         each = _signal._rd_dat_signals(
             file.name, str(file.parent), None, fmt, len(lines), samples, offsets[0], frames, skews, firsts, 0, samples
         )
-        return np.stack([_framed(one.reshape(samples, -1), fmt, skew) for one, skew in zip(each, skews, strict=True)])
+        units = [_framed(one.reshape(samples, -1), fmt, skew) for one, skew in zip(each, skews, strict=True)]
+    return np.stack(units)
 
 
 def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
