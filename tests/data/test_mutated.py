@@ -190,6 +190,8 @@ def verdict_of_beats(folder: Path) -> str:
     except UserError:
         return "refused"
     assert np.isfinite(cut.signals).all() and np.isfinite(found.signals).all()
+    if marks.left_out:
+        return "told"
     theirs = wfdb.rdann(str(folder / "r"), "atr")
     np.testing.assert_array_equal(marks.samples, theirs.sample)
     assert marks.symbols.tolist() == [str(symbol) for symbol in theirs.symbol]  # "nan" of an unknown code

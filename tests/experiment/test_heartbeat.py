@@ -125,7 +125,7 @@ def test_a_half_finished_run_goes_on_with_the_epoch_and_the_seed_that_are_missin
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after an epoch of the second seed's refit, so that neither its first training nor a seed is repeated."""
-    small = {"max_beats": 1000, "model_options": {"width": 4}}
+    small = {"max_beats": 1000, "model_options": {"width": 8}, "learning_rate": 0.01}
     p = parameters(seeds=[0, 1], max_epochs=4, deterministic=True, refit=True, **small)
     first = heartbeat.run(p)
     whole, (_, training) = (first.folder / "weights-seed1.safetensors").read_bytes(), first.record.training

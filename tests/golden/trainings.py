@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
+import noises
 import numpy as np
 import pytest
 import readers
@@ -30,7 +31,7 @@ from ecglib.evaluation import challenge, metrics
 from ecglib.experiment import comparison, driver, heartbeat, infarction, provenance, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
-from ecglib.training import checkpoint
+from ecglib.training import augmentation, checkpoint
 
 DATA: Final = Path(__file__).parent / "data"
 COMMON: Final[dict[str, Any]] = {"device": "cpu", "precision": "float32", "bootstrap": 5}
@@ -203,7 +204,7 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         two = [heartbeat.run(parameters()[name]).record for name in names]
         tested = comparison.mcnemar(*two)
         gained = comparison.difference(*two, lambda matrices: metrics.summary(matrices, [0, 1, 2])["macro_f1"], 20)
-        return {"mcnemar": vars(tested), "difference": gained.model_dump()}
+        return {"mcnemar": tested, "difference": gained.model_dump()}
 
     def rewards() -> Digest:
         codes = [each.code for each in snomed.CLASSES]
@@ -285,6 +286,7 @@ def place() -> Iterator[None]:
         patch.setenv("ECGLIB_DATA", str(DATA))
         patch.setattr(tracking, "log", lambda record, folder: "")
         patch.setattr(checkpoint, "save", lambda path, state: None)
+        patch.setattr(augmentation, "load_noise", noises.made_up)
         for owner, name in ((databases, "get"), (databases.Source, "fingerprint"), (provenance, "versions")):
             patch.setattr(owner, name, cache(getattr(owner, name)))
         torch.set_default_dtype(torch.float64)
