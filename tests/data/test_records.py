@@ -231,7 +231,9 @@ def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, cont
     [((180, 3600), "annotations out of range"), ((180, 540, 540), "annotations out of order")],
 )
 def test_annotations_outside_or_out_of_order(tmp_path: Path, samples: tuple[int, ...], reason: str) -> None:
-    write(tmp_path, samples=samples)
+    header = write(tmp_path, samples=samples)
+    assert annotation_reason_of(tmp_path) == reason
+    edit(header, "360 3600", "360 0")  # as many as the file has
     assert annotation_reason_of(tmp_path) == reason
 
 
