@@ -33,7 +33,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -361,7 +361,7 @@ def read_annotations(folder: Path, name: str) -> Annotations:
     before the one in front of it, or a beat is annotated as two classes.
     """
     path = _header_path(folder, name)
-    header, path = _read_header(path), path.with_suffix(".atr")
+    header, path = _measured(path), path.with_suffix(".atr")
     with _reading(path, "annotations"):
         content = path.read_bytes()
     if not content:
@@ -486,6 +486,12 @@ def _read_header(path: Path) -> _Header:
     if n != len(signals):
         raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{str(n)[:20]} (at least 1)")
     return _Header(record[0], fs, samples, signals, said)
+
+
+def _measured(path: Path) -> _Header:
+    """The header, with as many samples as its first signal has where it doesn't say."""
+    header = _read_header(path)
+    return header if header.sig_len else replace(header, sig_len=_decoded(path, header, [0]).shape[1])
 
 
 def _format(line: list[str]) -> str:

@@ -227,7 +227,9 @@ def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, cont
 
 
 def test_annotations_outside_the_record(tmp_path: Path) -> None:
-    write(tmp_path, samples=(180, 3600))
+    header = write(tmp_path, samples=(180, 3600))
+    assert annotation_reason_of(tmp_path) == "annotations out of range"
+    edit(header, "360 3600", "360 0")  # as many as the file has
     assert annotation_reason_of(tmp_path) == "annotations out of range"
 
 
