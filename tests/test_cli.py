@@ -463,7 +463,7 @@ def test_the_book_of_them_runs_no_notebook_and_is_sound(
         ]
     assert {name: paths.executed(name).stat().st_mtime_ns for name in EXPERIMENTS} == pages
     checked = call("book", "--check")
-    assert checked == Done(0, "the book is sound\n", ""), checked.err
+    assert checked == Done(0, "the book is sound\n", ""), checked
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

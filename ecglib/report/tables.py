@@ -141,7 +141,7 @@ def headline(records: Mapping[str, Record]) -> str:
     """
     records = {name: record for name, record in records.items() if record.task == "multiclass"}
     if not records:
-        return table([])
+        return table([{"model": NOT_RUN}])  # a caption needs its table
     refuse_mixture(records.values())
     groups: dict[tuple[str, str], dict[str, tuple[str, Record]]] = {}
     for name, record in ((name, one) for name, both in records.items() for one in results.decisions(both)):
