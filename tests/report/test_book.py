@@ -272,8 +272,8 @@ def test_a_page_carries_what_was_there_when_its_notebook_started(
     project: Path, edits: str, current: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the reference result is what a full run itself writes before its page shows it
-    def edited(notebook: Path, target: Path, *_: object, **how: object) -> None:
-        assert "its newest form" in notebook.read_text(encoding="utf-8")
+    def edited(notebook: str, target: str, *_: object, **how: object) -> None:
+        assert "its newest form" in Path(notebook).read_text(encoding="utf-8")
         files.write(project / edits, "# edited")
         nbformat.write(executed(), target)
 
