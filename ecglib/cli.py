@@ -377,7 +377,11 @@ def book(
     with builder.build_lock():
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
-        every = _worth_running(_possible(every))
+        possible = _possible(every)
+        every = _worth_running(possible)
+        for left in possible:
+            if left not in every and builder.has_page(left.experiment) and not builder.is_current(left):
+                paths.executed(left.experiment).unlink()  # its page is that of its reference result again
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")

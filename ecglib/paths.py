@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ecglib.errors import UserError
 
+_DO = "change into the clone, or set ECGLIB_ROOT to it"
+
 
 def root() -> Path:
     """The project root: `ECGLIB_ROOT`, else the nearest folder upward from the working directory with `_quarto.yml`;
@@ -27,8 +29,14 @@ def root() -> Path:
             return folder
     if not (Path(__file__).parents[1] / "_quarto.yml").is_file():
         return here
-    do = "change into the clone, or set ECGLIB_ROOT to it"
-    raise UserError(here, "no _quarto.yml here or in a folder above", "a working directory inside the project", do)
+    raise UserError(here, "no _quarto.yml here or in a folder above", "a working directory inside the project", _DO)
+
+
+def _of_clone(name: str) -> Path:
+    folder = root()
+    if not (folder / "_quarto.yml").is_file():
+        raise UserError(folder, f"no {name}/ of the project", "a working directory inside its clone", _DO)
+    return folder / name
 
 
 def data() -> Path:
@@ -51,15 +59,15 @@ def runs() -> Path:
 
 
 def notebooks() -> Path:
-    return root() / "notebooks"
+    return _of_clone("notebooks")
 
 
 def params() -> Path:
-    return root() / "params"
+    return _of_clone("params")
 
 
 def book() -> Path:
-    return root() / "book"
+    return _of_clone("book")
 
 
 def executed(experiment: str) -> Path:

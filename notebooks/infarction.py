@@ -81,7 +81,8 @@ reference, fresh = results.reference(parameters.experiment), None
 # %% [markdown]
 # ## What was run
 #
-# Where there is a reference result, this page is of it, and a run made here is one row of the table at the end.
+# Where there is a reference result, this page is of it, and a run made here is one row of the table at the end, or a
+# box below it where it rests on the embedded sample.
 
 # %% tags=["run"]
 fresh = experiments.run(parameters).record

@@ -226,6 +226,22 @@ def test_a_book_does_not_wait_for_ever_for_its_data(
     assert "sample" not in done.out
 
 
+def test_a_book_without_data_runs_the_first_experiment_of_each_notebook(
+    call: Call, project: Path, jobs: list[runner.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "none"))
+    monkeypatch.setattr(builder, "render", lambda plainly: (project / "index.html", "quarto"))
+    monkeypatch.setattr(builder, "is_current", lambda parameters: False)
+    p = config.load("heartbeat/smote", profile="smoke")
+    files.write(paths.executed(p.experiment), nbformat.writes(builder.stamp(builder.not_run(p.experiment), p, "old")))
+    monkeypatch.setattr(results, "reference", lambda name: None if name == "heartbeat/weighted" else example_record())
+    done = call("book", "--profile", "smoke", "--no-fetch")
+    trained = {"heartbeat/baseline", "heartbeat/weighted", "infarction/scratch", "twelve-lead/crnn"}
+    assert set(names(jobs)) & set(TRAINED) == trained, done
+    assert "2 experiments are shown by their reference results alone" in done.out
+    assert not paths.executed(p.experiment).exists(), "made of older code, and not run again"
+
+
 def test_git_passes_over_what_is_half_written() -> None:
     names = ["_book.123.tmp/index.html", "book/results/heartbeat/baseline.123.tmp"]
     done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)

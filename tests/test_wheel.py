@@ -40,3 +40,15 @@ def test_a_wheel_trains_on_the_sample_where_there_is_no_clone(tmp_path: Path) ->
     )  # fmt: skip
     assert run.stdout.split() == [str(site / "ecglib" / "__init__.py"), "True", "200"], run.stdout
     assert len(list((work / "runs").glob("*/record.json"))) == 1
+    for command in (
+        ["run", "heartbeat/baseline"],
+        ["run", "--all"],
+        ["results"],
+        ["notebooks"],
+        ["book", "--no-fetch"],
+    ):
+        said = subprocess.run(
+            [sys.executable, "-m", "ecglib", *command], cwd=work, env=environment | {"PYTHONPATH": str(site)},
+            text=True, capture_output=True,
+        )  # fmt: skip
+        assert said.returncode == 2 and "change into the clone, or set ECGLIB_ROOT to it" in said.stderr, command

@@ -60,7 +60,9 @@ def make_notebooks() -> list[Path]:
                 files.write(target, content)
             _write_if_new(seen, now)
         else:
-            found = f"its cells are not those of {text.name}, which experiments follow; it is left as it is"
+            found = (
+                f"its cells are not those of {text.name}, which experiments follow: edited, or of an earlier version"
+            )
             keep = "rename it" if now != last else f"jupytext --to py:percent {target}"
             print(UserError(target, found, do=f"to keep them: {keep}; to drop them: remove it"), file=sys.stderr)
         made.append(target)

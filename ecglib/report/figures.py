@@ -242,9 +242,9 @@ def record_strip(
     """
     x = np.asarray(signals_mv, dtype=np.float64)
     seconds = (start + np.arange(x.shape[1])) / fs
-    known = np.isfinite(x)  # whole big squares (0.5 mV) around the signals
-    low = float(np.floor(x.min(where=known, initial=0) / 0.5)) * 0.5
-    high = max(float(np.ceil(x.max(where=known, initial=0) / 0.5)) * 0.5, low + 1)
+    known = x[np.isfinite(x)] if np.isfinite(x).any() else np.zeros(1)
+    low = float(np.floor(known.min() / 0.5)) * 0.5  # whole big squares (0.5 mV) around the signals
+    high = max(float(np.ceil(known.max() / 0.5)) * 0.5, low + 1)
     with style():
         paper = (WIDTH - 0.7) / (seconds[-1] - seconds[0]) * 0.4
         figure, axes = subplots(len(x), 1, height=0.95 + len(x) * ((high - low) * paper + 0.15), sharex=True)

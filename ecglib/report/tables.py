@@ -118,7 +118,7 @@ def support(record: Record) -> dict[str, float]:
 
 
 def refuse_mixture(records: Iterable[Record]) -> None:
-    """Raise ValueError when some of the records rest on whole databases and some on the sample."""
+    """Raise ValueError when some of the records rest on the sample and others do not."""
     if len({record.data.sample for record in records}) > 1:
         raise ValueError("numbers of the sample never share a table with others: give one kind at a time")
 
@@ -300,12 +300,12 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
         facts["verified"] = _escaped(verified(record.verified))
-    repeated, box = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
+    repeated, aside = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
     if fresh is not None and repeated and fresh.data.sample:
-        box = f'\n\n::: {{.callout-note title="Repeated here"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
+        aside = f'\n\n::: {{.callout-note title="Repeated here"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
     elif fresh is not None and repeated:
         facts["repeated here"] = in_brief(fresh)
-    return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + box
+    return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + aside
 
 
 def verified(found: dict[str, Any]) -> str:

@@ -66,7 +66,7 @@ def choose_precision(
     path = memory / f"{key[:16]}.txt"
     with files.lock(memory / "lock"):
         known, _, why = path.read_text(encoding="utf-8").partition("\n") if path.is_file() else ("", "", "")
-        if known not in DTYPES:
+        if known not in DTYPES or not why:
             known, why = faster_precision(device, make_model, batch)
             files.write(path, f"{known}\n{why}")
     return known, why
@@ -85,8 +85,8 @@ def faster_precision(device: torch.device, make_model: Callable[[], nn.Module], 
                 speed = _speed(device, make_model, ((size, *shape), n_features), low, rounds)
                 if speed < HOPELESS:
                     break
-    except RuntimeError:
-        return "float32", f"the network has an operation that {device.type} does not know in {low}"
+    except RuntimeError as error:  # such as an operation without a kernel in the lower precision
+        return "float32", f"{low} fails on this {device.type} ({str(error).splitlines()[0][:80]})"
     return low if speed > GAIN else "float32", f"{low} has {speed:.1f} times the speed of float32 on this {device.type}"
 
 

@@ -1,4 +1,4 @@
-"""Progress of a training: a line an epoch, and a file for whoever watches.
+"""Progress of a training: a line an epoch on stderr, and a file for whoever watches.
 
 `ecglib run` starts notebooks in processes of their own and names a file in `ECGLIB_PROGRESS`; the line written there is
 what it shows.
@@ -7,6 +7,7 @@ what it shows.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -29,4 +30,4 @@ class Reporter:
         if self.file:
             self.file.write_text(line, encoding="utf-8")
         elif not self.quiet:
-            print(line, flush=True)
+            print(line, file=sys.stderr, flush=True)
