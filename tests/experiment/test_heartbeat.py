@@ -515,6 +515,18 @@ def test_the_sample_is_marked_and_never_a_reference(
     assert not paths.test_reads().exists()
 
 
+def test_development_on_patients_apart_opens_no_record_of_ds2(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "cache").unlink()  # other tests share it
+    opened: set[str] = set()
+    for function in ("read_recording", "read_annotations"):
+        read = getattr(beats_module, function)
+        noted = lambda folder, name, read=read: opened.add(name) or read(folder, name)  # noqa: E731
+        monkeypatch.setattr(beats_module, function, noted)
+    for test, records in ((False, aami.DS1), (True, aami.DS1 + aami.DS2)):
+        assert len(heartbeat.Data(parameters(protocol="inter", test=test, max_beats=None)).beats)
+        assert opened == set(records)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
