@@ -302,7 +302,8 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         facts["verified"] = _escaped(verified(record.verified))
     repeated, aside = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
     if fresh is not None and repeated and fresh.data.sample:
-        aside = f'\n\n::: {{.callout-note title="Repeated here"}}\n{in_brief(fresh)}. {OF_SAMPLE}\n:::'
+        said = f"The same experiment: {in_brief(fresh)}. {OF_SAMPLE}"
+        aside = f'\n\n::: {{.callout-note title="Repeated here"}}\n{said}\n:::'
     elif fresh is not None and repeated:
         facts["repeated here"] = in_brief(fresh)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + aside
