@@ -205,14 +205,18 @@ def _fitting(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
-    """Without the experiments whose database is neither here nor has a stand-in, which are named."""
+    """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why."""
     from ecglib.data import databases
 
     wanted = {p.experiment: getattr(p, "database", "") for p in chosen}
-    absent = {name for name in set(wanted.values()) - {""} if not databases.can_get(name)}
-    for name in sorted(absent):
-        few = [experiment for experiment, database in wanted.items() if database == name]
-        print(f"no {name} in {paths.data()}: left out {len(few)} experiments ({few[0]} …)")
+    absent = set()
+    for name in sorted(set(wanted.values()) - {""}):
+        try:
+            databases.get(name)
+        except UserError as error:
+            absent.add(name)
+            few = [experiment for experiment, database in wanted.items() if database == name]
+            print(f"left out {len(few)} experiments ({few[0]} …): {error}")
     return [p for p in chosen if wanted[p.experiment] not in absent]
 
 

@@ -337,6 +337,17 @@ def test_an_override_of_all_reaches_those_that_have_the_parameter(
     assert all(getattr(job.parameters, "seeds", [2]) == [2] for job in jobs), "chapters have none"
 
 
+def test_a_database_that_cannot_be_read_leaves_out_its_experiments_alone(
+    call: Call, project: Path, jobs: list[runner.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "ptb-xl").mkdir(parents=True)
+    (tmp_path / "data" / "ptb-xl" / "ptb-xl-1.0.3.zip").touch()
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
+    done = call("run", "--all")
+    assert re.search(r"^left out 2 experiments \(infarction/scratch …\): .*\.zip: a packed file; unpack", done.out)
+    assert done.code == 0 and names(jobs) == [name for name in EXPERIMENTS if name not in TRAINED[-2:]]
+
+
 def test_missing_takes_what_has_no_page_and_in_the_full_profile_no_reference(
     call: Call, project: Path, jobs: list[runner.Job]
 ) -> None:

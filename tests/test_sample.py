@@ -67,6 +67,9 @@ def test_it_is_small_enough_to_ship() -> None:
 
 def test_made_again_from_the_whole_databases(real_data: Path, tmp_path: Path) -> None:
     """Signals, annotations and headers as they are in the package; compressed bytes may differ with the library."""
+    for name, file in (("nstdb", "ma.dat"), ("ptb-xl", ptb_xl.TABLE), ("challenge-2021", "S0001.mat")):
+        if not (real_data / name / file).is_file():
+            pytest.skip(f"{name}: no real records in ECGLIB_DATA")
     make_sample.make(real_data, tmp_path)
     files = {path.relative_to(SAMPLE).as_posix() for path in SAMPLE.rglob("*") if path.is_file()} - {"README.md"}
     assert files == {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}

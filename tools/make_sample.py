@@ -5,7 +5,7 @@
 - `mitdb`: of every record five minutes, both leads, in format 516 (FLAC). Chosen are those with most ectopic beats.
 - `ptb-xl`: 80 recordings of 80 patients at 100 Hz, eight of each fold, with their rows of the two tables.
 - `challenge-2021`: twelve recordings of all six sources, the one of PTB cut to ten seconds.
-- `nstdb`: the first minute of each noise.
+- `nstdb`: the first minute of the two noises of `NOISES`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ CHALLENGE: Final = (
     "Q0004", "S0001",
 )  # fmt: skip
 """Headers that `wfdb` can't parse (E) and wrong gains (E, HR) are among them."""
+NOISES: Final = ("bw", "ma")
+"""The two that the augmentation adds."""
 CUT: Final = 10.0
 """Seconds of a recording of PTB."""
 
@@ -130,9 +132,9 @@ def challenge(source: Path, target: Path) -> None:
 
 
 def nstdb(source: Path, target: Path) -> None:
-    """The first minute of each noise. Its header's gain of 0 stands for the format's default, which is written."""
-    for path in sorted(source.glob("*.hea")):
-        _write_record(source, target, path.stem, 0, 60 * 360)
+    """The first minute of each. Its header's gain of 0 stands for the format's default, which is written."""
+    for name in NOISES:
+        _write_record(source, target, name, 0, 60 * 360)
 
 
 def _write_record(

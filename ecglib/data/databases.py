@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -200,36 +200,41 @@ def find(name: str) -> Source | None:
 
 def get(name: str) -> Source:
     """The files of a database in `ECGLIB_DATA`, else its sample, without the network. A `UserError` when there is
-    neither, when there are files but every record of them is broken, or a folder may not be read."""
+    neither, when there are files but every record of them is broken, or they are in several folders, or a folder may
+    not be read."""
     entry = database(name)
-    source, broken = _find(entry)
-    if source is not None:
-        return source
-    if broken is not None:
-        do = "" if broken.do else f"mend or remove the folder, then: ecglib data fetch {name}"
-        raise UserError(paths.data() / name, f"no record can be read; the first: {broken}", do=do)
-    if (SAMPLE / name).is_dir():
-        return Source(name, SAMPLE / name, True, tuple(records.list_records(SAMPLE / name)))
-    raise UserError(name, f"not in {paths.data()}", do=entry.hint)
+    source, why = _find(entry)
+    if isinstance(why, RecordError):
+        do = "" if why.do else f"mend or remove the folder, then: ecglib data fetch {name}"
+        raise UserError(paths.data() / name, f"no record can be read; the first: {why}", do=do)
+    if why is not None:
+        raise why
+    source = source or sample(name)
+    if source is None:
+        raise UserError(name, f"not in {paths.data()}", do=entry.hint)
+    return source
 
 
-def can_get(name: str) -> bool:
-    """Whether `get` would give something: the files, or a sample of them."""
-    return (SAMPLE / name).is_dir() or find(name) is not None
+def sample(name: str) -> Source | None:
+    """The excerpts of a database that the package embeds, whatever `ECGLIB_DATA` has; None where there are none."""
+    folder = SAMPLE / name
+    return Source(name, folder, True, tuple(records.list_records(folder))) if folder.is_dir() else None
 
 
 def _status(entry: Database) -> Status:
     folder = paths.data() / entry.name
     sizes: dict[str, int] = {}
+    why: UserError | None = None
     if folder.exists():
         with readable(folder):
             for path in records.walked(folder):
                 sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
+            why = _in_several(folder, _places(entry, folder))
     found = _count(entry, sizes)
-    present = found >= entry.expected
+    present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
-    unread = _unread(entry, folder) if sizes and not found else None
-    hint, size = "" if present else str(unread or entry.hint), sum(sizes.values())
+    why = why or (_unread(entry, folder) if sizes and not found else None)
+    hint, size = "" if present else str(why or entry.hint), sum(sizes.values())
     about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
         **about,
@@ -253,19 +258,18 @@ def _count(entry: Database, sizes: dict[str, int]) -> int:
     return len(found.intersection(entry.records) if entry.records else found)
 
 
-def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
-    """The source in `ECGLIB_DATA`, or None and why it, or its first record, can't be read. Where a folder below has all
-    of what it is known by, that is its folder. What an unfinished first fetch has brought is no source yet: results
-    would follow from where it stopped."""
+def _find(entry: Database) -> tuple[Source | None, UserError | None]:
+    """The source in `ECGLIB_DATA`, or None and why there is none: a `RecordError` is that of its first record. Where a
+    folder below has all of what it is known by, that is its folder. What an unfinished first fetch has brought is no
+    source yet: results would follow from where it stopped."""
     folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
     with readable(folder):
         os.listdir(folder)  # noqa: PTH208  (Path.iterdir is lazy in newer Pythons)
-        places = _places(folder, entry.tables or [f"{name}.hea" for name in entry.records])
-        if len(places) > 1:
-            found = " and ".join(place.relative_to(folder).as_posix() for place in places)
-            return None, RecordError(folder, "files in several folders", found, do="move them together, or copies away")
+        places = _places(entry, folder)
+        if (several := _in_several(folder, places)) is not None:
+            return None, several
         (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
@@ -290,8 +294,10 @@ def _find(entry: Database) -> tuple[Source | None, RecordError | None]:
         return None, _unread(entry, folder) or broken
 
 
-def _places(folder: Path, known_by: Collection[str]) -> list[Path]:
-    """The folder, or the one below it, that has all of these files that are here; several where not one folder has."""
+def _places(entry: Database, folder: Path) -> list[Path]:
+    """The folder, or the one below it, that has all of the files that a database is known by and that are here; several
+    where not one folder has."""
+    known_by = entry.tables or [f"{name}.hea" for name in entry.records]
     if all((folder / name).is_file() for name in known_by):
         return [folder]
     found = defaultdict[Path, set[str]](set)
@@ -300,6 +306,14 @@ def _places(folder: Path, known_by: Collection[str]) -> list[Path]:
             found[path.parent].add(path.name)
     whole = [place for place, names in found.items() if names == set().union(*found.values())]
     return [folder] if folder in whole or not found else whole or sorted(found)
+
+
+def _in_several(folder: Path, places: Sequence[Path]) -> UserError | None:
+    """What is wrong with a database whose files are in several places below its folder; None of a single one."""
+    if len(places) == 1:
+        return None
+    found = " and ".join(place.relative_to(folder).as_posix() for place in places)
+    return UserError(folder, f"its files are in several folders ({found})", do="move them together, or copies away")
 
 
 def _unread(entry: Database, folder: Path) -> RecordError | None:

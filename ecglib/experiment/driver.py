@@ -554,7 +554,7 @@ def named(p: SharedParameters) -> dict[str, Any]:
 
 def _to_watcher(kind: str, line: str) -> bool:
     """Hand a line to `ecglib run`, where that started this process: `runs`, the folder of a finished run, whose record
-    it tells of; `said`, what it says as it is."""
+    it tells of; `said`, what it says as it is. False where nobody watches."""
     if watched := os.environ.get("ECGLIB_PROGRESS"):
         with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")

@@ -55,10 +55,16 @@ class Data(driver.Data):
         self.pretrained = cache(self._pretrained)
 
     @cached_property
-    def sample(self) -> bool:
-        """Whether it, or what the pretraining learnt from, is excerpts that the package embeds."""
+    def sampled(self) -> list[str]:
+        """The databases, its own and that of the pretraining, of which it has the excerpts that the package embeds."""
         before = pretraining(self._p)
-        return self.source.sample or (before is not None and databases.get(before.database).sample)
+        names = [self._p.database] if before is None else [self._p.database, before.database]
+        return [name for name in dict.fromkeys(names) if databases.get(name).sample]
+
+    @cached_property
+    def sample(self) -> bool:
+        """Whether there is one."""
+        return bool(self.sampled)
 
     @property
     def in_key(self) -> dict[str, Any]:
@@ -325,6 +331,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
             "left_out": cohort.left_out,
             "records_left_out": cohort.records_left_out,
             **({"repaired": cohort.repaired} if cohort.repaired else {}),
+            **({"sampled": data.sampled} if data.sample else {}),
             "class_counts": _class_counts(cohort),
         },
         "parameters": {"test": True, "cut": cut, "refit": False},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from ecglib import config, files, paths
 from ecglib.errors import UserError
@@ -34,8 +34,9 @@ class DataCard(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     name: str
-    sample: bool
-    """Whether it is the excerpts that the package embeds."""
+    sample: bool = Field(validation_alias=AliasChoices("sample", "synthetic"))
+    """Whether it, or what its pretraining learnt from, is the excerpts that the package embeds. In earlier versions
+    made-up records took their place, and the field was `synthetic`."""
     fingerprint: str
     n_train: int
     n_val: int
@@ -49,6 +50,11 @@ class DataCard(BaseModel):
     """Records set aside -> the reason."""
     class_counts: dict[str, dict[str, int]] = {}
     """Set ("train", "val", "test") -> class -> beats, for the first seed."""
+
+    @property
+    def of_sample(self) -> list[str]:
+        """The databases whose excerpts took their place: `sampled`, where a pretraining has one of its own."""
+        return list((self.model_extra or {}).get("sampled", [self.name])) if self.sample else []
 
 
 class Resampling(BaseModel):
@@ -117,7 +123,7 @@ class TwelveLeadCard(BaseModel):
     few: dict[str, int]
     """Labels left out because too few recordings have them -> how many."""
     noise: str
-    """Where the noise of the augmentation comes from: `nstdb`, `sample` or empty."""
+    """Where the noise of the augmentation comes from: `nstdb`, `sample` or empty; in earlier versions `synthetic`."""
     official: dict[str, Interval]
     """The record's `metrics` again, of PTB-XL's own test fold; empty where that was not scored."""
     folds: dict[str, dict[str, list[float | None]]]

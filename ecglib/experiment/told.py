@@ -39,8 +39,9 @@ def of_run(record: Record) -> list[str]:
     if few := list(card.get("few", {})):
         said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
     said += _lines("repaired", card.get("repaired") or (record.data.model_extra or {}).get("repaired", {}))
-    if record.data.sample:
-        said.append(f"assumed: the embedded sample stands in for {record.data.name}")
+    of_sample = [*record.data.of_sample, *["nstdb"] * (card.get("noise") == "sample")]
+    if of_sample:
+        said.append(f"assumed: the embedded sample stands in for {' and '.join(of_sample)}")
     if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):
         said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
     return said

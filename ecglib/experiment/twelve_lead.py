@@ -37,7 +37,7 @@ from ecglib.evaluation import labels as label_scores
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, provenance
 from ecglib.experiment.driver import Fitted, Found, Where
-from ecglib.experiment.record import Record, Resampling, TwelveLeadCard
+from ecglib.experiment.record import Record, Resampling, TwelveLeadCard, card
 from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
 from ecglib.training import augmentation, device, loop, recordings
@@ -74,6 +74,12 @@ class Data(driver.Data):
     def in_key(self) -> dict[str, Any]:
         """The noise of the augmentation, whose files are another database's."""
         return {"noise": databases.get("nstdb").fingerprint() if augmentation_of(self._p).needs_noise else ""}
+
+    def no_reference(self, record: Record) -> str:
+        """Nor is one whose augmentation took the noise of the sample."""
+        if card(record).noise == "sample":
+            return "the noise of its augmentation is the embedded sample's"
+        return super().no_reference(record)
 
     @cached_property
     def labels(self) -> Flags:
@@ -233,7 +239,7 @@ def _challenge(scored: bool) -> Records:
     source = databases.get("challenge-2021")
     whole = challenge_2021.read(source)
     # the sample of one beside the whole of the other would be no sample
-    beside = databases.get("ptb-xl") if source.sample else databases.find("ptb-xl")
+    beside = databases.sample("ptb-xl") if source.sample else databases.find("ptb-xl")
     return whole if beside is None else challenge_2021.joined(whole, ptb_xl.read(beside, scored))
 
 

@@ -69,6 +69,8 @@ def stale(p: Trained, record: Record) -> list[str]:
     if record.data.digest and (source := databases.find(p.database)) is not None:
         fingerprint, today = _of_data(type(p), source, p.model_dump_json(include=OF_DIGEST[type(p)]))
         moved = digest.moved(record.data.digest, today) if fingerprint == record.data.fingerprint else []
+        if databases.find("nstdb") is None:  # today's is the sample's
+            moved = [name for name in moved if name != "noise"]
         said += [f"data: {', '.join(moved)} moved"] if moved else []
     first = _pretraining(p)
     if first is not None and (reference := results.reference(first.experiment)) is not None:

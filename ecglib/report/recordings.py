@@ -20,9 +20,12 @@ def provenance(record: Record) -> str:
     """What was run, on what."""
     p, found = record.parameters, card(record)
     origins = ", ".join(f"{count(n)} of {name}" for name, n in found.by_source.items())
-    noise = {"nstdb": "recorded noise of `nstdb`", "sample": "a minute of the noise of `nstdb`", "": "no noise"}[
-        found.noise
-    ]
+    noise = {
+        "nstdb": "recorded noise of `nstdb`",
+        "sample": "a minute of the noise of `nstdb`",
+        "synthetic": "made-up noise",
+        "": "no noise",
+    }[found.noise]
     yardstick = is_yardstick(record)
     how = f"fitted at once to the {p['cut']}" if yardstick else f"{count(record.n_parameters)} parameters"
     return (

@@ -276,8 +276,9 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
     same experiment as run here, where that is another run; of the sample, in a box of its own."""
     data, drawn = record.data, record.intervals
     commit, _, changed = record.commit.partition("-")
+    excerpts = [SAMPLE + f" of {name}" * (name != data.name) for name in data.of_sample]
     facts = {
-        "data": _escaped(data.name) + (f" ({SAMPLE})" if data.sample else ""),
+        "data": _escaped(data.name) + (f" ({', '.join(excerpts)})" if excerpts else ""),
         "fingerprint": f"`{data.fingerprint[:12]}`",
         unit(record): f"training {count(data.n_train)}, validation {count(data.n_val)}, test {count(data.n_test)}",
         f"{unit(record)} left out": _listed([f"{_escaped(why)} {count(n)}" for why, n in data.left_out.items()]),

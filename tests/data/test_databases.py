@@ -53,14 +53,16 @@ def test_nothing_there_or_no_folder(empty: Path) -> None:
 def test_the_sample_stands_in(empty: Path, few_records: Path) -> None:
     source = databases.get("mitdb")
     assert source == databases.Source("mitdb", few_records, True, FEW)
-    assert len(source.fingerprint()) == 64 and databases.can_get("mitdb")
-    assert databases.find("mitdb") is None
+    assert len(source.fingerprint()) == 64 and databases.sample("mitdb") == source
+    assert databases.find("mitdb") is None and databases.sample("ptbdb") is None
     assert status_of("mitdb").state == "absent" and status_of("mitdb").sample
 
 
 def test_real_files_come_first(mitdb: Path) -> None:
     source = databases.get("mitdb")
     assert source == databases.find("mitdb") == databases.Source("mitdb", mitdb, False, FEW)
+    excerpts = databases.sample("mitdb")
+    assert excerpts is not None and excerpts.sample and excerpts.folder != mitdb
     status = status_of("mitdb")
     assert (status.state, status.found, status.expected) == ("partial", 3, 48)
     assert status.size == sum(path.stat().st_size for path in mitdb.iterdir())

@@ -253,7 +253,8 @@ def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> N
 def test_what_learnt_the_sample_is_no_reference(ptb_xl: Path) -> None:
     (ptb_xl.parent / "mitdb").unlink()
     assert not infarction.Data(parameters("infarction/scratch")).sample
-    assert infarction.Data(parameters("infarction/finetune")).sample
+    data = infarction.Data(parameters("infarction/finetune"))
+    assert data.sample and data.sampled == ["mitdb"]
 
 
 def test_other_recordings_do_not_replace_the_reference_result(monkeypatch: pytest.MonkeyPatch) -> None:

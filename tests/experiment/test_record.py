@@ -101,6 +101,16 @@ def test_a_file_of_before_that_holds_everything_is_read_and_split(tmp_path: Path
     assert results.load(old) == record
 
 
+def test_a_record_that_says_synthetic_is_read(tmp_path: Path) -> None:
+    old, record = tmp_path / "record.json", with_everything()
+    record.save(old)
+    content = json.loads(old.read_text())
+    content["data"] = {"name": "mitdb", "synthetic": content["data"].pop("sample"), **content["data"]}
+    old.write_text(json.dumps(content))
+    again = results.load(old)
+    assert again == record and "synthetic" not in (again.data.model_extra or {})
+
+
 def test_a_parquet_file_that_is_missing_or_another_ones_is_told_in_one_line(tmp_path: Path) -> None:
     file, raw_file = tmp_path / "one.json", tmp_path / "one.parquet"
     with_everything().save(file)

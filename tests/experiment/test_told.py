@@ -47,6 +47,11 @@ def test_a_run_of_beats() -> None:
         "repaired 2: age put right (p1, p2)",
         f"assumed: the embedded sample stands in for {data.name}",
     ]
+    data = data.model_copy(update={"repaired": {}, "name": "ptb-xl"})
+    for of_sample in (["mitdb"], ["ptb-xl", "mitdb"]):
+        card = type(data).model_validate(data.model_dump() | {"sampled": of_sample})
+        said = f"assumed: the embedded sample stands in for {' and '.join(of_sample)}"
+        assert told.of_run(record.model_copy(update={"data": card})) == [said]
 
 
 def test_a_run_of_recordings() -> None:
@@ -57,6 +62,7 @@ def test_a_run_of_recordings() -> None:
         "few": {"BBB": 0, "Brady": 4},
         "repaired": {"E00015": ["gain of 4880 units per mV taken for 1000"]},
         "by_source": {"PTB-XL": 500, "Georgia": 10, "PTB": 2},
+        "noise": "sample",
     }
     record = type(record).model_validate(record.model_dump() | {"data": data.model_dump(), "twelve_lead": card})
     assert told.of_run(record) == [
@@ -64,5 +70,6 @@ def test_a_run_of_recordings() -> None:
         "left out 3: the same recording as another (HR00001, HR00002 and 1 more)",
         "left out 2 labels: too few recordings have them (BBB, Brady)",
         "repaired 1: gain of 4880 units per mV taken for 1000 (E00015)",
+        "assumed: the embedded sample stands in for nstdb",
         "assumed: no patients are named for 12 recordings, so each counts as a patient of its own",
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report.example import example_record
 
 from ecglib import finetune
 from ecglib.config import TwelveLeadParameters
@@ -13,8 +14,8 @@ from ecglib.data import databases
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.data.catalogues.catalogue import Records
 from ecglib.errors import UserError
+from ecglib.experiment import recipes, tasks, twelve_lead, verify
 from ecglib.experiment import record as results
-from ecglib.experiment import tasks, twelve_lead
 from ecglib.report import ecg_figures, recordings, tables, yardsticks
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -22,6 +23,9 @@ SMALL = {
     "experiment": "", "seeds": [0, 1], "max_epochs": 1, "bootstrap": 20, "min_positives": 4, "test_folds": [4, 6],
     "fewest_per_epoch": 32, "device": "cpu", "precision": "float32",
 }  # fmt: skip
+
+
+CARD = {name: {} for name in results.TwelveLeadCard.model_fields} | {"recordings": 36, "patients": 36}
 
 
 def small(**changes: object) -> TwelveLeadParameters:
@@ -110,6 +114,27 @@ def test_the_key_follows_what_changes_scores_and_nothing_else(lasting: Path) -> 
     changes = {"rate": 125.0, "seeds": [3], "test_folds": [4], "wander": 0.0, "max_epochs": 2}
     for change in [{"imbalance": "none", "weight_exponent": 0.5}, *({name: v} for name, v in changes.items())]:
         assert tasks.key_of(small(**change)) != key, change
+
+
+def test_the_noise_of_the_sample_makes_no_reference_and_none_stale(lasting: Path) -> None:
+    p = small()
+    data = twelve_lead.Data(p)
+    for noise, why in (("sample", "the noise of its augmentation is the embedded sample's"), ("nstdb", "")):
+        card = {"twelve_lead": CARD | {"noise": noise}}
+        record = results.Record.model_validate(example_record().model_dump() | card)
+        assert data.no_reference(record) == why
+    changes = {"parameters": p.model_dump(), "recipe": recipes.of(p), "seeds": p.seeds}
+    for name, said in (("noise", []), ("labels", ["data: labels moved"])):
+        now = {"digest": data.digest() | {name: "other"}, "fingerprint": data.fingerprint}
+        moved = record.model_copy(update={**changes, "data": record.data.model_copy(update=now)})
+        assert verify.stale(p, moved) == said
+
+
+def test_beside_the_sample_of_the_challenge_is_that_of_ptb_xl(lasting: Path) -> None:
+    assert not databases.get("ptb-xl").sample
+    found = twelve_lead.READERS["challenge-2021"](True)
+    assert {entry.folder.parent for entry in found.entries} == {databases.SAMPLE}
+    assert "PTB-XL" in {entry.source for entry in found.entries}
 
 
 @pytest.mark.parametrize("model", ["age_and_sex", "median_beat", "kernel_machine"])

@@ -171,6 +171,8 @@ def share_within(noise: Tensor, rate: float, low: float, high: float) -> float:
 
 @pytest.fixture
 def nstdb(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if not (real_data / "nstdb" / "ma.dat").is_file():
+        pytest.skip("nstdb: no real records in ECGLIB_DATA")
     monkeypatch.setenv("ECGLIB_DATA", str(real_data))
     return real_data / "nstdb"
 

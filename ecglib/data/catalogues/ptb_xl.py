@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from ecglib.data.catalogues import snomed
-from ecglib.data.catalogues.catalogue import OTHER, Entry, Person, Records, age_and_sex
+from ecglib.data.catalogues.catalogue import BLANK, OTHER, Entry, Person, Records, age_and_sex
 from ecglib.data.databases import Source
 from ecglib.data.splits import FOLDS
 from ecglib.errors import RecordError, UserError
@@ -123,6 +123,7 @@ def _classes(source: Source, rows: pd.DataFrame) -> dict[str, str]:
     path, used = source.folder / "scp_statements.csv", set[str]()
     table = _table(path, "diagnostic_class", dtype=str, keep_default_na=False)
     table = table.apply(lambda column: column.str.strip()).drop_duplicates()
+    table["diagnostic_class"] = table["diagnostic_class"].map(lambda name: "" if name.lower() in BLANK else name)
     for row in rows.to_dict("records"):
         with contextlib.suppress(ValueError):
             used |= statements(row).keys()

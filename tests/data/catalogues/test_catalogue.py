@@ -162,6 +162,7 @@ SAVED_AGAIN = {
     "with blanks": STATEMENTS.map(lambda cell: f" {cell} "),
     "sorted": STATEMENTS.sort_values("description"),
     "twice": pd.concat([STATEMENTS, STATEMENTS]),
+    **{f"nothing as {said}": STATEMENTS.replace("", said) for said in ("nan", "NA", "None")},
 }
 NO_TABLE = {
     "no column has the codes of ptbxl_database.csv": STATEMENTS.iloc[:2, 1:3],
