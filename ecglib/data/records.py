@@ -160,9 +160,10 @@ def list_records(folder: Path) -> list[str]:
     sorted.
 
     A line of `RECORDS` that names a folder stands for the records in it. Records that `RECORDS` names and that are
-    missing or broken are listed too, so that the reader counts them. Without `RECORDS`, headers in subfolders are
-    listed (`sub/name`) only where the folder itself has none. A `UserError` when the folder is missing or may not be
-    read, a `RecordError` when a line of `RECORDS` leads out of it.
+    missing or broken are listed too, and folders without a record, so that the reader counts them. Without `RECORDS`,
+    headers in subfolders are listed (`sub/name`) only where the folder itself has none, but for subfolders that may not
+    be read. A `UserError` when the folder is missing or may not be read, a `RecordError` when a line of `RECORDS` leads
+    out of it.
     """
     where = folder / "RECORDS"
     try:
@@ -173,7 +174,8 @@ def list_records(folder: Path) -> list[str]:
             names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
             depth = min(name.count("/") for name in names)
             return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
-        headers = sorted(file for file in walked(folder) if file.suffix == ".hea")
+        own = (folder / name for name in next(os.walk(folder, onerror=_raise))[2] if name[0] != ".")
+        headers = _headers(own) or _headers(walked(folder))
     except PermissionError:
         raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -182,18 +184,26 @@ def list_records(folder: Path) -> list[str]:
         raise UserError(where, "it is no text in UTF-8", "a list of records", "save it so") from None
     except OSError as error:
         raise UserError(folder, f"can't be read ({error.strerror})", "a folder of WFDB records") from None
-    chosen = [header for header in headers if header.parent == folder] or headers
-    return [header.relative_to(folder).with_suffix("").as_posix() for header in chosen]
+    return [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
+
+
+def _headers(files: Iterable[Path]) -> list[Path]:
+    return sorted(file for file in files if file.suffix == ".hea")
 
 
 def walked(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those below it, but for hidden ones.
+    """The files of a folder and of those below it, but for hidden ones and for subfolders that may not be read.
 
     Links to folders are followed, but for those that lead to where the walk comes by itself; so each folder comes once.
-    An `OSError` when one may not be read.
+    An `OSError` when the folder itself may not be read.
     """
     top, seen = folder.resolve(), set[Path]()
-    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, PermissionError) or error.filename == str(folder):
+            raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = Path(parent).resolve()
         links = {name: Path(parent, name).resolve() for name in folders if Path(parent, name).is_symlink()}
         here = {name for name, to in links.items() if to.is_relative_to(top) or top.is_relative_to(to)}
@@ -212,11 +222,11 @@ def _there(folder: Path, name: str) -> bool:
 
 def _meant(folder: Path, name: str, depth: int) -> list[str]:
     """What a line of `RECORDS` names, whose other lines have `depth` slashes or more: a record; the records of a
-    folder; or two records that lack the line end between them, as PTB-XL's own list has it once."""
+    folder, or it where it has none; or two records that lack the line end between them, as PTB-XL's list has it."""
     if _there(folder, name):
         return [name]
     if (folder / name).is_dir():
-        return [f"{name}/{record}" for record in list_records(folder / name)]
+        return [f"{name}/{record}" for record in list_records(folder / name)] or [name]
     for i in range(1, len(name)):
         both = name[:i], name[i:]
         if all(half.count("/") == depth and _is_name(half) for half in both):
