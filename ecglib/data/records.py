@@ -132,8 +132,8 @@ class Annotations:
     """The annotations of one record."""
 
     samples: NDArray[np.int64]
-    """`(n,)`, in samples of the record's own rate from its start, none before the one in front of it. Two beats are
-    more than `ONE_BEAT` apart."""
+    """`(n,)`, in samples of the record's own rate from its start, not decreasing. Two beats of one class are `ONE_BEAT`
+    apart or more, and of two classes at different samples."""
     symbols: NDArray[np.str_]
     """`(n,)`, one symbol each, of WFDB or the file's own."""
     left_out: dict[str, int]
@@ -366,9 +366,9 @@ def field(lines: Iterable[str], name: str) -> str:
 def read_annotations(folder: Path, name: str) -> Annotations:
     """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
 
-    Folder and name as in `read_recording`. Of a beat that is annotated again, as in another channel, the first stands.
-    A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies outside the record or
-    before the one in front of it, or a beat is annotated as two classes.
+    Folder and name as in `read_recording`. Of a beat that is annotated again within `ONE_BEAT`, as in another channel,
+    the first stands. A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies
+    outside the record, samples decrease, or one sample is annotated as two classes of beats.
     """
     path = _header_path(folder, name)
     header, path = _measured(path), path.with_suffix(".atr")
@@ -391,16 +391,26 @@ def read_annotations(folder: Path, name: str) -> Annotations:
     if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
         found = samples[0] if samples[0] < 0 else samples[-1]
         raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
-    beats = np.flatnonzero(np.isin(symbols, list(aami.SYMBOLS)))
-    near = np.diff(samples[beats]) < ONE_BEAT * header.fs
-    again = beats[1:][near]
-    for first, second in zip(beats[:-1][near], again, strict=True):
-        if aami.index_of(symbols[first]) != aami.index_of(symbols[second]):
-            found = f"{symbols[first]} and {symbols[second]} at sample {samples[second]}"
-            raise RecordError(path, "contradictory annotations", found, "one class of a beat")
-    if again.size:
-        left_out["annotated again"] = again.size
+    again = _annotated_again(path, samples, symbols, ONE_BEAT * header.fs)
+    if again:
+        left_out["annotated again"] = len(again)
     return Annotations(np.delete(samples, again), np.delete(symbols, again), left_out)
+
+
+def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np.str_], near: float) -> list[int]:
+    """Places of the beats nearer than that to the last one of their class that is kept."""
+    again, kept, last = list[int](), dict[str, np.int64](), 0
+    for i in np.flatnonzero(np.isin(symbols, list(aami.SYMBOLS))).tolist():
+        sample, label = samples[i], aami.SYMBOLS[symbols[i]]
+        if sample == samples[last] and aami.SYMBOLS.get(symbols[last], label) != label:
+            found = f"{symbols[last]} and {symbols[i]} at sample {sample}"
+            raise RecordError(path, "contradictory annotations", found, "one class of a beat")
+        if label in kept and sample - kept[label] < near:
+            again.append(i)
+        else:
+            kept[label] = sample
+        last = i
+    return again
 
 
 def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
