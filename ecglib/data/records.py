@@ -12,9 +12,9 @@ written as, are brought to twelve leads in mV by `read_repaired`; each repair is
   first release) is read by the position of its fields: name, number of leads, rate, samples;
 - a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
 - numbers of a `.mat` that are not whole are taken for mV where gain and baseline make no ECG of them;
-- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or the
-  highest peak where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were
-  written as mV;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or of
+  the whole range where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V
+  were written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
 - a lead that never varies counts as not recorded;
 - channels that are no standard lead are not read, and named where a standard lead is missing.
@@ -789,11 +789,14 @@ def _arranged(leads: dict[str, Array], samples: int) -> tuple[Array, list[str]]:
 def _scale(signals: Array) -> tuple[float, str]:
     """What to multiply by for mV, and what is put right thereby; 0 and the amplitude where nothing helps.
 
-    Where all is nearly still but for a few beats, their peaks show that the unit is right.
+    The amplitude is the median over the leads of the range between the 0.5th and the 99.5th percentile. Where it is too
+    small but the whole range's median is not, a few beats in a record that is nearly still, the unit is right. V
+    are taken for the unit only where neither that range nor the smallest step between two values of a lead is then
+    larger than an ECG's.
     """
     leads = signals[signals.any(1)]
     low, high = np.percentile(leads, (0.5, 99.5), axis=1)
-    amplitude, peaks = float(np.median(high - low)), float(np.ptp(leads, 1).max())
+    amplitude, peaks = float(np.median(high - low)), float(np.median(np.ptp(leads, 1)))  # a pop is in one lead
     if PLAUSIBLE[0] <= amplitude <= PLAUSIBLE[1] or amplitude < PLAUSIBLE[0] <= peaks:
         return 1.0, ""
     if PLAUSIBLE[0] <= 1e-3 * amplitude <= PLAUSIBLE[1]:

@@ -219,6 +219,17 @@ def test_another_unit_than_the_header_says(folder: Path, write: Write, gain: str
     assert found.repairs == (f"{unit} written as mV",)
 
 
+def test_a_pop_of_one_electrode_does_not_decide_the_unit(folder: Path, write: Write) -> None:
+    """Nor do several, of fewer than half of the leads."""
+    for pops in (1, 5):
+        units = UNITS.astype(np.int32)
+        units[:pops, 400] = 2**15 - 1
+        write(folder, "r", units, gain="1000000/mV")
+        found = read(folder)
+        np.testing.assert_allclose(found.signals, units / 1000, rtol=1e-5)
+        assert found.repairs == ("V written as mV",)
+
+
 @pytest.mark.parametrize("noise", [0.5, 2, 6, 12])
 @pytest.mark.parametrize("beats", [1, 30])
 def test_a_near_standstill_is_read_as_its_header_says(folder: Path, write: Write, noise: float, beats: int) -> None:
