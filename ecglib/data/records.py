@@ -658,9 +658,10 @@ def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
 
 
 def _flac_samples(file: Path) -> int:
-    """Samples of each channel of a FLAC file, by its first block."""
+    """Samples of each channel of a FLAC file, by its first block; no more than a file of its size can hold, whose
+    blocks of 65535 samples or fewer take 8 bytes or more."""
     with file.open("rb") as stream:
-        return int.from_bytes(stream.read(26)[21:]) % 2**36
+        return min(int.from_bytes(stream.read(26)[21:]) % 2**36, 2**13 * file.stat().st_size)
 
 
 def _whole(path: Path, text: str) -> int | None:
