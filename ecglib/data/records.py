@@ -17,7 +17,9 @@ written as, are brought to twelve leads in mV by `read_repaired`; each repair is
   were written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
 - a lead that never varies counts as not recorded;
-- channels that are no standard lead are not read, and named where a standard lead is missing.
+- a lead whose name says that it is negated is turned over;
+- of several channels that may be one lead, the plainly spelt one is it, and the others are named;
+- other channels are not read, and named where a standard lead is missing.
 
 Header fields are read here by their position, so that a date or a name that `wfdb` can't parse spoils nothing; it
 decodes the samples. Of a frame of several samples the mean is taken, which is missing where one of them is. The file
@@ -98,11 +100,18 @@ _RATE: Final = re.compile(r"([0-9]*\.?[0-9]*)(?:[/(].*)?")
 """Of samples; what follows is that of a counter."""
 _NAME: Final = re.compile(r"(?![.~ ])[^/\\:*?\"<>|\x00-\x1f\x7f]+")
 """Of a file or folder."""
+_BETWEEN: Final = r"[ _.\-\u2212\u2013]"
+"""What may part a name's words; the last three are a minus only where nothing or a blank is in front of them."""
 _LEAD_NAME: Final = re.compile(
-    r"(?:MDC_ECG_LEAD_|(?:E[CK]G[ _.:-]?)?(?:LEAD[ _.:-]?)?)([-\u2212\u2013]?)"
-    r"(I{1,3}|D[ _.-]?(?:I{1,3}|[1-3])|AV[ _.-]?[RLF]|[VC][ _.-]?[1-6])(NEG)?[ .,:;]*"
+    rf"(?:MDC_ECG_LEAD_|(?:E[CK]G(?:{_BETWEEN}|:)?)?(?:LEAD(?:{_BETWEEN}|:)?)?)((?<![^ ])[-\u2212\u2013])?"
+    rf"(I{{1,3}}|D{_BETWEEN}?(?:I{{1,3}}|[1-3])|AV{_BETWEEN}?[RLF]|[VC]{_BETWEEN}?[1-6])(NEG)?[ .,:;]*"
 )
 """In capitals; its groups are a minus, the lead, and another way to say minus."""
+_CHEST: Final = {f"C{i}": f"V{i}" for i in range(1, 7)}
+"""Other names of the chest leads; those of an EEG's electrodes too."""
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
+_WHEN: Final = re.compile(r"[0-9]{1,2}:.*|[0-9]{1,4}[-/]\w{1,3}[-/][0-9].*")
+"""A time or a date, of which the format has several."""
 _DEFAULT_RATE: Final = 250.0
 """Hz of a record that does not say its rate, by the format."""
 _MOST: Final = 2**40
@@ -275,7 +284,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
 
     Folder and name as in `read_recording`. A `RecordError` when a file is missing, empty, truncated or unreadable,
     header and signal disagree, the rate is not between 100 and 1000 Hz, the record is empty or shorter than a second,
-    its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice.
+    its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice, equally spelt.
     """
     path = _header_path(folder, name)
     header = _read_header(path)
@@ -285,10 +294,12 @@ def read_repaired(folder: Path, name: str) -> Recording:
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
         raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
     names = [line[_LEAD] for line in header.signals]
-    standard = {i: lead for i, lead in enumerate(map(_standard, names)) if lead[0]}
-    twice = [lead for lead, times in Counter(lead for lead, _ in standard.values()).items() if times > 1]
-    if twice:
-        raise RecordError(path, "a lead twice", twice[0])
+    none = RecordError(
+        path, "no standard lead with a signal", (", ".join(names) or "none")[:60], f"some of {', '.join(LEADS)}"
+    )
+    standard = _standard_leads(path, names)
+    if not standard:
+        raise none
     repairs = []
     if not re.fullmatch(r"[\w-]+", header.record) and header.record.rpartition("/")[2] != path.stem:
         repairs.append(f"record line begins with {header.record!r}, which is no record name")
@@ -300,7 +311,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
     else:
         units = _decoded(path, header, list(standard))
     seconds = units.shape[1] / header.fs
-    if standard and seconds < SHORTEST:
+    if seconds < SHORTEST:
         reason = "short signal" if seconds else "empty signal"
         raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
 
@@ -313,8 +324,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
 
     arranged, more = in_mv(calibrations.values())
     if not arranged.any():
-        found = (", ".join(names) or "none")[:60]
-        raise RecordError(path, "no standard lead with a signal", found, f"some of {', '.join(LEADS)}")
+        raise none
     factor, unit = _scale(arranged)
     if factor != 1 and units.dtype.kind == "f" and (units % 1).any():  # no units of a converter
         as_they_are, said = in_mv([(1.0, 0)] * len(standard))
@@ -322,10 +332,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
             arranged, more, factor, unit = as_they_are, said, 1.0, "numbers that are no whole ones taken for mV"
     if not factor:
         raise RecordError(path, "implausible amplitude", unit, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
-    others = [name or "a channel without a name" for i, name in enumerate(names) if i not in standard]
-    if others and len(standard) < len(LEADS):
-        more.append(f"no standard lead, so not read: {', '.join(others)[:60]}")
-    repairs += more + [unit] * bool(unit)
+    repairs += more + [unit] * bool(unit) + _of_names(names, standard)
     return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, tuple(repairs))
 
 
@@ -548,13 +555,15 @@ def _fields(line: str, stem: str) -> list[str]:
 def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
-    names = [lead.lower() for lead in there]
-    names += [lead.lower() if sign > 0 else "" for lead, sign in map(_standard, there)]  # as it is commonly spelt
-    missing = [lead for lead in leads if lead.lower() not in names]
+    names, wanted = [lead.upper() for lead in there], [lead.upper() for lead in leads]
+    places = {lead: names.index(lead) for lead in wanted if lead in names}
+    spelt = _standard_leads(where, there, [lead for lead in wanted if lead not in places])
+    places |= {lead: i for i, (lead, sign) in spelt.items() if sign > 0}
+    missing = [lead for lead in leads if lead.upper() not in places]
     if missing or not leads:
         found = f"no {', '.join(missing) or 'lead asked for'}"
         raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
-    return [names.index(lead.lower()) % len(there) for lead in leads]
+    return [places[lead] for lead in wanted]
 
 
 def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:
@@ -721,13 +730,48 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
 # --- repairs ----------------------------------------------------------------------------------------------------------
 
 
-def _standard(name: str) -> tuple[str, int]:
-    """The name's standard lead, empty where it is none, and -1 where it is negated, else 1."""
-    found = _LEAD_NAME.fullmatch(unicodedata.normalize("NFKC", name).strip(" \"'").upper())
+def _standard(name: str) -> tuple[int, int, str]:
+    """How the name is spelt (0: plainly, 1: in another way, 2: as negated), -1 where it is negated, else 1, and its
+    standard lead, one of `_CHEST`, or nothing."""
+    spelt = unicodedata.normalize("NFKC", name).strip(" \"'").upper()
+    found = _LEAD_NAME.fullmatch(spelt)
     if not found:
-        return "", 1
-    plain = re.sub(r"[ _.-]", "", found[2])
-    return ALIASES.get(plain, plain.replace("C", "V")), -1 if found[1] or found[3] else 1
+        return 1, 1, ""
+    plain, sign = re.sub(_BETWEEN, "", found[2]), -1 if found[1] or found[3] else 1
+    rank = 0 if spelt in LEADS or spelt in ALIASES else 1 if sign > 0 else 2
+    return rank, sign, ALIASES.get(plain, plain)
+
+
+def _standard_leads(where: Path, names: Sequence[str], wanted: Iterable[str] = LEADS) -> dict[int, tuple[str, int]]:
+    """Place of a channel -> the standard lead that it is, of those wanted, and -1 where it is negated, else 1.
+
+    The plainly spelt one of several; a `RecordError` where two are spelt equally. C1 to C6 are chest leads where all
+    of them are there, and none that begins with V.
+    """
+    spelt = [(*_standard(name), i) for i, name in enumerate(names)]
+    there = {lead for _, _, lead, _ in spelt}
+    chest = _CHEST if _CHEST.keys() <= there and not there & set(_CHEST.values()) else {}
+    standard: dict[int, tuple[str, int]] = {}
+    for lead in wanted:
+        found = sorted((rank, i, sign) for rank, sign, its, i in spelt if its and chest.get(its, its) == lead)
+        if len(found) > 1 and found[0][0] == found[1][0]:
+            raise RecordError(where, "a lead twice", f"{names[found[0][1]]} and {names[found[1][1]]}"[:60])
+        standard |= {i: (lead, sign) for _, i, sign in found[:1]}
+    return dict(sorted(standard.items()))
+
+
+def _of_names(names: Sequence[str], standard: dict[int, tuple[str, int]]) -> list[str]:
+    """What was made of the channels' names, that is more than another spelling."""
+    leads = {lead for lead, _ in standard.values()}
+    others = [i for i in range(len(names)) if i not in standard]
+    second = [i for i in others if (lead := _standard(names[i])[2]) and _CHEST.get(lead, lead) in leads]
+    said = {
+        "negated by its name, so turned over": [i for i, (_, sign) in standard.items() if sign < 0],
+        "another channel is plainly this lead, so not read": second,
+        "no standard lead, so not read": [i for i in others if i not in second] if len(leads) < len(LEADS) else [],
+    }
+    shown = {what: ", ".join(names[i] or "a channel without a name" for i in which) for what, which in said.items()}
+    return [f"{what}: {which[:60]}" for what, which in shown.items() if which]
 
 
 def _mend_gains(record: str, calibrations: dict[int, tuple[float, int]], comments: Sequence[str]) -> list[str]:

@@ -25,6 +25,8 @@ NO_NAME = "record line begins with '{}.mat', which is no record name"
 GAIN = "gain of {} units per mV taken for 1000"
 FLAT = "{}: never varies, so taken for not recorded"
 UNREAD = "no standard lead, so not read: {}"
+SECOND = "another channel is plainly this lead, so not read: {}"
+NEGATED = "negated by its name, so turned over: {}"
 REPAIRS = {
     "E00015": (NO_NAME.format("E00015"), GAIN.format(4880)),
     "E00018": (NO_NAME.format("E00018"), GAIN.format(4880)),
@@ -153,14 +155,16 @@ def test_any_leads_in_any_order(write: Write, chosen: list[str], respell: bool) 
         np.testing.assert_allclose(found.signals[row], expected / 1000, rtol=1e-6)
 
 
+EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 KNOWN_AS = {
-    "I": 'D1, DI, Lead I, LEAD_I, ECG I, ECG-I, EKG lead I, MDC_ECG_LEAD_I, I. , I:, "I"',
-    "II": "D-II, d 2, lead:ii, ECG_II, II;",
-    "AVR": "aVR, av_R, aV-R, Lead aVR, MDC_ECG_LEAD_AVR, MDC_ECG_LEAD_aVR, aVR.",
-    "V1": "C1, c-1, V-1, V 1, V_1, V.1, Ｖ１, MDC_ECG_LEAD_V1, ECG V1",
-    "-AVR": "-aVR, \N{MINUS SIGN}aVR, \N{EN DASH}avr, Lead -aVR, ECG -aVR, MDC_ECG_LEAD_AVRneg",
+    "I": f'D1, DI, Lead I, LEAD_I, ECG I, ECG-I, EKG lead I, MDC_ECG_LEAD_I, I. , I:, "I", Lead{EN_DASH}I, ECG{MINUS}I',
+    "II": f"D-II, d 2, lead:ii, ECG_II, II;, D{EN_DASH}II, ECG-Lead-II",
+    "AVR": f"aVR, av_R, aV-R, Lead aVR, MDC_ECG_LEAD_AVR, MDC_ECG_LEAD_aVR, aVR., aV{MINUS}R",
+    "V1": f"V-1, V 1, V_1, V.1, Ｖ１, MDC_ECG_LEAD_V1, ECG V1, ECG{EN_DASH}V1, V{EN_DASH}1",
+    "-AVR": f"-aVR, {MINUS}aVR, {EN_DASH}avr, Lead -aVR, ECG -aVR, ECG {EN_DASH}aVR, MDC_ECG_LEAD_AVRneg",
     "-I": "-I, -D1, ECG -I",
-    "": "MCL1, MLII, MDC_ECG_LEAD_MLII, I-II, V1-V2, II+, aVR-, C7, V3R, Lead 2, ECG1, L1, VF, CM5, 1, -, ECG lead",
+    "": "MCL1, MLII, MDC_ECG_LEAD_MLII, I-II, V1-V2, II+, aVR-, C1, C3, ECG C4, C7, V3R, Lead 2, ECG1, L1, VF, CM5, 1, "
+    "-, ECG lead, ECG--I, ECG_-aVR",
 }
 """Lead, negated or not -> how it is written; what is none is no other lead."""
 
@@ -171,12 +175,57 @@ def test_leads_by_the_names_that_they_have_in_the_wild(folder: Path, write: Writ
         write(folder, "r", UNITS[:2], ["V5", spelling])
         found, row = read(folder), LEADS.index(lead.strip("-")) if lead else None
         assert np.flatnonzero(known(found)).tolist() == sorted({10, row} - {None}), spelling
-        assert found.repairs == (() if lead else (UNREAD.format(spelling),))
+        says = {"-": NEGATED, "": UNREAD}.get(lead[:1])
+        assert found.repairs == ((says.format(spelling),) if says else ())
         if row is not None:
             sign = -1 if lead.startswith("-") else 1
             np.testing.assert_allclose(found.signals[row], sign * UNITS[1] / 1000, rtol=1e-6)
-            if sign > 0 and write is clinics.dat:
-                assert records.read_recording(folder, "r", [lead]).leads == (" ".join(spelling.split()),)
+            if write is clinics.dat:
+                if sign > 0:
+                    assert records.read_recording(folder, "r", [lead]).leads == (" ".join(spelling.split()),)
+                else:
+                    assert clinics.refused(records.read_recording, folder, "r", [lead.strip("-")]) == "missing lead"
+
+
+CHEST = ("C1", "c-2", "ECG C3", "C4", "C5", "C6")
+SEVERAL: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+    "chest leads by C": ((*LEADS[:6], *CHEST), "0 1 2 3 4 5 6 7 8 9 10 11", ()),
+    "an EEG": (("I", "C3", "C4", "F3", "O1"), "0", (UNREAD.format("C3, C4, F3, O1"),)),
+    "an EEG beside V": (("V1", *CHEST), "0", (SECOND.format("C1"), UNREAD.format("c-2, ECG C3, C4, C5, C6"))),
+    "an EEG beside twelve": ((*LEADS, "C3", "C4", "F3"), "0 1 2 3 4 5 6 7 8 9 10 11", (SECOND.format("C3, C4"),)),
+    "negated too": (("-aVR", *LEADS), "1 2 3 4 5 6 7 8 9 10 11 12", (SECOND.format("-aVR"),)),
+    "by name and plainly": (("Lead II", "II", "RESP"), "1", (SECOND.format("Lead II"), UNREAD.format("RESP"))),
+    "by name and negated": (("-II", "Lead II"), "1", (SECOND.format("-II"),)),
+}
+"""Leads -> places of those read, in the order of `LEADS`, and what is told."""
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_of_several_channels_the_plainly_spelt_is_the_lead(folder: Path, write: Write, case: str) -> None:
+    leads, rows, told = SEVERAL[case]
+    signals = clinics.units(leads=len(leads))
+    write(folder, "r", signals, leads)
+    found = read(folder)
+    assert found.repairs == told
+    np.testing.assert_allclose(found.signals[known(found)], signals[list(map(int, rows.split()))] / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("leads", "asked", "said"),
+    [
+        (["ECG II", "Lead II"], "II", "a lead twice"),
+        (["ECG II", "Lead II"], "Lead II", ""),
+        (["ECG II", "II"], "II", ""),
+        (["ECG II", "Lead II", "V1"], "V1", ""),
+        (["I", "C3"], "V3", "missing lead"),
+    ],
+)
+def test_a_lead_asked_for_that_two_channels_may_be(folder: Path, leads: list[str], asked: str, said: str) -> None:
+    clinics.dat(folder, "r", UNITS[: len(leads)], leads)
+    if said:
+        assert clinics.refused(records.read_recording, folder, "r", [asked]) == said
+    else:
+        assert records.read_recording(folder, "r", [asked]).leads == (asked,)
 
 
 def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Write) -> None:
@@ -254,8 +303,11 @@ NO_ECG = {
     "implausible amplitude": [
         {"gain": gain} for gain in ("40/mV", "60000/mV", "0.00001/mV")
     ],  # 25 mV or 17 µV, and more
-    "a lead twice": [{"leads": f"V1 {twice}".split()} for twice in ("I I", "I D1", "aVR AVR", "DII d2")],
-    "no standard lead with a signal": [{"signals": 0 * UNITS}],
+    "a lead twice": [{"leads": f"V1 {two}".split()} for two in ("I I", "I D1", "aVR AVR", "DII d2", "Lead_I ECG_I")],
+    "no standard lead with a signal": [
+        {"signals": 0 * UNITS},
+        {"leads": ["RESP", "MLII"], "first": f"r 2 500 {2**40}"},  # no memory for so many
+    ],
     "short signal": [{"signals": UNITS[:, :499]}],
     "empty signal": [{"signals": UNITS[:, :0]}],
 }
