@@ -96,7 +96,7 @@ _FILE, _FORMAT, _GAIN, _BITS, _ZERO, _FIRST, _SUM, _LEAD = 0, 1, 2, 3, 4, 5, 6, 
 """Places of the fields in a signal's line."""
 _LAYOUT: Final = re.compile(r"([0-9]{1,15})x?([0-9]{0,15}):?([0-9]{0,15})\+?([0-9]{0,15})")
 """The field of the format: it, samples in a frame, skew and offset."""
-_RATE: Final = re.compile(r"([0-9]*\.?[0-9]*)(?:[/(].*)?")
+_RATE: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[/(].*)?")
 """Of samples; what follows is that of a counter."""
 _NAME: Final = re.compile(r"(?![.~ ])[^/\\:*?\"<>|\x00-\x1f\x7f]+")
 """Of a file or folder."""
@@ -501,17 +501,17 @@ def _read_header(path: Path) -> _Header:
             reason = "unsafe path" if line[_FILE].isprintable() else "unreadable header"
             raise RecordError(path, reason, f"signal file {line[_FILE]!r}"[:60], "a file name in the record's folder")
     rate = _RATE.fullmatch(record[2] or f"{_DEFAULT_RATE:g}")
-    try:
-        n, fs, samples = int(record[1]), float(rate[1] if rate else record[2]), int(record[3] or 0)
-        if not 0 <= samples <= _MOST or not (rate and 0 < fs < math.inf):
-            raise ValueError(record)
-    except ValueError:
+    rest = record[_LEAD].split()  # what follows the length, or a word in its place that is no whole number
+    length = record[3] or ("" if rest and not _WHEN.fullmatch(rest[0]) else "0")
+    fs = float(rate[1]) if rate else math.nan
+    n, samples = (int(text) if _COUNT.fullmatch(text) else -1 for text in (record[1], length))
+    if not (n >= 0 and 0 <= samples <= _MOST and 0 < fs < math.inf):
         found = " ".join(record)[:60].strip()
-        raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
+        raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples")
     if n == len(signals) == 0:
         raise RecordError(path, "no signals", "its header has none", "at least one")
     if n != len(signals):
-        raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{str(n)[:20]} (at least 1)")
+        raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{n} (at least 1)")
     return _Header(record[0], fs, samples, signals, said)
 
 
