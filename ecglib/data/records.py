@@ -250,7 +250,8 @@ def read_recording(
     folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
 ) -> Recording:
     """Read the signals of a record strictly: a `RecordError` when a file is missing, empty, truncated or unreadable,
-    header and signal disagree, or a lead is missing, holds NaN or nothing but one value, or is clipped.
+    header and signal disagree, or a lead is missing, may be either of two channels, holds NaN or nothing but one value,
+    or is clipped.
 
     Parameters
     ----------
