@@ -12,12 +12,14 @@ written as, are brought to twelve leads in mV by `read_repaired`; each repair is
   first release) is read by the position of its fields: name, number of leads, rate, samples;
 - a Challenge `.mat` has 1000 units per mV where its header has one of the Challenge's `WRONG_GAINS`;
 - numbers of a `.mat` that are not whole are taken for mV where gain and baseline make no ECG of them;
-- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or the
-  highest peak where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V were
-  written as mV;
+- a record's amplitude, the median over its leads of the range between the 0.5th and the 99.5th percentile, or of
+  the whole range where little else moves, must be in `PLAUSIBLE`; where a factor of 1000 brings it there, µV or V
+  were written as mV;
 - samples that are no number are interpolated where they are few (`GAPS`), else the lead counts as not recorded;
 - a lead that never varies counts as not recorded;
-- channels that are no standard lead are not read, and named where a standard lead is missing.
+- a lead whose name says that it is negated is turned over;
+- of several channels that may be one lead, the plainly spelt one is it, and the others are named;
+- other channels are not read, and named where a standard lead is missing.
 
 Header fields are read here by their position, so that a date or a name that `wfdb` can't parse spoils nothing; it
 decodes the samples. Of a frame of several samples the mean is taken, which is missing where one of them is. The file
@@ -94,17 +96,26 @@ _FILE, _FORMAT, _GAIN, _BITS, _ZERO, _FIRST, _SUM, _LEAD = 0, 1, 2, 3, 4, 5, 6, 
 """Places of the fields in a signal's line."""
 _LAYOUT: Final = re.compile(r"([0-9]{1,15})x?([0-9]{0,15}):?([0-9]{0,15})\+?([0-9]{0,15})")
 """The field of the format: it, samples in a frame, skew and offset."""
-_RATE: Final = re.compile(r"([0-9]*\.?[0-9]*)(?:[/(].*)?")
+_RATE: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:[/(].*)?")
 """Of samples; what follows is that of a counter."""
 _NAME: Final = re.compile(r"(?![.~ ])[^/\\:*?\"<>|\x00-\x1f\x7f]+")
 """Of a file or folder."""
+_BETWEEN: Final = r"[ _.\-\u2212\u2013]"
+"""What may part a name's words; the last three are a minus only where nothing or a blank is in front of them."""
 _LEAD_NAME: Final = re.compile(
-    r"(?:MDC_ECG_LEAD_|(?:E[CK]G[ _.:-]?)?(?:LEAD[ _.:-]?)?)([-\u2212\u2013]?)"
-    r"(I{1,3}|D[ _.-]?(?:I{1,3}|[1-3])|AV[ _.-]?[RLF]|[VC][ _.-]?[1-6])(NEG)?[ .,:;]*"
+    rf"(?:MDC_ECG_LEAD_|(?:E[CK]G(?:{_BETWEEN}|:)?)?(?:LEAD(?:{_BETWEEN}|:)?)?)((?<![^ ])[-\u2212\u2013])?"
+    rf"(I{{1,3}}|D{_BETWEEN}?(?:I{{1,3}}|[1-3])|AV{_BETWEEN}?[RLF]|[VC]{_BETWEEN}?[1-6])(NEG)?[ .,:;]*"
 )
 """In capitals; its groups are a minus, the lead, and another way to say minus."""
+_CHEST: Final = {f"C{i}": f"V{i}" for i in range(1, 7)}
+"""Other names of the chest leads; those of an EEG's electrodes too."""
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
+_WHEN: Final = re.compile(r"[0-9]{1,2}:.*|[0-9]{1,4}[-/]\w{1,3}[-/][0-9].*")
+"""A time or a date, of which the format has several."""
 _DEFAULT_RATE: Final = 250.0
 """Hz of a record that does not say its rate, by the format."""
+_FASTEST: Final = 1e5
+"""In Hz; no ECG is sampled faster, and what is can't be brought to another rate."""
 _MOST: Final = 2**40
 """No file has more samples; a count beyond it is no count."""
 
@@ -132,8 +143,8 @@ class Annotations:
     """The annotations of one record."""
 
     samples: NDArray[np.int64]
-    """`(n,)`, in samples of the record's own rate from its start, none before the one in front of it. Two beats are
-    more than `ONE_BEAT` apart."""
+    """`(n,)`, in samples of the record's own rate from its start, not decreasing. Two beats of one class are `ONE_BEAT`
+    apart or more, and of two classes at different samples."""
     symbols: NDArray[np.str_]
     """`(n,)`, one symbol each, of WFDB or the file's own."""
     left_out: dict[str, int]
@@ -160,9 +171,10 @@ def list_records(folder: Path) -> list[str]:
     sorted.
 
     A line of `RECORDS` that names a folder stands for the records in it. Records that `RECORDS` names and that are
-    missing or broken are listed too, so that the reader counts them. Without `RECORDS`, headers in subfolders are
-    listed (`sub/name`) only where the folder itself has none. A `UserError` when the folder is missing or may not be
-    read, a `RecordError` when a line of `RECORDS` leads out of it.
+    missing or broken are listed too, and folders without a record, so that the reader counts them. Without `RECORDS`,
+    headers in subfolders are listed (`sub/name`) only where the folder itself has none, but for subfolders that may not
+    be read. A `UserError` when the folder is missing or may not be read, a `RecordError` when a line of `RECORDS` leads
+    out of it.
     """
     where = folder / "RECORDS"
     try:
@@ -173,7 +185,8 @@ def list_records(folder: Path) -> list[str]:
             names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
             depth = min(name.count("/") for name in names)
             return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
-        headers = sorted(file for file in walked(folder) if file.suffix == ".hea")
+        own = (folder / name for name in next(os.walk(folder, onerror=_raise))[2] if name[0] != ".")
+        headers = _headers(own) or _headers(walked(folder))
     except PermissionError:
         raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -182,18 +195,26 @@ def list_records(folder: Path) -> list[str]:
         raise UserError(where, "it is no text in UTF-8", "a list of records", "save it so") from None
     except OSError as error:
         raise UserError(folder, f"can't be read ({error.strerror})", "a folder of WFDB records") from None
-    chosen = [header for header in headers if header.parent == folder] or headers
-    return [header.relative_to(folder).with_suffix("").as_posix() for header in chosen]
+    return [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
+
+
+def _headers(files: Iterable[Path]) -> list[Path]:
+    return sorted(file for file in files if file.suffix == ".hea")
 
 
 def walked(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those below it, but for hidden ones.
+    """The files of a folder and of those below it, but for hidden ones and for subfolders that may not be read.
 
     Links to folders are followed, but for those that lead to where the walk comes by itself; so each folder comes once.
-    An `OSError` when one may not be read.
+    An `OSError` when the folder itself may not be read.
     """
     top, seen = folder.resolve(), set[Path]()
-    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, PermissionError) or error.filename == str(folder):
+            raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = Path(parent).resolve()
         links = {name: Path(parent, name).resolve() for name in folders if Path(parent, name).is_symlink()}
         here = {name for name, to in links.items() if to.is_relative_to(top) or top.is_relative_to(to)}
@@ -212,11 +233,11 @@ def _there(folder: Path, name: str) -> bool:
 
 def _meant(folder: Path, name: str, depth: int) -> list[str]:
     """What a line of `RECORDS` names, whose other lines have `depth` slashes or more: a record; the records of a
-    folder; or two records that lack the line end between them, as PTB-XL's own list has it once."""
+    folder, or it where it has none; or two records that lack the line end between them, as PTB-XL's list has it."""
     if _there(folder, name):
         return [name]
     if (folder / name).is_dir():
-        return [f"{name}/{record}" for record in list_records(folder / name)]
+        return [f"{name}/{record}" for record in list_records(folder / name)] or [name]
     for i in range(1, len(name)):
         both = name[:i], name[i:]
         if all(half.count("/") == depth and _is_name(half) for half in both):
@@ -231,7 +252,8 @@ def read_recording(
     folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
 ) -> Recording:
     """Read the signals of a record strictly: a `RecordError` when a file is missing, empty, truncated or unreadable,
-    header and signal disagree, or a lead is missing, holds NaN or nothing but one value, or is clipped.
+    header and signal disagree, or a lead is missing, may be either of two channels, holds NaN or nothing but one value,
+    or is clipped.
 
     Parameters
     ----------
@@ -265,7 +287,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
 
     Folder and name as in `read_recording`. A `RecordError` when a file is missing, empty, truncated or unreadable,
     header and signal disagree, the rate is not between 100 and 1000 Hz, the record is empty or shorter than a second,
-    its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice.
+    its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice, equally spelt.
     """
     path = _header_path(folder, name)
     header = _read_header(path)
@@ -275,10 +297,12 @@ def read_repaired(folder: Path, name: str) -> Recording:
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
         raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
     names = [line[_LEAD] for line in header.signals]
-    standard = {i: lead for i, lead in enumerate(map(_standard, names)) if lead[0]}
-    twice = [lead for lead, times in Counter(lead for lead, _ in standard.values()).items() if times > 1]
-    if twice:
-        raise RecordError(path, "a lead twice", twice[0])
+    none = RecordError(
+        path, "no standard lead with a signal", (", ".join(names) or "none")[:60], f"some of {', '.join(LEADS)}"
+    )
+    standard = _standard_leads(path, names)
+    if not standard:
+        raise none
     repairs = []
     if not re.fullmatch(r"[\w-]+", header.record) and header.record.rpartition("/")[2] != path.stem:
         repairs.append(f"record line begins with {header.record!r}, which is no record name")
@@ -290,7 +314,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
     else:
         units = _decoded(path, header, list(standard))
     seconds = units.shape[1] / header.fs
-    if standard and seconds < SHORTEST:
+    if seconds < SHORTEST:
         reason = "short signal" if seconds else "empty signal"
         raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
 
@@ -303,8 +327,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
 
     arranged, more = in_mv(calibrations.values())
     if not arranged.any():
-        found = (", ".join(names) or "none")[:60]
-        raise RecordError(path, "no standard lead with a signal", found, f"some of {', '.join(LEADS)}")
+        raise none
     factor, unit = _scale(arranged)
     if factor != 1 and units.dtype.kind == "f" and (units % 1).any():  # no units of a converter
         as_they_are, said = in_mv([(1.0, 0)] * len(standard))
@@ -312,10 +335,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
             arranged, more, factor, unit = as_they_are, said, 1.0, "numbers that are no whole ones taken for mV"
     if not factor:
         raise RecordError(path, "implausible amplitude", unit, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
-    others = [name or "a channel without a name" for i, name in enumerate(names) if i not in standard]
-    if others and len(standard) < len(LEADS):
-        more.append(f"no standard lead, so not read: {', '.join(others)[:60]}")
-    repairs += more + [unit] * bool(unit)
+    repairs += more + [unit] * bool(unit) + _of_names(names, standard)
     return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, tuple(repairs))
 
 
@@ -356,9 +376,9 @@ def field(lines: Iterable[str], name: str) -> str:
 def read_annotations(folder: Path, name: str) -> Annotations:
     """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
 
-    Folder and name as in `read_recording`. Of a beat that is annotated again, as in another channel, the first stands.
-    A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies outside the record or
-    before the one in front of it, or a beat is annotated as two classes.
+    Folder and name as in `read_recording`. Of a beat that is annotated again within `ONE_BEAT`, as in another channel,
+    the first stands. A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies
+    outside the record, samples decrease, or one sample is annotated as two classes of beats.
     """
     path = _header_path(folder, name)
     header, path = _measured(path), path.with_suffix(".atr")
@@ -381,16 +401,26 @@ def read_annotations(folder: Path, name: str) -> Annotations:
     if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
         found = samples[0] if samples[0] < 0 else samples[-1]
         raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
-    beats = np.flatnonzero(np.isin(symbols, list(aami.SYMBOLS)))
-    near = np.diff(samples[beats]) < ONE_BEAT * header.fs
-    again = beats[1:][near]
-    for first, second in zip(beats[:-1][near], again, strict=True):
-        if aami.index_of(symbols[first]) != aami.index_of(symbols[second]):
-            found = f"{symbols[first]} and {symbols[second]} at sample {samples[second]}"
-            raise RecordError(path, "contradictory annotations", found, "one class of a beat")
-    if again.size:
-        left_out["annotated again"] = again.size
+    again = _annotated_again(path, samples, symbols, ONE_BEAT * header.fs)
+    if again:
+        left_out["annotated again"] = len(again)
     return Annotations(np.delete(samples, again), np.delete(symbols, again), left_out)
+
+
+def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np.str_], near: float) -> list[int]:
+    """Places of the beats nearer than that to the last one of their class that is kept."""
+    again, kept, last = list[int](), dict[str, np.int64](), 0
+    for i in np.flatnonzero(np.isin(symbols, list(aami.SYMBOLS))).tolist():
+        sample, label = samples[i], aami.SYMBOLS[symbols[i]]
+        if sample == samples[last] and aami.SYMBOLS.get(symbols[last], label) != label:
+            found = f"{symbols[last]} and {symbols[i]} at sample {sample}"
+            raise RecordError(path, "contradictory annotations", found, "one class of a beat")
+        if label in kept and sample - kept[label] < near:
+            again.append(i)
+        else:
+            kept[label] = sample
+        last = i
+    return again
 
 
 def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
@@ -474,17 +504,17 @@ def _read_header(path: Path) -> _Header:
             reason = "unsafe path" if line[_FILE].isprintable() else "unreadable header"
             raise RecordError(path, reason, f"signal file {line[_FILE]!r}"[:60], "a file name in the record's folder")
     rate = _RATE.fullmatch(record[2] or f"{_DEFAULT_RATE:g}")
-    try:
-        n, fs, samples = int(record[1]), float(rate[1] if rate else record[2]), int(record[3] or 0)
-        if not 0 <= samples <= _MOST or not (rate and 0 < fs < math.inf):
-            raise ValueError(record)
-    except ValueError:
+    rest = record[_LEAD].split()  # what follows the length, or a word in its place that is no whole number
+    length = record[3] or ("" if rest and not _WHEN.fullmatch(rest[0]) else "0")
+    fs = float(rate[1]) if rate else math.nan
+    n, samples = (int(text) if _COUNT.fullmatch(text) else -1 for text in (record[1], length))
+    if not (n >= 0 and 0 <= samples <= _MOST and 0 < fs <= _FASTEST):
         found = " ".join(record)[:60].strip()
-        raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples") from None
+        raise RecordError(path, "unreadable header", found, "name, number of leads, rate, samples")
     if n == len(signals) == 0:
         raise RecordError(path, "no signals", "its header has none", "at least one")
     if n != len(signals):
-        raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{str(n)[:20]} (at least 1)")
+        raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{n} (at least 1)")
     return _Header(record[0], fs, samples, signals, said)
 
 
@@ -528,13 +558,15 @@ def _fields(line: str, stem: str) -> list[str]:
 def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
-    names = [lead.lower() for lead in there]
-    names += [lead.lower() if sign > 0 else "" for lead, sign in map(_standard, there)]  # as it is commonly spelt
-    missing = [lead for lead in leads if lead.lower() not in names]
+    names, wanted = [lead.upper() for lead in there], [lead.upper() for lead in leads]
+    places = {lead: names.index(lead) for lead in wanted if lead in names}
+    spelt = _standard_leads(where, there, [lead for lead in wanted if lead not in places])
+    places |= {lead: i for i, (lead, sign) in spelt.items() if sign > 0}
+    missing = [lead for lead in leads if lead.upper() not in places]
     if missing or not leads:
         found = f"no {', '.join(missing) or 'lead asked for'}"
         raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
-    return [names.index(lead.lower()) % len(there) for lead in leads]
+    return [places[lead] for lead in wanted]
 
 
 def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:
@@ -638,9 +670,10 @@ def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:
 
 
 def _flac_samples(file: Path) -> int:
-    """Samples of each channel of a FLAC file, by its first block."""
+    """Samples of each channel of a FLAC file, by its first block; no more than a file of its size can hold, whose
+    blocks of 65535 samples or fewer take 8 bytes or more."""
     with file.open("rb") as stream:
-        return int.from_bytes(stream.read(26)[21:]) % 2**36
+        return min(int.from_bytes(stream.read(26)[21:]) % 2**36, 2**13 * file.stat().st_size)
 
 
 def _whole(path: Path, text: str) -> int | None:
@@ -700,13 +733,48 @@ def _clipped_share(digital: NDArray[np.int32], low: int, high: int, fs: float) -
 # --- repairs ----------------------------------------------------------------------------------------------------------
 
 
-def _standard(name: str) -> tuple[str, int]:
-    """The name's standard lead, empty where it is none, and -1 where it is negated, else 1."""
-    found = _LEAD_NAME.fullmatch(unicodedata.normalize("NFKC", name).strip(" \"'").upper())
+def _standard(name: str) -> tuple[int, int, str]:
+    """How the name is spelt (0: plainly, 1: in another way, 2: as negated), -1 where it is negated, else 1, and its
+    standard lead, one of `_CHEST`, or nothing."""
+    spelt = unicodedata.normalize("NFKC", name).strip(" \"'").upper()
+    found = _LEAD_NAME.fullmatch(spelt)
     if not found:
-        return "", 1
-    plain = re.sub(r"[ _.-]", "", found[2])
-    return ALIASES.get(plain, plain.replace("C", "V")), -1 if found[1] or found[3] else 1
+        return 1, 1, ""
+    plain, sign = re.sub(_BETWEEN, "", found[2]), -1 if found[1] or found[3] else 1
+    rank = 0 if spelt in LEADS or spelt in ALIASES else 1 if sign > 0 else 2
+    return rank, sign, ALIASES.get(plain, plain)
+
+
+def _standard_leads(where: Path, names: Sequence[str], wanted: Iterable[str] = LEADS) -> dict[int, tuple[str, int]]:
+    """Place of a channel -> the standard lead that it is, of those wanted, and -1 where it is negated, else 1.
+
+    The plainly spelt one of several; a `RecordError` where two are spelt equally. C1 to C6 are chest leads where all
+    of them are there, and none that begins with V.
+    """
+    spelt = [(*_standard(name), i) for i, name in enumerate(names)]
+    there = {lead for _, _, lead, _ in spelt}
+    chest = _CHEST if _CHEST.keys() <= there and not there & set(_CHEST.values()) else {}
+    standard: dict[int, tuple[str, int]] = {}
+    for lead in wanted:
+        found = sorted((rank, i, sign) for rank, sign, its, i in spelt if its and chest.get(its, its) == lead)
+        if len(found) > 1 and found[0][0] == found[1][0]:
+            raise RecordError(where, "a lead twice", f"{names[found[0][1]]} and {names[found[1][1]]}"[:60])
+        standard |= {i: (lead, sign) for _, i, sign in found[:1]}
+    return dict(sorted(standard.items()))
+
+
+def _of_names(names: Sequence[str], standard: dict[int, tuple[str, int]]) -> list[str]:
+    """What was made of the channels' names, that is more than another spelling."""
+    leads = {lead for lead, _ in standard.values()}
+    others = [i for i in range(len(names)) if i not in standard]
+    second = [i for i in others if (lead := _standard(names[i])[2]) and _CHEST.get(lead, lead) in leads]
+    said = {
+        "negated by its name, so turned over": [i for i, (_, sign) in standard.items() if sign < 0],
+        "another channel is plainly this lead, so not read": second,
+        "no standard lead, so not read": [i for i in others if i not in second] if len(leads) < len(LEADS) else [],
+    }
+    shown = {what: ", ".join(names[i] or "a channel without a name" for i in which) for what, which in said.items()}
+    return [f"{what}: {which[:60]}" for what, which in shown.items() if which]
 
 
 def _mend_gains(record: str, calibrations: dict[int, tuple[float, int]], comments: Sequence[str]) -> list[str]:
@@ -769,11 +837,14 @@ def _arranged(leads: dict[str, Array], samples: int) -> tuple[Array, list[str]]:
 def _scale(signals: Array) -> tuple[float, str]:
     """What to multiply by for mV, and what is put right thereby; 0 and the amplitude where nothing helps.
 
-    Where all is nearly still but for a few beats, their peaks show that the unit is right.
+    The amplitude is the median over the leads of the range between the 0.5th and the 99.5th percentile. Where it is too
+    small but the whole range's median is not, a few beats in a record that is nearly still, the unit is right. V
+    are taken for the unit only where neither that range nor the smallest step between two values of a lead is then
+    larger than an ECG's.
     """
     leads = signals[signals.any(1)]
     low, high = np.percentile(leads, (0.5, 99.5), axis=1)
-    amplitude, peaks = float(np.median(high - low)), float(np.ptp(leads, 1).max())
+    amplitude, peaks = float(np.median(high - low)), float(np.median(np.ptp(leads, 1)))  # a pop is in one lead
     if PLAUSIBLE[0] <= amplitude <= PLAUSIBLE[1] or amplitude < PLAUSIBLE[0] <= peaks:
         return 1.0, ""
     if PLAUSIBLE[0] <= 1e-3 * amplitude <= PLAUSIBLE[1]:

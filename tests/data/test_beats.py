@@ -172,6 +172,9 @@ def every(symbols: str, *more: tuple[int, str | int, str]) -> Marks:
         (every("NNVN", (720, "N", ""), (725, "L", "")), "NNVN", {"annotated again": 2}),
         (every("NNVN", (755, "N", "")), "NNVN", {"annotated again": 1}),
         (every("NNVN", (757, "N", "")), "NNNVN", {}),
+        (every("NNVN", (755, "N", ""), (790, "N", "")), "NNNVN", {"annotated again": 1}),  # 70 from the kept
+        (every("NNVN", (749, "Q", "")), "NNQVN", {}),
+        (every("NNVN", (725, "Q", ""), (730, "N", "")), "NNQVN", {"annotated again": 1}),
         (every("NNVN", (900, 42, ""), (901, 42, "")), "NNVN", {"annotated as code 42, of no class": 2}),
         (
             every("NNVN", (0, '"', "## annotation type definitions"), (0, '"', "42 X pause"), (0, '"', "43 A early"),
@@ -183,6 +186,7 @@ def every(symbols: str, *more: tuple[int, str | int, str]) -> Marks:
         (every("NNVN", (0, '"', "## time resolution: 250")), "unreadable annotations", {}),
         (every("NNVN", (0, '"', "## time resolution: none")), "NNVN", {}),
         (every("NNVN", (720, "V", "")), "contradictory annotations", {}),
+        (every("NNVN", (715, "N", ""), (720, "V", "")), "contradictory annotations", {}),
         (every("+~|"), "no beats", {}),
         (every("~", (0, '"', "")), "no beats", {}),
         ([(0, '"', "## seen by two")], "empty annotations", {}),

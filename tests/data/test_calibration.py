@@ -284,3 +284,15 @@ def test_a_skew_beyond_the_record_takes_no_memory(tmp_path: Path, first: str, sk
     """wfdb makes room for as many samples of every lead."""
     clinics.edit(clinics.dat(tmp_path, "r", first=first), " 16 1000", f" 16:{skew} 1000")
     assert both_refuse(tmp_path) == ["unreadable header"] * 2
+
+
+def test_a_length_that_no_file_backs_takes_no_memory(tmp_path: Path) -> None:
+    """That of a FLAC file is in its first block; wfdb makes room for it."""
+    units, most = UNITS[:2].T.astype(np.int64), 2**36 - 1
+    how = {"fmt": ["516"] * 2, "adc_gain": [1000.0] * 2, "baseline": [0] * 2, "write_dir": str(tmp_path)}
+    wfdb.wrsamp("r", fs=500, units=["mV"] * 2, sig_name=["I", "V1"], d_signal=units, **how)
+    content = bytearray((tmp_path / "r.dat").read_bytes())
+    content[21:26] = (int.from_bytes(content[21:26]) | most).to_bytes(5)
+    (tmp_path / "r.dat").write_bytes(content)
+    clinics.edit(tmp_path / "r.hea", "500 1000", f"500 {most}")
+    assert both_refuse(tmp_path) == ["truncated signal"] * 2

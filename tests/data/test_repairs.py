@@ -25,6 +25,8 @@ NO_NAME = "record line begins with '{}.mat', which is no record name"
 GAIN = "gain of {} units per mV taken for 1000"
 FLAT = "{}: never varies, so taken for not recorded"
 UNREAD = "no standard lead, so not read: {}"
+SECOND = "another channel is plainly this lead, so not read: {}"
+NEGATED = "negated by its name, so turned over: {}"
 REPAIRS = {
     "E00015": (NO_NAME.format("E00015"), GAIN.format(4880)),
     "E00018": (NO_NAME.format("E00018"), GAIN.format(4880)),
@@ -153,14 +155,16 @@ def test_any_leads_in_any_order(write: Write, chosen: list[str], respell: bool) 
         np.testing.assert_allclose(found.signals[row], expected / 1000, rtol=1e-6)
 
 
+EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 KNOWN_AS = {
-    "I": 'D1, DI, Lead I, LEAD_I, ECG I, ECG-I, EKG lead I, MDC_ECG_LEAD_I, I. , I:, "I"',
-    "II": "D-II, d 2, lead:ii, ECG_II, II;",
-    "AVR": "aVR, av_R, aV-R, Lead aVR, MDC_ECG_LEAD_AVR, MDC_ECG_LEAD_aVR, aVR.",
-    "V1": "C1, c-1, V-1, V 1, V_1, V.1, Ｖ１, MDC_ECG_LEAD_V1, ECG V1",
-    "-AVR": "-aVR, \N{MINUS SIGN}aVR, \N{EN DASH}avr, Lead -aVR, ECG -aVR, MDC_ECG_LEAD_AVRneg",
+    "I": f'D1, DI, Lead I, LEAD_I, ECG I, ECG-I, EKG lead I, MDC_ECG_LEAD_I, I. , I:, "I", Lead{EN_DASH}I, ECG{MINUS}I',
+    "II": f"D-II, d 2, lead:ii, ECG_II, II;, D{EN_DASH}II, ECG-Lead-II",
+    "AVR": f"aVR, av_R, aV-R, Lead aVR, MDC_ECG_LEAD_AVR, MDC_ECG_LEAD_aVR, aVR., aV{MINUS}R",
+    "V1": f"V-1, V 1, V_1, V.1, Ｖ１, MDC_ECG_LEAD_V1, ECG V1, ECG{EN_DASH}V1, V{EN_DASH}1",
+    "-AVR": f"-aVR, {MINUS}aVR, {EN_DASH}avr, Lead -aVR, ECG -aVR, ECG {EN_DASH}aVR, MDC_ECG_LEAD_AVRneg",
     "-I": "-I, -D1, ECG -I",
-    "": "MCL1, MLII, MDC_ECG_LEAD_MLII, I-II, V1-V2, II+, aVR-, C7, V3R, Lead 2, ECG1, L1, VF, CM5, 1, -, ECG lead",
+    "": "MCL1, MLII, MDC_ECG_LEAD_MLII, I-II, V1-V2, II+, aVR-, C1, C3, ECG C4, C7, V3R, Lead 2, ECG1, L1, VF, CM5, 1, "
+    "-, ECG lead, ECG--I, ECG_-aVR",
 }
 """Lead, negated or not -> how it is written; what is none is no other lead."""
 
@@ -171,12 +175,57 @@ def test_leads_by_the_names_that_they_have_in_the_wild(folder: Path, write: Writ
         write(folder, "r", UNITS[:2], ["V5", spelling])
         found, row = read(folder), LEADS.index(lead.strip("-")) if lead else None
         assert np.flatnonzero(known(found)).tolist() == sorted({10, row} - {None}), spelling
-        assert found.repairs == (() if lead else (UNREAD.format(spelling),))
+        says = {"-": NEGATED, "": UNREAD}.get(lead[:1])
+        assert found.repairs == ((says.format(spelling),) if says else ())
         if row is not None:
             sign = -1 if lead.startswith("-") else 1
             np.testing.assert_allclose(found.signals[row], sign * UNITS[1] / 1000, rtol=1e-6)
-            if sign > 0 and write is clinics.dat:
-                assert records.read_recording(folder, "r", [lead]).leads == (" ".join(spelling.split()),)
+            if write is clinics.dat:
+                if sign > 0:
+                    assert records.read_recording(folder, "r", [lead]).leads == (" ".join(spelling.split()),)
+                else:
+                    assert clinics.refused(records.read_recording, folder, "r", [lead.strip("-")]) == "missing lead"
+
+
+CHEST = ("C1", "c-2", "ECG C3", "C4", "C5", "C6")
+SEVERAL: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+    "chest leads by C": ((*LEADS[:6], *CHEST), "0 1 2 3 4 5 6 7 8 9 10 11", ()),
+    "an EEG": (("I", "C3", "C4", "F3", "O1"), "0", (UNREAD.format("C3, C4, F3, O1"),)),
+    "an EEG beside V": (("V1", *CHEST), "0", (SECOND.format("C1"), UNREAD.format("c-2, ECG C3, C4, C5, C6"))),
+    "an EEG beside twelve": ((*LEADS, "C3", "C4", "F3"), "0 1 2 3 4 5 6 7 8 9 10 11", (SECOND.format("C3, C4"),)),
+    "negated too": (("-aVR", *LEADS), "1 2 3 4 5 6 7 8 9 10 11 12", (SECOND.format("-aVR"),)),
+    "by name and plainly": (("Lead II", "II", "RESP"), "1", (SECOND.format("Lead II"), UNREAD.format("RESP"))),
+    "by name and negated": (("-II", "Lead II"), "1", (SECOND.format("-II"),)),
+}
+"""Leads -> places of those read, in the order of `LEADS`, and what is told."""
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_of_several_channels_the_plainly_spelt_is_the_lead(folder: Path, write: Write, case: str) -> None:
+    leads, rows, told = SEVERAL[case]
+    signals = clinics.units(leads=len(leads))
+    write(folder, "r", signals, leads)
+    found = read(folder)
+    assert found.repairs == told
+    np.testing.assert_allclose(found.signals[known(found)], signals[list(map(int, rows.split()))] / 1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("leads", "asked", "said"),
+    [
+        (["ECG II", "Lead II"], "II", "a lead twice"),
+        (["ECG II", "Lead II"], "Lead II", ""),
+        (["ECG II", "II"], "II", ""),
+        (["ECG II", "Lead II", "V1"], "V1", ""),
+        (["I", "C3"], "V3", "missing lead"),
+    ],
+)
+def test_a_lead_asked_for_that_two_channels_may_be(folder: Path, leads: list[str], asked: str, said: str) -> None:
+    clinics.dat(folder, "r", UNITS[: len(leads)], leads)
+    if said:
+        assert clinics.refused(records.read_recording, folder, "r", [asked]) == said
+    else:
+        assert records.read_recording(folder, "r", [asked]).leads == (asked,)
 
 
 def test_a_lead_that_never_varies_is_not_known(folder: Path, write: Write) -> None:
@@ -219,6 +268,17 @@ def test_another_unit_than_the_header_says(folder: Path, write: Write, gain: str
     assert found.repairs == (f"{unit} written as mV",)
 
 
+def test_a_pop_of_one_electrode_does_not_decide_the_unit(folder: Path, write: Write) -> None:
+    """Nor do several, of fewer than half of the leads."""
+    for pops in (1, 5):
+        units = UNITS.astype(np.int32)
+        units[:pops, 400] = 2**15 - 1
+        write(folder, "r", units, gain="1000000/mV")
+        found = read(folder)
+        np.testing.assert_allclose(found.signals, units / 1000, rtol=1e-5)
+        assert found.repairs == ("V written as mV",)
+
+
 @pytest.mark.parametrize("noise", [0.5, 2, 6, 12])
 @pytest.mark.parametrize("beats", [1, 30])
 def test_a_near_standstill_is_read_as_its_header_says(folder: Path, write: Write, noise: float, beats: int) -> None:
@@ -243,8 +303,11 @@ NO_ECG = {
     "implausible amplitude": [
         {"gain": gain} for gain in ("40/mV", "60000/mV", "0.00001/mV")
     ],  # 25 mV or 17 µV, and more
-    "a lead twice": [{"leads": f"V1 {twice}".split()} for twice in ("I I", "I D1", "aVR AVR", "DII d2")],
-    "no standard lead with a signal": [{"signals": 0 * UNITS}],
+    "a lead twice": [{"leads": f"V1 {two}".split()} for two in ("I I", "I D1", "aVR AVR", "DII d2", "Lead_I ECG_I")],
+    "no standard lead with a signal": [
+        {"signals": 0 * UNITS},
+        {"leads": ["RESP", "MLII"], "first": f"r 2 500 {2**40}"},  # no memory for so many
+    ],
     "short signal": [{"signals": UNITS[:, :499]}],
     "empty signal": [{"signals": UNITS[:, :0]}],
 }
@@ -430,6 +493,8 @@ def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
     [
         ("unreadable header", ["", "r", "r twelve 500 1000", "r 12 fast 1000", "r 11 500 1000", "r 13 500 1000"]),
         ("unreadable header", ["r 0 500 1000", "r 12 500 -1000", f"r 12 500 {2**41}", "r 12 nan 1000", "r 12 -500"]),
+        ("unreadable header", [f"r 12 500 {n}" for n in ("1000.0", "1e3", "1O00", "1_000", "+1000", "x", "1e3 2006")]),
+        ("unreadable header", ["r 1_2 500 1000", "r +12 500 1000", "r 12 5_00 1000", "r 12 500 1_000 a b c d e"]),
         ("unsupported record", ["r/2 12 500 1000", "r/12 12 500 1000"]),
         ("unsupported rate", [f"r 12 {fs} 1000" for fs in (1, 50, 99.9, 1000.1, 2000)]),
     ],
@@ -512,6 +577,7 @@ DATES = (
     "first",
     [
         *(f"r 12 500 1000 {date}" for date in DATES),
+        *(f"r 12 500 {when}" for when in ("10:00:00", "12/05/2020", "12-May-2020 9:5:3", "9:5:3 2006")),
         *(f"r 12 500{rest}" for rest in ("", " 0", " 0 10:00:00", "/360 1000", "/360(12.5) 1000", ".0 1000")),
         *(f"{name} 12 500 1000" for name in ("some_folder/r", "a/b/r", "other", "R")),
     ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import clinics
 import cohorts
@@ -42,6 +44,7 @@ def touch(folder: Path, *names: str) -> Path:
         (["t/g1/A2", "t/g1/A1", "t/g2/E1"], {"": "t/g1/\nt/g2\nt/g3/\n"}, ["t/g1/A1", "t/g1/A2", "t/g2/E1", "t/g3"]),
         (["t/g1/A1", "t/g1/A2"], {"": "t/\n", "t": "g1/\n", "t/g1": "A2\nA3"}, ["t/g1/A2", "t/g1/A3"]),
         (["g/a", "b"], {"": "g/\ng/a\nb\nb\n"}, ["g/a", "b"]),
+        (["g/a", "h/.a", "i/j/.a"], {"": "g/\nh/\ni\n"}, ["g/a", "h", "i"]),
         (["a", "g/b"], {"": "\ufeff./a.hea\r\n./g/b\r\n"}, ["a", "g/b"]),
         (["a", "b", "c"], {"": "a b\rc"}, ["a", "b", "c"]),
         (["b", "a"], {"": "\n \n"}, ["a", "b"]),
@@ -84,6 +87,22 @@ def test_links_are_followed_once(tmp_path: Path, links: dict[str, str], expected
     for name, to in links.items():
         (here / name).symlink_to(tmp_path / to)
     assert sorted(records.list_records(here)) == sorted([*expected, "x/2"])
+
+
+@pytest.mark.parametrize("there", [["a", "lost/b"], ["a/b", "lost/b"]])
+def test_subfolders_that_may_not_be_read_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str]
+) -> None:
+    def scandir(path: str) -> Any:
+        if Path(path).name == "lost":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    scan = os.scandir
+    touch(tmp_path, *(f"{name}.hea" for name in there))
+    monkeypatch.setattr("os.scandir", scandir)
+    assert records.list_records(tmp_path) == there[:1]
+    assert [path.stem for path in records.walked(tmp_path)] == [Path(there[0]).name]
 
 
 # --- databases --------------------------------------------------------------------------------------------------------
