@@ -408,11 +408,8 @@ def _worth_running(every: list[config.SharedParameters]) -> list[config.SharedPa
     kept, notebooks = [], set()
     for p in sorted(every, key=lambda p: chapters.find(f"/{p.experiment}.ipynb")):
         notebook = p.experiment.split("/")[0]
-        if (
-            not sample.get(getattr(p, "database", ""))
-            or notebook not in notebooks
-            or not results.reference(p.experiment)
-        ):
+        again = sample.get(getattr(p, "database", "")) and notebook in notebooks
+        if not (again and results.reference(p.experiment)):
             kept.append(p)
         notebooks.add(notebook)
     if left := len(every) - len(kept):
