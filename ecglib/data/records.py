@@ -41,13 +41,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from wfdb.io import _signal
 from wfdb.io import annotation as wfdb_annotation
 
 from ecglib import aami
+from ecglib.data import matlab
 from ecglib.errors import RecordError, UserError
 
 RATE = 125
@@ -323,6 +323,8 @@ def read_repaired(folder: Path, name: str) -> Recording:
         for row, (i, (lead, sign)), its in zip(units, standard.items(), calibrations, strict=True):
             leads[lead] = millivolts(row, *its) * np.float32(sign)
             leads[lead][row == _INVALID.get(_format(header.signals[i]))] = np.nan
+            if files[0].endswith(".mat") and (late := min(_skew(header.signals[i]), len(row))):
+                leads[lead] = np.append(leads[lead][late:], np.full(late, np.nan, np.float32))
         return _arranged(leads, units.shape[1])
 
     arranged, more = in_mv(calibrations.values())
@@ -527,6 +529,12 @@ def _measured(path: Path) -> _Header:
 def _format(line: list[str]) -> str:
     """The format's number, without a frame's samples, skew and offset."""
     return re.split(r"\D", line[_FORMAT])[0]
+
+
+def _skew(line: list[str]) -> int:
+    """Samples by which a signal comes late."""
+    layout = _LAYOUT.fullmatch(line[_FORMAT])
+    return int(layout[3] or 0) if layout else 0
 
 
 def _split(path: Path) -> tuple[list[list[str]], tuple[str, ...]]:
@@ -797,10 +805,7 @@ def _matrix(path: Path, header: _Header) -> NDArray[Any]:
     """Digital units `(leads, samples)` of a `.mat`, or whatever numbers gain and baseline make mV of."""
     file = path.parent / header.signals[0][_FILE]
     with _reading(file, "signal", "a MATLAB matrix named val"):
-        found = scipy.io.loadmat(str(file))  # of a Path it says nothing about what is wrong
-    matrix = found.get("val")
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
-        raise RecordError(file, "unreadable signal", "no matrix of numbers named val", "a MATLAB matrix named val")
+        matrix = matlab.val(file.read_bytes())
     expected = (len(header.signals), header.sig_len or matrix.shape[1])
     if matrix.shape != expected:
         raise RecordError(file, "header and signal disagree", f"a matrix {matrix.shape}", f"{expected} by its header")

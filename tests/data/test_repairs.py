@@ -367,6 +367,27 @@ def test_a_matrix_is_read_as_wfdb_reads_it(folder: Path, fmt: str, kind: type, l
     np.testing.assert_allclose(read(folder).signals, theirs, rtol=1e-6)
 
 
+@pytest.mark.parametrize("skews", ["0 1", "0 3", "7 0", "50 50", "51 0", "0 999", "1000 0", "5000 0", "9" * 14 + " 0"])
+def test_a_lead_that_comes_late_is_shifted_as_wfdb_shifts_it(folder: Path, skews: str) -> None:
+    path = clinics.mat(folder, "r", UNITS[:2], ["I", "V1"])
+    scipy.io.savemat(path.with_suffix(".mat"), {"val": UNITS[:2]}, format="4")
+    lines, late = path.read_text().splitlines(), [int(skew) for skew in skews.split()]
+    lines[1:3] = [line.replace("16+24", f"16:{skew}+24") for line, skew in zip(lines[1:3], late, strict=True)]
+    path.write_text("\n".join(lines))
+    if max(late) > 1000:  # more than wfdb can read
+        assert known(read(folder)).sum() == 1
+        return
+    theirs, found = wfdb.rdrecord(str(folder / "r")).p_signal.T, read(folder)
+    for row, lead, skew in zip((0, 6), theirs, late, strict=True):
+        lead[1000 - skew :] = np.nan  # of which wfdb marks too few
+        if skew <= 50:
+            np.testing.assert_allclose(found.signals[row][: 1000 - skew], lead[: 1000 - skew], rtol=1e-6)
+            assert (found.signals[row][1000 - skew :] == found.signals[row][999 - skew]).all()
+        else:
+            assert not found.signals[row].any()
+    assert len(found.repairs) == (max(late) > 0) == len({*found.repairs})
+
+
 @pytest.mark.parametrize(
     ("fmt", "kind", "low", "mark"),
     [
