@@ -25,6 +25,7 @@ from ecglib.errors import RecordError, UserError, some
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
+    from ecglib.data import databases
     from ecglib.data.fetch import Progress
     from ecglib.report.runner import Job
 
@@ -206,18 +207,27 @@ def _fitting(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
     """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why."""
+    absent = set()
+    for asked in sorted({one for p in chosen for one in _asked(p)}):
+        try:
+            _source(*asked)
+        except UserError as error:
+            absent.add(asked)
+            few = [p.experiment for p in chosen if asked in _asked(p)]
+            print(f"left out {len(few)} experiments ({few[0]} …): {error}")
+    return [p for p in chosen if absent.isdisjoint(_asked(p))]
+
+
+def _asked(p: config.SharedParameters) -> list[tuple[str, str]]:
+    """The databases that an experiment rests on, and the annotator that it asks of them."""
+    return [(name, getattr(p, "annotator", "")) for name in p.databases]
+
+
+def _source(name: str, annotator: str) -> databases.Source:
+    """A database, or a folder in its place."""
     from ecglib.data import databases
 
-    wanted = {p.experiment: getattr(p, "database", "") for p in chosen}
-    absent = set()
-    for name in sorted(set(wanted.values()) - {""}):
-        try:
-            databases.get(name)
-        except UserError as error:
-            absent.add(name)
-            few = [experiment for experiment, database in wanted.items() if database == name]
-            print(f"left out {len(few)} experiments ({few[0]} …): {error}")
-    return [p for p in chosen if wanted[p.experiment] not in absent]
+    return databases.get(name) if name in databases.DATABASES else databases.annotated(name, annotator)
 
 
 def _is_missing(parameters: config.SharedParameters) -> bool:
@@ -401,14 +411,12 @@ def _worth_running(every: list[config.SharedParameters]) -> list[config.SharedPa
     """Where a database is not at hand, of the experiments with a reference result only the first of each notebook in
     the book: that shows everything at work, and the numbers of a sample say no more. The others' pages are of their
     reference results."""
-    from ecglib.data import databases
-
     chapters = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
-    sample = {name: databases.get(name).sample for name in {getattr(p, "database", "") for p in every} - {""}}
+    sample = {asked: _source(*asked).sample for asked in {one for p in every for one in _asked(p)}}
     kept, notebooks = [], set()
     for p in sorted(every, key=lambda p: chapters.find(f"/{p.experiment}.ipynb")):
         notebook = p.experiment.split("/")[0]
-        again = sample.get(getattr(p, "database", "")) and notebook in notebooks
+        again = any(sample[asked] for asked in _asked(p)) and notebook in notebooks
         if not (again and results.reference(p.experiment)):
             kept.append(p)
         notebooks.add(notebook)
@@ -558,22 +566,27 @@ def data_fetch(
 
 
 @data_app.command("counts")
-def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonFlag = False) -> None:
-    """Annotated beats by AAMI class in DS1, DS2 and all records; of `heartbeat`, the beats of each of its files."""
+def data_counts(
+    name: Annotated[str, typer.Argument(help="A database, or a folder of annotated WFDB records.")] = "mitdb",
+    annotator: Annotated[str, typer.Option(help="Suffix of the annotations, where there are several kinds.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Annotated beats by AAMI class, of `mitdb` also in DS1 and DS2; of `heartbeat`, the beats of each of its files."""
     from ecglib.data import databases
-    from ecglib.data.catalogues import kaggle_csv, mitdb
+    from ecglib.data.catalogues import annotated, kaggle_csv
 
-    if name not in ("mitdb", "heartbeat"):
-        raise UserError("data counts", f"{name} has no beat annotations", "mitdb or heartbeat")
-    source = databases.get(name)
+    source = databases.get(name) if name == "heartbeat" else databases.annotated(name, annotator)
     broken: list[RecordError] = []
-    sums = kaggle_csv.counts(source) if name == "heartbeat" else mitdb.by_set(source, passed_over=broken.append)
+    sums = kaggle_csv.counts(source) if name == "heartbeat" else annotated.by_set(source, passed_over=broken.append)
+    patients = (
+        {} if name == "heartbeat" else {"patients": len({annotated.patient_of(source, one) for one in source.records})}
+    )
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
         n = len(source.records) - len(broken)
         about = {"name": name, "folder": str(source.folder), "sample": source.sample, "records": n}
-        print(json.dumps({"data": about, **sums}))
+        print(json.dumps({"data": about | patients, **sums}))
         return
     order = [*aami.CLASSES, "normal", "abnormal", "all"]
     classes = sorted({name for row in sums.values() for name in row}, key=order.index)
@@ -581,5 +594,7 @@ def data_counts(name: Annotated[str, typer.Argument()] = "mitdb", as_json: JsonF
     for set_name, row in sums.items():
         table.add_row(set_name, *(f"{row[name]:,}".replace(",", " ") if name in row else "–" for name in classes))
     _print(table)
+    if patients:
+        print(f"{len(source.records)} records of {patients['patients']} patients, annotations .{source.annotator}")
     if source.sample:
         print("the embedded sample: five minutes of each record, chosen for their ectopic beats")

@@ -37,7 +37,6 @@ Resampler = Literal["smote", "smote-tomek", "borderline-smote", "adasyn", "rando
 RESAMPLERS: tuple[str, ...] = get_args(Resampler)
 """Answers to imbalance that change the training set; the others change the loss."""
 ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
-    "validation_fraction": ("protocol", ("intra",)),
     "adaptation": ("protocol", ("adapted",)),
     "adaptation_minutes": ("protocol", ("adapted",)),
     "adaptation_steps": ("protocol", ("adapted",)),
@@ -77,6 +76,11 @@ class SharedParameters(BaseModel):
     """How much is run: `smoke` (seconds), `quick` (minutes), `full` (the reference results)."""
     in_book: bool = True
     """Whether `make book` runs it; else its page is of the reference result alone."""
+
+    @property
+    def databases(self) -> list[str]:
+        """Those that it rests on, by name or folder."""
+        return [name for name in (getattr(self, "database", ""),) if name]
 
 
 class ExploreParameters(SharedParameters):
@@ -228,17 +232,24 @@ class HeartbeatParameters(TrainedParameters):
     """`notebooks/heartbeat.py`: one beat classifier, trained and tested under one protocol."""
 
     # data
-    database: Literal["mitdb"] = "mitdb"
-    """Where the beats come from."""
-    protocol: Literal["intra", "inter", "adapted"] = "intra"
-    """`intra`: 80/20 of all beats, patients shared; `inter`: train on DS1, test on DS2, patients apart; `adapted`: the
-    same, and learn on from each test record's first minutes."""
+    database: str = Field("mitdb", min_length=1)
+    """Where the beats come from: `mitdb`, `svdb`, `incartdb`, `ltdb`, `qtdb`, or a folder of annotated WFDB records."""
+    annotator: str = Field("", pattern=r"^\w*$")
+    """Suffix of the annotation files; empty: the database's own, or in a folder the only one that there is."""
+    protocol: Literal["intra", "inter", "adapted", "cross-database"] = "intra"
+    """`intra`: 80/20 of all beats, patients shared; `inter`: patients apart, in `mitdb` train on DS1 and test on DS2;
+    `adapted`: the same, and learn on from each test record's first minutes; `cross-database`: other databases test."""
+    train_on: list[str] = []
+    """`cross-database`: the databases to learn from and to choose on, each a value of `database`."""
+    test_on: list[str] = []
+    """`cross-database`: the databases to test on, likewise."""
     cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
-    leads: list[Literal["MLII", "V1", "V2", "V4", "V5"]] = Field(["MLII"], min_length=1)
-    """Leads by name; where a record lacks one, its first lead not yet taken stands in."""
+    leads: list[Literal["MLII", "ECG1", "ECG2", "I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5",
+                        "V6"]] = Field(["MLII"], min_length=1)  # fmt: skip
+    """Leads by name; where a record lacks one, its first lead not yet taken stands in, for MLII lead II or ECG1."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.5)
-    """Share of the training part held out for every choice (intra; inter has fixed validation records)."""
+    """Share of the training part held out for every choice, of its beats (intra) or patients; DS1 has fixed records."""
     test: bool = True
     """False in development: the test set is not loaded, the validation set is scored in its place."""
     beats_per_sequence: int = Field(10, ge=1)
@@ -279,6 +290,19 @@ class HeartbeatParameters(TrainedParameters):
     RULES = (
         Rule(lambda p, e: not e.reads_beats,
              "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
+        Rule(lambda p, e: p.protocol == "cross-database" and not (p.train_on and p.test_on),
+             "protocol: cross-database takes train_on and test_on, a list of databases each"),
+        Rule(lambda p, e: len({*p.train_on, *p.test_on}) < len(p.train_on) + len(p.test_on),
+             "test_on: {p.train_on} and {p.test_on} name a database twice"),
+        Rule(lambda p, e: p.protocol == "cross-database",
+             "{name}: cross-database has train_on and test_on in its place", ("database",)),
+        Rule(lambda p, e: p.protocol != "cross-database",
+             "{name}: only means something with protocol: cross-database", ("train_on", "test_on")),
+        Rule(lambda p, e: p.protocol == "adapted" and not p.of_mitdb,
+             "protocol: adapted is for mitdb's DS1 and DS2; take inter"),
+        Rule(lambda p, e: p.of_mitdb,
+             "{name}: DS1 has fixed validation records, so it means nothing with {p.protocol}",
+             ("validation_fraction",)),
         *(_only_with(name, switch, values) for name, (switch, values) in ONLY_WITH.items()),
         Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes == "sequence" and p.beats_per_sequence > 1,
              "imbalance: {p.imbalance} makes single beats, and {p.model} takes sequence; "
@@ -317,6 +341,15 @@ class HeartbeatParameters(TrainedParameters):
              "cut: kachuee has no features, and {p.model} needs them; take relative or centred"),
         Rule(lambda p, e: p.beats_per_epoch is None or p.sampling == "by-record", fields=("beats_per_epoch",)),
     )  # fmt: skip
+
+    @property
+    def of_mitdb(self) -> bool:
+        """Whether the sets are those of DS1 and DS2."""
+        return self.protocol in ("inter", "adapted") and self.database == "mitdb"
+
+    @property
+    def databases(self) -> list[str]:
+        return [*self.train_on, *self.test_on] if self.protocol == "cross-database" else [self.database]
 
 
 class InfarctionParameters(TrainedParameters):

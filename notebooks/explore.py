@@ -32,7 +32,7 @@ from IPython.display import Markdown
 
 from ecglib import aami, config
 from ecglib.data import beats, databases
-from ecglib.data.catalogues import kaggle_csv, mitdb
+from ecglib.data.catalogues import annotated, kaggle_csv
 from ecglib.report import figures, tables, words
 
 parameters = config.from_notebook(globals(), "explore")
@@ -49,12 +49,12 @@ Markdown(words.source(source, kachuee))
 # %%
 #| label: tbl-counts
 #| tbl-cap: Annotated beats by AAMI class, in the two halves of the inter-patient protocol and in all records
-Markdown(tables.counts(mitdb.by_set(source)))
+Markdown(tables.counts(annotated.by_set(source)))
 
 # %%
 #| label: fig-balance
 #| fig-cap: Class balance in both halves (logarithmic scale)
-figures.class_balance(mitdb.by_set(source, sums=False))
+figures.class_balance(annotated.by_set(source, sums=False))
 
 # %% [markdown]
 # ## Where the rare beats are
@@ -65,10 +65,10 @@ figures.class_balance(mitdb.by_set(source, sums=False))
 # %%
 #| label: fig-records
 #| fig-cap: Annotated beats of each record by class
-figures.beats_per_record(mitdb.by_record(source))
+figures.beats_per_record(annotated.by_record(source))
 
 # %%
-Markdown(words.concentration(mitdb.by_record(source)))
+Markdown(words.concentration(annotated.by_record(source)))
 
 # %% [markdown]
 # ## What a network is given
@@ -111,4 +111,4 @@ figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name
 # %%
 #| label: fig-strip
 #| fig-cap: Ten seconds of a record with beats of several classes, with the annotations of the cardiologists
-figures.record_strip(**mitdb.busiest_strip(source, seconds=10))
+figures.record_strip(**annotated.busiest_strip(source, seconds=10))

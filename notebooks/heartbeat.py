@@ -34,7 +34,10 @@ bootstrap = 200
 in_book = True
 
 database = "mitdb"
+annotator = ""
 protocol = "intra"
+train_on = []
+test_on = []
 cut = "kachuee"
 leads = ["MLII"]
 validation_fraction = 0.1

@@ -103,7 +103,7 @@ def names(jobs: list[runner.Job]) -> list[str]:
         (["run", "heartbeat/baseline", "-p", "max_epochs"], ["max_epochs"]),
         (["run", "heartbeat/baseline", "-p", "leads", "[1"], ["leads", "no YAML value"]),
         (["run", "heartbeat/baseline", "--seed", "1", "--seed", "1"], ["names a seed twice"]),
-        (["data", "counts", "nstdb"], ["nstdb has no beat annotations"]),
+        (["data", "counts", "nstdb"], ["nstdb: no beat annotations", "a folder of WFDB records"]),
         (["data", "fetch", "mitbd"], ["mitbd: no such database", "mitdb"]),
     ],
 )
@@ -531,7 +531,7 @@ def test_data_status_as_table_and_json(call: Call, project: Path, small_mitdb: P
 
 def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
     counted = json.loads(call("data", "counts", "mitdb", "--json").out)
-    about = {"name": "mitdb", "folder": str(paths.data() / "mitdb"), "sample": False, "records": 48}
+    about = {"name": "mitdb", "folder": str(paths.data() / "mitdb"), "sample": False, "records": 48, "patients": 47}
     assert counted.pop("data") == about
     assert list(counted) == ["DS1", "DS2", "all"]
     assert [list(row) for row in counted.values()] == [[*aami.CLASSES, "all"]] * 3

@@ -94,6 +94,18 @@ BEATS: list[tuple[dict[str, object], str]] = [
     ({"model": "seq2seq", "sampling": "by-record"}, "sampling: "),
     ({"protocol": "intra", "sampling": "by-record"}, "sampling: .*patients apart"),
     ({"protocol": "inter", "sampling": "by-record", "imbalance": "weighted"}, "imbalance: .*by-record shows others"),
+    ({"protocol": "cross-database"}, "protocol: cross-database takes train_on and test_on"),
+    ({"protocol": "cross-database", "train_on": ["mitdb"]}, "protocol: cross-database takes train_on and test_on"),
+    ({"protocol": "cross-database", "train_on": ["a"], "test_on": ["b", "a"]}, "test_on: .* name a database twice"),
+    (
+        {"protocol": "cross-database", "train_on": ["a"], "test_on": ["b"], "database": "svdb"},
+        "database: cross-database",
+    ),
+    ({"train_on": ["mitdb"]}, "train_on: only means something with protocol: cross-database"),
+    ({"protocol": "adapted", "database": "svdb"}, "protocol: adapted is for mitdb's DS1 and DS2; take inter"),
+    ({"protocol": "inter", "validation_fraction": 0.2}, "validation_fraction: DS1 has fixed validation records"),
+    ({"annotator": "../atr"}, "annotator: "),
+    ({"database": ""}, "database: "),
     ({"refit": True, "test": False}, "refit: .*scored on the validation beats"),
     ({"beats_per_sequence": 5}, "beats_per_sequence: "),
     ({"model": "crnn"}, "model: "),
@@ -168,13 +180,11 @@ def test_what_is_wrong_or_does_not_go_together_is_named_in_one_line(
 
 
 OFF_DEFAULT = {
-    "validation_fraction": 0.2, "adaptation": "all", "adaptation_minutes": 2.0, "adaptation_steps": 10,
-    "adaptation_rate": 0.01, "weight_exponent": 0.5, "effective_beta": 0.99, "focal_gamma": 1.0,
-    "adjustment_strength": 0.5, "smote_neighbours": 3,
+    "adaptation": "all", "adaptation_minutes": 2.0, "adaptation_steps": 10, "adaptation_rate": 0.01,
+    "weight_exponent": 0.5, "effective_beta": 0.99, "focal_gamma": 1.0, "adjustment_strength": 0.5,
+    "smote_neighbours": 3,
 }  # fmt: skip
 """Another value of every field of `config.ONLY_WITH`."""
-LONE = {"validation_fraction": {"protocol": "inter"}}
-"""What makes it mean nothing, where the defaults do not."""
 
 
 def check(values: dict[str, object]) -> config.HeartbeatParameters:
@@ -186,10 +196,9 @@ def check(values: dict[str, object]) -> config.HeartbeatParameters:
 @pytest.mark.parametrize("field", config.ONLY_WITH)
 def test_a_field_without_its_switch_is_refused_and_idle(field: str) -> None:
     switch, values = config.ONLY_WITH[field]
-    off = LONE.get(field, {})
     with pytest.raises(UserError, match=rf"^here: {field}: only means something with {switch}: {' or '.join(values)}"):
-        check({**off, field: OFF_DEFAULT[field]})
-    assert field in check(off).idle()
+        check({field: OFF_DEFAULT[field]})
+    assert field in check({}).idle()
     for value in values:
         on = check({switch: value, field: OFF_DEFAULT[field]})
         assert getattr(on, field) == OFF_DEFAULT[field]
@@ -260,10 +269,14 @@ def test_what_goes_together_is_taken(values: dict[str, object]) -> None:
 
 
 def test_fields_that_mean_nothing_are_idle() -> None:
-    off = set(config.ONLY_WITH)
-    assert check({}).idle() == off - {"validation_fraction"} | {"beats_per_epoch", "beats_per_sequence"}
+    off = {*config.ONLY_WITH, "train_on", "test_on"}
+    assert check({}).idle() == off | {"beats_per_epoch", "beats_per_sequence"}
     values = {"model": "seq2seq", "protocol": "inter", "imbalance": "focal", "beats_per_epoch": 1000}
-    assert check(values).idle() == off - {"focal_gamma"}
+    assert check(values).idle() == off - {"focal_gamma"} | {"validation_fraction"}
+    assert "validation_fraction" not in check({"protocol": "inter", "database": "svdb"}).idle()
+    across = check({"protocol": "cross-database", "train_on": ["mitdb"], "test_on": ["svdb", "my/records"]})
+    assert across.idle().isdisjoint({"train_on", "test_on", "validation_fraction"}) and "database" in across.idle()
+    assert (across.databases, check({}).databases) == (["mitdb", "svdb", "my/records"], ["mitdb"])
     at_once = check({"model": "hydra", "beats_per_epoch": 1000}).idle()
     assert {*config.OF_NETWORKS, "max_epochs", "patience"} <= at_once
     assert "beats_per_epoch" not in at_once

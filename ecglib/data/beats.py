@@ -17,19 +17,21 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecglib import aami, files, fingerprint, paths
-from ecglib.data import rhythm
+from ecglib.data import records, rhythm
+from ecglib.data.catalogues.annotated import patient_of
 from ecglib.data.databases import Source
-from ecglib.data.records import RATE, Recording, at_rate, read_annotations, read_recording
+from ecglib.data.records import RATE, at_rate, read_annotations, read_recording
 from ecglib.errors import RecordError
 
 Cut = Literal["kachuee", "centred", "relative"]
@@ -43,6 +45,8 @@ RELATIVE_BEFORE, RELATIVE_AFTER = 112, 63
 """The same of a `relative` beat: 0.9 s and 0.5 s."""
 RELATIVE_CLIP = 4.0
 """Bound of a `relative` beat, in mV."""
+STAND_INS: Final[dict[str, tuple[str, ...]]] = {"MLII": ("II", "ML2", "ECG1", "ECG")}
+"""Lead -> those that are taken for it where a record lacks it, in this order."""
 RR_NEIGHBOURS = 5
 """Intervals on either side of a beat that its local mean RR is taken over."""
 RR_FEATURES = ("rr_previous", "rr_next", "rr_local", "previous_to_local", "next_to_local", "previous_to_next")
@@ -79,7 +83,9 @@ class Beats:
     labels: NDArray[np.int64]
     """`(n,)`: index into `aami.CLASSES`."""
     record: NDArray[np.str_]
+    """`(n,)`: its name, of several databases joined with that of the database and a slash in front."""
     patient: NDArray[np.str_]
+    """`(n,)`, as of `annotated.patient_of`."""
     symbol: NDArray[np.str_]
     """WFDB annotation symbol, `(n,)`."""
     sample: NDArray[np.int64]
@@ -103,9 +109,19 @@ ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
 def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
     """All beats of a source's records, from the cache where they were cut before; parameters and errors as of
     `cut_records`."""
-    made_of = [source.fingerprint(), cut, list(leads)]
-    made = cached(f"{source.name}-{cut}", made_of, lambda: vars(cut_records(source.folder, source.records, cut, leads)))
-    return Beats(**made)
+    made_of = [source.fingerprint(), cut, list(leads), source.annotator]
+    return Beats(**cached(f"{source.folder.name}-{cut}", made_of, lambda: vars(cut_records(source, cut, leads))))
+
+
+def joined(parts: Mapping[str, Beats]) -> Beats:
+    """Beats of several databases -> theirs, as one; of a record the name has that of its database in front."""
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts.values()]) for name in ARRAYS}
+    arrays["record"] = np.concatenate([np.char.add(f"{database}/", part.record) for database, part in parts.items()])
+    left_out = sum((Counter(part.left_out) for part in parts.values()), Counter[str]())
+    aside = {
+        f"{database}/{name}": why for database, part in parts.items() for name, why in part.records_left_out.items()
+    }
+    return Beats(**arrays, left_out=dict(left_out), records_left_out=aside)
 
 
 def cached(name: str, made_of: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -135,28 +151,30 @@ def tried(cut: Callable[[str], T], names: Iterable[str]) -> dict[str, T | Record
         return dict(pool.map(attempt, names))
 
 
-def cut_records(folder: Path, names: Sequence[str], cut: Cut, leads: Sequence[str]) -> Beats:
-    """Cut the beats of these records, leads by name as of `choose_leads`; single broken records are set aside in
+def cut_records(source: Source, cut: Cut, leads: Sequence[str]) -> Beats:
+    """Cut the beats of a source's records, leads by name as of `choose_leads`; single broken records are set aside in
     `records_left_out`, and it takes one beat or more, or the first record's `RecordError` is raised."""
-    parts = tried(lambda name: cut_record(folder, name, cut, leads), names)
+    parts = tried(lambda name: cut_record(source, name, cut, leads), source.records)
     good = [part for part in parts.values() if isinstance(part, Beats)]
     bad = {name: part for name, part in parts.items() if isinstance(part, RecordError)}
     if not any(len(part) for part in good):
-        raise next(iter(bad.values()), RecordError(folder, "no beats", expected="annotated records"))
+        raise next(iter(bad.values()), RecordError(source.folder, "no beats", expected="annotated records"))
     left_out = sum((Counter(part.left_out) for part in good), Counter[str]())
     arrays = {name: np.concatenate([getattr(part, name) for part in good]) for name in ARRAYS}
     return Beats(**arrays, left_out=dict(left_out), records_left_out={name: e.reason for name, e in bad.items()})
 
 
-def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats:
-    """The beats of one record; a `RecordError` when it or its annotations can't be read."""
-    recording = choose_leads(read_recording(folder, name), leads)
-    annotations = read_annotations(folder, name)
+def cut_record(source: Source, name: str, cut: Cut, leads: Sequence[str]) -> Beats:
+    """The beats of one of a source's records; a `RecordError` when these leads or its annotations can't be read. Of a
+    lead without a gain, as of half the records of `svdb`, the format's is taken."""
+    chosen = partial(choose_leads, leads=leads)
+    recording = read_recording(source.folder, name, chosen, uncalibrated_gain=records.DEFAULT_GAIN)
+    annotations = read_annotations(source.folder, name, source.annotator)
     is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
     symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
     r_peaks = annotations.samples[is_beat]
     if not r_peaks.size:
-        raise RecordError(folder / name, "no beats", f"{len(is_beat)} annotations", "annotated beats")
+        raise RecordError(source.folder / name, "no beats", f"{len(is_beat)} annotations", "annotated beats")
     cutter = {"kachuee": kachuee, "centred": centred, "relative": relative}[cut]
     cuts, features, keep, left_out = cutter(at_rate(recording.signals, recording.fs, RATE), r_peaks / recording.fs)
     symbols, n = symbols[keep], int(keep.sum())
@@ -165,7 +183,7 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
         features=features,
         labels=np.array([aami.index_of(symbol) for symbol in symbols], dtype=np.int64),
         record=np.full(n, name),
-        patient=np.full(n, aami.patient_of(name)),
+        patient=np.full(n, patient_of(source, name)),
         symbol=symbols,
         sample=r_peaks[keep].astype(np.int64),
         left_out={reason: count for reason, count in left_out.items() if count} | annotations.left_out,
@@ -173,16 +191,17 @@ def cut_record(folder: Path, name: str, cut: Cut, leads: Sequence[str]) -> Beats
     )
 
 
-def choose_leads(recording: Recording, leads: Sequence[str]) -> Recording:
-    """The recording with these leads alone, in any case; the first lead not yet taken stands in for a missing one, and
-    a `RecordError` is raised where it has fewer."""
-    have = [lead.upper() for lead in recording.leads]
-    if len(leads) > len(have):
-        raise RecordError(recording.name, "too few leads", f"{len(have)}", f"{len(leads)}")
-    chosen = [have.index(lead.upper()) if lead.upper() in have else None for lead in leads]
-    free = iter([i for i in range(len(have)) if i not in chosen])
-    rows = [next(free) if i is None else i for i in chosen]
-    return replace(recording, signals=recording.signals[rows], leads=tuple(recording.leads[i] for i in rows))
+def choose_leads(where: Path, there: Sequence[str], leads: Sequence[str]) -> list[int]:
+    """Places of these leads among a record's channels of the names `there` (see `records.find_lead`). For a missing one
+    stand `STAND_INS`, or else the first channel not yet taken; a `RecordError` is raised where it has fewer."""
+    if len(leads) > len(there):
+        raise RecordError(where, "too few leads", f"{len(there)}", f"{len(leads)}")
+    chosen: list[int | None] = []
+    for lead in leads:
+        places = (records.find_lead(where, there, name) for name in (lead, *STAND_INS.get(lead, ())))
+        chosen.append(next((place for place in places if place is not None and place not in chosen), None))
+    free = iter([i for i in range(len(there)) if i not in chosen])
+    return [next(free) if place is None else place for place in chosen]
 
 
 CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]

@@ -1,7 +1,8 @@
 """Where a database is: what of it is on disk, its fingerprint, and the sample that stands in for it.
 
 `ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. Where it has none, the package's own excerpts are
-taken. Nothing here touches the network (see `ecglib.data.fetch`).
+taken. Any other folder of WFDB records with beat annotations may take a database's place. Nothing here touches the
+network (see `ecglib.data.fetch`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -55,6 +56,8 @@ class Database:
     """Files of subfolders are kept side by side."""
     tables: tuple[str, ...] = ()
     """Files beside the records (for a set of CSVs, all of it)."""
+    annotator: str = ""
+    """Suffix of its beat annotations; empty where it has none."""
 
     @property
     def hint(self) -> str:
@@ -69,6 +72,16 @@ def _physionet(name: str, version: str = "1.0.0", licence: str = "ODC-By 1.0", *
     return Database(name=name, version=version, licence=licence, page=page, url=url, **more)
 
 
+_ANNOTATED = r"RECORDS|\w+\.(hea|dat|atr)"
+_OF_QTDB = """
+100 102 103 104 114 116 117 123 213 221 223 230 231 232 233 301 302 306 307 308 310
+803 808 811 820 821 840 847 853 871 872 873 883 891
+14046 14157 14172 15814 16265 16272 16273 16420 16483 16539 16773 16786 16795 17453
+e0104 e0106 e0107 e0110 e0111 e0112 e0114 e0116 e0121 e0122 e0124 e0126 e0129 e0133 e0136 e0166 e0170
+e0203 e0210 e0211 e0303 e0405 e0406 e0409 e0411 e0509 e0603 e0604 e0606 e0607 e0609 e0612 e0704
+"""
+"""Names in the databases that they are excerpts of, of all but the 24 records of sudden death, whose beats were not
+annotated (Laguna et al. 1997, table 2)."""
 _DATABASES = (
     _physionet(
         "mitdb",
@@ -77,7 +90,48 @@ _DATABASES = (
         doi="10.13026/C2F305",
         expected=48,
         records=tuple(sorted((*aami.DS1, *aami.DS2, *aami.PACED))),
-        wanted=r"RECORDS|\d{3}\.(hea|dat|atr)",
+        wanted=_ANNOTATED,
+        annotator="atr",
+    ),
+    _physionet(
+        "svdb",
+        title="MIT-BIH Supraventricular Arrhythmia Database",
+        citation="Greenwald, PhD thesis, Harvard-MIT Division of Health Sciences and Technology, 1990",
+        doi="10.13026/C2V30W",
+        expected=78,
+        records=tuple(str(n) for n in (*range(800, 813), *range(820, 830), *range(840, 895))),
+        wanted=_ANNOTATED,
+        annotator="atr",
+    ),
+    _physionet(
+        "incartdb",
+        title="St Petersburg INCART 12-lead Arrhythmia Database",
+        citation="Tihonenko, Khaustov, Ivanov & Rivin, St Petersburg Institute of Cardiological Technics",
+        doi="10.13026/C2V88N",
+        expected=75,
+        records=tuple(f"I{n:02}" for n in range(1, 76)),
+        wanted=_ANNOTATED,
+        annotator="atr",
+    ),
+    _physionet(
+        "ltdb",
+        title="MIT-BIH Long-Term ECG Database",
+        citation="Goldberger et al., Circulation 101(23):e215-e220, 2000",
+        doi="10.13026/C2KS3F",
+        expected=7,
+        records=("14046", "14134", "14149", "14157", "14172", "14184", "15814"),
+        wanted=_ANNOTATED,
+        annotator="atr",
+    ),
+    _physionet(
+        "qtdb",
+        title="QT Database",
+        citation="Laguna, Mark, Goldberger & Moody, Computers in Cardiology 24:673-676, 1997",
+        doi="10.13026/C24K53",
+        expected=81,
+        records=tuple(f"sel{name}" for name in _OF_QTDB.split()),
+        wanted=_ANNOTATED,
+        annotator="atr",
     ),
     _physionet(
         "nstdb",
@@ -132,6 +186,8 @@ _DATABASES = (
     ),
 )
 DATABASES: Final = {database.name: database for database in _DATABASES}
+ANNOTATED: Final = tuple(name for name, database in DATABASES.items() if database.annotator)
+"""Those with beat annotations."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +195,23 @@ class Source:
     """A database's files, or those of its sample."""
 
     name: str
+    """That of the database, or of a folder that is none, as it was asked for."""
     folder: Path
     sample: bool
     """Whether they are the excerpts that the package embeds; whoever shows a number must say so."""
     records: tuple[str, ...]
     """Record names for `ecglib.data.records`, broken ones included (file names, for a set of CSVs)."""
+    annotator: str = "atr"
+    """Suffix of its beat annotations, where it has any."""
 
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and contents of the records' files and of the tables beside them."""
-        found = [self.folder / (name + suffix) for name in self.records for suffix in _SUFFIXES]
-        found += [self.folder / table for table in DATABASES[self.name].tables]
+        suffixes = (*_SUFFIXES, f".{self.annotator}")
+        found = {self.folder / (name + suffix) for name in self.records for suffix in suffixes}
+        if self.name in DATABASES:
+            found |= {self.folder / table for table in DATABASES[self.name].tables}
+        else:
+            found |= {file for name in self.records for file in records.beside(self.folder, name)}
         names = sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
         whole = hashlib.sha256()
         with readable(self.folder):
@@ -213,6 +276,37 @@ def get(name: str) -> Source:
     if source is None:
         raise UserError(name, f"not in {paths.data()}", do=entry.hint)
     return source
+
+
+def annotated(name: str, annotator: str = "") -> Source:
+    """Records with beat annotations: of a database as `get` gives them, or of any folder: a path from the root or in
+    `ECGLIB_DATA`. `annotator` is the suffix of the annotations, empty for the database's own or the only one there.
+
+    A `UserError` when the database has no beat annotations, there is no such folder, it has no records or none with
+    annotations, or it has several kinds of them and none is chosen; and as of `get`.
+    """
+    if name in DATABASES and DATABASES[name].annotator:
+        return replace(get(name), annotator=annotator or DATABASES[name].annotator)
+    expected = f"one of {', '.join(ANNOTATED)}, or a folder of WFDB records"
+    if name in DATABASES:
+        raise UserError(name, "no beat annotations", expected)
+    places = (paths.root() / Path(name).expanduser(), paths.data() / name)
+    folder = next((place.resolve() for place in places if place.is_dir()), None)
+    if folder is None:
+        raise UserError(name, "no such database or folder", expected)
+    names = tuple(records.list_records(folder))
+    if not names:
+        raise UserError(folder, "no WFDB record in it", "headers (.hea), signals and annotations")
+    found = records.annotators(folder, names)
+    if not found:
+        raise UserError(folder, "no annotations of beats", "such as 100.atr beside 100.hea")
+    if annotator and annotator not in found:
+        raise UserError(folder, f"no annotations .{annotator}", f"one of {', '.join(found)}")
+    if not annotator and len(found) > 1:
+        raise UserError(
+            folder, f"annotations of several kinds ({', '.join(found)})", "one", f"choose: annotator {found[0]}"
+        )
+    return Source(name, folder, False, names, annotator or found[0])
 
 
 def sample(name: str) -> Source | None:

@@ -32,9 +32,9 @@ import math
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +56,8 @@ LEADS: Final = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "
 """The twelve standard leads, in their order."""
 ALIASES: Final = {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
 """Other spellings of standard leads, in upper case."""
+DEFAULT_GAIN: Final = 200.0
+"""Units per mV of a lead whose header says none, by the format."""
 UNITS_PER_MV: Final = 1000.0
 """Of every `.mat` of the Challenges."""
 WRONG_GAINS: Final = (4880.0, 200.0)
@@ -249,7 +251,11 @@ def _meant(folder: Path, name: str, depth: int) -> list[str]:
 
 
 def read_recording(
-    folder: Path, name: str, leads: Sequence[str] | None = None, *, uncalibrated_gain: float | None = None
+    folder: Path,
+    name: str,
+    leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]] | None = None,
+    *,
+    uncalibrated_gain: float | None = None,
 ) -> Recording:
     """Read the signals of a record strictly: a `RecordError` when a file is missing, empty, truncated or unreadable,
     header and signal disagree, or a lead is missing, may be either of two channels, holds NaN or nothing but one value,
@@ -260,16 +266,17 @@ def read_recording(
     folder, name
         The database's folder, and the record's name as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order. Checks
-        of the signal itself (checksum, NaN, flat, clipped, gain) apply to them only.
+        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order; or what
+        gives their places, of the header's path and the names there. Checks of the signal itself (checksum, NaN, flat,
+        clipped, gain) apply to them only.
     uncalibrated_gain
-        Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where the
-        format's default of 200 is meant); None refuses such a lead.
+        Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where
+        `DEFAULT_GAIN` is meant); None refuses such a lead.
     """
     path = _header_path(folder, name)
     header = _read_header(path)
     there = [line[_LEAD] for line in header.signals]
-    chosen = _choose(path, there, leads)
+    chosen = leads(path, there) if callable(leads) else _choose(path, there, leads)
     calibrations = [_calibration(path, header.signals[i], uncalibrated_gain) for i in chosen]
     units = _decoded(path, header, chosen)
     signals = np.empty(units.shape, dtype=np.float32)
@@ -366,6 +373,14 @@ def signal_files(folder: Path, name: str) -> list[str]:
     return list(dict.fromkeys(line[_FILE] for line in _read_header(_header_path(folder, name)).signals))
 
 
+def beside(folder: Path, name: str) -> list[Path]:
+    """A record's signal files, of whatever name; none where its header can't be read."""
+    with suppress(RecordError):
+        path = _header_path(folder, name)
+        return [path.parent / file for file in signal_files(folder, name)]
+    return []
+
+
 def field(lines: Iterable[str], name: str) -> str:
     """What a header's comments say of a field such as `Dx`, upper or lower case; empty where they don't."""
     for line in lines:
@@ -375,23 +390,17 @@ def field(lines: Iterable[str], name: str) -> str:
     return ""
 
 
-def read_annotations(folder: Path, name: str) -> Annotations:
-    """Read the annotations of a record (`.atr`), and its header, which says how long the record is.
+def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotations:
+    """Read the annotations of a record, and its header, which says how long the record is.
 
-    Folder and name as in `read_recording`. Of a beat that is annotated again within `ONE_BEAT`, as in another channel,
-    the first stands. A `RecordError` when the file is missing, empty, truncated or unreadable, an annotation lies
-    outside the record, samples decrease, or one sample is annotated as two classes of beats.
+    Folder and name as in `read_recording`; the annotator is the suffix of the file. Of a beat that is annotated again
+    within `ONE_BEAT`, as in another channel, the first stands. A `RecordError` when the file is missing, empty,
+    truncated or unreadable, an annotation lies outside the record, samples decrease, or one sample is annotated as two
+    classes of beats.
     """
     path = _header_path(folder, name)
-    header, path = _measured(path), path.with_suffix(".atr")
-    with _reading(path, "annotations"):
-        content = path.read_bytes()
-    if not content:
-        raise RecordError(path, "empty annotations", "0 bytes")
-    if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
-        raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
-    with _reading(path, "annotations"):
-        samples, symbols, fs, left_out = _annotated(content)
+    header, path = _measured(path), path.with_suffix(f".{annotator}")
+    samples, symbols, fs, left_out = _annotation_file(path)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
     if fs and not math.isclose(fs, header.fs, rel_tol=1e-6):
@@ -423,6 +432,37 @@ def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np
             kept[label] = sample
         last = i
     return again
+
+
+def annotators(folder: Path, names: Iterable[str]) -> list[str]:
+    """Suffixes of the annotation files beside these records, sorted: `atr`, and any other of a file that is none of the
+    record's own and has beats."""
+    parents = defaultdict[Path, dict[str, str]](dict)
+    for name in names:
+        path = _header_path(folder, name)
+        parents[path.parent][path.stem] = name
+    found: set[str] = set()
+    for parent, records in parents.items():
+        for file in parent.glob("*"):
+            stem, _, suffix = file.name.rpartition(".")
+            if stem in records and suffix not in (*found, "hea", "dat", "mat") and re.fullmatch(r"\w+", suffix):
+                other = suffix != "atr" and file in beside(folder, records[stem])
+                with suppress(RecordError):
+                    if suffix == "atr" or (not other and np.isin(_annotation_file(file)[1], list(aami.SYMBOLS)).any()):
+                        found.add(suffix)
+    return sorted(found)
+
+
+def _annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
+    """What `_annotated` gives of a file."""
+    with _reading(path, "annotations"):
+        content = path.read_bytes()
+    if not content:
+        raise RecordError(path, "empty annotations", "0 bytes")
+    if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
+        raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
+    with _reading(path, "annotations"):
+        return _annotated(content)
 
 
 def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
@@ -566,15 +606,23 @@ def _fields(line: str, stem: str) -> list[str]:
 def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
-    names, wanted = [lead.upper() for lead in there], [lead.upper() for lead in leads]
-    places = {lead: names.index(lead) for lead in wanted if lead in names}
-    spelt = _standard_leads(where, there, [lead for lead in wanted if lead not in places])
-    places |= {lead: i for i, (lead, sign) in spelt.items() if sign > 0}
-    missing = [lead for lead in leads if lead.upper() not in places]
-    if missing or not leads:
+    places = [find_lead(where, there, lead) for lead in leads]
+    chosen = [place for place in places if place is not None]
+    if len(chosen) < len(leads) or not leads:
+        missing = [lead for lead, place in zip(leads, places, strict=True) if place is None]
         found = f"no {', '.join(missing) or 'lead asked for'}"
         raise RecordError(where, "missing lead", found, f"one of: {' '.join(there)}")
-    return [places[lead] for lead in wanted]
+    return chosen
+
+
+def find_lead(where: Path, there: Sequence[str], lead: str) -> int | None:
+    """Place of a lead among the channels of these names, upper or lower case or in another spelling; None where it
+    isn't one of them, or is only by a name that negates it. A `RecordError` about `where` where it may be either of
+    two."""
+    names, wanted = [name.upper() for name in there], lead.upper()
+    if wanted in names:
+        return names.index(wanted)
+    return next((i for i, (_, sign) in _standard_leads(where, there, [wanted]).items() if sign > 0), None)
 
 
 def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:

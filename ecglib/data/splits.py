@@ -21,6 +21,8 @@ OFFICIAL: Final = 10
 """PTB-XL's test fold; 9 is its validation fold, and the others are learnt from."""
 FEWEST_OF_SOURCE: Final = 5
 """Recordings that a source must have to be left out and scored; and others must be left to learn from."""
+DRAWS: Final = 1000
+"""Divisions by patient that are tried for one whose sets have all classes."""
 
 Index = NDArray[np.int64]
 Names = NDArray[np.str_]
@@ -67,6 +69,34 @@ def inter(record: Names, *, with_test: bool = True) -> Split:
         if not len(index) and (name != "test" or with_test):
             raise UserError("protocol inter", f"no beat for the {name} set", "records of DS1 and DS2 of mitdb")
     return Split(**sets)
+
+
+def by_patient(
+    labels: Index, patient: Names, seed: int, *, test: float, validation: float, classes: Sequence[int]
+) -> Split:
+    """Patients apart, drawn under the seed: `test` of them test, `validation` of the others choose, at least one each.
+
+    Labels and patients are of every beat, `(n,)`. Of `DRAWS` draws the first is taken whose sets have beats of the most
+    of these classes. Where `test` is 0, nobody is drawn to test. A `UserError` when there are fewer patients than sets.
+    """
+    names, whose = np.unique(patient, return_inverse=True)
+    needed = 2 + (test > 0)
+    if len(names) < needed:
+        found = f"one patient ({names[0]})" if len(names) == 1 else f"{len(names)} patients"
+        raise UserError("patients apart", found, f"{needed} or more, one for each set")
+    n_test = max(1, round(test * len(names))) if test else 0
+    n_val = min(max(1, round(validation * (len(names) - n_test))), len(names) - n_test - 1)
+    has = np.array([np.bincount(whose[labels == label], minlength=len(names)) > 0 for label in classes])
+    draw = np.random.default_rng(seed)
+
+    def sets(order: Index) -> list[Index]:
+        return [order[n_test + n_val :], order[n_test : n_test + n_val], order[:n_test]]
+
+    def lacking(order: Index) -> int:
+        return sum(int((~has[:, some].any(1)).sum()) for some in sets(order) if len(some))
+
+    order = min((draw.permutation(len(names)) for _ in range(DRAWS)), key=lacking)
+    return Split(*(np.flatnonzero(np.isin(whose, some)) for some in sets(order)))
 
 
 # --- folds of beats ---------------------------------------------------------------------------------------------------

@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from ecglib import aami, losses
+from ecglib import aami, fingerprint, losses
 from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import databases, digest, splits
 from ecglib.data.beats import Beats
+from ecglib.data.catalogues import annotated
+from ecglib.data.databases import Source
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part, Split
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics, scoring, thresholds
 from ecglib.experiment import driver, provenance, raw
+from ecglib.experiment import record as results
 from ecglib.experiment.driver import Fitted, Found, Where
 from ecglib.experiment.record import Moved, Record, Resampling
 from ecglib.models import registry
@@ -38,6 +41,8 @@ from ecglib.training.sampling import ByRecord
 RECIPE = 1
 """1: as published."""
 N_CLASSES: Final = len(aami.CLASSES)
+TESTED: Final = 0.2
+"""Share of the patients who test where no list of records says who."""
 FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
 SAMPLE_MINUTES: Final = 1.0
@@ -49,7 +54,8 @@ LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
 
 
 def macro_classes(protocol: str) -> list[int]:
-    """The classes that macro means, and every choice, are over: Q has a handful of beats in DS1 and DS2."""
+    """The classes that macro means, and every choice, are over: Q has a handful of beats in DS1 and DS2. Of other
+    databases than `mitdb`, those of them that have beats (`Data.classes`)."""
     return [i for i, name in enumerate(aami.CLASSES) if protocol == "intra" or name != "Q"]
 
 
@@ -62,14 +68,82 @@ class Data(driver.Data):
         self.split = cache(self._split)
 
     @cached_property
+    def sources(self) -> list[Source]:
+        """Where the records are, of every database."""
+        return [databases.annotated(name, self._p.annotator) for name in self._p.databases]
+
+    @cached_property
+    def source(self) -> Source:
+        """The first of them."""
+        return self.sources[0]
+
+    @cached_property
+    def sample(self) -> bool:
+        return any(source.sample for source in self.sources)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        each = [source.fingerprint() for source in self.sources]
+        return each[0] if len(each) == 1 else fingerprint.of_values(each)
+
+    @property
+    def name(self) -> str:
+        """That of the database, or of those to train on and those to test on."""
+        p = self._p
+        return " → ".join(map(", ".join, (p.train_on, p.test_on))) if p.train_on else p.database
+
+    @cached_property
+    def apart(self) -> dict[str, str]:
+        """Records of several databases that are left out so that patients are apart -> the reason."""
+        n = len(self._p.train_on)
+        left = annotated.not_apart(self.sources[:n], self.sources[n:]) if n else {}
+        return {"/".join(record): why for record, why in left.items()}
+
+    @cached_property
     def beats(self) -> Beats:
-        """All that are divided; in development no record of DS2 is read."""
+        """All that are divided; in development no record of DS2 is read, nor one of what is tested on."""
         p, source = self._p, self.source
-        if p.protocol != "intra":
-            wanted = aami.DS1 + (aami.DS2 if p.test else ())
-            source = replace(source, records=tuple(name for name in source.records if name in wanted))
-        beats = beats_module.load(source, p.cut, p.leads)
+        if p.train_on:
+            beats = self._joined()
+        else:
+            if p.of_mitdb:
+                wanted = aami.DS1 + (aami.DS2 if p.test else ())
+                source = replace(source, records=tuple(name for name in source.records if name in wanted))
+            beats = beats_module.load(source, p.cut, p.leads)
         return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
+
+    def _joined(self) -> Beats:
+        """The beats of several databases, patients apart."""
+        p, parts = self._p, {}
+        for source in self.sources:
+            kept = tuple(name for name in source.records if f"{source.name}/{name}" not in self.apart)
+            if kept and (p.test or source.name in p.train_on):
+                parts[source.name] = beats_module.load(replace(source, records=kept), p.cut, p.leads)
+        if not parts.keys() & set(p.train_on):
+            found = "no patient who is not tested on"
+            raise UserError(f"train_on: {', '.join(p.train_on)}", found, do="train on other databases")
+        return beats_module.joined(parts)
+
+    @cached_property
+    def classes(self) -> list[int]:
+        """The classes that macro means, and every choice, are over. Where other databases test, beats must be there to
+        learn from and to test on. A `UserError` where there are fewer than two."""
+        p, y = self._p, self.beats.labels
+        if self.name == "mitdb":
+            return macro_classes(p.protocol)
+        sets = [y[self._tested], y[~self._tested]] if p.train_on and p.test else [y]
+        found = [i for i in macro_classes(p.protocol) if all((part == i).any() for part in sets)]
+        if len(found) < 2:
+            names = ", ".join(aami.CLASSES[i] for i in found) or "none"
+            raise UserError(self.name, f"beats of too few classes ({names})", "two or more in training and test")
+        return found
+
+    @cached_property
+    def _tested(self) -> NDArray[np.bool_]:
+        """Whether a beat is of a database that is tested on, `(n,)`."""
+        names = [record.rpartition("/")[0] for record in np.unique(self.beats.record).tolist()]
+        _, whose = np.unique(self.beats.record, return_inverse=True)
+        return np.isin(names, self._p.test_on)[whose]
 
     @cached_property
     def early(self) -> NDArray[np.bool_]:
@@ -79,9 +153,22 @@ class Data(driver.Data):
 
     def _split(self, seed: int) -> Split:
         """The sets under a seed; a patient-adapted network validates and tests on the whole of them before."""
-        if self._p.protocol != "intra":
-            return splits.inter(self.beats.record, with_test=self._p.test)
-        return splits.intra(self.beats.labels, seed, self._p.validation_fraction)
+        p, y = self._p, self.beats.labels
+        if p.protocol == "intra":
+            return splits.intra(y, seed, p.validation_fraction)
+        if p.of_mitdb:
+            return splits.inter(self.beats.record, with_test=p.test)
+        kept = np.flatnonzero(~self._tested)
+        split = splits.by_patient(
+            y[kept],
+            self.beats.patient[kept],
+            seed,
+            test=0.0 if p.train_on else TESTED,
+            validation=p.validation_fraction,
+            classes=self.classes,
+        )
+        test = np.flatnonzero(self._tested) if p.train_on else kept[split.test]
+        return Split(kept[split.train], kept[split.val], test if p.test else test[:0])
 
     def digest(self) -> digest.Digest:
         """Of the beats, and of their division into sets under each seed."""
@@ -97,8 +184,11 @@ class Data(driver.Data):
 
     def no_reference(self, record: Record) -> str:
         """A run on fewer records than the database has must not replace the reference result."""
-        whole = not record.data.records_left_out
-        whole &= len(self.source.records) == databases.database(self.source.name).expected
+        known = databases.DATABASES
+        if unknown := [source.name for source in self.sources if source.name not in known]:
+            return f"{unknown[0]} is no public database"
+        whole = not record.data.records_left_out.keys() - self.apart.keys()
+        whole &= all(len(source.records) == known[source.name].expected for source in self.sources)
         return "" if whole else "the run rests on a part of the database"
 
 
@@ -161,13 +251,15 @@ class Fitting:
     beats: Beats
     seed: int
     where: Where
+    classes: list[int]
+    """Those that every choice is over."""
 
     def sample(self, index: Index) -> Sample:
         """The beats at these positions as they are trained on."""
         x, y = self.beats.signals[index], self.beats.labels[index]
         if self.p.imbalance in RESAMPLERS:
-            scored = macro_classes(self.p.protocol)
-            x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=self.p.smote_neighbours, classes=scored)
+            near, scored = self.p.smote_neighbours, self.classes
+            x, y = resample(x, y, self.p.imbalance, seed=self.seed, neighbours=near, classes=scored)
         return x, y
 
     def fit(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
@@ -250,7 +342,7 @@ class Fitting:
         """That of learning from these beats. Classes are balanced that the protocol scores; the beats of another weigh
         like the average one."""
         p = self.p
-        scored = np.isin(np.arange(N_CLASSES), macro_classes(p.protocol))
+        scored = np.isin(np.arange(N_CLASSES), self.classes)
         counts = np.where(scored, np.bincount(self.beats.labels[index], minlength=N_CLASSES), 0)
         if p.imbalance == "focal":
             return losses.FocalLoss(p.focal_gamma)
@@ -268,7 +360,7 @@ class Fitting:
         """The metric that every choice is made on; beats of a sequence that do not count are left out."""
         counted = labels != losses.IGNORED
         matrix = metrics.confusion(labels[counted], logits[counted].argmax(1), N_CLASSES)
-        return float(metrics.summary(matrix, macro_classes(self.p.protocol))["macro_f1"])
+        return float(metrics.summary(matrix, self.classes)["macro_f1"])
 
 
 def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
@@ -306,7 +398,7 @@ def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
     split = data.split(seed)
     for name, index in vars(split).items() if p.max_beats is None else ():  # of a handful, a set may miss a rare class
         counts = np.bincount(data.beats.labels[index], minlength=N_CLASSES)
-        missing = [aami.CLASSES[i] for i in macro_classes(p.protocol) if len(index) and not counts[i]]
+        missing = [aami.CLASSES[i] for i in data.classes if len(index) and not counts[i]]
         if missing:
             raise UserError(f"the {name} set", f"no beat of class {', '.join(missing)}", "beats of every class scored")
     val, scored = split.val, split.test if p.test else split.val
@@ -319,8 +411,8 @@ def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
 
 def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where) -> Fitted:
     """Train, maybe again on both sets or for each record, and score; move thresholds on validation."""
-    beats, split, classes = data.beats, data.split(seed), macro_classes(p.protocol)
-    fitting = Fitting(p, beats, seed, where)
+    beats, split, classes = data.beats, data.split(seed), data.classes
+    fitting = Fitting(p, beats, seed, where, classes)
     sample = fitting.sample(split.train)
     fitted = fitting.fit(split.train, sample, "checkpoint", val=split.val)
     run, seconds = fitted.run, fitted.seconds
@@ -348,7 +440,7 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
     if _moves_thresholds(p):
         offsets = thresholds.class_offsets(val_logits, beats.labels[part.val], classes)
         decided["moved"] = logits + offsets
-    reads = decided if p.protocol != "intra" and p.test else {}
+    reads = decided if results.on_ds2(p.model_dump()) and p.test else {}
     labels = beats.labels[part.scored]
     note = {
         "offsets": None if offsets is None else offsets.tolist(),
@@ -389,23 +481,25 @@ def evaluate(data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]
     return {
         "task": "multiclass",
         "data": {
+            "name": data.name,
+            **({"sampled": [source.name for source in data.sources if source.sample]} if p.train_on else {}),
             **{f"n_{name}": len(index) for name, index in vars(split).items()},
             "test_indices_sha256": split.test_sha256(),
             "left_out": beats.left_out,
-            "records_left_out": beats.records_left_out,
+            "records_left_out": beats.records_left_out | data.apart,
             "class_counts": {name: _counted(beats.labels[index]) for name, index in vars(split).items()},
         },
         "classes": list(aami.CLASSES),
-        "macro_classes": [aami.CLASSES[i] for i in macro_classes(p.protocol)],
+        "macro_classes": [aami.CLASSES[i] for i in data.classes],
         "scored": "test" if p.test else "val",
         "selection": "macro_f1",
-        **_decision(p, tables),
-        "moved": _moved(p, found, tables),
+        **_decision(p, data.classes, tables),
+        "moved": _moved(p, data.classes, found, tables),
         "predicted": raw.pack(scoring.predicted(tables[0])),
         "class_scores": {name: raw.pack(of_class) for name, of_class in scores},
         "unadapted": _unadapted(p, found) if p.protocol == "adapted" else {},
         "intervals": Resampling(unit="record", n=p.bootstrap),
-        "training": _training(p, found),
+        "training": _training(p, data.classes, found),
         "n_features": beats.features.shape[1],
         "input_shape": list(beats.signals.shape[1:]),
         "n_parameters": first["n_parameters"],
@@ -442,10 +536,10 @@ def _matrices(tables: list[pd.DataFrame]) -> tuple[NDArray[np.int64], list[str]]
     return np.stack([scoring.by_record(table, names) for table in tables]), names
 
 
-def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, Any]:
+def _decision(p: HeartbeatParameters, classes: list[int], tables: list[pd.DataFrame]) -> dict[str, Any]:
     """The fields of a record that follow from the predictions of every seed."""
     matrices, names = _matrices(tables)
-    classes, across = macro_classes(p.protocol), p.protocol != "intra"
+    across = p.protocol != "intra"
 
     def scores(of: list[str]) -> dict[str, Any]:
         found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
@@ -455,7 +549,7 @@ def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, A
             found["per_class"][name] |= values
         return found
 
-    apart = across and "202" in names and len(names) > 1
+    apart = p.of_mitdb and "202" in names and len(names) > 1
     return {
         **scores(names),
         "without_202": scores([name for name in names if name != "202"]) if apart else {},
@@ -465,19 +559,19 @@ def _decision(p: HeartbeatParameters, tables: list[pd.DataFrame]) -> dict[str, A
     }
 
 
-def _moved(p: HeartbeatParameters, found: Found, tables: list[pd.DataFrame]) -> Moved | None:
+def _moved(p: HeartbeatParameters, classes: list[int], found: Found, tables: list[pd.DataFrame]) -> Moved | None:
     """The decision with thresholds moved; None where it was not made."""
     if not _moves_thresholds(p):
         return None
     offsets: list[list[float]] = [note["offsets"] for note in found.parts("")]
     validation = [_shifted(table, own) for table, own in zip(found.tables("validation"), offsets, strict=True)]
-    scores = pd.DataFrame([_validated(p, table) for table in validation])
+    scores = pd.DataFrame([_validated(classes, table) for table in validation])
     return Moved(
         offsets=offsets,
         validation=scores["validation"].tolist(),
         validation_recall=scores["validation_recall"].tolist(),
         created=provenance.now(),
-        **_decision(p, [_shifted(table, own) for table, own in zip(tables, offsets, strict=True)]),
+        **_decision(p, classes, [_shifted(table, own) for table, own in zip(tables, offsets, strict=True)]),
     )
 
 
@@ -493,16 +587,16 @@ def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
     return table.assign(**(table[LOGITS] + np.array(offsets, dtype=np.float32)))
 
 
-def _training(p: HeartbeatParameters, found: Found) -> list[SeedRun]:
+def _training(p: HeartbeatParameters, classes: list[int], found: Found) -> list[SeedRun]:
     runs: list[dict[str, Any]] = [note["run"] for note in found.parts("")]
     if not p.refit:  # which has learnt the validation beats
-        validated = [_validated(p, table) for table in found.tables("validation")]
+        validated = [_validated(classes, table) for table in found.tables("validation")]
         runs = [run | scores for run, scores in zip(runs, validated, strict=True)]
     return [SeedRun(**run) for run in runs]
 
 
-def _validated(p: HeartbeatParameters, table: pd.DataFrame) -> dict[str, float]:
+def _validated(classes: list[int], table: pd.DataFrame) -> dict[str, float]:
     """Macro-F1 and macro recall of predictions of validation beats."""
     matrix = metrics.confusion(table["label"].to_numpy(), table[LOGITS].to_numpy().argmax(1), N_CLASSES)
-    summary = metrics.summary(matrix, macro_classes(p.protocol))
+    summary = metrics.summary(matrix, classes)
     return {"validation": float(summary["macro_f1"]), "validation_recall": float(summary["macro_recall"])}

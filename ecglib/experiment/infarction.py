@@ -21,7 +21,7 @@ from torch import nn
 
 from ecglib import aami, config, losses, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters
-from ecglib.data import databases, digest, infarction, splits
+from ecglib.data import digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
@@ -58,8 +58,8 @@ class Data(driver.Data):
     def sampled(self) -> list[str]:
         """The databases, its own and that of the pretraining, of which it has the excerpts that the package embeds."""
         before = pretraining(self._p)
-        names = [self._p.database] if before is None else [self._p.database, before.database]
-        return [name for name in dict.fromkeys(names) if databases.get(name).sample]
+        sources = [self.source, *([] if before is None else heartbeat.Data(before).sources)]
+        return list(dict.fromkeys(source.name for source in sources if source.sample))
 
     @cached_property
     def sample(self) -> bool:

@@ -251,6 +251,16 @@ def json_lines(value: Any, start: str = "", depth: int = 0) -> list[str]:
     return lines
 
 
+def from_ds1(parameters: Mapping[str, Any]) -> bool:
+    """Whether a result with these parameters was learnt on DS1 and is one on DS2."""
+    return parameters.get("protocol") in ("inter", "adapted") and parameters.get("database", "mitdb") == "mitdb"
+
+
+def on_ds2(parameters: Mapping[str, Any]) -> bool:
+    """Whether a result with these parameters is one on DS2, maybe among others; every scoring of it is logged."""
+    return from_ds1(parameters) or "mitdb" in parameters.get("test_on", ())
+
+
 MOVED = "thresholds"
 """What stands in the place of `imbalance` where a record is shown with its thresholds moved."""
 

@@ -47,7 +47,8 @@ CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "pr
 
 OF_DIGEST: Final[dict[type, set[str]]] = {
     HeartbeatParameters: {
-        "database", "protocol", "cut", "leads", "max_beats", "validation_fraction", "test", "seeds",
+        "database", "annotator", "protocol", "train_on", "test_on", "cut", "leads", "max_beats", "validation_fraction",
+        "test", "seeds",
     },
     InfarctionParameters: {*InfarctionParameters.READ, "model", "seeds"},
     TwelveLeadParameters: {*TwelveLeadParameters.READ, "model", "leave_source_out", "wander", "muscle"},
@@ -66,8 +67,9 @@ def stale(p: Trained, record: Record) -> list[str]:
     pairs = {"seeds": (record.seeds, p.seeds), **{name: (before[name], now[name]) for name in now}}
     said = [f"{name} {a} → {b}" for name, (a, b) in pairs.items() if a != b]
     said += recipes.why(record.recipe, recipes.of(p))
-    if record.data.digest and (source := databases.find(p.database)) is not None:
-        fingerprint, today = _of_data(type(p), source, p.model_dump_json(include=OF_DIGEST[type(p)]))
+    here = tuple(databases.find(name) if name in databases.DATABASES else None for name in p.databases)
+    if record.data.digest and all(here):
+        fingerprint, today = _of_data(type(p), here, p.model_dump_json(include=OF_DIGEST[type(p)]))
         moved = digest.moved(record.data.digest, today) if fingerprint == record.data.fingerprint else []
         if databases.find("nstdb") is None:  # today's is the sample's
             moved = [name for name in moved if name != "noise"]
@@ -79,8 +81,8 @@ def stale(p: Trained, record: Record) -> list[str]:
 
 
 @cache
-def _of_data(kind: type[Trained], source: databases.Source, read: str) -> tuple[str, digest.Digest]:
-    """Fingerprint and digest of a source's data as parameters of a kind read them, `OF_DIGEST` of which are given as
+def _of_data(kind: type[Trained], here: tuple[databases.Source | None, ...], read: str) -> tuple[str, digest.Digest]:
+    """Fingerprint and digest of the data `here` as parameters of a kind read them, `OF_DIGEST` of which are given as
     JSON; kept, as experiments share them."""
     p = kind.model_construct(**json.loads(read))
     data = tasks.of(p).data(p)

@@ -72,7 +72,7 @@ def _contradictions(loaded: Record, record: dict[str, Any]) -> Iterator[str]:
         intervals = dict(_intervals(decided))
         shown = [field for field in intervals if field.startswith(("metrics.", "per_class.", "ec57."))]
         wrong = [f"without_202.{field}: missing" for field in shown if f"without_202.{field}" not in intervals]
-        yield from (f"{where}{message}" for message in wrong if recompute.across_patients(record["parameters"]))
+        yield from (f"{where}{message}" for message in wrong if results.from_ds1(record["parameters"]))
         yield from (f"{where}{message}" for message in _wrong_parts(decided))
     yield from _wrong_again(loaded, dict(_intervals(record)))
 
@@ -198,7 +198,7 @@ def check_records(root: Path) -> Iterator[Problem]:
         except UserError as error:
             yield Problem.of(error, root, file)
             continue
-        seeds = record.seeds if recompute.across_patients(record.parameters) else []
+        seeds = record.seeds if results.on_ds2(record.parameters) else []
         unlogged = [seed for seed in seeds if (record.key, seed) not in scored]
         messages = [f"seed {seed}: scored on DS2, but test-reads.jsonl has no line of it" for seed in unlogged]
         for message in [*messages, *faults(record)]:

@@ -25,7 +25,7 @@ HOLDS_MOST_S: Final = "232"
 
 
 def beat_results() -> list[Record]:
-    """The reference results of beat classifiers, in order of the registry and of `ANSWERS`.
+    """The reference results of beat classifiers on `mitdb`, in order of the registry and of `ANSWERS`.
 
     One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
     """
@@ -35,7 +35,7 @@ def beat_results() -> list[Record]:
         p = r.parameters
         return models.get(p["model"], len(models)), answers.index(p["imbalance"]), r.experiment
 
-    every = results.references(notebook="heartbeat").values()
+    every = [r for r in results.references(notebook="heartbeat").values() if r.data.name == "mitdb"]
     return sorted((one for record in every for one in results.decisions(record)), key=order)
 
 
@@ -87,7 +87,7 @@ def _scores(record: Record) -> dict[str, str]:
         values["macro-F1 without 202"] = mean(record.without_202["metrics"]["macro_f1"])
         values["macro-F1 (N, S, V)"] = mean(record.metrics.get("macro_f1_nsv"))
     values |= {f"{name} F1": mean(record.per_class[name]["f1"]) for name in record.macro_classes if name != "N"}
-    if HOLDS_MOST_S in record.by_record and record.parameters["protocol"] != "intra":
+    if HOLDS_MOST_S in record.by_record and results.from_ds1(record.parameters):
         values[f"S F1 without {HOLDS_MOST_S}"] = number(without(record, HOLDS_MOST_S, "S"))
     return values
 
@@ -233,6 +233,7 @@ def _differ(a: Record, b: Record, switch: str) -> bool:
     """Whether parameters differ other than `switch` (`imbalance`, `protocol`) and what belongs to it."""
     own = {switch, "bootstrap", "device", "in_book"}
     own |= {name for name, (other, _) in config.ONLY_WITH.items() if other == switch}
+    own |= {name for r in (a, b) for name in ("annotator", "train_on", "test_on") if not r.parameters.get(name)}
     return any(a.parameters.get(name) != b.parameters.get(name) for name in {*a.parameters, *b.parameters} - own)
 
 

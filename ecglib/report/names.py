@@ -28,6 +28,7 @@ PROTOCOLS: Final = {
     "intra": "intra-patient",
     "inter": "inter-patient",
     "adapted": "patient-adapted",
+    "cross-database": "cross-database",
     "by-patient": "by patient",
     "by-beat": "by beat",
 }
@@ -36,8 +37,10 @@ PROTOCOLS_TOLD: Final = {
     "intra": "intra-patient: beats of a patient may be in training and test set",
     "inter": "inter-patient: DS1 trains, DS2 tests",
     "adapted": "patient-adapted: DS1 trains, each record of DS2 adapts by its first minutes and tests on the rest",
+    "cross-database": "cross-database: other databases test than train, patients apart",
+    "drawn": "inter-patient: patients drawn under the seed train, choose and test",
 }
-"""The protocols of heartbeats, in sentences."""
+"""The protocols of heartbeats, in sentences; `drawn` is `inter` on another database than `mitdb`."""
 PATIENTS: Final = {"intra": "patients in both parts", "inter": "patients apart"}
 """What two protocols do with patients, in figures."""
 _ANSWERS: Final = {

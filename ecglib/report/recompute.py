@@ -15,6 +15,7 @@ from ecglib import aami
 from ecglib.evaluation import binary, bootstrap, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.evaluation.metrics import macro
+from ecglib.experiment import record as results
 from ecglib.experiment import twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
@@ -59,8 +60,8 @@ def decisions(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def across_patients(parameters: Mapping[str, Any]) -> bool:
-    """Whether a result with these parameters is one on DS2."""
-    return parameters.get("protocol") in ("inter", "adapted")
+    """Whether patients are apart in a result of beats with these parameters."""
+    return parameters.get("protocol") in ("inter", "adapted", "cross-database")
 
 
 def _exact(prefix: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Again]]:
@@ -92,7 +93,7 @@ def _multiclass(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
         yield from _exact(prefix, {"metrics": overall, "per_class": _by_class(whole, classes), "ec57": ec57})
         by_record = decided["by_record"]
         parts = {prefix: by_record, "unadapted.": decided["unadapted"].get("by_record")}
-        if across and "202" in by_record and len(by_record) > 1:
+        if results.from_ds1(record["parameters"]) and "202" in by_record and len(by_record) > 1:
             parts[f"{prefix}without_202."] = {name: one for name, one in by_record.items() if name != "202"}
         for where, matrices in parts.items():
             if matrices and classes == list(aami.CLASSES):

@@ -139,7 +139,7 @@ def headline(records: Mapping[str, Record]) -> str:
     a model, the one that is best on validation is shown. Profile and seeds stand above the table. ValueError where
     records of the sample and others are mixed.
     """
-    records = {name: record for name, record in records.items() if record.task == "multiclass"}
+    records = {name: r for name, r in records.items() if r.task == "multiclass" and r.data.name == "mitdb"}
     if not records:
         return table([{"model": NOT_RUN}])  # a caption needs its table
     refuse_mixture(records.values())
@@ -195,7 +195,7 @@ def model_name(record: Record) -> str:
 
 def scorings(records: Iterable[Record]) -> str:
     """A sentence: how often DS2 had been scored when the last of these results was computed; empty without DS2."""
-    times = [_computed(r) for r in records if r.parameters.get("protocol") in ("inter", "adapted")]
+    times = [_computed(r) for r in records if results.on_ds2(r.parameters)]
     if not times:
         return ""
     until = max(times)
@@ -294,7 +294,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "commit": f"`{commit[:12]}`{', and changes since' if changed else ''}" if commit else UNDEFINED,
         "created": record.created,
     }
-    if record.parameters.get("protocol") in ("inter", "adapted"):
+    if results.on_ds2(record.parameters):
         until = _computed(record)
         mine = test_reads(str(record.parameters.get("model", "")), until=until)
         facts["readings of the test set"] = f"{test_reads(until=until)} until then, of them {mine} by this model"

@@ -8,6 +8,7 @@ import pandas as pd
 from ecglib import aami
 from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
+from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD, SETS
 from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number
@@ -16,11 +17,12 @@ from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number
 def provenance(record: Record) -> str:
     """What was run, on what."""
     p, data = record.parameters, record.data
+    protocol = "drawn" if p["protocol"] == "inter" and not results.from_ds1(p) else p["protocol"]
     kind = f"the {SAMPLE} of `{data.name}`" if data.sample else f"`{data.name}`"
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {', '.join(map(str, record.seeds))}"
     return (
         f"`{p['model']}` with {count(record.n_parameters)} parameters, {ANSWERS_TOLD[p['imbalance']]}, "
-        f"{PROTOCOLS_TOLD[p['protocol']]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
+        f"{PROTOCOLS_TOLD[protocol]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
         f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, "
         f"{count(data.n_test) if record.scored == 'test' else 'none'} to test on. "
         f"{_resampled(record)}Key `{record.key}`."

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import excerpts
 import numpy as np
 import pytest
 import torch
 from projects import EXPERIMENTS, ROOT, make_project, tracked
 
 from ecglib import config
-from ecglib.data import beats, records
+from ecglib.data import beats
 from ecglib.experiment import heartbeat
 from ecglib.models.cnet import CNet
 from ecglib.training import device, loop
@@ -55,7 +56,7 @@ def test_cutting_speed(real_mitdb: Path) -> None:
     seconds = {}
     for cut in ("kachuee", "centred"):
         start = time.perf_counter()
-        found = beats.cut_records(real_mitdb, records.list_records(real_mitdb), cut, ["MLII"])
+        found = beats.cut_records(excerpts.source(real_mitdb), cut, ["MLII"])
         seconds[cut] = round(time.perf_counter() - start, 2)
     print(f"\n48 records, {len(found)} beats: {seconds} s ({circumstances()})")
     assert max(seconds.values()) < 10

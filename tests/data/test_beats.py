@@ -4,8 +4,10 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import clinics
+import excerpts
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from wfdb.io.annotation import ann_labels
 
 from ecglib import aami
 from ecglib.data import beats, databases, records, rhythm
-from ecglib.data.catalogues import kaggle_csv, mitdb
+from ecglib.data.catalogues import annotated, kaggle_csv
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError
 
@@ -22,7 +24,7 @@ from ecglib.errors import RecordError
 @pytest.mark.real
 def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set_in_half_a_minute(real_mitdb: Path) -> None:
     start = time.process_time()
-    found = beats.cut_records(real_mitdb, records.list_records(real_mitdb), "kachuee", ["MLII"])
+    found = beats.cut_records(excerpts.source(real_mitdb), "kachuee", ["MLII"])
     assert time.process_time() - start < 30
     counts = np.bincount(found.labels, minlength=5).tolist()
     assert dict(zip(aami.CLASSES, counts, strict=True)) == kaggle_csv.COUNTS
@@ -33,7 +35,7 @@ def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set_in_half_a_minu
 @pytest.mark.real
 def test_annotated_beats_by_set(real_mitdb: Path) -> None:
     source = databases.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
-    rows = {name: list(row.values()) for name, row in mitdb.by_set(source).items()}
+    rows = {name: list(row.values()) for name, row in annotated.by_set(source).items()}
     assert rows == {
         "DS1": [45866, 944, 3788, 415, 8, 51021],
         "DS2": [44259, 1837, 3221, 388, 7, 49712],
@@ -45,18 +47,35 @@ def test_annotated_beats_by_set(real_mitdb: Path) -> None:
 def test_record_114_gives_the_lead_named_and_102_its_first(real_mitdb: Path) -> None:
     swapped = records.read_recording(real_mitdb, "114")
     assert swapped.leads[0] == "V5"
-    chosen = beats.choose_leads(swapped, ["MLII"])
-    assert chosen.leads == ("MLII",)
-    np.testing.assert_array_equal(chosen.signals[0], swapped.signals[1])
-    without = records.read_recording(real_mitdb, "102")
-    assert beats.choose_leads(without, ["MLII", "V5"]).leads == ("V2", "V5")
+    assert beats.choose_leads(real_mitdb, swapped.leads, ["MLII"]) == [1]
+    without = records.read_recording(real_mitdb, "102").leads
+    assert [without[i] for i in beats.choose_leads(real_mitdb, without, ["MLII", "V5"])] == ["V2", "V5"]
+
+
+@pytest.mark.parametrize(
+    ("there", "leads", "chosen"),
+    [
+        ("V5 MLII", ["MLII"], [1]),
+        ("V1 II MLII", ["MLII"], [2]),
+        ("I II III", ["MLII"], [1]),
+        ("V1 DII", ["MLII"], [1]),
+        ("V1 ML2", ["MLII"], [1]),
+        ("RESP ECG1 ECG2", ["MLII"], [1]),
+        ("ECG1 ECG2", ["MLII", "V1"], [0, 1]),
+        ("V2 -II", ["MLII"], [0]),
+        ("A B", ["V1", "MLII"], [0, 1]),
+        ("ecg", ["MLII"], [0]),
+    ],
+)
+def test_a_lead_stands_in_by_preference_or_the_first_does(there: str, leads: list[str], chosen: list[int]) -> None:
+    assert beats.choose_leads(Path("100"), there.split(), leads) == chosen
 
 
 @pytest.mark.parametrize(
     ("cut", "leads"), [("kachuee", ["MLII"]), *product(("centred", "relative"), (["MLII"], ["MLII", "V1"]))]
 )
 def test_shapes_ranges_and_what_is_left_out(cut: beats.Cut, leads: list[str], small_mitdb: Path) -> None:
-    found = beats.cut_records(small_mitdb / "mitdb", ["100", "201", "202"], cut, leads)
+    found = beats.cut_records(excerpts.source(small_mitdb / "mitdb", "100", "201", "202"), cut, leads)
     assert found.signals.shape == (len(found), *beats.shape(cut, len(leads)))
     assert found.features.shape == (len(found), beats.n_features(cut, len(leads)))
     assert found.features.dtype == found.signals.dtype == np.float32
@@ -123,16 +142,16 @@ def test_rr_features_follow_from_the_intervals(rr: list[float]) -> None:
 
 @pytest.mark.parametrize("cut", ["centred", "relative"])
 def test_only_labels_depend_on_symbols(cut: beats.Cut, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = beats.cut_record(small_mitdb / "mitdb", "208", cut, ["V1", "MLII"])
+    before = beats.cut_record(excerpts.source(small_mitdb / "mitdb"), "208", cut, ["V1", "MLII"])
     read = beats.read_annotations
 
-    def other_symbols(folder: Path, name: str) -> records.Annotations:
-        found = read(folder, name)
+    def other_symbols(*record: Any) -> records.Annotations:
+        found = read(*record)
         is_beat = np.isin(found.symbols, list(aami.SYMBOLS))
         return replace(found, symbols=np.where(is_beat, np.where(found.symbols == "N", "V", "N"), found.symbols))
 
     monkeypatch.setattr(beats, "read_annotations", other_symbols)
-    after = beats.cut_record(small_mitdb / "mitdb", "208", cut, ["V1", "MLII"])
+    after = beats.cut_record(excerpts.source(small_mitdb / "mitdb"), "208", cut, ["V1", "MLII"])
     assert (before.labels != after.labels).all()
     for name in ("features", "signals", "sample"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
@@ -144,7 +163,7 @@ CODES = {label.symbol: label.label_store for label in ann_labels}
 Marks = list[tuple[int, str | int, str]]
 
 
-def annotated(folder: Path, marks: Marks) -> Path:
+def marked(folder: Path, marks: Marks) -> Path:
     """A record of 4000 samples at 360 Hz, annotated at these samples by symbol or code, some with a note; in another
     channel each."""
     content, last = b"", 0
@@ -194,11 +213,12 @@ def every(symbols: str, *more: tuple[int, str | int, str]) -> Marks:
     ],
 )  # fmt: skip
 def test_every_beat_is_cut_or_counted(tmp_path: Path, marks: Marks, symbols: str, left_out: dict[str, int]) -> None:
-    folder = annotated(tmp_path, marks)
+    folder = marked(tmp_path, marks)
     if " " in symbols:
-        assert clinics.refused(beats.cut_record, folder, "900", "kachuee", ["MLII"]) == symbols
+        read = lambda place, *how: beats.cut_record(excerpts.source(place), *how)  # noqa: E731
+        assert clinics.refused(read, folder, "900", "kachuee", ["MLII"]) == symbols
         return
-    found = beats.cut_record(folder, "900", "centred", ["MLII"])
+    found = beats.cut_record(excerpts.source(folder), "900", "centred", ["MLII"])
     assert "".join(found.symbol) == symbols[1:-1]
     assert found.left_out == {"no previous beat": 1, "no next beat": 1, **left_out}
     r_peaks = [sample for sample, symbol, _ in marks if symbol in CODES and str(symbol) in aami.SYMBOLS]
@@ -271,16 +291,16 @@ def test_a_broken_record_is_set_aside_with_its_reason(small_mitdb: Path, tmp_pat
     for file in (small_mitdb / "mitdb").glob("10[01].*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "101.dat").write_bytes(b"")
-    found = beats.cut_records(tmp_path, ["100", "101"], "kachuee", ["MLII"])
+    found = beats.cut_records(excerpts.source(tmp_path, "100", "101"), "kachuee", ["MLII"])
     assert set(found.record) == {"100"}
     assert list(found.records_left_out) == ["101"]
     assert "empty" in found.records_left_out["101"]
     with pytest.raises(RecordError, match=r"101\.dat"):
-        beats.cut_records(tmp_path, ["101"], "kachuee", ["MLII"])
+        beats.cut_records(excerpts.source(tmp_path, "101"), "kachuee", ["MLII"])
 
 
 def test_limit_keeps_every_class_and_the_order(small_mitdb: Path) -> None:
-    every = beats.cut_records(small_mitdb / "mitdb", records.list_records(small_mitdb / "mitdb"), "kachuee", ["MLII"])
+    every = beats.cut_records(excerpts.source(small_mitdb / "mitdb"), "kachuee", ["MLII"])
     every = replace(every, sample=np.arange(len(every)))
     for n in (200, 500, 2000):
         few = beats.limit(every, n)

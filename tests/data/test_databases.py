@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import holters
 import pytest
 
 from ecglib import aami
@@ -43,7 +44,7 @@ def test_nothing_there_or_no_folder(empty: Path) -> None:
         if name != "mitdb":
             with pytest.raises(UserError, match=r"not in .*data.*; (ecglib data fetch|download mitbih_train)"):
                 databases.get(name)
-    with pytest.raises(UserError, match="no such database; expected one of mitdb, nstdb"):
+    with pytest.raises(UserError, match="no such database; expected one of mitdb, svdb"):
         databases.get("mitbd")
     (empty / "data" / "mitdb").write_text("not a folder")
     with pytest.raises(UserError, match="expected a folder"):
@@ -107,6 +108,53 @@ def test_fingerprint_follows_names_and_contents(mitdb: Path) -> None:
     assert source.fingerprint() != first
     (mitdb / "208.atr").write_bytes(content)
     assert source.fingerprint() == first
+
+
+def test_any_folder_of_annotated_records_is_a_source(empty: Path) -> None:
+    mine, way = empty / "my" / "records", {"seconds": 5}
+    holters.record(mine, "a", **way)
+    holters.record(mine / "sub", "b", **way)
+    for name in ("my/records", str(mine)):
+        source = databases.annotated(name)
+        assert source == databases.Source(name, mine, False, ("a",))
+    holters.record(empty / "data" / "theirs", "x-1", annotators=["qrs"], **way)
+    assert databases.annotated("theirs").annotator == "qrs"
+    assert databases.annotated("mitdb") == databases.get("mitdb")
+    assert databases.annotated("mitdb", "qrs").annotator == "qrs"
+
+
+def test_the_fingerprint_of_a_folder_is_of_all_that_is_read(empty: Path) -> None:
+    mine = empty / "mine"
+    holters.record(mine, "a", annotators=["atr", "qrs"], seconds=5)
+    (mine / "a.dat").rename(mine / "signal.bin")
+    (mine / "a.hea").write_text((mine / "a.hea").read_text().replace("a.dat", "signal.bin"))
+    seen = set()
+    for file, annotator in (("signal.bin", "qrs"), ("a.hea", "qrs"), ("a.qrs", "qrs")):
+        source = databases.annotated("mine", annotator)
+        seen.add(source.fingerprint())
+        with (mine / file).open("ab") as stream:
+            stream.write(b"\n\0")
+        assert source.fingerprint() not in seen, file
+
+
+def test_a_folder_that_will_not_do_is_refused_with_a_way_out(empty: Path) -> None:
+    def refused(name: str, annotator: str = "") -> str:
+        with pytest.raises(UserError) as caught:
+            databases.annotated(name, annotator)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "ptb-xl: no beat annotations; expected one of mitdb, svdb, incartdb" in refused("ptb-xl")
+    assert "mine: no such database or folder; expected one of mitdb" in refused("mine")
+    (empty / "mine").mkdir()
+    assert "mine: no WFDB record in it" in refused("mine")
+    holters.record(empty / "mine", "a", annotators=[], seconds=5)
+    (empty / "mine" / "a.txt").write_bytes(b"not one\0\0")
+    assert "mine: no annotations of beats; expected such as 100.atr beside 100.hea" in refused("mine")
+    holters.record(empty / "mine", "b", annotators=["atr", "qrs"], seconds=5)
+    assert "annotations of several kinds (atr, qrs); expected one; choose: annotator atr" in refused("mine")
+    assert databases.annotated("mine", "qrs").records == ("a", "b")
+    assert "no annotations .man; expected one of atr, qrs" in refused("mine", "man")
 
 
 def test_csv_files_are_a_source(empty: Path) -> None:

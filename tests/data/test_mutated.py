@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import clinics
+import excerpts
 import numpy as np
 import pytest
 import scipy.io
@@ -193,7 +194,7 @@ def verdict(folder: Path, sound: Path) -> str:
 def verdict_of_beats(folder: Path) -> str:
     """Of the reader of annotated beats, which takes a record as it says it is."""
     try:
-        cut = beats.cut_record(folder, "r", "centred", ("MLII",))
+        cut = beats.cut_record(excerpts.source(folder), "r", "centred", ("MLII",))
         found, marks = records.read_recording(folder, "r"), records.read_annotations(folder, "r")
     except UserError:
         return "refused"

@@ -27,6 +27,36 @@ def test_intra_sets_are_disjoint_complete_and_stratified(seed: int) -> None:
         assert np.abs(counts - share * np.bincount(LABELS)).max() <= 1.01
 
 
+@given(st.integers(0, 200), st.sampled_from([0.0, 0.2]))
+def test_patients_are_drawn_apart_with_every_class_in_every_set(seed: int, test: float) -> None:
+    patient = np.repeat([f"p{i}" for i in range(20)], 10)
+    labels = np.zeros(200, dtype=np.int64)
+    labels[::3] = 1
+    labels[[5, 15, 25, 199]] = 2  # of four patients alone
+    split = splits.by_patient(labels, patient, seed, test=test, validation=0.1, classes=[0, 1, 2])
+    whose = [set(patient[index]) for index in vars(split).values()]
+    assert sum(map(len, whose)) == len(set.union(*whose)) == 20
+    assert [len(each) for each in whose] == ([14, 2, 4] if test else [18, 2, 0])
+    for index in vars(split).values():
+        assert set(labels[index]) in ({0, 1, 2}, set())
+        assert (np.diff(index) > 0).all()
+    again = splits.by_patient(labels, patient, seed, test=test, validation=0.1, classes=[0, 1, 2])
+    assert (again.val == split.val).all()
+
+
+def test_drawing_patients_follows_the_seed_and_needs_one_for_each_set() -> None:
+    patient, labels = np.repeat([f"p{i}" for i in range(20)], 10), np.tile([0, 1], 100)
+    how = {"validation": 0.1, "classes": [0, 1]}
+    drawn = {tuple(splits.by_patient(labels, patient, seed, test=0.2, **how).test) for seed in range(5)}
+    assert len(drawn) == 5
+    for n, test, said in ((1, 0.0, r"one patient \(p0\); expected 2"), (2, 0.2, "2 patients; expected 3 or more")):
+        with pytest.raises(UserError, match=f"patients apart: {said}"):
+            splits.by_patient(labels[: 10 * n], patient[: 10 * n], 0, test=test, **how)
+    for n, test in ((2, 0.0), (3, 0.2)):
+        split = splits.by_patient(labels[: 10 * n], patient[: 10 * n], 0, test=test, **how)
+        assert len(split.train) == len(split.val) == 10
+
+
 def test_a_seed_fixes_its_split_and_a_class_with_too_few_beats_is_refused() -> None:
     assert splits.intra(LABELS, 3).test_sha256() == splits.intra(LABELS, 3).test_sha256()
     assert splits.intra(LABELS, 3).test_sha256() != splits.intra(LABELS, 4).test_sha256()

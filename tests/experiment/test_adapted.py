@@ -110,7 +110,7 @@ def adapted(p: config.HeartbeatParameters, how: adaptation.How, own: np.ndarray,
     """Names of the tensors that adapting to these beats moves."""
     beats = heartbeat.Data(p).beats
     model = heartbeat.model_maker(p)().eval()
-    examples = heartbeat.Fitting(p, beats, 0, HERE).examples
+    examples = heartbeat.Fitting(p, beats, 0, HERE, heartbeat.macro_classes(p.protocol)).examples
     found = adaptation.adapted(model, how, beats, own, others, examples, 0, HERE.device)
     return {name for name, v in found.state_dict().items() if not torch.equal(v, model.state_dict()[name])}
 

@@ -170,19 +170,21 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.0, "label_smoothing": 0.1, "gradient_clip": None, "ema": 0.9, "refit": True, "device": "cpu",
     "precision": "bfloat16", "deterministic": True, "in_book": False, "beats_per_epoch": 1000, "sampling": "by-record",
     "beats_per_sequence": 5, "effective_beta": 0.9, "focal_gamma": 1.0, "adjustment_strength": 0.5, "adaptation": "all",
-    "adaptation_minutes": 2.0, "adaptation_steps": 9, "adaptation_rate": 0.1,
+    "adaptation_minutes": 2.0, "adaptation_steps": 9, "adaptation_rate": 0.1, "annotator": "atr", "train_on": ["a"],
+    "test_on": ["b"],
 }  # fmt: skip
-"""Another value of every parameter but the model; `database` has one so far."""
+"""Another value of every parameter but the model and the database."""
 
 
 def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(project: Path) -> None:
     assert {*OTHER, "database", "model"} == set(HeartbeatParameters.model_fields)
     p = parameters()
     key = tasks.key_of(p)
-    same = {name for name, value in OTHER.items() if tasks.key_of(p.model_copy(update={name: value})) == key}
+    others = {name: value for name, value in OTHER.items() if name not in ("train_on", "test_on")}
+    same = {name for name, value in others.items() if tasks.key_of(p.model_copy(update={name: value})) == key}
     assert tasks.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
-    idle = {*config.ONLY_WITH, "beats_per_sequence"} - {"validation_fraction"}
+    idle = {*config.ONLY_WITH, "beats_per_sequence"}
     assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
     for name, (switch, values) in config.ONLY_WITH.items():
         used = p.model_copy(update={switch: values[0]})
@@ -520,7 +522,7 @@ def test_development_on_patients_apart_opens_no_record_of_ds2(project: Path, mon
     opened: set[str] = set()
     for function in ("read_recording", "read_annotations"):
         read = getattr(beats_module, function)
-        noted = lambda folder, name, read=read: opened.add(name) or read(folder, name)  # noqa: E731
+        noted = lambda folder, name, *how, read=read, **more: opened.add(name) or read(folder, name, *how, **more)  # noqa: E731
         monkeypatch.setattr(beats_module, function, noted)
     for test, records in ((False, aami.DS1), (True, aami.DS1 + aami.DS2)):
         assert len(heartbeat.Data(parameters(protocol="inter", test=test, max_beats=None)).beats)

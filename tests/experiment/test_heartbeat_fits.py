@@ -174,7 +174,7 @@ def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str) -> None
     p = parameters(protocol=protocol, **KINDS[kind])
     beats = made(p)
     beats.signals[:, 0, 0] = np.arange(len(beats))
-    fitting = heartbeat.Fitting(p, beats, 0, HERE)
+    fitting = heartbeat.Fitting(p, beats, 0, HERE, heartbeat.macro_classes(p.protocol))
     for index in vars(data_of(p, beats).split(0)).values():
         logits = fitting.predict(SaysThePosition(), index)
         np.testing.assert_array_equal(logits, index[:, None].repeat(5, 1))
@@ -268,7 +268,7 @@ def test_answers_have_their_parameters_and_balance_the_scored_classes_alone(prot
         p = parameters(protocol=protocol, **KINDS["cnet"], **values)
         beats = made(p)
         beats.labels[np.flatnonzero(beats.labels == 4)[::2]] = 0
-        found = heartbeat.Fitting(p, beats, 0, HERE)
+        found = heartbeat.Fitting(p, beats, 0, HERE, heartbeat.macro_classes(p.protocol))
         return found, data_of(p, beats).split(0).train
 
     for values in ({"imbalance": "weighted"}, {"imbalance": "effective-number"}):
@@ -334,7 +334,7 @@ def test_a_set_without_a_class_that_is_scored_is_refused_in_one_line(part: str) 
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
 def test_ignored_labels_have_no_part_in_the_metric(protocol: str) -> None:
     p = parameters(protocol=protocol)
-    fitting = heartbeat.Fitting(p, made(p), 0, HERE)
+    fitting = heartbeat.Fitting(p, made(p), 0, HERE, heartbeat.macro_classes(protocol))
     draw = np.random.default_rng(0)
     labels, logits = draw.integers(0, 5, 200), draw.normal(size=(200, 5)).astype(np.float32)
     labels[:60] = IGNORED

@@ -9,9 +9,17 @@ import numpy as np
 import wfdb
 
 from ecglib.data import databases
+from ecglib.data.records import list_records
 
 FS = 360
+SAMPLE = databases.SAMPLE / "mitdb"
+"""The package's own, wherever a test makes it look."""
 RECORDS = databases.DATABASES["mitdb"].records
+
+
+def source(folder: Path, *records: str) -> databases.Source:
+    """These records of a folder, or all of them, as `mitdb`."""
+    return databases.Source("mitdb", folder, False, records or tuple(list_records(folder)))
 
 
 def mitdb(folder: Path, *, start: int = 210, seconds: int = 60, records: Sequence[str] = RECORDS) -> None:
@@ -22,7 +30,7 @@ def mitdb(folder: Path, *, start: int = 210, seconds: int = 60, records: Sequenc
     folder.mkdir(parents=True, exist_ok=True)
     first, last = start * FS, (start + seconds) * FS
     for name in records:
-        path = str(databases.SAMPLE / "mitdb" / name)
+        path = str(SAMPLE / name)
         read = wfdb.rdrecord(path, sampfrom=first, sampto=last, physical=False)
         fields = {key: getattr(read, key) for key in ("fs", "units", "sig_name", "adc_gain", "baseline", "comments")}
         wfdb.wrsamp(name, d_signal=read.d_signal, fmt=["212", "212"], write_dir=str(folder), **fields)
