@@ -133,7 +133,7 @@ def run(
     names = config.experiments() if all_ else experiments or []
     fitting = {name: _fitting(name, overrides) if all_ else overrides for name in names}
     chosen = [config.load(name, profile=profile, overrides=fitting[name]) for name in names]
-    chosen = _selected(_possible(chosen) if all_ else chosen, missing, stale, list_)
+    chosen = _selected(_possible(chosen, list_) if all_ else chosen, missing, stale, list_)
     if list_:
         return
     _say_what_is_not_found()
@@ -205,8 +205,9 @@ def _fitting(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if key in fields}
 
 
-def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParameters]:
-    """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why."""
+def _possible(chosen: list[config.SharedParameters], silent: bool = False) -> list[config.SharedParameters]:
+    """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why, unless
+    silent."""
     absent = set()
     for asked in sorted({one for p in chosen for one in _asked(p)}):
         try:
@@ -214,7 +215,8 @@ def _possible(chosen: list[config.SharedParameters]) -> list[config.SharedParame
         except UserError as error:
             absent.add(asked)
             few = [p.experiment for p in chosen if asked in _asked(p)]
-            print(f"left out {len(few)} experiments ({few[0]} …): {error}")
+            if not silent:
+                print(f"left out {len(few)} experiments ({few[0]} …): {error}")
     return [p for p in chosen if absent.isdisjoint(_asked(p))]
 
 

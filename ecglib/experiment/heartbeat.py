@@ -42,7 +42,7 @@ RECIPE = 1
 """1: as published."""
 N_CLASSES: Final = len(aami.CLASSES)
 TESTED: Final = 0.2
-"""Share of the patients who test where no list of records says who."""
+"""Share of the beats that test where patients are shared, or of the patients where no list of records says who."""
 FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
 SAMPLE_MINUTES: Final = 1.0
@@ -126,13 +126,15 @@ class Data(driver.Data):
 
     @cached_property
     def classes(self) -> list[int]:
-        """The classes that macro means, and every choice, are over. Where other databases test, beats must be there to
-        learn from and to test on. A `UserError` where there are fewer than two."""
+        """The classes that macro means, and every choice, are over: of other databases than `mitdb`, those with enough
+        beats for every set where patients are shared, and where other databases test, with some on either side. A
+        `UserError` where there are fewer than two."""
         p, y = self._p, self.beats.labels
         if self.name == "mitdb":
             return macro_classes(p.protocol)
         sets = [y[self._tested], y[~self._tested]] if p.train_on and p.test else [y]
-        found = [i for i in macro_classes(p.protocol) if all((part == i).any() for part in sets)]
+        fewest = math.ceil(1 / ((1 - TESTED) * p.validation_fraction)) if p.protocol == "intra" else 1
+        found = [i for i in macro_classes(p.protocol) if all((part == i).sum() >= fewest for part in sets)]
         if len(found) < 2:
             names = ", ".join(aami.CLASSES[i] for i in found) or "none"
             raise UserError(self.name, f"beats of too few classes ({names})", "two or more in training and test")
