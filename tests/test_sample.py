@@ -11,7 +11,7 @@ import wfdb
 
 from ecglib import aami
 from ecglib.data import databases, records
-from ecglib.data.catalogues import challenge, mitdb, ptb_xl
+from ecglib.data.catalogues import annotated, challenge, ptb_xl
 from tools import make_sample
 
 SAMPLE = databases.SAMPLE
@@ -26,7 +26,7 @@ def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_beats_of_the_sample() -> None:
     source = databases.get("mitdb")
     assert source.sample and source.records == databases.DATABASES["mitdb"].records
-    by_record = mitdb.by_record(source)
+    by_record = annotated.by_record(source)
     counts = {
         "DS1": [6936, 485, 942, 147, 2],
         "DS2": [7156, 488, 701, 109, 2],
