@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
+
+import numpy as np
 
 from ecglib import aami, paths
 from ecglib.data import records
@@ -297,7 +300,7 @@ def annotated(name: str, annotator: str = "") -> Source:
     names = tuple(records.list_records(folder))
     if not names:
         raise UserError(folder, "no WFDB record in it", "headers (.hea), signals and annotations")
-    found = records.annotators(folder, names)
+    found = _annotators(folder, names)
     if not found:
         raise UserError(folder, "no annotations of beats", "such as 100.atr beside 100.hea")
     if annotator and annotator not in found:
@@ -313,6 +316,27 @@ def sample(name: str) -> Source | None:
     """The excerpts of a database that the package embeds, whatever `ECGLIB_DATA` has; None where there are none."""
     folder = SAMPLE / name
     return Source(name, folder, True, tuple(records.list_records(folder))) if folder.is_dir() else None
+
+
+def _annotators(folder: Path, names: Iterable[str]) -> list[str]:
+    """Suffixes of the annotation files beside these records, sorted: `atr`, and any other of a file that is none of the
+    record's own and has beats."""
+    parents = defaultdict[Path, dict[str, str]](dict)
+    for name in names:
+        path = records.header_path(folder, name)
+        parents[path.parent][path.stem] = name
+    found: set[str] = set()
+    for parent, names_of in parents.items():
+        for file in parent.glob("*"):
+            stem, _, suffix = file.name.rpartition(".")
+            if stem in names_of and suffix not in (*found, "hea", "dat", "mat") and re.fullmatch(r"\w+", suffix):
+                other = suffix != "atr" and file in records.beside(folder, names_of[stem])
+                with suppress(RecordError):
+                    if suffix == "atr" or (
+                        not other and np.isin(records.annotation_file(file)[1], list(aami.SYMBOLS)).any()
+                    ):
+                        found.add(suffix)
+    return sorted(found)
 
 
 def _status(entry: Database) -> Status:

@@ -32,7 +32,7 @@ import math
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -273,7 +273,7 @@ def read_recording(
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where
         `DEFAULT_GAIN` is meant); None refuses such a lead.
     """
-    path = _header_path(folder, name)
+    path = header_path(folder, name)
     header = _read_header(path)
     there = [line[_LEAD] for line in header.signals]
     chosen = leads(path, there) if callable(leads) else _choose(path, there, leads)
@@ -296,7 +296,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
     header and signal disagree, the rate is not between 100 and 1000 Hz, the record is empty or shorter than a second,
     its amplitude is none of an ECG's, or it has no standard lead with a signal, or one twice, equally spelt.
     """
-    path = _header_path(folder, name)
+    path = header_path(folder, name)
     header = _read_header(path)
     if not RATES[0] <= header.fs <= RATES[1]:
         raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
@@ -359,24 +359,24 @@ def at_rate(signals: Array, fs: float, rate: float) -> Array:
 
 def sampling_rate(folder: Path, name: str) -> float:
     """The sampling rate of a record in Hz, by its header. Errors as for `read_recording`, so far as the header goes."""
-    return _read_header(_header_path(folder, name)).fs
+    return _read_header(header_path(folder, name)).fs
 
 
 def comments(folder: Path, name: str) -> tuple[str, ...]:
     """The comment lines of a record's header, without `#`; its signal is not read. Errors as for `read_recording`."""
-    return _split(_header_path(folder, name))[1]
+    return _split(header_path(folder, name))[1]
 
 
 def signal_files(folder: Path, name: str) -> list[str]:
     """Names of a record's signal files, which lie beside its header. Errors as for `read_recording`, so far as the
     header goes."""
-    return list(dict.fromkeys(line[_FILE] for line in _read_header(_header_path(folder, name)).signals))
+    return list(dict.fromkeys(line[_FILE] for line in _read_header(header_path(folder, name)).signals))
 
 
 def beside(folder: Path, name: str) -> list[Path]:
     """A record's signal files, of whatever name; none where its header can't be read."""
     with suppress(RecordError):
-        path = _header_path(folder, name)
+        path = header_path(folder, name)
         return [path.parent / file for file in signal_files(folder, name)]
     return []
 
@@ -398,9 +398,9 @@ def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotat
     truncated or unreadable, an annotation lies outside the record, samples decrease, or one sample is annotated as two
     classes of beats.
     """
-    path = _header_path(folder, name)
+    path = header_path(folder, name)
     header, path = _measured(path), path.with_suffix(f".{annotator}")
-    samples, symbols, fs, left_out = _annotation_file(path)
+    samples, symbols, fs, left_out = annotation_file(path)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
     if fs and not math.isclose(fs, header.fs, rel_tol=1e-6):
@@ -434,26 +434,7 @@ def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np
     return again
 
 
-def annotators(folder: Path, names: Iterable[str]) -> list[str]:
-    """Suffixes of the annotation files beside these records, sorted: `atr`, and any other of a file that is none of the
-    record's own and has beats."""
-    parents = defaultdict[Path, dict[str, str]](dict)
-    for name in names:
-        path = _header_path(folder, name)
-        parents[path.parent][path.stem] = name
-    found: set[str] = set()
-    for parent, records in parents.items():
-        for file in parent.glob("*"):
-            stem, _, suffix = file.name.rpartition(".")
-            if stem in records and suffix not in (*found, "hea", "dat", "mat") and re.fullmatch(r"\w+", suffix):
-                other = suffix != "atr" and file in beside(folder, records[stem])
-                with suppress(RecordError):
-                    if suffix == "atr" or (not other and np.isin(_annotation_file(file)[1], list(aami.SYMBOLS)).any()):
-                        found.add(suffix)
-    return sorted(found)
-
-
-def _annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
+def annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
     """What `_annotated` gives of a file."""
     with _reading(path, "annotations"):
         content = path.read_bytes()
@@ -528,7 +509,7 @@ def _is_name(name: str) -> bool:
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
-def _header_path(folder: Path, name: str) -> Path:
+def header_path(folder: Path, name: str) -> Path:
     return folder / f"{_checked_name(folder, name)}.hea"
 
 
