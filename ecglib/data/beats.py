@@ -19,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -94,6 +94,8 @@ class Beats:
     """Beats left out, by reason."""
     records_left_out: dict[str, str]
     """Records set aside -> the reason."""
+    repaired: dict[str, list[str]] = field(default_factory=dict)
+    """Records that something was assumed of -> what, a sentence each."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,7 +105,7 @@ class Beats:
         return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
 
 
-ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith("left_out"))
+ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith(("left_out", "repaired")))
 
 
 def load(source: Source, cut: Cut, leads: Sequence[str] = ("MLII",)) -> Beats:
@@ -118,10 +120,12 @@ def joined(parts: Mapping[str, Beats]) -> Beats:
     arrays = {name: np.concatenate([getattr(part, name) for part in parts.values()]) for name in ARRAYS}
     arrays["record"] = np.concatenate([np.char.add(f"{database}/", part.record) for database, part in parts.items()])
     left_out = sum((Counter(part.left_out) for part in parts.values()), Counter[str]())
-    aside = {
-        f"{database}/{name}": why for database, part in parts.items() for name, why in part.records_left_out.items()
-    }
-    return Beats(**arrays, left_out=dict(left_out), records_left_out=aside)
+
+    def named(of: str) -> dict[str, Any]:
+        return {f"{name}/{record}": said for name, part in parts.items() for record, said in getattr(part, of).items()}
+
+    aside, repaired = named("records_left_out"), named("repaired")
+    return Beats(**arrays, left_out=dict(left_out), records_left_out=aside, repaired=repaired)
 
 
 def cached(name: str, made_of: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -161,7 +165,9 @@ def cut_records(source: Source, cut: Cut, leads: Sequence[str]) -> Beats:
         raise next(iter(bad.values()), RecordError(source.folder, "no beats", expected="annotated records"))
     left_out = sum((Counter(part.left_out) for part in good), Counter[str]())
     arrays = {name: np.concatenate([getattr(part, name) for part in good]) for name in ARRAYS}
-    return Beats(**arrays, left_out=dict(left_out), records_left_out={name: e.reason for name, e in bad.items()})
+    aside = {name: error.reason for name, error in bad.items()}
+    repaired = dict(item for part in good for item in part.repaired.items())
+    return Beats(**arrays, left_out=dict(left_out), records_left_out=aside, repaired=repaired)
 
 
 def cut_record(source: Source, name: str, cut: Cut, leads: Sequence[str]) -> Beats:
@@ -188,6 +194,7 @@ def cut_record(source: Source, name: str, cut: Cut, leads: Sequence[str]) -> Bea
         sample=r_peaks[keep].astype(np.int64),
         left_out={reason: count for reason, count in left_out.items() if count} | annotations.left_out,
         records_left_out={},
+        repaired={name: list(recording.repairs)} if recording.repairs else {},
     )
 
 

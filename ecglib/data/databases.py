@@ -401,7 +401,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         try:
             if entry.records:
                 # The noise's missing gain is taken as the format's default: here it only matters that it decodes.
-                records.read_recording(folder, name, uncalibrated_gain=200.0)
+                records.read_recording(folder, name, uncalibrated_gain=records.DEFAULT_GAIN)
             else:
                 records.read_repaired(folder, name)
         except RecordError as error:

@@ -271,7 +271,7 @@ def read_recording(
         clipped, gain) apply to them only.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where
-        `DEFAULT_GAIN` is meant); None refuses such a lead.
+        `DEFAULT_GAIN` is meant), which its `repairs` say; None refuses such a lead.
     """
     path = header_path(folder, name)
     header = _read_header(path)
@@ -286,7 +286,9 @@ def read_recording(
         if not np.isfinite(signals[row]).all():
             found = f"{calibrations[row][0]:g} units per mV for lead {there[i]}"
             raise RecordError(path, "bad gain", found, "one that gives an amplitude in mV")
-    return Recording(name, signals, header.fs, tuple(there[i] for i in chosen), header.comments)
+    assumed = any(_gain(header.signals[i]) == 0 for i in chosen)
+    repairs = (f"no gain in the header, so {uncalibrated_gain:g} units per mV",) if assumed else ()
+    return Recording(name, signals, header.fs, tuple(there[i] for i in chosen), header.comments, repairs)
 
 
 def read_repaired(folder: Path, name: str) -> Recording:
@@ -606,6 +608,15 @@ def find_lead(where: Path, there: Sequence[str], lead: str) -> int | None:
     return next((i for i, (_, sign) in _standard_leads(where, there, [wanted]).items() if sign > 0), None)
 
 
+def _gain(line: list[str]) -> float:
+    """That of a signal's line as it is written, 0 where it has none, NaN where it is no number."""
+    found = _CALIBRATION.fullmatch(line[_GAIN] or "0")
+    try:
+        return float(found["gain"]) if found else math.nan
+    except ValueError:
+        return math.nan
+
+
 def _calibration(where: Path, line: list[str], uncalibrated: float | None = None) -> tuple[float, int]:
     """Digital units per mV, above 0 and finite in single precision too, and those at 0 mV, of any size.
 
@@ -613,11 +624,7 @@ def _calibration(where: Path, line: list[str], uncalibrated: float | None = None
     gain of `1E3` becomes 1, one of `+200` loses its baseline, and of `µV` the V is left. The third field of a signal's
     line is `gain(baseline)/unit`. Without a baseline the fifth, the ADC's zero, is it; without a unit it is mV.
     """
-    found, lead = _CALIBRATION.fullmatch(line[_GAIN] or "0"), line[_LEAD][:40]
-    try:
-        gain = float(found["gain"]) if found else math.nan
-    except ValueError:
-        gain = math.nan
+    found, lead, gain = _CALIBRATION.fullmatch(line[_GAIN] or "0"), line[_LEAD][:40], _gain(line)
     # A blank before the bracket or the slash leaves a gain that looks whole.
     if not found or line[_BITS].startswith(("(", "/")):
         shown = " ".join(line[_GAIN : _BITS + 1]).strip()[:40]

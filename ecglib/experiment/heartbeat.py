@@ -489,6 +489,7 @@ def evaluate(data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]
             "test_indices_sha256": split.test_sha256(),
             "left_out": beats.left_out,
             "records_left_out": beats.records_left_out | data.apart,
+            **({"repaired": beats.repaired} if beats.repaired else {}),
             "class_counts": {name: _counted(beats.labels[index]) for name, index in vars(split).items()},
         },
         "classes": list(aami.CLASSES),

@@ -14,14 +14,12 @@ from scipy.signal import butter, sosfiltfilt
 from torch import Generator, Tensor
 
 from ecglib.data import databases
-from ecglib.data.records import at_rate, read_recording
+from ecglib.data.records import DEFAULT_GAIN, at_rate, read_recording
 
 RECIPE = 1
 """1: as published."""
 LEADS: Final = 12
 CHEST: Final = 6
-UNCALIBRATED_GAIN: Final = 200.0
-"""Units per mV of `nstdb`, whose headers leave it out: the WFDB format's default."""
 DRIFT: Final = 1.0
 """Upper end in Hz of what is baseline wander in the record of muscle noise, most of whose power is that."""
 SNR: Final = (6.0, 24.0)
@@ -72,7 +70,7 @@ def load_noise(rate: float) -> Noise:
     at 1 Hz. A `RecordError` where one of the two can't be read.
     """
     source = databases.get("nstdb")
-    wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=UNCALIBRATED_GAIN) for n in ("bw", "ma"))
+    wander, muscle = (read_recording(source.folder, n, uncalibrated_gain=DEFAULT_GAIN) for n in ("bw", "ma"))
     fast: Any = sosfiltfilt(butter(2, DRIFT, "highpass", fs=muscle.fs, output="sos"), muscle.signals)
     slow, name = torch.from_numpy(at_rate(wander.signals, wander.fs, rate)), "sample" if source.sample else "nstdb"
     return Noise(slow, torch.from_numpy(at_rate(fast, muscle.fs, rate)).float(), name)

@@ -90,12 +90,14 @@ def test_excerpts_and_patients_of_both_are_left_out_and_counted(
     holters.qtdb(
         data / "qtdb", {"sel100": "100", "sele0121": "208", "sel302": "232", "sel306": "213", "sel16265": "124"}
     )
+    holters.without_gain(data / "qtdb", "sel302")
     monkeypatch.setenv("ECGLIB_DATA", str(data))
     record = heartbeat.run(
         HeartbeatParameters(protocol="cross-database", train_on=["mitdb"], test_on=["qtdb"], **SHORT)
     ).record
     assert record.data.records_left_out == {"qtdb/sel100": "an excerpt of a record of mitdb"}
     assert told.of_run(record)[0] == "left out 1: an excerpt of a record of mitdb (qtdb/sel100)"
+    assert "repaired 1: no gain in the header, so 200 units per mV (qtdb/sel302)" in told.of_run(record)
     assert set(record.by_record) == {"qtdb/sele0121", "qtdb/sel302", "qtdb/sel306", "qtdb/sel16265"}
     assert "mitdb/100" in set(heartbeat.Data(HeartbeatParameters(**record.parameters)).beats.record)
     tested = heartbeat.run(

@@ -50,8 +50,13 @@ def svdb(folder: Path, names: Mapping[str, str]) -> None:
     for i, (name, of) in enumerate(names.items()):
         record(folder, name, of, fmt="212", symbols={"A": "S"})
         if i % 2:
-            path = folder / f"{name}.hea"
-            path.write_text(path.read_text().replace(" 200.0(0)/mV", " 0"))
+            without_gain(folder, name)
+
+
+def without_gain(folder: Path, name: str) -> None:
+    """Take the gain out of a record's header."""
+    path = folder / f"{name}.hea"
+    path.write_text(path.read_text().replace(" 200.0(0)/mV", " 0"))
 
 
 def incartdb(folder: Path, names: Mapping[str, tuple[str, int]]) -> None:

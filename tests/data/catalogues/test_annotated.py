@@ -92,6 +92,8 @@ def test_each_is_counted_and_cut_as_the_record_that_it_was_written_from(
     np.testing.assert_allclose(cut.sample / fs, theirs.sample / 360, atol=0.5 / fs)
     alike = [np.corrcoef(a[0], b[0])[0, 1] for a, b in zip(cut.signals, theirs.signals, strict=True)]
     assert np.median(alike) > 0.98, "the lead of that record, not the ones beside it, which are turned over"
+    assumed = {"801": ["no gain in the header, so 200 units per mV"]} if name == "svdb" else {}
+    assert beats.cut_records(source, "kachuee", ["MLII"]).repaired == assumed
 
 
 def test_patients_of_several_records_are_known_by_header_or_list(others: Path) -> None:
