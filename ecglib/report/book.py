@@ -24,6 +24,7 @@ import nbformat
 
 from ecglib import config, files, fingerprint, paths
 from ecglib.config import SharedParameters
+from ecglib.data import databases
 from ecglib.errors import UserError
 from ecglib.experiment import record as results
 from ecglib.experiment import tasks
@@ -183,8 +184,6 @@ def inputs_key(parameters: SharedParameters) -> str:
         read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
         run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
     else:
-        from ecglib.data import databases
-
         run = databases.get(shown["database"]).fingerprint()
     code = fingerprint.of_code(["evaluation", "data", *_SHOWING])
     return fingerprint.of_values(text, shown, run, code)
@@ -246,11 +245,12 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
     """The page of an experiment without a run and without a reference result. It has a stand-in for every figure and
     table of its notebook, so that references to them hold."""
     prefix = experiment.replace("/", "-")
-    title = config.load_yaml(paths.params() / f"{experiment}.yaml").get("title") or experiment
-    parts = [
-        f"# {title} {{#sec-{prefix}}}",
-        f'::: {{.callout-note title="Not run yet"}}\n`ecglib run {experiment}` runs it and makes this page.\n:::',
-    ]
+    parameters = config.load(experiment)
+    title = parameters.title or experiment
+    fetched = [f"`ecglib data fetch {name}`" for name in parameters.databases if name in databases.DATABASES]
+    first = f"\n{' and '.join(fetched)} first, where the data are not here." if fetched else ""
+    how = f"`ecglib run {experiment}` runs it and makes this page.{first}"
+    parts = [f"# {title} {{#sec-{prefix}}}", f'::: {{.callout-note title="Not run yet"}}\n{how}\n:::']
     for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
         if cell.cell_type == "code":
             options, _ = chapters.cell_options(_prefixed(cell.source, prefix), experiment)

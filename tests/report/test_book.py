@@ -93,6 +93,7 @@ def test_the_page_of_what_was_not_run_says_so_and_has_every_label(project: Path)
     text = "\n".join(cell.source for cell in book.not_run(BASELINE).cells)
     assert text.startswith("# CNet, intra-patient {#sec-heartbeat-baseline}")
     assert "Not run yet" in text
+    assert "`ecglib data fetch mitdb` first" in text
     for kind, name in LABEL.findall((project / "notebooks" / "heartbeat.py").read_text(encoding="utf-8")):
         assert text.count(f"#{kind}-heartbeat-baseline-{name}}}") == 1
 
