@@ -107,9 +107,9 @@ def test_a_moved_decision_is_that_of_the_experiment_that_it_was(then: dict[str, 
     every, pairs = results.references(), twins(then)
     assert len(pairs) == 21
     for name in pairs.keys() & every.keys():  # some experiments are no more
-        moved_, twin = every[name].moved, pairs[name]
-        assert moved_ is not None
-        found = moved_.model_dump(mode="json")
+        decided, twin = every[name].moved, pairs[name]
+        assert decided is not None
+        found = decided.model_dump(mode="json")
         assert {part: found[part] for part in DECISION} == {part: twin[part] for part in DECISION}, name
         for part in ("offsets", "validation", "validation_recall"):
             assert found[part] == [run[part] for run in twin["training"]], f"{name}.{part}"

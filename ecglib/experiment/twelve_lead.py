@@ -130,7 +130,7 @@ class Data(driver.Data):
         entries = [self.entries[i] for i in usable]
         parts = divided(self.catalogue, self._p, np.array(usable))
         sets = [index for part in parts for index in (part.train, part.val, part.scored)]
-        noise = [] if self.noise is None else [self.noise.wander.ravel(), self.noise.muscle.ravel()]
+        traces = [] if self.noise is None else [self.noise.wander.ravel(), self.noise.muscle.ravel()]
         return digest.of(  # of each recording, as all of a large database would not lie in memory at once
             norms=np.array([float(example.x.double().norm()) for example in read]),
             waves=np.array([[digest.projected(lead) for lead in example.x.numpy()] for example in read]),
@@ -139,7 +139,7 @@ class Data(driver.Data):
             patient=np.array([entry.patient for entry in entries]),
             people=np.array([[entry.age, entry.female] for entry in entries]),
             parts=np.concatenate([np.append(index, -1) for index in sets]),
-            noise=torch.cat(noise).double().numpy() if noise else np.zeros(0),
+            noise=torch.cat(traces).double().numpy() if traces else np.zeros(0),
         )
 
 
