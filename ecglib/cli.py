@@ -326,7 +326,9 @@ def verify(
 @app.command()
 def finetune(
     run: Annotated[str, typer.Argument(help="A 12-lead experiment that was run here, or a run's key or folder.")],
-    records: Annotated[Path, typer.Option(help="Folder of WFDB records; any of the twelve leads, 100 to 1000 Hz.")],
+    records: Annotated[
+        Path, typer.Option(help="Folder of WFDB records, or its zip file; any of the twelve leads, 100 to 1000 Hz.")
+    ],
     labels: Annotated[
         Path,
         typer.Option(

@@ -9,8 +9,10 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
@@ -74,6 +76,56 @@ def lock(path: Path, timeout: float = -1, busy: UserError | None = None) -> Iter
         yield
     finally:
         held.release()
+
+
+def zipped(packed: Path) -> dict[str, int]:
+    """Name and size in bytes of every file in a zip file, but for hidden ones. A `UserError` when it is damaged, needs
+    a password, or has a name that leads out of the folder that it is unpacked in."""
+    with _unzipping(packed) as archive:
+        return {info.filename: info.file_size for info in _members(packed, archive)}
+
+
+def unzipped(packed: Path, folder: Path) -> Path:
+    """The folder, made of what `zipped` names unless it is there, which a line on stderr tells. Errors as there, and
+    where the disk is full."""
+    with lock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            with _unzipping(packed) as archive, writing_folder(folder) as temporary:
+                members = _members(packed, archive)
+                need, free = sum(info.file_size for info in members), shutil.disk_usage(temporary).free
+                if need > free:
+                    found = f"{need / 1e9:.2f} GB to unpack, with {free / 1e9:.2f} GB free"
+                    raise UserError(packed, found, do=f"make room in {folder.parent}")
+                print(f"unpacking {packed} into {folder}", file=sys.stderr, flush=True)
+                archive.extractall(temporary, members)
+    return folder
+
+
+@contextlib.contextmanager
+def _unzipping(packed: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            yield archive
+    except UserError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for what is damaged
+        why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise UserError(packed, f"can't be unpacked ({why})", do="fetch it again, or unpack it there") from None
+
+
+def _members(packed: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = []
+    for info in archive.infolist():
+        name = info.filename.replace("\\", "/")  # some programs part folders so
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(packed, f"holds {name[:60]!r}, which leads out of its folder")
+        if info.flag_bits & 1:
+            raise UserError(packed, "needs a password", do="unpack it there")
+        if not name.endswith("/") and not any(part.startswith((".", "__MACOSX")) for part in path.parts):
+            info.filename = str(path)
+            members.append(info)
+    return members
 
 
 def _beside(path: Path) -> Path:

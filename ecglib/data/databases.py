@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ecglib import aami, paths
+from ecglib import aami, files, fingerprint, paths
 from ecglib.data import records
 from ecglib.errors import RecordError, UserError
 
@@ -282,8 +282,9 @@ def get(name: str) -> Source:
 
 
 def annotated(name: str, annotator: str = "") -> Source:
-    """Records with beat annotations: of a database as `get` gives them, or of any folder: a path from the root or in
-    `ECGLIB_DATA`. `annotator` is the suffix of the annotations, empty for the database's own or the only one there.
+    """Records with beat annotations: of a database as `get` gives them, or of any folder or zip file of one: a path
+    from the root or in `ECGLIB_DATA`. `annotator` is the suffix of the annotations, empty for the database's own or the
+    only one there.
 
     A `UserError` when the database has no beat annotations, there is no such folder, it has no records or none with
     annotations, or it has several kinds of them and none is chosen; and as of `get`.
@@ -294,7 +295,8 @@ def annotated(name: str, annotator: str = "") -> Source:
     if name in DATABASES:
         raise UserError(name, "no beat annotations", expected)
     places = (paths.root() / Path(name).expanduser(), paths.data() / name)
-    folder = next((place.resolve() for place in places if place.is_dir()), None)
+    with readable(places[1]):
+        folder = next((opened(place.resolve()) for place in places if place.is_dir() or is_zip(place)), None)
     if folder is None:
         raise UserError(name, "no such database or folder", expected)
     names = tuple(records.list_records(folder))
@@ -316,6 +318,46 @@ def sample(name: str) -> Source | None:
     """The excerpts of a database that the package embeds, whatever `ECGLIB_DATA` has; None where there are none."""
     folder = SAMPLE / name
     return Source(name, folder, True, tuple(records.list_records(folder))) if folder.is_dir() else None
+
+
+def opened(folder: Path, tables: Sequence[str] = (), names: Sequence[str] = ()) -> Path:
+    """The folder; of a zip file, or a folder that has one and neither a header nor one of the tables, the folder that
+    it holds, unpacked once into the cache: the first with something beside one folder, or with a record of one of the
+    names. A `UserError` when it can't be unpacked, an `OSError` when a folder can't be read."""
+    packed = _packed_alone(folder, tables)
+    if packed is None:
+        return folder
+    about = packed.stat()
+    key = fingerprint.of_values(str(packed.resolve()), about.st_size, about.st_mtime_ns)[:20]
+    folder = files.unzipped(packed, paths.cache() / "unpacked" / key)
+    while len(below := list(folder.iterdir())) == 1 and below[0].is_dir():
+        if any(os.path.isfile(f"{folder}/{name}.hea") for name in names):  # noqa: PTH113  (that of Path may raise)
+            break
+        (folder,) = below
+    return folder
+
+
+def is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def _packed_alone(folder: Path, tables: Sequence[str]) -> Path | None:
+    if is_zip(folder):
+        return folder
+    packed = [name for name in os.listdir(folder) if is_zip(folder / name) and name[0] != "."]  # noqa: PTH208
+    if len(packed) != 1 or any(path.suffix == ".hea" or path.name in tables for path in records.walked(folder)):
+        return None
+    return folder / packed[0]
+
+
+def _sizes(entry: Database, folder: Path) -> dict[str, int]:
+    """Name and size of every file in a database's folder, or in the zip file that `opened` would unpack."""
+    if packed := _packed_alone(folder, entry.tables):
+        return files.zipped(packed)
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size if path.is_file() else 0
+        for path in records.walked(folder)
+    }
 
 
 def _annotators(folder: Path, names: Iterable[str]) -> list[str]:
@@ -345,9 +387,11 @@ def _status(entry: Database) -> Status:
     why: UserError | None = None
     if folder.exists():
         with readable(folder):
-            for path in records.walked(folder):
-                sizes[path.relative_to(folder).as_posix()] = path.stat().st_size if path.is_file() else 0
-            why = _in_several(folder, _places(entry, folder))
+            try:
+                sizes = _sizes(entry, folder)
+                why = _in_several(folder, _places(entry, folder))
+            except UserError as error:
+                why = error
     found = _count(entry, sizes)
     present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
@@ -380,19 +424,22 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
     """The source in `ECGLIB_DATA`, or None and why there is none: a `RecordError` is that of its first record. Where a
     folder below has all of what it is known by, that is its folder. What an unfinished first fetch has brought is no
     source yet: results would follow from where it stopped."""
-    folder = paths.data() / entry.name
+    home = folder = paths.data() / entry.name
     if not folder.exists():
         return None, None
     with readable(folder):
-        os.listdir(folder)  # noqa: PTH208  (Path.iterdir is lazy in newer Pythons)
+        try:
+            folder = opened(folder, entry.tables)
+        except UserError as error:
+            return None, error
         places = _places(entry, folder)
         if (several := _in_several(folder, places)) is not None:
             return None, several
         (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if (folder / table).is_file())
-            return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, folder))
-        if (paths.data() / entry.name / UNFINISHED).is_file() and _status(entry).state != "present":
+            return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, home))
+        if (home / UNFINISHED).is_file() and _status(entry).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
@@ -409,7 +456,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         else:
             return Source(entry.name, folder, False, names), None
     with readable(folder):
-        return None, _unread(entry, folder) or broken
+        return None, _unread(entry, folder) or broken or _unread(entry, home)
 
 
 def _places(entry: Database, folder: Path) -> list[Path]:
@@ -441,7 +488,9 @@ def _unread(entry: Database, folder: Path) -> RecordError | None:
         if path.is_symlink() and not path.exists():
             return RecordError(path, "a link that leads nowhere", str(path.readlink()), do="mend the link")
         if suffix in _PACKED:
-            return RecordError(path, "a packed file", do="unpack it there")
+            read = path == _packed_alone(folder, entry.tables)
+            found, do = ("nothing of it inside", entry.hint) if read else ("", "unpack it there")
+            return RecordError(path, "a packed file", found, do=do)
         if path.name not in entry.tables and (path.name.lower() in entry.tables or path.suffix != suffix in _SUFFIXES):
             return RecordError(path, "a name in capitals", expected="small letters", do="rename it")
     return None

@@ -119,6 +119,8 @@ def test_any_folder_of_annotated_records_is_a_source(empty: Path) -> None:
         assert source == databases.Source(name, mine, False, ("a",))
     holters.record(empty / "data" / "theirs", "x-1", annotators=["qrs"], **way)
     assert databases.annotated("theirs").annotator == "qrs"
+    packed = shutil.make_archive(str(empty / "data" / "export"), "zip", empty / "my")
+    assert [databases.annotated(name).records for name in ("export.zip", packed)] == [("a",)] * 2
     assert databases.annotated("mitdb") == databases.get("mitdb")
     assert databases.annotated("mitdb", "qrs").annotator == "qrs"
 

@@ -67,7 +67,7 @@ class _Column:
 
 
 def read(where: Path, table: Path) -> Records:
-    """A folder of WFDB records with a table of labels.
+    """A folder of WFDB records, or a zip file of one, with a table of labels.
 
     The table is a CSV file with a column `record` (a path relative to the folder, without suffix), maybe `patient`,
     `age` and `sex` (`male`, `female`), and one column for each label with 0 or 1. Where there is no `patient`, each
@@ -79,8 +79,9 @@ def read(where: Path, table: Path) -> Records:
     read, or the table has no usable row, no column `record`, a record twice or none in a row, or no label; a column is
     there twice, or is none of those known and no label; or two columns say different patients.
     """
-    if not where.is_dir():
-        raise UserError(where, "no such folder", "a folder of WFDB records")
+    if not (where.is_dir() or databases.is_zip(where)):
+        raise UserError(where, "no such folder", "a folder of WFDB records, or a zip file of one")
+    title = where.name
     columns = _columns(table)
     assumed = [f"column {each.shown} only numbers the rows, so it is passed over" for each in columns if each.is_index]
     said: dict[str, list[_Column]] = {role: [] for role in (*ROLES, "label")}
@@ -92,6 +93,8 @@ def read(where: Path, table: Path) -> Records:
     if record is None:
         raise UserError(table, f"columns {', '.join(column.shown for column in columns)[:60]}", "a column record")
     _check_records(table, record)
+    with databases.readable(where):
+        where = databases.opened(where, names=record.cells)
     patient, age, sex = (_the_one(table, role, said[role]) for role in ("patient", "age", "sex"))
     labels = _labels(table, record, said["label"])
     patients = _patients(record, patient, assumed)
@@ -104,7 +107,7 @@ def read(where: Path, table: Path) -> Records:
         if blank:
             refused[name] = f"no value for label {blank[0]}"
         else:
-            entries.append(Entry(where, name, where.name, patients[i], has, has, ages[i], female[i]))
+            entries.append(Entry(where, name, title, patients[i], has, has, ages[i], female[i]))
     if not entries:
         first = next(iter(refused.items()), ("", "it is empty"))
         raise UserError(table, f"no usable row; {first[0]}: {first[1]}", "record, and labels of 0 and 1")

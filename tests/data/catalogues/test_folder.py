@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import clinics
@@ -49,6 +50,34 @@ def is_plain(found: Records, patients: list[str] | None = None) -> None:
     assert [each.labels for each in found.entries] == [("AF",) if one else () for one in AF]
     assert [each.patient for each in found.entries] == (patients or NAMES)
     assert found.refused == {}
+
+
+@pytest.mark.parametrize("top", ["", "export/"])
+@pytest.mark.parametrize("ward", ["", "ward/"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_zip_file_of_recordings(
+    tmp_path: Path, top: str, ward: str, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    made, table = tmp_path / "made", tmp_path / "data" / "labels.csv"
+    for name in NAMES:
+        clinics.dat(made / top, ward + name)
+    packed = Path(shutil.make_archive(str(tmp_path / "data" / "export.1"), "zip", made))
+    frame(record=[ward + name for name in NAMES]).to_csv(table, index=False)
+    shutil.rmtree(made)
+    found = own.read(packed.parent if beside else packed, table)
+    assert [entry.source for entry in found.entries] == ["data" if beside else "export.1.zip"] * 12
+    for entry in found.entries:
+        assert found.read(entry).signals.any()
+
+
+def test_a_zip_file_that_is_none(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "no.zip").touch()
+    for name, said in (("gone.zip", "no such folder"), ("no.zip", r"can't be unpacked \(File is not a zip file\)")):
+        with pytest.raises(UserError, match=f"{name}: {said}"):
+            own.read(tmp_path / name, tmp_path / "labels.csv")
 
 
 # --- what the columns say ---------------------------------------------------------------------------------------------

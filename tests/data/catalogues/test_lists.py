@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,8 @@ def test_subfolders_that_may_not_be_read_are_passed_over(
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
     return tmp_path / "data"
 
@@ -163,6 +166,102 @@ def test_a_database_some_folders_deeper_or_behind_links(
     assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
 
 
+def zipped(made: Path, target: Path, names: Callable[[str], str] = str, **how: Any) -> Path:
+    """A folder as a zip file, its files by other names."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target, "w", **how) as archive:
+        for path in sorted(made.rglob("*")):
+            if path.is_file():
+                archive.writestr(names(path.relative_to(made).as_posix()), path.read_bytes())
+    return target
+
+
+NAMED: dict[str, tuple[str, Callable[[str], str]]] = {
+    "as it is": ("a.zip", str),
+    "in a folder": ("mit-bih 1.0 [x].ZIP", lambda name: f"mit-bih-1.0.0/{name}"),
+    "deeper": ("a.zip", lambda name: f"./physionet.org/files/its/1.0.0/{name}"),
+    "by Windows": ("a.zip", lambda name: f"its\\{name}".replace("/", "\\")),
+}
+
+
+@pytest.mark.parametrize("how", NAMED)
+@pytest.mark.parametrize(("name", "make"), MADE.items())
+def test_a_database_in_a_zip_file_is_unpacked_once(
+    data: Path, name: str, make: Callable[[Path], Path], how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, names = NAMED[how]
+    made = make(data / name)
+    expected, fingerprint = found(name), databases.get(name).fingerprint()
+    shutil.move(made, data.parent / "made")
+    packed = zipped(data.parent / "made", data / name / file, names, compression=zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("__MACOSX/its/._100.hea", "")
+        archive.writestr(".DS_Store", "")
+        archive.writestr(names("") or "./", "")
+    (data / name / "LICENSE.txt").touch()
+    listed = next(row for row in databases.status() if row.name == name)
+    assert (listed.found, capsys.readouterr().err) == (expected[1], "")
+    assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
+    assert capsys.readouterr().err.count(f"unpacking {packed} into ") == 1
+    assert databases.get(name).folder.is_relative_to(data.parent / "cache" / "unpacked")
+    shutil.copytree(data.parent / "made", data / name, dirs_exist_ok=True)
+    assert databases.get(name).folder == data / name, "what is unpacked there goes before"
+
+
+def spoilt(change: Callable[[bytes], bytes]) -> Callable[[Path, Path], object]:
+    def make(made: Path, target: Path) -> None:
+        target.write_bytes(change(zipped(made, target).read_bytes()))
+
+    return make
+
+
+ENTRY = b"PK\1\2\x14\3\x14\0"
+"""How the list of a zip file's files begins each; flags and method follow."""
+BAD_ZIPS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "cut": (spoilt(lambda content: content[:-400]), "can't be unpacked"),
+    "its beginning cut": (spoilt(lambda content: content[400:]), "can't be unpacked"),
+    "other bytes": (spoilt(lambda content: content.replace(b"426783006", b"426783007")), "can't be unpacked"),
+    "a password": (spoilt(lambda content: content.replace(ENTRY + b"\0", ENTRY + b"\1")), "needs a password; unpack"),
+    "another way": (spoilt(lambda all: all.replace(ENTRY + b"\0\0\0", ENTRY + b"\0\0\x09")), "can't be unpacked"),
+    "out": (lambda made, to: zipped(made, to, lambda name: f"a/../../{name}"), "holds 'a/../../.*leads out"),
+    "to the root": (lambda made, to: zipped(made, to, lambda name: f"/{name}"), "holds '/.*leads out"),
+    "out by Windows": (lambda made, to: zipped(made, to, lambda name: f"..\\{name}"), "holds '../.*leads out"),
+    "a file and a folder": (
+        lambda made, to: zipped(made, to, lambda name: "a" if name == "100.dat" else f"a/{name}"), "can't be unpacked"
+    ),
+    "something else": (
+        lambda made, to: zipped(made, to, lambda name: f"{name}.txt"),
+        r"a packed file \(nothing of it inside\); ecglib data fetch",
+    ),
+    "two": (lambda made, to: zipped(made, zipped(made, to).with_name("b.zip")), "a packed file; unpack it there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_ZIPS)
+def test_a_zip_file_that_can_not_be_read_is_named_and_leaves_nothing(data: Path, kind: str) -> None:
+    make, said = BAD_ZIPS[kind]
+    made = mitdb(data.parent / "made")
+    (data / "mitdb").mkdir(parents=True)
+    make(made, data / "mitdb" / "a.zip")
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"^.*a.zip: {said}") as caught:
+            databases.get("mitdb")
+        assert "\n" not in str(caught.value)
+    assert databases.find("mitdb") is None
+    status = next(row for row in databases.status() if row.name == "mitdb")
+    assert status.found or "a.zip" in status.hint
+    if kind != "something else":
+        assert not [path for path in (data.parent / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
+    assert not [path for path in data.parent.rglob("100.hea") if made not in path.parents]
+
+
+def test_no_room_for_a_zip_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zipped(mitdb(data.parent / "made"), data / "mitdb" / "a.zip")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"a\.zip: 0\.00 GB to unpack, with 0\.00 GB free; make room in .*unpacked"):
+        databases.get("mitdb")
+
+
 def test_of_two_copies_the_whole_one_and_of_two_whole_ones_or_two_parts_neither(data: Path) -> None:
     mitdb(data / "mitdb", "100")
     assert databases.get("mitdb").folder == data / "mitdb"
@@ -186,12 +285,12 @@ def test_of_two_copies_the_whole_one_and_of_two_whole_ones_or_two_parts_neither(
 @pytest.mark.parametrize(
     ("name", "file", "said"),
     [
-        ("mitdb", "mit-bih-arrhythmia-database-1.0.0.zip", "a packed file; unpack it there"),
-        ("mitdb", "100.hea.gz", "a packed file"),
+        ("mitdb", "mit-bih-arrhythmia-database-1.0.0.zip", "can't be unpacked"),
+        ("mitdb", "100.hea.gz", "a packed file; unpack it there"),
         ("mitdb", "sub/ALL.TAR", "a packed file"),
         ("mitdb", "100.HEA", r"a name in capitals; expected small letters"),
         ("heartbeat", "mitbih_train.csv.gz", "a packed file"),
-        ("heartbeat", "archive.zip", "a packed file"),
+        ("heartbeat", "archive.zip", "can't be unpacked"),
         ("heartbeat", "MITBIH_TRAIN.CSV", "a name in capitals"),
         ("ptb-xl", "records100.tgz", "a packed file"),
         ("challenge-2021", "g1/A0001.HEA", "a name in capitals"),
