@@ -356,7 +356,8 @@ def finetune(
         tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
     )
     if as_json:
-        print(json.dumps(note.model_dump(mode="json")))
+        where = {"folder": out, "records": records, "labels": labels}
+        print(json.dumps({k: str(path.resolve()) for k, path in where.items()} | note.model_dump(mode="json")))
         return
     for line in told.of_own(note.refused, note.repaired, note.assumed):
         print(line)

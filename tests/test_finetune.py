@@ -100,6 +100,20 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
     assert finetune.load(out).note.thresholds == note.thresholds, "a folder of an earlier version"
 
 
+def test_its_json_names_what_was_read_and_written(
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    records, labels = map(str, clinic)
+    call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*call, "--out", "new/out", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said, folder = json.loads(capsys.readouterr().out), tmp_path / "new" / "out"
+    assert [said.pop(key) for key in ("folder", "records", "labels")] == [str(folder), records, labels]
+    assert said == json.loads((folder / "finetuned.json").read_text())
+
+
 @pytest.mark.slow
 def test_the_command_starts_from_the_recorded_weights(
     run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
