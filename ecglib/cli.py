@@ -133,7 +133,7 @@ def run(
     names = config.experiments() if all_ else experiments or []
     fitting = {name: _fitting(name, overrides) if all_ else overrides for name in names}
     chosen = [config.load(name, profile=profile, overrides=fitting[name]) for name in names]
-    chosen = _selected(_possible(chosen, list_) if all_ else chosen, missing, stale, list_)
+    chosen = _selected(_possible(chosen, list_)[0] if all_ else chosen, missing, stale, list_)
     if list_:
         return
     _say_what_is_not_found()
@@ -205,19 +205,21 @@ def _fitting(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if key in fields}
 
 
-def _possible(chosen: list[config.SharedParameters], silent: bool = False) -> list[config.SharedParameters]:
+def _possible(
+    chosen: list[config.SharedParameters], silent: bool = False
+) -> tuple[list[config.SharedParameters], set[tuple[str, str]]]:
     """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why, unless
-    silent."""
-    absent = set()
+    silent. And what is `_asked` of which there is the sample."""
+    absent, samples = set(), set()
     for asked in sorted({one for p in chosen for one in _asked(p)}):
         try:
-            _source(*asked)
+            samples |= {asked} if _source(*asked).sample else set()
         except UserError as error:
             absent.add(asked)
             few = [p.experiment for p in chosen if asked in _asked(p)]
             if not silent:
                 print(f"left out {len(few)} experiments ({few[0]} …): {error}")
-    return [p for p in chosen if absent.isdisjoint(_asked(p))]
+    return [p for p in chosen if absent.isdisjoint(_asked(p))], samples
 
 
 def _asked(p: config.SharedParameters) -> list[tuple[str, str]]:
@@ -396,8 +398,8 @@ def book(
     with builder.build_lock():
         every = [p for name in config.experiments() if (p := config.load(name, profile=profile)).in_book]
         _data(fetch)
-        possible = _possible(every)
-        every = _worth_running(possible)
+        possible, samples = _possible(every)
+        every = _worth_running(possible, samples)
         for left in possible:
             if left not in every and builder.has_page(left.experiment) and not builder.is_current(left):
                 paths.executed(left.experiment).unlink()  # its page is that of its reference result again
@@ -412,16 +414,17 @@ def book(
     print(f"the book is ready: open {page}")
 
 
-def _worth_running(every: list[config.SharedParameters]) -> list[config.SharedParameters]:
-    """Where a database is not at hand, of the experiments with a reference result only the first of each notebook in
-    the book: that shows everything at work, and the numbers of a sample say no more. The others' pages are of their
-    reference results."""
+def _worth_running(
+    every: list[config.SharedParameters], samples: set[tuple[str, str]]
+) -> list[config.SharedParameters]:
+    """Of the experiments on a sample that have a reference result only the first of each notebook in the book: that
+    shows everything at work, and the numbers of a sample say no more. The others' pages are of their reference
+    results."""
     chapters = (paths.book() / "chapters.yml").read_text(encoding="utf-8")
-    sample = {asked: _source(*asked).sample for asked in {one for p in every for one in _asked(p)}}
     kept, notebooks = [], set()
     for p in sorted(every, key=lambda p: chapters.find(f"/{p.experiment}.ipynb")):
         notebook = p.experiment.split("/")[0]
-        again = any(sample[asked] for asked in _asked(p)) and notebook in notebooks
+        again = not samples.isdisjoint(_asked(p)) and notebook in notebooks
         if not (again and results.reference(p.experiment)):
             kept.append(p)
         notebooks.add(notebook)
