@@ -299,6 +299,21 @@ def test_a_standstill_is_no_ecg_written_in_v(folder: Path, write: Write, noise: 
     assert refused(folder) == "implausible amplitude"
 
 
+@pytest.mark.parametrize(("per_mv", "read_as_v"), [(20, True), (10, False)])
+def test_coarse_steps_are_taken_for_v_where_the_header_says_so(
+    folder: Path, write: Write, per_mv: int, read_as_v: bool
+) -> None:
+    """From 0.05 mV on, the steps may be those of a converter that resolves 0.05 µV, at a standstill."""
+    units = UNITS // (1000 // per_mv)
+    write(folder, "r", units, gain=f"{1000 * per_mv}/V")
+    np.testing.assert_allclose(read(folder).signals, units / per_mv, rtol=1e-6)
+    write(folder, "r", units, gain=f"{1000 * per_mv}/mV")
+    if read_as_v:
+        np.testing.assert_allclose(read(folder).signals, units / per_mv, rtol=1e-5)
+    else:
+        assert refused(folder) == "implausible amplitude"
+
+
 NO_ECG = {
     "implausible amplitude": [
         {"gain": gain} for gain in ("40/mV", "60000/mV", "0.00001/mV")
