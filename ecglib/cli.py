@@ -402,7 +402,9 @@ def book(
         every = _worth_running(possible, samples)
         for left in possible:
             if left not in every and builder.has_page(left.experiment) and not builder.is_current(left):
-                paths.executed(left.experiment).unlink()  # its page is that of its reference result again
+                page = paths.executed(left.experiment)
+                builder.set_aside(page)
+                page.unlink(missing_ok=True)  # its page is that of its reference result again
         waiting = [parameters for parameters in every if not builder.is_current(parameters)]
         if len(waiting) < len(every):
             print(f"{len(every) - len(waiting)} of {len(every)} notebooks are up to date")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks between processes: once, for all.
+"""Files that are written whole or not at all, and locks and lines between processes: once, for all.
 
 A kill at any moment, a full disk or a second process leave a file as it was, or as it is meant to be.
 """
@@ -78,6 +78,21 @@ def lock(path: Path, timeout: float = -1, busy: UserError | None = None) -> Iter
         held.release()
 
 
+def to_watcher(kind: str, line: str) -> bool:
+    """Hand a line to `ecglib run`, where that started this process: `runs`, the folder of a finished run, whose record
+    it tells of; `said`, what it says as it is. False where nobody watches."""
+    if watched := os.environ.get("ECGLIB_PROGRESS"):
+        with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    return bool(watched)
+
+
+def tell(line: str) -> None:
+    """Say a line: to `ecglib run`, where that started this process, else on stderr."""
+    if not to_watcher("said", line):
+        print(line, file=sys.stderr, flush=True)
+
+
 def zipped(packed: Path) -> dict[str, int]:
     """Name and size in bytes of every file in a zip file, but for hidden ones. A `UserError` when it is damaged, needs
     a password, or has a name that leads out of the folder that it is unpacked in."""
@@ -86,7 +101,7 @@ def zipped(packed: Path) -> dict[str, int]:
 
 
 def unzipped(packed: Path, folder: Path) -> Path:
-    """The folder, made of what `zipped` names unless it is there, which a line on stderr tells. Errors as there, and
+    """The folder, made of what `zipped` names unless it is there, which a line tells. Errors as there, and
     where the disk is full."""
     with lock(folder.with_suffix(".lock")):
         if not folder.is_dir():
@@ -96,7 +111,7 @@ def unzipped(packed: Path, folder: Path) -> Path:
                 if need > free:
                     found = f"{need / 1e9:.2f} GB to unpack, with {free / 1e9:.2f} GB free"
                     raise UserError(packed, found, do=f"make room in {folder.parent}")
-                print(f"unpacking {packed} into {folder}", file=sys.stderr, flush=True)
+                tell(f"unpacking {packed} into {folder}")
                 archive.extractall(temporary, members)
     return folder
 

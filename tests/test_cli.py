@@ -234,12 +234,16 @@ def test_a_book_without_data_runs_the_first_experiment_of_each_notebook(
     monkeypatch.setattr(builder, "is_current", lambda parameters: False)
     p = config.load("heartbeat/smote", profile="smoke")
     files.write(paths.executed(p.experiment), nbformat.writes(builder.stamp(builder.not_run(p.experiment), p, "old")))
+    edited = paths.executed("heartbeat/inter-patient")
+    files.write(edited, '{"cells": ["mine"], "metadata": {"ecglib": {"run": true, "cells": "others"}}}')
     monkeypatch.setattr(results, "reference", lambda name: None if name == "heartbeat/weighted" else example_record())
     done = call("book", "--profile", "smoke", "--no-fetch")
     trained = {"heartbeat/baseline", "heartbeat/weighted", "infarction/scratch", "twelve-lead/crnn"}
     assert set(names(jobs)) & set(TRAINED) == trained, done
     assert "2 experiments are shown by their reference results alone" in done.out
     assert not paths.executed(p.experiment).exists(), "made of older code, and not run again"
+    assert not edited.exists() and [file.name[:20] for file in edited.parent.iterdir()] == ["inter-patient.edited"]
+    assert done.err.count(f"{edited}: its cells were edited") == 1
 
 
 def test_git_passes_over_what_is_half_written() -> None:

@@ -92,3 +92,12 @@ def test_a_lock_that_can_t_be_written_is_refused_in_one_line(tmp_path: Path) -> 
     with pytest.raises(UserError, match="can't be written: ") as error, files.lock(tmp_path / "file" / "lock"):
         pytest.fail("held")
     assert "\n" not in str(error.value)
+
+
+def test_a_line_goes_to_whoever_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.tell("to all")
+    monkeypatch.setenv("ECGLIB_PROGRESS", str(tmp_path / "0.txt"))
+    files.tell("to ecglib run")
+    assert (capsys.readouterr().err, (tmp_path / "0.said").read_text()) == ("to all\n", "to ecglib run\n")

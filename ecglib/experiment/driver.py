@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -306,7 +305,7 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
         try:
             missing = [seed for seed in p.seeds if note(_card(folder, seed)) is None]
             if missing:
-                _to_watcher("said", f"trains in {plan.precision}: {plan.why}")
+                files.to_watcher("said", f"trains in {plan.precision}: {plan.why}")
             for seed in missing:
                 _train_seed(plan, folder, seed)
         finally:
@@ -478,9 +477,9 @@ def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
             tracking.log(record, folder)
         except Exception as error:  # a result must not be lost because its tracking failed
             said = f"not in MLflow: {error}"
-            if not _to_watcher("said", said):  # who watches tells it; on a page it would show the server's address
+            if not files.to_watcher("said", said):  # who watches tells it; on a page it would show the server's address
                 warnings.warn(f"run {record.key} is {said}", stacklevel=3)
-    _to_watcher("runs", str(folder))
+    files.to_watcher("runs", str(folder))
 
 
 def _folder(plan: _Plan[P, D]) -> Path:
@@ -509,7 +508,7 @@ def _say_what_is_not_resumed(p: Trained, made_of: MadeOf) -> None:
             other = "; ".join(_differences(before, made_of))
             said = f"half a run of {p.experiment} in {path.parent} is not resumed: {other}"
             warnings.warn(said, stacklevel=4)
-            _to_watcher("said", said)
+            files.to_watcher("said", said)
 
 
 def _differences(before: MadeOf, now: MadeOf) -> list[str]:
@@ -550,12 +549,3 @@ def named(p: SharedParameters) -> dict[str, Any]:
     own = config.load(p.experiment, profile=p.profile) if p.experiment else p
     overridden = sorted(name for name, value in p.model_dump().items() if value != getattr(own, name))
     return {"experiment": p.experiment, "title": p.title, "profile": p.profile, "overridden": overridden}
-
-
-def _to_watcher(kind: str, line: str) -> bool:
-    """Hand a line to `ecglib run`, where that started this process: `runs`, the folder of a finished run, whose record
-    it tells of; `said`, what it says as it is. False where nobody watches."""
-    if watched := os.environ.get("ECGLIB_PROGRESS"):
-        with Path(watched).with_suffix(f".{kind}").open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-    return bool(watched)

@@ -118,7 +118,7 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
         raise UserError(name, what, do=f"the failed notebook is {failed}") from None
     executed = nbformat.read(unfinished, as_version=4)
     unfinished.unlink()
-    files.write(target, nbformat.writes(stamp(executed, parameters, page_key(parameters, inputs))))
+    _put(target, stamp(executed, parameters, page_key(parameters, inputs)))
     return target
 
 
@@ -156,6 +156,22 @@ def stamp(
     return notebook
 
 
+def _put(page: Path, notebook: nbformat.NotebookNode) -> None:
+    """Write a page, and in it what `set_aside` knows its cells by."""
+    notebook.metadata["ecglib"]["cells"] = _cells(nbformat.writes(notebook))
+    set_aside(page)
+    files.write(page, nbformat.writes(notebook))
+
+
+def set_aside(page: Path) -> None:
+    """Rename a page whose cells are not those that it was made with: somebody edited them. A line says so."""
+    cells, noted = _cells(page.read_text("utf-8", "replace")) if page.is_file() else "", _stamped(page)
+    if cells and cells != noted.get("cells", cells if noted else ""):  # earlier versions noted no cells
+        kept = page.with_suffix(f".edited-{cells[:8]}.ipynb")
+        page.replace(kept)
+        files.tell(f"{page}: its cells were edited; it is kept as {kept.name}, and made anew")
+
+
 def _prefixed(source: str, prefix: str) -> str:
     source = re.sub(r"^(#\| label: (?:fig|tbl)-)", rf"\g<1>{prefix}-", source, flags=re.MULTILINE)
     return re.sub(r"(?<![\w@])@(fig|tbl)-(?!\w+-\w+-\w)", rf"@\1-{prefix}-", source)
@@ -191,20 +207,20 @@ def inputs_key(parameters: SharedParameters) -> str:
 
 def is_current(parameters: SharedParameters) -> bool:
     """Whether the experiment's page is there and nothing that it follows from has changed."""
-    stamped = _stamped(parameters.experiment).get("stamp")
+    stamped = _stamped(paths.executed(parameters.experiment)).get("stamp")
     return stamped is not None and bool(stamped == page_key(parameters, inputs_key(parameters)))
 
 
 def has_page(experiment: str) -> bool:
     """Whether the experiment was run here, and its page made by that."""
-    return bool(_stamped(experiment).get("run"))
+    return bool(_stamped(paths.executed(experiment)).get("run"))
 
 
-def _stamped(experiment: str) -> dict[str, Any]:
-    """What `stamp` noted in an experiment's page; empty where there is none, or one that can't be read."""
+def _stamped(page: Path) -> dict[str, Any]:
+    """What `stamp` noted in a page; empty where there is none, or one that can't be read."""
     try:
-        return dict(chapters.read_notebook(paths.executed(experiment))["metadata"]["ecglib"])
-    except (UserError, KeyError, FileNotFoundError):
+        return dict(chapters.read_notebook(page)["metadata"]["ecglib"])
+    except (UserError, LookupError, TypeError, ValueError, FileNotFoundError):  # it may be anybody's file
         return {}
 
 
@@ -230,15 +246,17 @@ def _write_page(experiment: str, code: Any) -> None:
     page, notebook = paths.executed(experiment), experiment.split("/")[0]
     compares = issubclass(config.MODELS[notebook], config.ChapterParameters)
     if not (compares or paths.reference(experiment).is_file()):
-        _write_if_new(page, nbformat.writes(not_run(experiment)))
+        told = not_run(experiment)
+        if _stamped(page).get("cells") != _cells(nbformat.writes(told)):
+            _put(page, told)
         return
     read = [paths.notebooks() / f"{notebook}.py", paths.params() / f"{experiment}.yaml"]
     read += sorted(paths.results().glob(f"{'*' if compares else notebook}/*.json"))  # yardsticks among them
     read += [paths.book() / name for name in READ_BY_CHAPTERS]
     key = fingerprint.of_values([file.read_text(encoding="utf-8") for file in read], code)[:20]
-    if _stamped(experiment).get("stamp") != key:
+    if _stamped(page).get("stamp") != key:
         parameters = config.load(experiment, profile="full")
-        files.write(page, nbformat.writes(stamp(pages.executed(parameters), parameters, key, run=False)))
+        _put(page, stamp(pages.executed(parameters), parameters, key, run=False))
 
 
 def not_run(experiment: str) -> nbformat.NotebookNode:

@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from ecglib import config
+from ecglib import config, paths
 from ecglib.report import book
 
 TEXT = "\n# %% [markdown]\n# From the text.\n"
@@ -46,7 +46,9 @@ def forgotten(file: Path, text: Path) -> None:
 added = notebook(lambda n: n.cells.append(nbformat.v4.new_code_cell("mine = 1")))
 changed = notebook(lambda n: n.cells[-1].update(source="mine = 1"))
 ran = notebook(lambda n: [c.update(execution_count=1) for c in n.cells if c.cell_type == "code"])
-other_kernel = notebook(lambda n: (n.metadata.kernelspec.update(name="conda"), n.cells[0].update(id="drawn")))
+other_kernel = notebook(
+    lambda n: (n.metadata.update(kernelspec={"name": "conda", "display_name": ""}), n.cells[0].update(id="drawn"))
+)
 TAKE, RENAME = "jupytext --to py:percent", "rename it"
 
 
@@ -109,3 +111,42 @@ def test_an_experiment_follows_the_text(project: Path, monkeypatch: pytest.Monke
     assert "From the text" in page and "mine" not in page
     assert "mine" in file.read_text(encoding="utf-8")
     assert not list((project / "cache" / "notebooks").glob("*.ipynb"))
+
+
+nothing = notebook(lambda n: None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "kept"),
+    [
+        (added, True),
+        (changed, True),
+        (lambda file, text: file.write_text("<<<<<<< mine\n"), True),
+        (notebook(lambda n: (n.cells.clear(), n.metadata.clear())), True),
+        (lambda file, text: file.write_text('{"cells": [], "metadata": []}'), True),
+        (nothing, False),
+        (ran, False),
+        (other_kernel, False),
+        (lambda file, text: file.unlink(), False),
+        (lambda file, text: file.write_text(""), False),
+        (notebook(lambda n: n.metadata["ecglib"].pop("cells")), False),
+    ],
+)
+@pytest.mark.parametrize("was_run", [True, False])
+def test_an_edited_page_is_kept_beside_the_new_one(
+    project: Path, edit: Edit, kept: bool, was_run: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    p = config.load("explore/mitdb", profile="smoke")
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: None)
+    book.execute(p) if was_run else book.prepare()
+    page = paths.executed(p.experiment)
+    nothing(page, page)  # as another program writes it
+    edit(page, page)
+    edited = page.read_bytes() if page.exists() else b""
+    for _ in range(2):
+        book.execute(p)
+    others = [file for file in page.parent.iterdir() if file != page]
+    assert [file.read_bytes() for file in others] == [edited] * kept
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"{page}: its cells were edited; it is kept as {file.name}, and made anew" for file in others]
+    assert "mine" not in page.read_text(encoding="utf-8") and book.has_page(p.experiment)
