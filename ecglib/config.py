@@ -245,6 +245,8 @@ class HeartbeatParameters(TrainedParameters):
     """`cross-database`: the databases to test on, likewise."""
     cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
+    features: list[str] = Field(["*"], min_length=1)
+    """Names or patterns of the features of the cut that a model reads which reads any (`*_relative`)."""
     leads: list[Literal["MLII", "ECG1", "ECG2", "I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5",
                         "V6"]] = Field(["MLII"], min_length=1)  # fmt: skip
     """Leads by name; where a record lacks one, its first lead not yet taken stands in, for MLII lead II or ECG1."""
@@ -339,6 +341,7 @@ class HeartbeatParameters(TrainedParameters):
              "leads: the kachuee cut is of one lead"),
         Rule(lambda p, e: p.cut == "kachuee" and e.reads_features,
              "cut: kachuee has no features, and {p.model} needs them; take relative or centred"),
+        Rule(lambda p, e: not e.reads_features, "{name}: {p.model} reads none", ("features",)),
         Rule(lambda p, e: p.beats_per_epoch is None or p.sampling == "by-record", fields=("beats_per_epoch",)),
     )  # fmt: skip
 

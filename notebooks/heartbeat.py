@@ -39,6 +39,7 @@ protocol = "intra"
 train_on = []
 test_on = []
 cut = "kachuee"
+features = ["*"]
 leads = ["MLII"]
 validation_fraction = 0.1
 test = True

@@ -112,6 +112,7 @@ BEATS: list[tuple[dict[str, object], str]] = [
     ({"model": "strided_cnn"}, "model: "),
     ({"model": "kernel_machine"}, "model: .*takes median beats and is not for the classes of heartbeats"),
     ({"model": "ecgnet", "cut": "kachuee"}, "cut: "),
+    ({"model": "cnet", "features": ["*"] * 2}, "features: cnet reads none"),
     ({"model": "nearest_neighbour", "imbalance": "random-over"}, "imbalance: "),
     ({"protocol": "adapted", "imbalance": "weighted"}, "imbalance: .*weighted would be undone by the adaptation"),
     ({"protocol": "adapted", "imbalance": "focal"}, "imbalance: .*focal would be undone by the adaptation"),
@@ -262,6 +263,7 @@ def test_a_removed_parameter_is_refused_whatever_its_value(monkeypatch: pytest.M
         {"model": "seq2seq", "beats_per_sequence": 25},
         {"model": "ecgnet", "cut": "relative", "sampling": "by-record", "protocol": "inter"},
         {"model": "ecgnet", "cut": "centred"},
+        {"model": "random_forest", "cut": "relative", "features": ["*_to_mean", "qrs_width"]},
     ],
 )
 def test_what_goes_together_is_taken(values: dict[str, object]) -> None:
@@ -269,7 +271,7 @@ def test_what_goes_together_is_taken(values: dict[str, object]) -> None:
 
 
 def test_fields_that_mean_nothing_are_idle() -> None:
-    off = {*config.ONLY_WITH, "train_on", "test_on"}
+    off = {*config.ONLY_WITH, "train_on", "test_on", "features"}
     assert check({}).idle() == off | {"beats_per_epoch", "beats_per_sequence"}
     values = {"model": "seq2seq", "protocol": "inter", "imbalance": "focal", "beats_per_epoch": 1000}
     assert check(values).idle() == off - {"focal_gamma"} | {"validation_fraction"}

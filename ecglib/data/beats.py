@@ -8,12 +8,14 @@ a record has no next one and is left out; over all 48 records of `mitdb` the cou
 after it, at 125 Hz and in mV, and with it features of the RR intervals around the beat.
 
 `relative`: a beat beside its own record: a window from 0.9 s before the R peak to 0.5 s after it, baseline wander
-removed, of each lead as it is and without the record's median beat, and features of rhythm and shape (see
+removed, of each lead as it is and without the record's template, and features of rhythm and shape (see
 `ecglib.data.rhythm`). It needs the whole recording, and no symbol of any beat.
 """
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import json
 import os
 from collections import Counter
@@ -32,7 +34,7 @@ from ecglib.data import records, rhythm
 from ecglib.data.catalogues.annotated import patient_of
 from ecglib.data.databases import Source
 from ecglib.data.records import RATE, at_rate, read_annotations, read_recording
-from ecglib.errors import RecordError
+from ecglib.errors import RecordError, UserError
 
 Cut = Literal["kachuee", "centred", "relative"]
 
@@ -63,11 +65,18 @@ def shape(cut: Cut, n_leads: int) -> tuple[int, int]:
     return n_leads, KACHUEE_SAMPLES if cut == "kachuee" else BEFORE + AFTER
 
 
-def n_features(cut: Cut, n_leads: int) -> int:
-    """Features of a beat in this cut."""
+def features_of(cut: Cut, n_leads: int, chosen: Sequence[str] = ("*",)) -> dict[str, int]:
+    """Features of a beat in this cut, of these names or patterns (`*_relative`) -> their columns, in order; shapes of
+    the second lead end in `_2`. A `UserError` for a pattern that fits none."""
+    names, nothing = [*RR_FEATURES] if cut == "centred" else [], (np.zeros(1, np.float32), np.zeros(0))
     if cut == "relative":
-        return rhythm.N_FEATURES + (n_leads - 1) * rhythm.N_SHAPES
-    return len(RR_FEATURES) if cut == "centred" else 0
+        shapes = rhythm.shapes(*nothing)
+        names = [*rhythm.features(*nothing), *(f"{name}_{i}" for i in range(2, n_leads + 1) for name in shapes)]
+    for pattern in chosen:
+        if names and not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
+            raise UserError(f"features: {pattern}", f"no feature of the {cut} cut", do=f"did you mean {near[0]}?")
+    return {name: i for i, name in enumerate(names) if any(fnmatch.fnmatchcase(name, each) for each in chosen)}
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,8 @@ class Beats:
     """`(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`: in mV the
     leads, then the same leads without the record's median beat."""
     features: NDArray[np.float32]
-    """`(n, n_features)`: `(n, 0)` for `kachuee`, the columns of `RR_FEATURES` for `centred`. `relative`: those of
-    `rhythm.features` of the first lead, heart rate first, then `rhythm.shapes` of every further lead."""
+    """`(n, n_features)`, the columns of `features_of`: none for `kachuee`, those of `RR_FEATURES` for `centred`.
+    `relative`: those of `rhythm.features` of the first lead, then `rhythm.shapes` of every further lead."""
     labels: NDArray[np.int64]
     """`(n,)`: index into `aami.CLASSES`."""
     record: NDArray[np.str_]
@@ -103,6 +112,10 @@ class Beats:
     def take(self, index: NDArray[np.int64]) -> Beats:
         """The beats at these positions, in that order."""
         return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
+
+    def with_features(self, columns: Iterable[int]) -> Beats:
+        """The same beats, with these columns of their features."""
+        return replace(self, features=self.features[:, [*columns]])
 
 
 ARRAYS = tuple(f.name for f in fields(Beats) if not f.name.endswith(("left_out", "repaired")))

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from ecglib import aami, fingerprint, losses
 from ecglib.config import RESAMPLERS, HeartbeatParameters
@@ -110,6 +110,8 @@ class Data(driver.Data):
                 wanted = aami.DS1 + (aami.DS2 if p.test else ())
                 source = replace(source, records=tuple(name for name in source.records if name in wanted))
             beats = beats_module.load(source, p.cut, p.leads)
+        if registry.entry(p.model).reads_features:
+            beats = beats.with_features(_columns(p).values())
         return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
 
     def _joined(self) -> Beats:
@@ -232,11 +234,16 @@ def _shape(p: HeartbeatParameters) -> tuple[int, int]:
     return beats_module.shape(p.cut, len(p.leads))
 
 
+def _columns(p: HeartbeatParameters) -> dict[str, int]:
+    """Name of a feature that is read -> its column in the cut."""
+    return beats_module.features_of(p.cut, len(p.leads), p.features)
+
+
 def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     options: dict[str, Any] = dict(p.model_options)
     if registry.entry(p.model).reads_features:
-        options["n_features"] = beats_module.n_features(p.cut, len(p.leads))
+        options["n_features"] = len(_columns(p))
     return lambda: registry.build(p.model, *_shape(p), N_CLASSES, **options)
 
 
@@ -269,7 +276,7 @@ class Fitting:
         p = self.p
         x, y = part
         if registry.entry(p.model).classical:
-            return self._fit_at_once(part, val)
+            return self._fit_at_once(index, part, val)
         training: loop.InMemory
         if reads_sequences(p):
             training = sequences.Sequences(self.beats, self._windows, index, told=index)
@@ -298,13 +305,13 @@ class Fitting:
     def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
         """Logits `(n, classes)` of the beats at these increasing positions."""
         if isinstance(model, Classical):
-            return model.predict_logits(loop.as_tensor(self.beats.signals[index]))
+            return model.predict_logits(loop.as_tensor(self.beats.signals[index]), self._tensor(index))
         examples, where = self.examples(index), self.where
         given: dict[str, Any] = {"precision": where.precision, "deterministic": self.p.deterministic}
         logits = loop.predict(model, examples, device=where.device, **given)
         return examples.in_order(logits) if isinstance(examples, sequences.Sequences) else logits
 
-    def _fit_at_once(self, part: Sample, val: Index | None) -> loop.Fitted:
+    def _fit_at_once(self, index: Index, part: Sample, val: Index | None) -> loop.Fitted:
         start = time.perf_counter()
         x, y = part
         torch.manual_seed(self.seed)
@@ -313,17 +320,23 @@ class Fitting:
         x_val, labels = loop.as_tensor(self.beats.signals[val]), self.beats.labels[val]
         n = len(y)
         order = loop.epoch_order(0, n, min(n, self.p.beats_per_epoch or n), self.seed).sort().values.numpy()
-        drawn = loop.as_tensor(x[order]), torch.from_numpy(y[order])
-        strength = model.fit(*drawn, x_val, lambda logits: self.macro_f1(logits, labels))
+        features = self._tensor(index)
+        strength = model.fit(
+            loop.as_tensor(x[order]),
+            torch.from_numpy(y[order]),
+            x_val,
+            lambda logits: self.macro_f1(logits, labels),
+            features=None if features is None else features[order],
+        )
         run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
     def _made(self, index: Index) -> nn.Module:
         """The network, its weights drawn anew; features are standardised after those of these beats."""
-        model, features = model_maker(self.p)(), self._features(index)
+        model, features = model_maker(self.p)(), self._tensor(index)
         if features is not None:
             assert isinstance(model, ECGNet)
-            model.standardise(loop.as_tensor(features))
+            model.standardise(features)
         return model
 
     def examples(self, index: Index) -> loop.InMemory:
@@ -339,6 +352,10 @@ class Fitting:
     def _features(self, index: Index) -> NDArray[np.float32] | None:
         """Those of beats that the model reads; none of one that takes resampled beats does."""
         return self.beats.features[index] if registry.entry(self.p.model).reads_features else None
+
+    def _tensor(self, index: Index) -> Tensor | None:
+        features = self._features(index)
+        return None if features is None else loop.as_tensor(features)
 
     def loss(self, index: Index) -> nn.Module:
         """That of learning from these beats. Classes are balanced that the protocol scores; the beats of another weigh
@@ -389,8 +406,7 @@ def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module]
     size = min(p.batch_size, 1024)
     if reads_sequences(p):
         return make, ((max(1, size // p.beats_per_sequence), p.beats_per_sequence, *_shape(p)), 0)
-    n_features = beats_module.n_features(p.cut, len(p.leads)) if registry.entry(p.model).reads_features else 0
-    return make, ((size, *_shape(p)), n_features)
+    return make, ((size, *_shape(p)), len(_columns(p)) if registry.entry(p.model).reads_features else 0)
 
 
 def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:

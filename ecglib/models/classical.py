@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,23 @@ class Classical(nn.Module, ABC):
     CHUNK = 1024
     """Beats that are predicted at a time."""
 
-    @abstractmethod
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float | None:
-        """Learn from beats `(n, leads, samples)` and labels `(n,)`. The strength of the penalty is the best by `score`
-        of the logits of the validation beats `x_val`, and is returned; None where there is nothing to choose."""
+    FITTED: tuple[str, ...] = ()
+    """Buffers whose sizes follow from what was fitted."""
 
-    def predict_logits(self, x: Tensor) -> NDArray[np.float32]:
-        """Logits `(n, classes)` of beats `(n, leads, samples)`."""
+    @abstractmethod
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score, *, features: Tensor | None = None) -> float | None:
+        """Learn from beats `(n, leads, samples)`, or their features `(n, n_features)`, and labels `(n,)`. The strength
+        of the penalty is the best by `score` of the logits of the validation beats `x_val`, and is returned; None where
+        there is nothing to choose."""
+
+    def predict_logits(self, x: Tensor, features: Tensor | None = None) -> NDArray[np.float32]:
+        """Logits `(n, classes)` of beats `(n, leads, samples)`, with features where it reads them."""
+        given = [None] * len(x) if features is None else features.split(self.CHUNK)
         with torch.no_grad():
-            return np.asarray(torch.cat([self(part) for part in x.split(self.CHUNK)]).cpu())
+            parts = [self(part, features=own) for part, own in zip(x.split(self.CHUNK), given, strict=False)]
+            return np.asarray(torch.cat(parts).cpu())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.FITTED:
+            setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -66,7 +66,7 @@ class Hydra(Classical):
     def _counts_of_all(self, x: Tensor) -> Tensor:
         return torch.cat([self.counts(part) for part in x.split(self.CHUNK)])
 
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float:
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score, *, features: Tensor | None = None) -> float:
         """Learn the ridge head from beats `(n, leads, samples)` and labels `(n,)`, by the normal equations."""
         n, n_classes, size = len(x), self.head.out_features, self.head.in_features
         best, chosen = -np.inf, 0.0

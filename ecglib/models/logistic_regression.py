@@ -30,7 +30,7 @@ class LogisticRegression(Classical):
         self.register_buffer("std", torch.ones(n_leads * n_samples))
         self.head = nn.Linear(n_leads * n_samples, n_classes)
 
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> float:
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score, *, features: Tensor | None = None) -> float:
         """Learn from beats `(n, leads, samples)` and labels `(n,)`; a class without a beat is never answered."""
         flat = x.flatten(1)
         self.mean, self.std = flat.mean(0), flat.std(0) + 1e-3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +20,7 @@ class NearestNeighbour(Classical):
     """
 
     MIN_SAMPLES = 1
+    FITTED = ("beats", "labels")
     beats: Tensor
     labels: Tensor
 
@@ -31,7 +30,7 @@ class NearestNeighbour(Classical):
         self.register_buffer("beats", torch.zeros(0, n_leads * n_samples))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
 
-    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score) -> None:
+    def fit(self, x: Tensor, y: Tensor, x_val: Tensor, score: Score, *, features: Tensor | None = None) -> None:
         """Keep beats `(n, leads, samples)` and labels `(n,)`; there is nothing to choose."""
         self.beats, self.labels = x.flatten(1).clone(), y.clone()
 
@@ -46,8 +45,3 @@ class NearestNeighbour(Classical):
             # the mode by name: left to itself, it takes a slow one for few beats, and can't be exported for any number
             nearest = torch.cdist(x.flatten(1), self.beats, compute_mode="use_mm_for_euclid_dist").argmin(1)
         return F.one_hot(self.labels[nearest], self.n_classes).to(x.dtype) - 1
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name in ("beats", "labels"):  # as many as were fitted
-            setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -25,12 +25,15 @@ from ecglib.models.kernel_machine import KernelMachine
 from ecglib.models.logistic_regression import LogisticRegression
 from ecglib.models.median_beat import MedianBeat
 from ecglib.models.nearest_neighbour import NearestNeighbour
+from ecglib.models.random_forest import RandomForest
 from ecglib.models.seq2seq import Seq2Seq
 from ecglib.models.strided_cnn import StridedCNN
 from ecglib.models.xresnet1d import XResNet1d
 from ecglib.models.yardstick import Yardstick
 
-Takes = Literal["beat", "beat+features", "sequence", "aligned beat", "recording", "age and sex", "median beat"]
+Takes = Literal[
+    "beat", "beat+features", "features", "sequence", "aligned beat", "recording", "age and sex", "median beat"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class Entry:
     `build` is called as `build(n_leads, n_samples, n_classes, **options)` and returns a module whose
     `forward(x, *, features=None, lengths=None)` maps float32 `(batch, leads, samples)` to logits `(batch, classes)`.
     One that takes `beat+features` is told `n_features` as well and needs features `(batch, n_features)`; one that takes
-    a `sequence` also maps `(batch, beats, leads, samples)` to `(batch, beats, classes)`; one that takes an `aligned
-    beat` reads all leads of one in mV, the R peak always in the same place; one that takes a `recording` reads
-    recordings of any length padded at their end, honours `lengths` (int64 `(batch,)`: samples of each, None for all
-    full), and each logit answers one of several labels. One that takes `age and sex` of a recording `(batch, 1, 2)`,
-    or its `median beat` in mV `(batch, leads, samples)`, is a yardstick: NaN is unknown, and each logit answers one of
-    one or more labels.
+    `features` does too, and reads them alone; one that takes a `sequence` also maps `(batch, beats, leads, samples)` to
+    `(batch, beats, classes)`; one that takes an `aligned beat` reads all leads of one in mV, the R peak always in the
+    same place; one that takes a `recording` reads recordings of any length padded at their end, honours `lengths`
+    (int64 `(batch,)`: samples of each, None for all full), and each logit answers one of several labels. One that takes
+    `age and sex` of a recording `(batch, 1, 2)`, or its `median beat` in mV `(batch, leads, samples)`, is a yardstick:
+    NaN is unknown, and each logit answers one of one or more labels.
     """
 
     name: str
@@ -59,7 +62,7 @@ class Entry:
     @property
     def reads_features(self) -> bool:
         """Whether it needs features beside the beat."""
-        return self.takes == "beat+features"
+        return "features" in self.takes
 
     @property
     def reads_beats(self) -> bool:
@@ -102,6 +105,7 @@ ENTRIES: dict[str, Entry] = {
         Entry("hydra", Hydra, "beat", "dempster2023"),
         Entry("nearest_neighbour", NearestNeighbour, "beat", "cover1967", votes=True),
         Entry("logistic_regression", LogisticRegression, "beat", "cox1958"),
+        Entry("random_forest", RandomForest, "features", "saenz2020"),
         Entry("strided_cnn", StridedCNN, "aligned beat", "springenberg2015"),
         Entry("crnn", CRNN, "recording", "zihlmann2017"),
         Entry("xresnet1d", XResNet1d, "recording", "he2019bag"),

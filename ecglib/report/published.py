@@ -17,7 +17,7 @@ from ecglib.report.comparisons import HOLDS_MOST_S, best, link, of, without
 from ecglib.report.names import NOT_RUN, PROTOCOLS, UNDEFINED, metric_name
 from ecglib.report.tables import interval, number
 
-_SCORES: Final = ("S", "V", "accuracy", "macro-F1")
+_SCORES: Final = ("S", "V", "accuracy", "macro-F1", "S F1 in excerpts")
 """Keys of scores in `tried.yml`: F1 of a class, or the score of that name."""
 
 

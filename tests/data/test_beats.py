@@ -18,7 +18,7 @@ from ecglib import aami
 from ecglib.data import beats, databases, records, rhythm
 from ecglib.data.catalogues import annotated, kaggle_csv
 from ecglib.data.records import RATE
-from ecglib.errors import RecordError
+from ecglib.errors import RecordError, UserError
 
 
 @pytest.mark.real
@@ -77,7 +77,7 @@ def test_a_lead_stands_in_by_preference_or_the_first_does(there: str, leads: lis
 def test_shapes_ranges_and_what_is_left_out(cut: beats.Cut, leads: list[str], small_mitdb: Path) -> None:
     found = beats.cut_records(excerpts.source(small_mitdb / "mitdb", "100", "201", "202"), cut, leads)
     assert found.signals.shape == (len(found), *beats.shape(cut, len(leads)))
-    assert found.features.shape == (len(found), beats.n_features(cut, len(leads)))
+    assert found.features.shape == (len(found), len(beats.features_of(cut, len(leads))))
     assert found.features.dtype == found.signals.dtype == np.float32
     assert np.isfinite(found.signals).all() and np.isfinite(found.features).all()
     assert set(np.unique(found.patient)) == {"100", "201"}
@@ -230,7 +230,7 @@ def test_every_beat_is_cut_or_counted(tmp_path: Path, marks: Marks, symbols: str
 
 
 @pytest.mark.parametrize("leads", [1, 2])
-def test_the_second_half_of_relative_channels_is_the_first_without_the_record_s_median(leads: int) -> None:
+def test_the_second_half_of_relative_channels_is_the_first_without_the_record_s_template(leads: int) -> None:
     draw = np.random.default_rng(0)
     peaks = np.cumsum(draw.uniform(0.6, 1.1, 41)) + 1
     signals = (0.4 * draw.normal(size=(leads, int(peaks[-1] * RATE) + 200))).astype(np.float32)
@@ -241,10 +241,24 @@ def test_the_second_half_of_relative_channels_is_the_first_without_the_record_s_
     start = np.round(peaks * RATE).astype(int) - beats.RELATIVE_BEFORE
     every = np.stack([clean[:, k : k + cuts.shape[2]] for k in start])
     np.testing.assert_array_equal(cuts[:, :leads], every[1:-1])
-    np.testing.assert_allclose(cuts[:, leads:], (every - np.median(every, 0))[1:-1], atol=1e-6)
+    np.testing.assert_allclose(
+        cuts[:, leads:], (every - np.median(every[rhythm.not_premature(peaks)], 0))[1:-1], atol=1e-6
+    )
     of_leads = [rhythm.features(clean[0], peaks), *(rhythm.shapes(lead, peaks) for lead in clean[1:])]
     expected = np.stack([column for each in of_leads for column in each.values()], 1).astype(np.float32)
     np.testing.assert_array_equal(features, expected[1:-1])
+
+
+def test_features_are_chosen_by_name_or_pattern() -> None:
+    every = beats.features_of("relative", 2)
+    assert len(every) == 71 + 10 and [*every.values()] == [*range(81)] and {"width_2", "qrs_width"} < every.keys()
+    chosen = beats.features_of("relative", 2, ["*_to_recent", "width_2"])
+    assert chosen == {name: every[name] for name in ("rr+0_to_recent", "rr+1_to_recent", "width_2")}
+    assert beats.features_of("kachuee", 1) == {} and [*beats.features_of("centred", 1)] == [*beats.RR_FEATURES]
+    with pytest.raises(
+        UserError, match=r"^features: qrs_with: no feature of the relative cut; did you mean qrs_width\?$"
+    ):
+        beats.features_of("relative", 1, ["*", "qrs_with"])
 
 
 def test_relative_beats_are_bounded() -> None:

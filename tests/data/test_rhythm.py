@@ -40,6 +40,25 @@ def test_a_premature_beat_stands_out(premature: Heart) -> None:
     assert np.delete(found["qrs_correlation"], 29)[2:-2].min() > 0.99
 
 
+def test_what_is_usual_is_not_what_most_beats_are() -> None:
+    """Three of four beats premature, smaller, and without a P wave: features say so as if they were few."""
+    rr, heights = np.full(120, 0.6), np.full(120, 0.7)
+    rr[::4], heights[::4] = 1.2, 1.0
+    found, ectopic = rhythm.features(*heart(rr, heights)), np.arange(120) % 4 > 0
+    assert np.median(found["rr+0_to_record"][ectopic]) == pytest.approx(np.log(0.6 / 1.2), abs=0.02)
+    assert np.median(found["rr+0_to_mean"][ectopic]) == pytest.approx(np.log(0.6 / 0.75), abs=0.02)
+    assert found["rr+0_record_rank"][ectopic].max() == 0
+    assert np.median(found["height"][ectopic]) == pytest.approx(0.7, abs=0.05)
+    assert np.abs(found["rr+0_to_local"][~ectopic][1:]).max() < 0.05
+    np.testing.assert_array_equal(rhythm.not_premature(np.cumsum(rr))[1:], ~ectopic[1:])
+
+
+def test_the_width_is_that_at_half_height() -> None:
+    signal, peaks = heart(np.full(9, 0.9), np.array([1.0, -2.0] * 4 + [0.0]))
+    width = rhythm.features(signal, peaks)["qrs_width"]
+    np.testing.assert_allclose(width[:-1], 2 * 0.02 * np.sqrt(np.log(2)), rtol=0.05)  # of a Gaussian
+
+
 def test_neither_gain_nor_heart_rate_matters(premature: Heart) -> None:
     lead, peaks = premature
     values, shapes = rhythm.features(lead, peaks), rhythm.shapes(lead, peaks)
@@ -47,7 +66,7 @@ def test_neither_gain_nor_heart_rate_matters(premature: Heart) -> None:
     slower = rhythm.features(np.tile(lead, 2), 1.25 * peaks - 0.25)
     for name, column in values.items():
         np.testing.assert_allclose(louder[name], column, atol=0.05)
-        if name not in shapes and not name.endswith("_relative") and not name.startswith("log_rr"):
+        if name not in [*shapes, "qrs_width"] and not name.endswith("_relative") and not name.startswith("log_rr"):
             np.testing.assert_allclose(slower[name], column, atol=1e-4)
 
 
@@ -56,7 +75,7 @@ def test_few_beats_and_flat_leads_give_finite_numbers(n: int) -> None:
     peaks = 0.1 + 0.7 * np.arange(n)
     for lead in (np.zeros(4000, np.float32), np.random.default_rng(0).normal(size=4000).astype(np.float32)):
         values = np.stack(list(rhythm.features(lead, peaks).values()), 1)
-        assert values.shape == (n, rhythm.N_FEATURES) and np.isfinite(values).all()
+        assert values.shape == (n, 71) and np.isfinite(values).all()
 
 
 def test_waveforms_are_the_beat_and_its_difference_to_the_template(premature: Heart) -> None:
@@ -77,14 +96,12 @@ def test_baseline_wander_goes_and_the_beat_stays() -> None:
     assert abs(float(np.median(clean))) < 0.05
 
 
-def test_heart_rate_comes_first_and_what_is_relative_is_bounded(premature: Heart) -> None:
+def test_what_is_relative_is_bounded_and_intervals_are_seconds(premature: Heart) -> None:
     lead, peaks = premature
     lead = lead.copy()
     lead[round(peaks[20] * RATE)] = 1000
     found = rhythm.features(lead, peaks)
-    assert list(found)[:3] == ["log_rr_previous", "log_rr_next", "log_rr_local"]
     np.testing.assert_allclose(np.exp(found["log_rr_previous"][1:]), np.diff(peaks), atol=1e-5)
     np.testing.assert_allclose(np.exp(found["log_rr_next"][:-1]), np.diff(peaks), atol=1e-5)
     relative = [column for name, column in found.items() if name.endswith("_relative")]
     assert np.abs(relative).max() == pytest.approx(rhythm.CLIP / 3)
-    assert len(rhythm.shapes(lead, peaks)) == rhythm.N_SHAPES

@@ -49,7 +49,7 @@ def made(p: HeartbeatParameters, seed: int = 0) -> Beats:
     record = np.repeat(RECORDS, n)
     return Beats(
         signals=signals,
-        features=draw.normal(0, 1, (len(labels), beats_module.n_features(p.cut, 1))).astype(np.float32),
+        features=draw.normal(0, 1, (len(labels), len(beats_module.features_of(p.cut, 1)))).astype(np.float32),
         labels=labels,
         record=record,
         patient=record,

@@ -116,5 +116,12 @@ MUTANTS: Final = {
     "a lead upside down": Mutant(
         "ecglib/data/records.py", "arranged[row] = lead", "arranged[row] = -lead", "data/twelve-lead-100"
     ),
+    "premature beats are usual": Mutant(
+        "ecglib/data/rhythm.py", "PREMATURE = 0.9", "PREMATURE = 0.0", "data/relative-intra"
+    ),
+    "leaves of a forest lead back to its root": Mutant(
+        "ecglib/models/random_forest.py", 'torch.arange(size)[None, :, None].repeat(len(trees), 1, 2)',
+        "torch.zeros(*shape, 2, dtype=torch.int64)", "heartbeat/random_forest-none-intra",
+    ),
     "a raised recipe": Mutant(LOOP, "RECIPE = 1", "RECIPE = 2", "heartbeat/cnet-none-intra"),
 }  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from projects import ROOT
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
@@ -58,7 +59,7 @@ def make(name: str, shape: Shape = SHAPES[0], seed: int = 0, **options: Any) -> 
     model = build(name, shape, seed, **options)
     if isinstance(model, Classical):
         x, y = labelled(shape, seed=seed)
-        model.fit(x, y, x[:4], lambda _: 0.0)
+        model.fit(x, y, x[:4], lambda _: 0.0, features=features(len(x)))
     if isinstance(model, Yardstick):
         x, y = labelled(shape, seed=seed)
         patients = np.array([f"p{i // 10}" for i in range(len(x))])  # too few to choose a penalty on, which takes time
@@ -73,6 +74,10 @@ def labelled(shape: Shape, n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
     return x + 0.05 * y[:, None, None], y
 
 
+def features(n: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, N_FEATURES, generator=torch.Generator().manual_seed(seed))
+
+
 def inputs(name: str, shape: Shape = SHAPES[0], n: int = 8, seed: int = 0) -> dict[str, Tensor]:
     """What the model is given: beats or full-length recordings, beats and features, or sequences of which every other
     label is known."""
@@ -84,7 +89,7 @@ def inputs(name: str, shape: Shape = SHAPES[0], n: int = 8, seed: int = 0) -> di
         return {"x": torch.rand(n, N_BEATS, *shape[:2], generator=generator), "features": known}
     given = {"x": torch.rand(n, *shape[:2], generator=generator)}
     if registry.entry(name).reads_features:
-        given["features"] = torch.randn(n, N_FEATURES, generator=generator)
+        given["features"] = features(n, seed)
     return given
 
 
@@ -120,7 +125,7 @@ def test_logits_have_the_stated_shape_and_are_the_same_in_any_batch(name: str, s
     torch.testing.assert_close(logits[4:5], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.entry(name).takes != "features"])
 def test_every_lead_and_both_ends_of_the_beat_count(name: str) -> None:
     model, given = make(name, SHAPES[1]), inputs(name, SHAPES[1])
     change = 1.0 if name in TRAINED else 30.0  # a small one leaves the nearest neighbour the same
@@ -369,11 +374,9 @@ def changed_feature(column: int) -> dict[str, Tensor]:
     return given
 
 
-def test_without_the_heart_rate_the_first_three_features_are_not_read() -> None:
-    for heart_rate in (True, False):
-        model = make("ecgnet", heart_rate=heart_rate)
-        read = [not torch.equal(model(**changed_feature(i)), model(**inputs("ecgnet"))) for i in range(N_FEATURES)]
-        assert read == [heart_rate] * 3 + [True] * (N_FEATURES - 3)
+def test_every_feature_is_read() -> None:
+    model = make("ecgnet")
+    assert not any(torch.equal(model(**changed_feature(i)), model(**inputs("ecgnet"))) for i in range(N_FEATURES))
 
 
 def test_without_the_waveform_the_beat_is_not_read() -> None:
@@ -408,7 +411,7 @@ def test_features_are_standardised_and_bounded() -> None:
 def test_ecgnet_wants_features() -> None:
     with pytest.raises(ValueError, match="no features; expected 12"):
         make("ecgnet")(inputs("ecgnet")["x"])
-    for options, said in (({}, "n_features"), ({"n_features": 3, "heart_rate": False}, "= 3; expected more than 3")):
+    for options, said in (({}, "n_features"), ({"n_features": 0}, "n_features = 0; expected 1 or more")):
         with pytest.raises(UserError, match=said):
             registry.build("ecgnet", *SHAPES[0], **options)
 
@@ -420,13 +423,14 @@ def test_ecgnet_wants_features() -> None:
 def test_predictions_of_many_beats_are_those_of_each_and_fitting_again_changes_nothing(name: str) -> None:
     model = make(name, seed=1)
     assert isinstance(model, Classical)
-    many, (x, y) = labelled(SHAPES[0], 1030, seed=2)[0], labelled(SHAPES[0], seed=1)
-    logits = model.predict_logits(many)
+    many, (x, y), of_many = labelled(SHAPES[0], 1030, seed=2)[0], labelled(SHAPES[0], seed=1), features(1030, seed=2)
+    logits = model.predict_logits(many, of_many)
     assert logits.dtype == np.float32
     with torch.no_grad():
-        np.testing.assert_allclose(logits[-9:], model(many[-9:]), rtol=1e-4, atol=1e-4)
-    model.fit(x, y, x[:4], lambda _: 0.0)
-    np.testing.assert_allclose(model.predict_logits(many), logits, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(logits[-9:], model(many[-9:], features=of_many[-9:]), rtol=1e-4, atol=1e-4)
+    torch.manual_seed(1)
+    model.fit(x, y, x[:4], lambda _: 0.0, features=features(len(x)))
+    np.testing.assert_allclose(model.predict_logits(many, of_many), logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["hydra", "logistic_regression"])
@@ -514,3 +518,27 @@ def test_logistic_regression_is_that_of_scikit_learn(classes: list[int], monkeyp
     absent = [label for label in range(5) if label not in classes]
     assert (p[:, absent] == 0).all()
     assert (p.argmax(1) == solver.predict(z)).mean() > 0.98
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3, 4], [1, 3]])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_random_forest_is_that_of_scikit_learn(classes: list[int], balanced: bool) -> None:
+    given = {"n_features": N_FEATURES, "trees": 7, "depth": 6, "leaf": 3, "balanced": balanced}
+    model = registry.build("random_forest", *SHAPES[0], **given)
+    assert isinstance(model, Classical) and list(model.parameters()) == []
+    x, z = labelled(SHAPES[0], 300)[0], features(300)
+    y = torch.tensor(classes)[(z[:, 0] + z[:, 1] > 0.8).long() * (len(classes) - 1)]
+    for wrong, said in (({"features": z}, "nothing fitted yet"), ({}, "no features")):
+        with pytest.raises(ValueError, match=said):
+            model(x, **wrong)
+    torch.manual_seed(3)
+    model.fit(x, y, x, lambda _: 0.0, features=z)
+    torch.manual_seed(3)
+    seed = int(torch.randint(2**31, ()))
+    weight = "balanced" if balanced else None
+    forest = RandomForestClassifier(7, max_depth=6, min_samples_leaf=3, class_weight=weight, random_state=seed)
+    other = features(200, seed=1)
+    expected = forest.fit(z, y).predict_proba(other)
+    found = np.exp(model.predict_logits(x[:200], other))
+    np.testing.assert_allclose(found[:, forest.classes_], expected.clip(1e-4), atol=1e-6)
+    assert 0.1 < float((expected.argmax(1) == 0).mean()) < 0.95
