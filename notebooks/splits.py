@@ -78,3 +78,7 @@ Markdown(comparisons.effective_patients(gaps))
 
 # %%
 Markdown(words.concentration(gaps))
+
+# %% [markdown]
+# So the S F1 of a network on DS2 is, for the most part, what it makes of that one record; @sec-published-mitdb tells
+# what it taught us, and gives S F1 without it.

@@ -22,6 +22,8 @@ from ecglib.experiment import record as results
 
 THEN = "99917aa294b6d5aeabfd024ca0fdf179f441d5b7"
 TOLERANCE = 1e-9
+ANEW = {"heartbeat/ecgnet", "heartbeat/ecgnet-inter", "heartbeat/ecgnet-adapted"}
+"""Trained anew since, on other features: what is usual in a record was asked of all of its beats then."""
 DECISION = ("metrics", "per_class", "ec57", "without_202", "confusion", "by_record", "right")
 
 
@@ -70,8 +72,9 @@ def is_twin(record: dict[str, Any]) -> bool:
 
 
 def test_no_number_of_a_reference_moved(then: dict[str, Any]) -> None:
-    stay = {name: one for name, one in then.items() if not is_twin(one) and name not in config.REMOVED}
-    assert (len(then), len(stay)) == (98, 75)
+    gone = ANEW | config.REMOVED.keys()
+    stay = {name: one for name, one in then.items() if not is_twin(one) and name not in gone}
+    assert (len(then), len(stay)) == (98, 72)
     files = {name: ROOT / "book" / "results" / f"{name}.json" for name in stay}
     assert [name for name, file in files.items() if not file.is_file()] == []
     found = {name: moved(old, json.loads(files[name].read_text(encoding="utf-8"))) for name, old in stay.items()}
@@ -106,7 +109,7 @@ def test_a_moved_decision_is_that_of_the_experiment_that_it_was(then: dict[str, 
     """
     every, pairs = results.references(), twins(then)
     assert len(pairs) == 21
-    for name in pairs.keys() & every.keys():  # some experiments are no more
+    for name in (pairs.keys() & every.keys()) - ANEW:  # some experiments are no more
         decided, twin = every[name].moved, pairs[name]
         assert decided is not None
         found = decided.model_dump(mode="json")

@@ -37,9 +37,10 @@ NUMBER: Final = re.compile(
     r"|\d+\.\d+(?:\s?%)?|\d+\s?(?:%|per\s?cent\b)|\d{4,})"
 )
 SPANNED: Final = re.compile(r"(?<![\w.])(?:0?\.\d+(?!\.?\d)(?:\s?%)?|\d+(?:\.\d+)?\s?%)")
-CONSTANTS: Final = {"0.998", "0.003", "0.01", "0.1", "0.6"}
+CONSTANTS: Final = {"0.998", "0.003", "0.01", "0.1", "0.6", "0.9"}
 """Decimals below 1 that a code span may hold: the default decay of the moving average, learning rate, weight decay and
-validation fraction, and the seconds of the centred cut after the R peak."""
+validation fraction, the seconds of the centred cut after the R peak, and the share of the mean RR interval that an
+interval reaches which is not premature."""
 LEVEL: Final = re.compile(r"\b95\s?%(?=\s+(?:confidence\s+)?intervals?\b)")
 REFERENCE: Final = re.compile(r"(?<![\w\\@/])@\{?(?P<key>\w(?:[\w:.#$%&+?<>~/-]*\w)?)")
 LABEL: Final = re.compile(r"\{[^{}\n]*?#(?P<label>(?:fig|tbl|sec)-[^\s{}]+)[^{}\n]*\}")

@@ -101,6 +101,12 @@ def without(record: Record, left_out: str, name: str) -> float | None:
     return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
+def suggested(record: Record) -> bool:
+    """Whether the cut of a result was changed because of `HOLDS_MOST_S`, a record that it is tested on."""
+    p = record.parameters
+    return p["cut"] == "relative" and results.from_ds1(p) and HOLDS_MOST_S in record.by_record
+
+
 def circumstances(records: Sequence[Record], *protocols: str) -> str:
     """What the results under these protocols rest on, how often DS2 was scored where it was."""
     mine = [r for r in records if r.parameters["protocol"] in protocols]

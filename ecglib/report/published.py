@@ -12,9 +12,9 @@ from ecglib import paths
 from ecglib.errors import UserError
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.record import Record
-from ecglib.report import tables
+from ecglib.report import comparisons, tables
 from ecglib.report.comparisons import HOLDS_MOST_S, best, link, of, without
-from ecglib.report.names import NOT_RUN, PROTOCOLS, UNDEFINED, metric_name
+from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED, metric_name
 from ecglib.report.tables import interval, number
 
 _SCORES: Final = ("S", "V", "accuracy", "macro-F1", "S F1 in excerpts")
@@ -27,6 +27,23 @@ def published(records: Sequence[Record]) -> str:
     for entry in of_task(entries(), "beats"):
         ours = best(of(records, **entry.get("ours", {})), entry["protocol"], entry["metric"])
         rows.append(theirs(entry) | {"ours": _ours(ours, None if ours is None else _value(ours, entry))})
+    return tables.table(rows)
+
+
+def suggested(records: Iterable[Record]) -> str:
+    """Results of ours whose cut was changed because of a record of DS2, with and without that record."""
+    rows = [
+        {
+            "model": link(r),
+            "protocol": PROTOCOLS[r.parameters["protocol"]],
+            "imbalance": ANSWERS[r.parameters["imbalance"]],
+            "S F1": interval(r.per_class["S"]["f1"]),
+            f"S F1 without {HOLDS_MOST_S}": number(without(r, HOLDS_MOST_S, "S")),
+            "V F1": interval(r.per_class["V"]["f1"]),
+            "accuracy": interval(r.metrics["accuracy"]),
+        }
+        for r in filter(comparisons.suggested, records)
+    ]
     return tables.table(rows)
 
 

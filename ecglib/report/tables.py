@@ -158,6 +158,8 @@ def headline(records: Mapping[str, Record]) -> str:
         rows.append({"model": model, "imbalance": imbalance, **scored, **rare})
     said = sorted({f"profile *{r.profile}*, seeds {_listed(r.seeds)}" for r in records.values()})
     text = f"All results: {'; or '.join(said)}.{scorings(records.values())}"
+    if any(r.parameters["cut"] == "relative" and results.from_ds1(r.parameters) for r in records.values()):
+        text += " What `ecgnet` and the random forest take for usual in a record was suggested by one of DS2."
     return with_mark(next(iter(records.values())), f"{text}\n\n{table(rows)}")
 
 
