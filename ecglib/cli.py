@@ -209,7 +209,7 @@ def _possible(
     chosen: list[config.SharedParameters], silent: bool = False
 ) -> tuple[list[config.SharedParameters], set[tuple[str, str]]]:
     """Without the experiments whose database can't be had, neither whole nor as a sample; it is said why, unless
-    silent. And what is `_asked` of which there is the sample."""
+    silent. Also which of the databases asked for are there as samples alone."""
     absent, samples = set(), set()
     for asked in sorted({one for p in chosen for one in _asked(p)}):
         try:

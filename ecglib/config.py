@@ -246,7 +246,7 @@ class HeartbeatParameters(TrainedParameters):
     cut: Literal["kachuee", "centred", "relative"] = "kachuee"
     """How a beat is cut from the record (see `ecglib.data.beats`)."""
     features: list[str] = Field(["*"], min_length=1)
-    """Names or patterns of the features of the cut that a model reads which reads any (`*_relative`)."""
+    """Features of the cut to read, by name or pattern (`*_relative`), of a model that reads features."""
     leads: list[Literal["MLII", "ECG1", "ECG2", "I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5",
                         "V6"]] = Field(["MLII"], min_length=1)  # fmt: skip
     """Leads by name; where a record lacks one, its first lead not yet taken stands in, for MLII lead II or ECG1."""
@@ -319,7 +319,7 @@ class HeartbeatParameters(TrainedParameters):
         Rule(lambda p, e: e.votes and p.imbalance == "random-over",
              "imbalance: random-over changes no vote of {p.model}; take SMOTE or its kin"),
         Rule(lambda p, e: e.classical and p.imbalance not in ("none", *RESAMPLERS),
-             "imbalance: {p.model} is fitted without this loss; resample"),
+             "imbalance: {p.model} is fitted without this loss; resample, or see its model_options"),
         Rule(lambda p, e: e.classical,
              "{name}: {p.model} is fitted at once, and has no steps or epochs",
              (*OF_NETWORKS, "refit", "sampling", "max_epochs", "patience")),

@@ -67,7 +67,7 @@ def shape(cut: Cut, n_leads: int) -> tuple[int, int]:
 
 def features_of(cut: Cut, n_leads: int, chosen: Sequence[str] = ("*",)) -> dict[str, int]:
     """Features of a beat in this cut, of these names or patterns (`*_relative`) -> their columns, in order; shapes of
-    the second lead end in `_2`. A `UserError` for a pattern that fits none."""
+    lead k end in `_k`, and none of them in `_relative`. A `UserError` for a pattern that fits none."""
     names, nothing = [*RR_FEATURES] if cut == "centred" else [], (np.zeros(1, np.float32), np.zeros(0))
     if cut == "relative":
         shapes = rhythm.shapes(*nothing)
@@ -85,7 +85,7 @@ class Beats:
 
     signals: NDArray[np.float32]
     """`(n, channels, samples)` at 125 Hz, a channel a lead: 0..1 (`kachuee`) or mV (`centred`). `relative`: in mV the
-    leads, then the same leads without the record's median beat."""
+    leads, then the same leads without the record's template."""
     features: NDArray[np.float32]
     """`(n, n_features)`, the columns of `features_of`: none for `kachuee`, those of `RR_FEATURES` for `centred`.
     `relative`: those of `rhythm.features` of the first lead, then `rhythm.shapes` of every further lead."""

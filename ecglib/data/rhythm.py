@@ -1,8 +1,8 @@
 """What a beat looks like beside the other beats of its record: features of rhythm and shape, and waveforms.
 
 Everything comes from the record's signal and its R-peak positions; no symbol of any beat is read. What is usual in a
-record, its template (median beat), medians and ranks, is taken over its beats that are not premature, labelled or not:
-where most beats are ectopic, all of them would make these usual. It needs the whole recording.
+record, its template (median beat), median and ranked intervals, is taken over its beats that are not premature,
+labelled or not: where most beats come early, those of all beats would be theirs. It needs the whole recording.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Array = NDArray[np.float32]
 Columns = dict[str, NDArray[np.floating]]
 
 PREMATURE = 0.9
-"""A beat is premature when the interval before it is shorter than this share of the record's mean one, which is the
-normalisation of de Chazal et al. (2004): a median would follow the ectopic beats where they are the most."""
+"""A beat is premature when the interval before it is shorter than this share of the record's mean one, a feature of de
+Chazal et al. (2004). Where most beats are premature, pauses lengthen the mean, and a median is that of these beats."""
 LOCAL, WIDE, PAST = 5, 25, 8
 """Usual intervals on either side of a beat of its local and its wide median RR, and before it of its past one."""
 RECENT = 10
-"""Intervals of the mean that de Chazal et al. (2004) take before a beat."""
+"""Intervals before a beat of its recent mean."""
 LAGS = range(-2, 4)
 """Intervals around a beat: 0 ends with it, 1 begins with it."""
 SEGMENTS = {"p": (-30, -9, 6), "qrs": (-9, 10, 3), "st": (10, 45, 3), "all": (-30, 45, 3)}
@@ -53,7 +53,7 @@ def features(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     The signal `(samples,)` is one lead in mV at `RATE`, after `without_baseline`; the R peaks `(n,)` are in seconds,
     increasing. The columns `(n,)` by name are finite. Those that begin with `log_rr` are logarithms of intervals, which
     tell patients apart and don't carry over between them; those that end in `_relative` are robust z-scores within the
-    record; those that end in `_to_mean` or `_to_recent`, and `qrs_width` in seconds, are of published work.
+    record; `qrs_width` is in seconds.
     """
     usual = not_premature(r_peaks_s)
     rhythm, absolute = _rhythm(r_peaks_s, usual)
@@ -65,7 +65,11 @@ def features(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
 
 
 def not_premature(r_peaks_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the interval before a beat is not `PREMATURE`, `(n,)`. The first beat, which ends no interval, is not."""
+    """Whether the interval before a beat is not `PREMATURE`, `(n,)`. The first beat, which ends no interval, is not.
+
+    Normal beats are premature too by this rule where the heart is much faster than at other times of the record, or
+    where pauses of blocked beats lengthen the mean.
+    """
     rr = _intervals(r_peaks_s)
     return np.asarray(rr >= PREMATURE * rr.mean() if len(rr) else rr > 0)
 
@@ -122,8 +126,9 @@ def _rhythm(r_peaks_s: NDArray[np.float64], usual: NDArray[np.bool_]) -> tuple[C
 
 
 def _to_mean(r_peaks_s: NDArray[np.float64]) -> Columns:
-    """Logarithms of the intervals of de Chazal et al. (2004): that before a beat, that after it, and the mean of the
-    `RECENT` before it, to the record's mean; and the first two to the third."""
+    """Logarithms of ratios: the interval before a beat, that after it, and the mean of the `RECENT` before it, to the
+    record's mean, and the first two to the third. The four, not divided, are features of de Chazal et al. (2004), whose
+    local mean is of ten around the beat."""
     rr = _intervals(r_peaks_s)
     lag, record = _lagged(np.log(rr)), np.log(rr.mean()) if len(rr) else 0.0
     past = np.log(sliding_window_view(np.pad(rr, (RECENT - 1, 0), mode="edge"), RECENT).mean(1)) if len(rr) else rr

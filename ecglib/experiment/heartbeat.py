@@ -102,7 +102,7 @@ class Data(driver.Data):
     @cached_property
     def beats(self) -> Beats:
         """All that are divided; in development no record of DS2 is read, nor one of what is tested on."""
-        p, source = self._p, self.source
+        p, source, columns = self._p, self.source, _columns(self._p).values()
         if p.train_on:
             beats = self._joined()
         else:
@@ -110,8 +110,7 @@ class Data(driver.Data):
                 wanted = aami.DS1 + (aami.DS2 if p.test else ())
                 source = replace(source, records=tuple(name for name in source.records if name in wanted))
             beats = beats_module.load(source, p.cut, p.leads)
-        if registry.entry(p.model).reads_features:
-            beats = beats.with_features(_columns(p).values())
+        beats = beats.with_features(columns)
         return beats if p.max_beats is None else beats_module.limit(beats, p.max_beats)
 
     def _joined(self) -> Beats:

@@ -47,8 +47,8 @@ CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "pr
 
 OF_DIGEST: Final[dict[type, set[str]]] = {
     HeartbeatParameters: {
-        "database", "annotator", "protocol", "train_on", "test_on", "cut", "leads", "max_beats", "validation_fraction",
-        "test", "seeds",
+        "database", "annotator", "protocol", "train_on", "test_on", "cut", "features", "leads", "max_beats",
+        "validation_fraction", "test", "seeds",
     },
     InfarctionParameters: {*InfarctionParameters.READ, "model", "seeds"},
     TwelveLeadParameters: {*TwelveLeadParameters.READ, "model", "leave_source_out", "wander", "muscle"},

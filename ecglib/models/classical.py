@@ -32,10 +32,11 @@ class Classical(nn.Module, ABC):
 
     def predict_logits(self, x: Tensor, features: Tensor | None = None) -> NDArray[np.float32]:
         """Logits `(n, classes)` of beats `(n, leads, samples)`, with features where it reads them."""
-        given = [None] * len(x) if features is None else features.split(self.CHUNK)
+        parts = x.split(self.CHUNK)
+        given = [None] * len(parts) if features is None else features.split(self.CHUNK)
         with torch.no_grad():
-            parts = [self(part, features=own) for part, own in zip(x.split(self.CHUNK), given, strict=False)]
-            return np.asarray(torch.cat(parts).cpu())
+            logits = [self(part, features=own) for part, own in zip(parts, given, strict=True)]
+            return np.asarray(torch.cat(logits).cpu())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in self.FITTED:

@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
 class ECGNet(nn.Module):
     """Waveform and rhythm of a beat, each in a branch of its own, and both beside what is usual in the record.
 
-    Reads the `relative` cut: the beat's leads, the same leads without the record's median beat, and features of rhythm
+    Reads the `relative` cut: the beat's leads, the same leads without the record's template, and features of rhythm
     and shape (as de Chazal et al. 2004). The waveform goes through residual blocks (He et al. 2016, figure 2) that
     halve its length, the features through a fully connected layer; a head of two layers reads both. Without the
     waveform it is a small multilayer perceptron, which on patients never met is the better network: waveforms tell

@@ -1,4 +1,4 @@
-"""Random forest on features of a beat: the published reference of patients apart."""
+"""Random forest on features of a beat, after a published one of patients apart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECIPE = 1
 
 class RandomForest(Classical):
     """Random forest (Breiman 2001), by scikit-learn, after Saenz-Cogollo & Agelli (2020), who classify a beat by a few
-    of its RR intervals, taken relative to their mean, and the width and form of its QRS complex.
+    of its RR intervals, taken relative to their mean, and the width of its QRS complex.
 
     It has `trees` trees, each of at most `depth` levels, with `leaf` training beats or more in every leaf; `balanced`
     weighs a beat by the inverse frequency of its class. It reads features alone, and answers logarithms of the classes'
@@ -63,7 +63,7 @@ class RandomForest(Classical):
         Raises ValueError without features.
         """
         seed = int(torch.randint(2**31, ()))
-        fitted = RandomForestClassifier(**self.options, random_state=seed, n_jobs=-1).fit(_given(features), y)
+        fitted = RandomForestClassifier(**self.options, random_state=seed).fit(_given(features), y)
         trees = [each.tree_ for each in fitted.estimators_]
         size = max(tree.node_count for tree in trees)
         shape = len(trees), size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,6 @@ from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED
 from ecglib.report.tables import count, interval, mean, number, scores, signed, table
-
-HOLDS_MOST_S: Final = "232"
-"""The record of DS2 without which S is scored again, as it holds most beats of that class."""
 
 
 def beat_results() -> list[Record]:
@@ -87,24 +84,9 @@ def _scores(record: Record) -> dict[str, str]:
         values["macro-F1 without 202"] = mean(record.without_202["metrics"]["macro_f1"])
         values["macro-F1 (N, S, V)"] = mean(record.metrics.get("macro_f1_nsv"))
     values |= {f"{name} F1": mean(record.per_class[name]["f1"]) for name in record.macro_classes if name != "N"}
-    if HOLDS_MOST_S in record.by_record and results.from_ds1(record.parameters):
-        values[f"S F1 without {HOLDS_MOST_S}"] = number(without(record, HOLDS_MOST_S, "S"))
+    if tables.HOLDS_MOST_S in record.by_record and results.from_ds1(record.parameters):
+        values[f"S F1 without {tables.HOLDS_MOST_S}"] = number(tables.without(record, tables.HOLDS_MOST_S, "S"))
     return values
-
-
-def without(record: Record, left_out: str, name: str) -> float | None:
-    """F1 of one class over all test records but one, mean over the seeds."""
-    kept = [np.array(matrices) for other, matrices in record.by_record.items() if other != left_out]
-    if not kept:
-        return None
-    values = metrics.per_class(np.sum(kept, axis=0))["f1"][:, record.classes.index(name)]
-    return None if np.isnan(values).all() else float(np.nanmean(values))
-
-
-def suggested(record: Record) -> bool:
-    """Whether the cut of a result was changed because of `HOLDS_MOST_S`, a record that it is tested on."""
-    p = record.parameters
-    return p["cut"] == "relative" and results.from_ds1(p) and HOLDS_MOST_S in record.by_record
 
 
 def circumstances(records: Sequence[Record], *protocols: str) -> str:
@@ -123,7 +105,9 @@ def adapted(records: Sequence[Record]) -> str:
         before = after.model_copy(update=after.unadapted)
         gained = comparison.difference(after, before, macro_f1(after))
         values = {f"{name} F1": [mean(r.per_class[name]["f1"]) for r in (before, after)] for name in "SV"}
-        values[f"S F1 without {HOLDS_MOST_S}"] = [number(without(r, HOLDS_MOST_S, "S")) for r in (before, after)]
+        values[f"S F1 without {tables.HOLDS_MOST_S}"] = [
+            number(tables.without(r, tables.HOLDS_MOST_S, "S")) for r in (before, after)
+        ]
         head = {"model": link(after), "macro-F1": interval(after.metrics["macro_f1"]), "gain": signed(gained)}
         rows.append(head | {name: " → ".join(both) for name, both in values.items()})
     return table(rows)
@@ -141,7 +125,7 @@ def paired(records: Sequence[Record], model: str, protocol: str) -> str:
 def tuned(records: Sequence[Record]) -> str:
     """In what each plain result's training differs from the defaults, by model."""
     rows = []
-    names = ("leads", "cut", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
+    names = ("leads", "cut", "features", "sampling", "beats_per_epoch", *config.OF_NETWORKS)
     defaults = {name: config.HeartbeatParameters.model_fields[name].get_default() for name in names}
     for model, protocol in itertools.product(registry.OF_BEATS, ("intra", "inter", "adapted")):
         for record in of(records, model=model, protocol=protocol, imbalance="none"):

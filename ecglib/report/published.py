@@ -12,10 +12,10 @@ from ecglib import paths
 from ecglib.errors import UserError
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment.record import Record
-from ecglib.report import comparisons, tables
-from ecglib.report.comparisons import HOLDS_MOST_S, best, link, of, without
+from ecglib.report import tables
+from ecglib.report.comparisons import best, link, of
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED, metric_name
-from ecglib.report.tables import interval, number
+from ecglib.report.tables import HOLDS_MOST_S, interval, number, without
 
 _SCORES: Final = ("S", "V", "accuracy", "macro-F1", "S F1 in excerpts")
 """Keys of scores in `tried.yml`: F1 of a class, or the score of that name."""
@@ -26,12 +26,13 @@ def published(records: Sequence[Record]) -> str:
     rows = []
     for entry in of_task(entries(), "beats"):
         ours = best(of(records, **entry.get("ours", {})), entry["protocol"], entry["metric"])
-        rows.append(theirs(entry) | {"ours": _ours(ours, None if ours is None else _value(ours, entry))})
+        value, of_s = None if ours is None else _value(ours, entry), entry["metric"].split(".")[0] in ("S", "SVEB")
+        rows.append(theirs(entry) | {"ours": _ours(ours, value, of_s=of_s)})
     return tables.table(rows)
 
 
-def suggested(records: Iterable[Record]) -> str:
-    """Results of ours whose cut was changed because of a record of DS2, with and without that record."""
+def one_record(records: Iterable[Record]) -> str:
+    """Results of ours whose features were changed because of a record of DS2, with and without that record."""
     rows = [
         {
             "model": link(r),
@@ -42,7 +43,7 @@ def suggested(records: Iterable[Record]) -> str:
             "V F1": interval(r.per_class["V"]["f1"]),
             "accuracy": interval(r.metrics["accuracy"]),
         }
-        for r in filter(comparisons.suggested, records)
+        for r in filter(tables.suggested_by_test, records)
     ]
     return tables.table(rows)
 
@@ -65,8 +66,12 @@ def entries() -> list[dict[str, Any]]:
     return found
 
 
-def _ours(found: Record | None, value: Interval | None) -> str:
-    return NOT_RUN if found is None else f"{interval(value)} ({link(found)})"
+def _ours(found: Record | None, value: Interval | None, *, of_s: bool = False) -> str:
+    """Our result as a cell; of S that of a test set which suggested its features is told without that record too."""
+    if found is None:
+        return NOT_RUN
+    alone = f", {number(without(found, HOLDS_MOST_S, 'S'))} without {HOLDS_MOST_S}"
+    return f"{interval(value)} ({link(found)}{alone if of_s and tables.suggested_by_test(found) else ''})"
 
 
 def _value(record: Record, entry: Mapping[str, Any]) -> Interval | None:

@@ -10,9 +10,8 @@ from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report import comparisons
 from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD, SETS
-from ecglib.report.tables import OF_SAMPLE, SAMPLE, count, interval, number
+from ecglib.report.tables import HOLDS_MOST_S, OF_SAMPLE, SAMPLE, count, interval, number, suggested_by_test, without
 
 
 def provenance(record: Record) -> str:
@@ -56,10 +55,10 @@ def result(record: Record) -> str:
     if record.without_202:
         other = record.without_202["metrics"]["macro_f1"]
         text += f" Without record 202, whose patient is also in DS1, macro-F1 is {interval(other)}."
-    if record.task == "multiclass" and comparisons.suggested(record):
-        alone = number(comparisons.without(record, comparisons.HOLDS_MOST_S, "S"))
+    if record.task == "multiclass" and suggested_by_test(record):
+        alone = number(without(record, HOLDS_MOST_S, "S"))
         text += (
-            f" S F1 is {interval(record.per_class['S']['f1'])}, and {alone} without record {comparisons.HOLDS_MOST_S}, "
+            f" S F1 is {interval(record.per_class['S']['f1'])}, and {alone} without record {HOLDS_MOST_S}, "
             "which is in the test set and suggested what is taken for usual in a record (@sec-published-mitdb)."
         )
     return text

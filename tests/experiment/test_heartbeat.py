@@ -171,7 +171,7 @@ OTHER: dict[str, Any] = {
     "precision": "bfloat16", "deterministic": True, "in_book": False, "beats_per_epoch": 1000, "sampling": "by-record",
     "beats_per_sequence": 5, "effective_beta": 0.9, "focal_gamma": 1.0, "adjustment_strength": 0.5, "adaptation": "all",
     "adaptation_minutes": 2.0, "adaptation_steps": 9, "adaptation_rate": 0.1, "annotator": "atr", "train_on": ["a"],
-    "test_on": ["b"],
+    "test_on": ["b"], "features": ["*_relative"],
 }  # fmt: skip
 """Another value of every parameter but the model and the database."""
 
@@ -184,7 +184,7 @@ def test_parameters_that_can_change_the_weights_change_the_key_and_no_others(pro
     same = {name for name, value in others.items() if tasks.key_of(p.model_copy(update={name: value})) == key}
     assert tasks.key_of(p.model_copy(update={"model": "bilstm"})) != key
     # max_records limits recordings, not beats; `deterministic` may take other kernels
-    idle = {*config.ONLY_WITH, "beats_per_sequence"}
+    idle = {*config.ONLY_WITH, "beats_per_sequence", "features"}
     assert same == idle | {"experiment", "title", "profile", "bootstrap", "device", "max_records", "in_book"}
     for name, (switch, values) in config.ONLY_WITH.items():
         used = p.model_copy(update={switch: values[0]})

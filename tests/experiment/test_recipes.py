@@ -82,6 +82,15 @@ def test_a_result_holds_until_parameters_recipe_or_data_differ(reference: Refere
     assert verify.stale(p, moved) == ["data: labels moved"]
 
 
+def test_what_reads_some_features_of_a_cut_holds_too(trained: Reference) -> None:
+    forest = {"experiment": "", "model": "random_forest", "cut": "relative", "features": ["*_to_mean"]}
+    p = trained[0].model_copy(update=forest)
+    record = heartbeat.run(p).record
+    assert record.n_features == 3
+    assert verify.stale(p, record) == []
+    assert "features" in "; ".join(verify.stale(p.model_copy(update={"features": ["*"]}), record))
+
+
 def test_a_transfer_follows_its_pretraining_too() -> None:
     p = config.InfarctionParameters(way="finetune", pretrained="heartbeat/baseline")
     assert {"heartbeat", "transfer", "infarction", "cnet"} <= set(recipes.of(p))

@@ -128,6 +128,7 @@ def _heartbeats() -> Iterator[tuple[str, HeartbeatParameters]]:
         "refit": {**one, "refit": True, "beats_per_epoch": 200},
         "stopped": {**one, "max_epochs": 8, "patience": 1, "learning_rate": 0.1, "max_beats": 200},
         "development": {**one, "protocol": "inter", "test": False},
+        "features": {**rhythm, "features": ["*_relative", "rr+0_to_mean"], "max_epochs": 1},
         "centred": {**one, "cut": "centred", "leads": ["MLII", "V1"]},
         "adapted-head": {**one, **early, "adaptation": "head"},
         "adapted-all": {**rhythm, **early, "adaptation": "all", "sampling": "by-record"},
