@@ -581,16 +581,15 @@ def data_counts(
     annotator: Annotated[str, typer.Option(help="Suffix of the annotations, where there are several kinds.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Annotated beats by AAMI class, of `mitdb` also in DS1 and DS2; of `heartbeat`, the beats of each of its files."""
+    """Annotated beats by AAMI class, of `mitdb` also in DS1 and DS2; of `kaggle`, the beats of each of its files."""
     from ecglib.data import databases
     from ecglib.data.catalogues import annotated, kaggle_csv
 
-    source = databases.get(name) if name == "heartbeat" else databases.annotated(name, annotator)
+    in_files = name in ("kaggle", "heartbeat")
+    source = databases.get(name) if in_files else databases.annotated(name, annotator)
     broken: list[RecordError] = []
-    sums = kaggle_csv.counts(source) if name == "heartbeat" else annotated.by_set(source, passed_over=broken.append)
-    patients = (
-        {} if name == "heartbeat" else {"patients": len({annotated.patient_of(source, one) for one in source.records})}
-    )
+    sums = kaggle_csv.counts(source) if in_files else annotated.by_set(source, passed_over=broken.append)
+    patients = {} if in_files else {"patients": len({annotated.patient_of(source, one) for one in source.records})}
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
@@ -608,3 +607,20 @@ def data_counts(
         print(f"{len(source.records)} records of {patients['patients']} patients, annotations .{source.annotator}")
     if source.sample:
         print("the embedded sample: five minutes of each record, chosen for their ectopic beats")
+
+
+@data_app.command("export")
+def data_export(
+    name: Annotated[str, typer.Argument(help="`kaggle`, the one set that can be rebuilt.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files; none of them may be there.")],
+    split: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the division into the two files.")] = 0,
+) -> None:
+    """Rebuild the files of the Kaggle set from `mitdb` and, where it is here, `ptbdb`, with the record of every row."""
+    from ecglib.data import databases, export
+
+    if databases.database(name).name != "kaggle":
+        raise UserError("data export", f"{name} is no set of beats", "kaggle")
+    for file, n in export.kaggle(out, split).items():
+        print(f"{out / file}: {n} beats")
+    if databases.get("mitdb").sample:
+        print("cut from the embedded sample, five minutes of each record of mitdb")

@@ -54,6 +54,7 @@ REMOVED: dict[str, str] = {
     "imbalance: thresholds": "the record of every run of beats holds the decision with moved thresholds under `moved`",
     "model: gated_ecgnet": "take ecgnet",
     "cut: sustained": "take relative",
+    "database: heartbeat": "take kaggle, as the Kaggle set is called now; its folder is heartbeat as before",
     "heartbeat/gated-ecgnet-inter": "take heartbeat/ecgnet-inter",
     "heartbeat/gated-ecgnet-adapted": "take heartbeat/ecgnet-adapted",
 }
@@ -118,6 +119,11 @@ class Rule:
 def _only_with(name: str, switch: str, values: tuple[str, ...]) -> Rule:
     said = f"{{name}}: only means something with {switch}: {' or '.join(values)}"
     return Rule(lambda p, e: getattr(p, switch) not in values, said, (name,))
+
+
+def _of_beats_alone(name: str, only: object) -> Rule:
+    said = f"{name}: {{p.{name}}} needs records, and kaggle has beats alone; take {only}"
+    return Rule(lambda p, e: p.database == "kaggle" and getattr(p, name) != only, said)
 
 
 def _follows(name: str) -> Rule:
@@ -218,7 +224,7 @@ class TrainedParameters(SharedParameters):
 
         entry, fields = registry.entry(self.model), type(self).model_fields
         changed = {name for name in fields if getattr(self, name) != fields[name].default}
-        changed -= {"pretrained", *SharedParameters.model_fields, *HOW_MUCH}
+        changed -= {"pretrained", "folds", *SharedParameters.model_fields, *HOW_MUCH}
         for rule in (*RULES_OF_ALL, *self.RULES):
             named = [name for name in rule.fields if name in changed] or [""]
             if rule.says and (named[0] or not rule.fields) and rule.when(self, entry):
@@ -233,12 +239,14 @@ class HeartbeatParameters(TrainedParameters):
 
     # data
     database: str = Field("mitdb", min_length=1)
-    """Where the beats come from: `mitdb`, `svdb`, `incartdb`, `ltdb`, `qtdb`, or a folder of annotated WFDB records."""
+    """Where the beats come from: `mitdb`, `svdb`, `incartdb`, `ltdb`, `qtdb`, a folder of annotated WFDB records, or
+    `kaggle`, a set of beats without records and with a division of its own."""
     annotator: str = Field("", pattern=r"^\w*$")
     """Suffix of the annotation files; empty: the database's own, or in a folder the only one that there is."""
     protocol: Literal["intra", "inter", "adapted", "cross-database"] = "intra"
-    """`intra`: 80/20 of all beats, patients shared; `inter`: patients apart, in `mitdb` train on DS1 and test on DS2;
-    `adapted`: the same, and learn on from each test record's first minutes; `cross-database`: other databases test."""
+    """`intra`: 80/20 of all beats, or as `kaggle` comes divided, patients shared; `inter`: patients apart, in `mitdb`
+    train on DS1 and test on DS2; `adapted`: the same, and learn on from each test record's first minutes;
+    `cross-database`: other databases test."""
     train_on: list[str] = []
     """`cross-database`: the databases to learn from and to choose on, each a value of `database`."""
     test_on: list[str] = []
@@ -292,6 +300,9 @@ class HeartbeatParameters(TrainedParameters):
     RULES = (
         Rule(lambda p, e: not e.reads_beats,
              "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
+        _of_beats_alone("protocol", "intra"), _of_beats_alone("cut", "kachuee"), _of_beats_alone("leads", ["MLII"]),
+        Rule(lambda p, e: p.database == "kaggle" and e.takes == "sequence" and p.beats_per_sequence > 1,
+             "beats_per_sequence: {p.model} would read neighbours, and kaggle has beats without records; take 1"),
         Rule(lambda p, e: p.protocol == "cross-database" and not (p.train_on and p.test_on),
              "protocol: cross-database takes train_on and test_on, a list of databases each"),
         Rule(lambda p, e: len({*p.train_on, *p.test_on}) < len(p.train_on) + len(p.test_on),
@@ -343,6 +354,7 @@ class HeartbeatParameters(TrainedParameters):
              "cut: kachuee has no features, and {p.model} needs them; take relative or centred"),
         Rule(lambda p, e: not e.reads_features, "{name}: {p.model} reads none", ("features",)),
         Rule(lambda p, e: p.beats_per_epoch is None or p.sampling == "by-record", fields=("beats_per_epoch",)),
+        Rule(lambda p, e: p.database == "kaggle", fields=("annotator", "bootstrap")),
     )  # fmt: skip
 
     @property
@@ -361,8 +373,8 @@ class InfarctionParameters(TrainedParameters):
     READ = ("database", "max_records", "leads", "protocol", "folds")
 
     # data
-    database: Literal["ptb-xl", "ptbdb", "heartbeat"] = "ptb-xl"
-    """Where the recordings come from; `heartbeat` is the Kaggle set, which has beats alone."""
+    database: Literal["ptb-xl", "ptbdb", "kaggle"] = "ptb-xl"
+    """Where the recordings come from; `kaggle` has beats alone, of which a stratified fifth is scored."""
     leads: list[Literal["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]] = Field(
         ["II"], min_length=1
     )
@@ -414,10 +426,11 @@ class InfarctionParameters(TrainedParameters):
              "model: {p.model} is fitted at once; take way: scratch and protocol: by-patient"),
         Rule(lambda p, e: e.reads_aligned and (p.way != "scratch" or p.protocol != "by-patient"),
              "model: {p.model} takes aligned beats; take way: scratch and protocol: by-patient"),
-        Rule(lambda p, e: e.yardstick and p.database == "heartbeat",
-             "database: heartbeat has beats alone, and {p.model} reads a recording's {e.takes}"),
-        Rule(lambda p, e: p.database == "heartbeat" and (p.protocol != "by-beat" or p.leads != ["II"]),
-             "database: heartbeat has no patients and lead II alone; take protocol: by-beat"),
+        Rule(lambda p, e: e.yardstick and p.database == "kaggle",
+             "database: kaggle has beats alone, and {p.model} reads a recording's {e.takes}"),
+        Rule(lambda p, e: p.database == "kaggle" and (p.protocol != "by-beat" or p.leads != ["II"]),
+             "database: kaggle has no patients and lead II alone; take protocol: by-beat and leads: [II]"),
+        Rule(lambda p, e: p.database == "kaggle", fields=("folds", "bootstrap")),
         Rule(lambda p, e: p.protocol == "by-beat" and p.curve,
              "curve: counts patients, and by-beat does not hold them apart"),
         Rule(lambda p, e: True, fields=("patience", "max_beats", "beats_per_epoch")),

@@ -103,7 +103,7 @@ Markdown(tables.box(reference, shown) + words.provenance(shown))
 # %% [markdown]
 # ## Result
 #
-# Intervals come from resampling whole records.
+# Intervals come from resampling whole records; beats whose records are unknown have none.
 
 # %%
 #| label: tbl-result

@@ -94,9 +94,9 @@ Markdown(tables.box(reference, shown) + infarctions.provenance(shown))
 # %% [markdown]
 # ## Result
 #
-# Scores of recordings. Intervals come from resampling patients. Both classes count the same in training, so that
-# log-odds of zero decide; probabilities for the calibration error are those at the share of infarctions in the training
-# part.
+# Scores of recordings, or where only beats are known, of beats, without intervals. Intervals come from resampling
+# patients. Both classes count the same in training, so that log-odds of zero decide; probabilities for the calibration
+# error are those at the share of infarctions in the training part.
 
 # %%
 #| label: tbl-result

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -558,8 +559,13 @@ def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, m
         "ptbdb_abnormal.csv": {"normal": 0, "abnormal": 1, "all": 1},
     }
     assert "ptbdb_abnormal.csv" in call("data", "counts", "heartbeat").out
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        archive.write(folder / "mitbih_test.csv", "mitbih_test.csv")
+    (folder / "mitbih_test.csv").unlink()
+    of_all = json.loads(call("data", "counts", "kaggle", "--json").out)
+    assert (of_all["mitbih_test.csv"], of_all["data"]["records"]) == (counted["mitbih_test.csv"], 2)
     (folder / "mitbih_test.csv").write_text(f"{beat},7\n")
-    is_one_line(call("data", "counts", "heartbeat"), "line 1")
+    is_one_line(call("data", "counts", "kaggle"), "line 1")
 
 
 def test_notebooks_are_made(call: Call, project: Path) -> None:

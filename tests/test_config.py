@@ -120,6 +120,18 @@ BEATS: list[tuple[dict[str, object], str]] = [
     ({"protocol": "adapted", "adaptation": "statistics", "adaptation_rate": 0.1}, "adaptation_rate: "),
     ({"protocol": "adapted", "adaptation_minutes": 6.0}, "adaptation_minutes: "),
     ({"protocol": "adapted", "model": "seq2seq"}, ".*seq2seq can't learn on"),
+    *(
+        ({"database": "kaggle", field: value}, rf"{field}: .* needs records, and kaggle has beats alone; take {only}$")
+        for field, value, only in (
+            ("protocol", "inter", "intra"),
+            ("protocol", "adapted", "intra"),
+            ("cut", "centred", "kachuee"),
+            ("cut", "relative", "kachuee"),
+            ("leads", ["MLII", "V1"], r"\['MLII'\]"),
+        )
+    ),
+    ({"database": "kaggle", "model": "seq2seq"}, "beats_per_sequence: seq2seq would read neighbours, .*; take 1$"),
+    ({"database": "kaggle", "model": "ecgnet"}, "cut: kachuee has no features"),
     ({"protocol": "adapted", "model": "hydra"}, ".*hydra can't learn on"),
     *(
         ({"model": model, field: value}, f"{field}: ")
@@ -129,7 +141,8 @@ BEATS: list[tuple[dict[str, object], str]] = [
 ]
 INFARCTIONS: list[tuple[dict[str, object], str]] = [
     ({"layer_decay": 0.5}, "layer_decay"),
-    ({"database": "heartbeat"}, "protocol: by-beat"),
+    ({"database": "heartbeat"}, "database: heartbeat was removed; take kaggle"),
+    ({"database": "kaggle"}, "protocol: by-beat"),
     ({"protocol": "by-beat", "curve": [5]}, "curve"),
     ({"smote_neighbours": 3}, "smote_neighbours"),
     ({"leads": ["II", "II"]}, "names a lead twice"),
@@ -148,7 +161,7 @@ INFARCTIONS: list[tuple[dict[str, object], str]] = [
     ({"model": "median_beat", "curve": [5]}, "curve: means nothing"),
     ({"model": "kernel_machine", "imbalance": "smote"}, "imbalance: means nothing"),
     ({"model": "age_and_sex", "leads": ["V1"]}, "leads: means nothing"),
-    ({"model": "age_and_sex", "database": "heartbeat"}, "has beats alone"),
+    ({"model": "age_and_sex", "database": "kaggle"}, "has beats alone"),
 ]
 RECORDINGS: list[tuple[dict[str, object], str]] = [
     ({"model": "cnet"}, "reads beats"),

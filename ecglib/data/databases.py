@@ -1,8 +1,8 @@
 """Where a database is: what of it is on disk, its fingerprint, and the sample that stands in for it.
 
-`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`. Where it has none, the package's own excerpts are
-taken. Any other folder of WFDB records with beat annotations may take a database's place. Nothing here touches the
-network (see `ecglib.data.fetch`).
+`ECGLIB_DATA` holds one folder per database, named as in `DATABASES`, but for the Kaggle set's. Where it has none, the
+package's own excerpts are taken. Any other folder of WFDB records with beat annotations may take a database's place.
+Nothing here touches the network (see `ecglib.data.fetch`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ class Database:
     """A public database, and how to recognise and fetch it."""
 
     name: str
-    """Its folder's name."""
+    """Its folder's name too, where `place` is empty."""
     title: str
     version: str
     licence: str
@@ -61,13 +62,21 @@ class Database:
     """Files beside the records (for a set of CSVs, all of it)."""
     annotator: str = ""
     """Suffix of its beat annotations; empty where it has none."""
+    place: str = ""
+    """Its folder's name, where that is another."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, or would."""
+        return paths.data() / (self.place or self.name)
 
     @property
     def hint(self) -> str:
         """What to do where it, or a part of it, is missing."""
         if self.url is not None:
-            return f"ecglib data fetch {self.name}, or copy the files from {self.page} to {paths.data() / self.name}"
-        return f"download {', '.join(self.tables)} from {self.page} to {paths.data() / self.name}"
+            return f"ecglib data fetch {self.name}, or copy the files from {self.page} to {self.folder}"
+        files = f"download {', '.join(self.tables)}, zipped or not, from {self.page} to {self.folder}"
+        return f"{files}, or rebuild them: ecglib data export {self.name} --out {self.folder}"
 
 
 def _physionet(name: str, version: str = "1.0.0", licence: str = "ODC-By 1.0", **more: Any) -> Database:
@@ -176,7 +185,8 @@ _DATABASES = (
         wanted=r"RECORDS|patient\d+/.*\.(hea|dat|xyz)",
     ),
     Database(
-        name="heartbeat",
+        name="kaggle",
+        place="heartbeat",
         title="ECG Heartbeat Categorization Dataset (Kaggle)",
         version="1",
         licence="none stated; derived from mitdb and ptbdb (ODC-By 1.0)",
@@ -191,6 +201,7 @@ _DATABASES = (
 DATABASES: Final = {database.name: database for database in _DATABASES}
 ANNOTATED: Final = tuple(name for name, database in DATABASES.items() if database.annotator)
 """Those with beat annotations."""
+_PLACES: Final = {database.place: database.name for database in _DATABASES if database.place}
 
 
 @dataclass(frozen=True)
@@ -212,7 +223,7 @@ class Source:
         suffixes = (*_SUFFIXES, f".{self.annotator}")
         found = {self.folder / (name + suffix) for name in self.records for suffix in suffixes}
         if self.name in DATABASES:
-            found |= {self.folder / table for table in DATABASES[self.name].tables}
+            found |= {packed(self.folder / table) for table in DATABASES[self.name].tables}
         else:
             found |= {file for name in self.records for file in records.beside(self.folder, name)}
         names = sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
@@ -247,7 +258,8 @@ class Status:
 
 
 def database(name: str) -> Database:
-    """The database of that name, or a `UserError`."""
+    """The database of that name, or of a folder so named; or a `UserError`."""
+    name = _PLACES.get(name, name)
     if name not in DATABASES:
         raise UserError(name, "no such database", f"one of {', '.join(DATABASES)}")
     return DATABASES[name]
@@ -272,7 +284,7 @@ def get(name: str) -> Source:
     source, why = _find(entry)
     if isinstance(why, RecordError):
         do = "" if why.do else f"mend or remove the folder, then: ecglib data fetch {name}"
-        raise UserError(paths.data() / name, f"no record can be read; the first: {why}", do=do)
+        raise UserError(entry.folder, f"no record can be read; the first: {why}", do=do)
     if why is not None:
         raise why
     source = source or sample(name)
@@ -381,8 +393,29 @@ def _annotators(folder: Path, names: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def packed(table: Path) -> Path:
+    """The file that holds a table of a set of CSVs: it itself, the same gzipped, or a zip beside it; the name as it is
+    where there is none."""
+    for path in (table, table.with_name(f"{table.name}.gz"), *sorted(table.parent.glob("*.zip"))):
+        if path.is_file() and table.name in held(path):
+            return path
+    return table
+
+
+def held(path: Path) -> dict[str, str]:
+    """The tables that a file holds, by their names, and what they are called in it: in a zip its members, in any other
+    file itself, without `.gz`. Nothing in a zip that can't be read."""
+    if path.suffix != ".zip":
+        return {path.name.removesuffix(".gz"): path.name}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.rpartition("/")[2]: name for name in archive.namelist()}
+    except (zipfile.BadZipFile, FileNotFoundError):
+        return {}
+
+
 def _status(entry: Database) -> Status:
-    folder = paths.data() / entry.name
+    folder = entry.folder
     sizes: dict[str, int] = {}
     why: UserError | None = None
     if folder.exists():
@@ -392,7 +425,7 @@ def _status(entry: Database) -> Status:
                 why = _in_several(folder, _places(entry, folder))
             except UserError as error:
                 why = error
-    found = _count(entry, sizes)
+    found = _count(entry, folder, sizes)
     present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
     why = why or (_unread(entry, folder) if sizes and not found else None)
@@ -409,9 +442,9 @@ def _status(entry: Database) -> Status:
     )
 
 
-def _count(entry: Database, sizes: dict[str, int]) -> int:
+def _count(entry: Database, folder: Path, sizes: dict[str, int]) -> int:
     if entry.url is None:
-        there = {name.rpartition("/")[2] for name, size in sizes.items() if size}
+        there = {table for name, size in sizes.items() if size for table in held(folder / name)}
         return len(there.intersection(entry.tables))
     stems = {name.removesuffix(".hea") for name, size in sizes.items() if name.endswith(".hea") and size}
     whole = {stem for stem in stems if sizes.get(f"{stem}.dat") or sizes.get(f"{stem}.mat")}
@@ -424,7 +457,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
     """The source in `ECGLIB_DATA`, or None and why there is none: a `RecordError` is that of its first record. Where a
     folder below has all of what it is known by, that is its folder. What an unfinished first fetch has brought is no
     source yet: results would follow from where it stopped."""
-    home = folder = paths.data() / entry.name
+    home = folder = entry.folder
     if not folder.exists():
         return None, None
     with readable(folder):
@@ -437,7 +470,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
             return None, several
         (folder,) = places
         if entry.url is None:
-            tables = tuple(table for table in entry.tables if (folder / table).is_file())
+            tables = tuple(table for table in entry.tables if packed(folder / table).is_file())
             return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, home))
         if (home / UNFINISHED).is_file() and _status(entry).state != "present":
             return None, None
@@ -467,8 +500,8 @@ def _places(entry: Database, folder: Path) -> list[Path]:
         return [folder]
     found = defaultdict[Path, set[str]](set)
     for path in records.walked(folder):
-        if path.name in known_by:
-            found[path.parent].add(path.name)
+        if names := {path.name, *(held(path) if entry.url is None else ())}.intersection(known_by):
+            found[path.parent] |= names
     whole = [place for place, names in found.items() if names == set().union(*found.values())]
     return [folder] if folder in whole or not found else whole or sorted(found)
 

@@ -1,6 +1,6 @@
 """Beats of people with and without a myocardial infarction, each with its patient, from three databases.
 
-`ptb-xl`: ten seconds of 12 leads. `ptbdb`: recordings of up to two minutes. `heartbeat`: the beats that Kachuee et al.
+`ptb-xl`: ten seconds of 12 leads. `ptbdb`: recordings of up to two minutes. `kaggle`: the beats that Kachuee et al.
 (2018) cut from `ptbdb`, which carry no patient.
 
 Beats are cut as there (see `ecglib.data.beats`): from the R peak over 1.2 times the interval to the next, at 125 Hz,
@@ -53,7 +53,7 @@ class Cohort:
     """`(n,)`: the R peak's position in samples at the recording's own rate; -1 where only beats are known."""
     recordings: pd.DataFrame
     """One row a recording: `record`, `patient`, `label`, `likelihood` (percent that the infarction, or the normal
-    finding, is certain to), `age` (years), `female` (0 or 1); NaN where unknown. Without patients (`heartbeat`) every
+    finding, is certain to), `age` (years), `female` (0 or 1); NaN where unknown. Without patients (`kaggle`) every
     beat is a recording and `patient` is empty."""
     median_beats: NDArray[np.float32]
     """`(recordings, leads, 101)`: median beat from 0.3 s before the R peak to 0.5 s after it, without baseline wander,
@@ -76,13 +76,13 @@ class Cohort:
 
 
 def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
-    """All beats of `ptb-xl`, `ptbdb` or `heartbeat` with one of the two diagnoses, from the cache where they were cut
-    before. Leads are by name, upper or lower case; `heartbeat` has lead II alone. A `UserError` when the database is
+    """All beats of `ptb-xl`, `ptbdb` or `kaggle` with one of the two diagnoses, from the cache where they were cut
+    before. Leads are by name, upper or lower case; `kaggle` has lead II alone. A `UserError` when the database is
     another one, a table of it can't be read, or no recording is left."""
-    if source.name == "heartbeat":
+    if source.name == "kaggle":
         return _of_csv(source, leads)
     if source.name not in PEOPLE:
-        raise UserError(source.name, "no database of infarctions", "ptb-xl, ptbdb or heartbeat")
+        raise UserError(source.name, "no database of infarctions", "ptb-xl, ptbdb or kaggle")
 
     def made() -> dict[str, Any]:
         cohort = read_recordings(source, leads)

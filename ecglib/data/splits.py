@@ -55,6 +55,30 @@ def intra(labels: NDArray[np.int64], seed: int, validation_fraction: float = 0.1
     return Split(np.sort(train), np.sort(val), np.sort(test))
 
 
+def as_published(labels: NDArray[np.int64], tested: NDArray[np.bool_], seed: int, validation_fraction: float) -> Split:
+    """Intra-patient, with the test part that a set of beats comes with: `tested` and labels are `(n,)`.
+
+    The validation beats of a class are at the places among its others where `intra` would have drawn them, so that a
+    division by `intra` that was written to files gives its three sets again; of another size than 80/20, the places
+    are counted on from the first. Raises as `intra`.
+    """
+    drawn = intra(labels, seed, validation_fraction)
+    validates = np.isin(np.arange(len(labels)), drawn.val)
+    val = []
+    for label in np.unique(labels):
+        others = np.setdiff1d(np.flatnonzero(labels == label), drawn.test)
+        mine = np.flatnonzero((labels == label) & ~tested)
+        val.append(mine[np.resize(validates[others], len(mine))])
+    held = np.sort(np.concatenate(val))
+    return Split(np.setdiff1d(np.flatnonzero(~tested), held), held, np.flatnonzero(tested))
+
+
+def fifth(labels: NDArray[np.int64], seed: int) -> Index:
+    """0 for a stratified fifth of all beats, which is scored, 1 for the others, `(n,)`; seed k fixes division k. A
+    `UserError` says where a class has too few beats."""
+    return np.isin(np.arange(len(labels)), intra(labels, seed).test, invert=True).astype(np.int64)
+
+
 def inter(record: Names, *, with_test: bool = True) -> Split:
     """Inter-patient: DS1 without its validation records trains, these choose, DS2 tests (de Chazal et al. 2004).
 

@@ -21,7 +21,7 @@ from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import databases, digest, splits
 from ecglib.data.beats import Beats
-from ecglib.data.catalogues import annotated
+from ecglib.data.catalogues import annotated, kaggle_csv
 from ecglib.data.databases import Source
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part, Split
@@ -70,6 +70,8 @@ class Data(driver.Data):
     @cached_property
     def sources(self) -> list[Source]:
         """Where the records are, of every database."""
+        if _beats_alone(self._p):
+            return [databases.get(self._p.database)]
         return [databases.annotated(name, self._p.annotator) for name in self._p.databases]
 
     @cached_property
@@ -103,7 +105,9 @@ class Data(driver.Data):
     def beats(self) -> Beats:
         """All that are divided; in development no record of DS2 is read, nor one of what is tested on."""
         p, source, columns = self._p, self.source, _columns(self._p).values()
-        if p.train_on:
+        if _beats_alone(p):
+            beats = kaggle_csv.load(source)
+        elif p.train_on:
             beats = self._joined()
         else:
             if p.of_mitdb:
@@ -127,11 +131,11 @@ class Data(driver.Data):
 
     @cached_property
     def classes(self) -> list[int]:
-        """The classes that macro means, and every choice, are over: of other databases than `mitdb`, those with enough
-        beats for every set where patients are shared, and where other databases test, with some on either side. A
-        `UserError` where there are fewer than two."""
+        """The classes that macro means, and every choice, are over: of other databases than `mitdb` and `kaggle`, those
+        with enough beats for every set where patients are shared, and where other databases test, with some on either
+        side. A `UserError` where there are fewer than two."""
         p, y = self._p, self.beats.labels
-        if self.name == "mitdb":
+        if self.name == "mitdb" or _beats_alone(p):
             return macro_classes(p.protocol)
         sets = [y[self._tested], y[~self._tested]] if p.train_on and p.test else [y]
         fewest = math.ceil(1 / ((1 - TESTED) * p.validation_fraction)) if p.protocol == "intra" else 1
@@ -157,6 +161,8 @@ class Data(driver.Data):
     def _split(self, seed: int) -> Split:
         """The sets under a seed; a patient-adapted network validates and tests on the whole of them before."""
         p, y = self._p, self.beats.labels
+        if _beats_alone(p):
+            return splits.as_published(y, self.beats.record == kaggle_csv.TEST, seed, p.validation_fraction)
         if p.protocol == "intra":
             return splits.intra(y, seed, p.validation_fraction)
         if p.of_mitdb:
@@ -186,7 +192,11 @@ class Data(driver.Data):
         )
 
     def no_reference(self, record: Record) -> str:
-        """A run on fewer records than the database has must not replace the reference result."""
+        """A run on fewer records than the database has must not replace the reference result, nor one on files that
+        were made after those of a published set."""
+        if _beats_alone(self._p):
+            n = record.data.n_train + record.data.n_val, record.data.n_test
+            return "" if n == kaggle_csv.ROWS else "the files are not of the published size"
         known = databases.DATABASES
         if unknown := [source.name for source in self.sources if source.name not in known]:
             return f"{unknown[0]} is no public database"
@@ -244,6 +254,11 @@ def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
     if registry.entry(p.model).reads_features:
         options["n_features"] = len(_columns(p))
     return lambda: registry.build(p.model, *_shape(p), N_CLASSES, **options)
+
+
+def _beats_alone(p: HeartbeatParameters) -> bool:
+    """Whether nobody knows the records of the beats, so that they divide as their files do and have no intervals."""
+    return p.database == "kaggle"
 
 
 def reads_sequences(p: HeartbeatParameters) -> bool:
@@ -413,7 +428,8 @@ def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
     that the metric averages over."""
     refuse_rare(p, data.beats.labels)
     split = data.split(seed)
-    for name, index in vars(split).items() if p.max_beats is None else ():  # of a handful, a set may miss a rare class
+    # of a handful, or of somebody's files, a set may miss a class
+    for name, index in vars(split).items() if p.max_beats is not None or _beats_alone(p) else ():
         counts = np.bincount(data.beats.labels[index], minlength=N_CLASSES)
         missing = [aami.CLASSES[i] for i in data.classes if len(index) and not counts[i]]
         if missing:
@@ -516,7 +532,7 @@ def evaluate(data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]
         "predicted": raw.pack(scoring.predicted(tables[0])),
         "class_scores": {name: raw.pack(of_class) for name, of_class in scores},
         "unadapted": _unadapted(p, found) if p.protocol == "adapted" else {},
-        "intervals": Resampling(unit="record", n=p.bootstrap),
+        "intervals": Resampling(unit="record", n=_resamples(p)),
         "training": _training(p, data.classes, found),
         "n_features": beats.features.shape[1],
         "input_shape": list(beats.signals.shape[1:]),
@@ -554,14 +570,18 @@ def _matrices(tables: list[pd.DataFrame]) -> tuple[NDArray[np.int64], list[str]]
     return np.stack([scoring.by_record(table, names) for table in tables]), names
 
 
+def _resamples(p: HeartbeatParameters) -> int:
+    return 0 if _beats_alone(p) else p.bootstrap  # beats of a record aren't independent
+
+
 def _decision(p: HeartbeatParameters, classes: list[int], tables: list[pd.DataFrame]) -> dict[str, Any]:
     """The fields of a record that follow from the predictions of every seed."""
     matrices, names = _matrices(tables)
     across = p.protocol != "intra"
 
     def scores(of: list[str]) -> dict[str, Any]:
-        found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, p.bootstrap, nsv=across)
-        ranked = scoring.ranked(tables, of, classes, p.bootstrap)
+        found = scoring.scores(matrices[:, [names.index(name) for name in of]], classes, _resamples(p), nsv=across)
+        ranked = scoring.ranked(tables, of, classes, _resamples(p))
         found["metrics"] |= ranked["metrics"]
         for name, values in ranked["per_class"].items():
             found["per_class"][name] |= values
@@ -572,7 +592,7 @@ def _decision(p: HeartbeatParameters, classes: list[int], tables: list[pd.DataFr
         **scores(names),
         "without_202": scores([name for name in names if name != "202"]) if apart else {},
         "confusion": matrices.sum(1).tolist(),
-        "by_record": {name: matrices[:, i].tolist() for i, name in enumerate(names)},
+        "by_record": {} if _beats_alone(p) else {name: matrices[:, i].tolist() for i, name in enumerate(names)},
         "right": [raw.pack(scoring.right(table)) for table in tables],
     }
 

@@ -265,9 +265,10 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
     prefix = experiment.replace("/", "-")
     parameters = config.load(experiment)
     title = parameters.title or experiment
-    fetched = [f"`ecglib data fetch {name}`" for name in parameters.databases if name in databases.DATABASES]
+    needed = [databases.DATABASES[name] for name in parameters.databases if name in databases.DATABASES]
+    fetched = [f"`ecglib data fetch {entry.name}`" for entry in needed if entry.url is not None]
     first = f"\n{' and '.join(fetched)} first, where the data are not here." if fetched else ""
-    how = f"`ecglib run {experiment}` runs it and makes this page.{first}"
+    how = f"`ecglib run {experiment}` runs it and makes this page.{first}{''.join(map(_bring, needed))}"
     parts = [f"# {title} {{#sec-{prefix}}}", f'::: {{.callout-note title="Not run yet"}}\n{how}\n:::']
     for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
         if cell.cell_type == "code":
@@ -278,6 +279,18 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
     metadata = {"ecglib": {"experiment": experiment, "run": False}}
     notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     return notebook
+
+
+def _bring(entry: databases.Database) -> str:
+    """How the files of a database come here that can't be fetched."""
+    if entry.url is not None:
+        return ""
+    files = ", ".join(f"`{table}`" for table in entry.tables)
+    return (
+        f"\nBring the files first: {files}, as they are or in the archive that [Kaggle]({entry.page}) hands out, into the "
+        f"folder `{entry.folder.name}` of `ECGLIB_DATA`. `ecglib data export {entry.name} --out DIR` rebuilds them from "
+        "`mitdb` and `ptbdb`."
+    )
 
 
 # --- rendering --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ecglib.experiment import record as results
 from ecglib.experiment.record import Record, infarction
 from ecglib.report import tables
 from ecglib.report.comparisons import link, of
-from ecglib.report.names import NOT_RUN, UNDEFINED, WAYS, sentence
+from ecglib.report.names import BEATS_ALONE, NOT_RUN, UNDEFINED, WAYS, sentence
 from ecglib.report.published import aim_row, entries, listed, of_task, span, studies, theirs
 from ecglib.report.tables import count, interval, mean, scores, signed, table, told_apart, with_mark
 from ecglib.report.yardsticks import beside, gain, is_yardstick, together
@@ -50,7 +50,8 @@ def provenance(record: Record) -> str:
     people, recordings = counts["patients"], counts["recordings"]
     leads = f"lead {p['leads'][0]}" if _leads(record) == 1 else f"{count(_leads(record))} leads"
     read = {"aligned": f"aligned beats of {leads}", "median beat": f"the median beat of {leads}"}.get(p["cut"], leads)
-    who = f"{count(recordings['infarction'])} recordings with an infarction and {count(recordings['healthy'])} without"
+    unit = tables.unit(record)
+    who = f"{count(recordings['infarction'])} {unit} with an infarction and {count(recordings['healthy'])} without"
     if any(people.values()):
         who += f", of {count(people['infarction'])} and {count(people['healthy'])} patients"
     if is_yardstick(record):
@@ -60,12 +61,15 @@ def provenance(record: Record) -> str:
         learn = f"{count(infarction(record).transfer['n_learning'])} of {count(record.n_parameters)} parameters learn"
         how = f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {learn}"
     what = f"{who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats"
-    return f"{how}. {what}. Profile *{record.profile}*, key `{record.key}`."
+    alone = f" {BEATS_ALONE}" * (record.data.name == "kaggle")
+    return f"{how}. {what}.{alone} Profile *{record.profile}*, key `{record.key}`."
 
 
 def result(record: Record) -> str:
     """The headline of one run."""
-    what = "recordings" if record.parameters["protocol"] == "by-patient" else "recordings whose other beats were learnt"
+    what = tables.unit(record)
+    if what == "recordings" and record.parameters["protocol"] != "by-patient":
+        what += " whose other beats were learnt"
     auroc, se, sp = (interval(record.metrics[key]) for key in ("auroc", "se", "sp"))
     found = f"{se} of those with an infarction are found, and {sp} of those without are told so"
     return f"Over {what}, AUROC is {auroc}; {found}."
@@ -75,6 +79,8 @@ def levels(record: Record) -> str:
     """The same scores of recordings, of recordings without the less likely infarctions, and of single beats."""
     card = infarction(record)
     rows = {"recordings": record.metrics, "recordings, infarction likely": card.likely, "beats": card.beat_metrics}
+    if tables.unit(record) == "beats":
+        del rows["recordings"]
     return with_mark(record, table([{"what": name, **scores(of, _SHOWN)} for name, of in rows.items() if of]))
 
 

@@ -41,6 +41,10 @@ PROTOCOLS_TOLD: Final = {
     "drawn": "inter-patient: patients drawn under the seed train, choose and test",
 }
 """The protocols of heartbeats, in sentences; `drawn` is `inter` on another database than `mitdb`."""
+BEATS_ALONE: Final = (
+    "Patients are in both parts. Which beat is whose is not in the files of this set, so no score has an interval."
+)
+"""What must be said of a result on beats without records."""
 PATIENTS: Final = {"intra": "patients in both parts", "inter": "patients apart"}
 """What two protocols do with patients, in figures."""
 _ANSWERS: Final = {

@@ -108,8 +108,8 @@ def rests_on(records: Sequence[Record], **facts: Callable[[Record], object]) -> 
 
 
 def unit(record: Record) -> str:
-    """What a result counts: recordings where they are what is diagnosed, else beats."""
-    return "beats" if record.task == "multiclass" else "recordings"
+    """What a result counts: recordings where they are known and what is diagnosed, else beats."""
+    return "beats" if record.task == "multiclass" or record.data.name == "kaggle" else "recordings"
 
 
 def support(record: Record) -> dict[str, float]:
@@ -150,7 +150,8 @@ def suggested_by_test(record: Record) -> bool:
 
 
 def headline(records: Mapping[str, Record]) -> str:
-    """The table on the book's first page: one row per model and answer to imbalance, the protocols side by side.
+    """The table on the book's first page: one row per model and answer to imbalance on `mitdb`, the protocols side by
+    side.
 
     `records`: experiment's name (`heartbeat/baseline`) -> record. Thresholds moved are an answer, of the record that
     holds that decision too. Each macro-F1 links to its experiment's page, from the project root. Of several results of

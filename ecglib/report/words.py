@@ -10,7 +10,7 @@ from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report.names import ANSWERS_TOLD, PROTOCOLS_TOLD, SETS
+from ecglib.report.names import ANSWERS_TOLD, BEATS_ALONE, PROTOCOLS_TOLD, SETS
 from ecglib.report.tables import HOLDS_MOST_S, OF_SAMPLE, SAMPLE, count, interval, number, suggested_by_test, without
 
 
@@ -25,7 +25,7 @@ def provenance(record: Record) -> str:
         f"{PROTOCOLS_TOLD[protocol]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
         f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, "
         f"{count(data.n_test) if record.scored == 'test' else 'none'} to test on. "
-        f"{_resampled(record)}Key `{record.key}`."
+        f"{f'{BEATS_ALONE} ' * (data.name == 'kaggle')}{_resampled(record)}Key `{record.key}`."
     )
 
 

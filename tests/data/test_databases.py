@@ -168,7 +168,7 @@ def test_csv_files_are_a_source(empty: Path) -> None:
     first = source.fingerprint()
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
-    assert (status_of("heartbeat").found, status_of("heartbeat").expected) == (1, 4)
+    assert (status_of("kaggle").found, status_of("kaggle").expected) == (1, 4)
 
 
 def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:

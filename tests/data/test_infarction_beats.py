@@ -174,18 +174,18 @@ def test_ptbdb(data: Path) -> None:
 def test_the_kaggle_set(data: Path) -> None:
     folder = cohorts.kaggle(data / "heartbeat", 3, 6)
     beats = [np.loadtxt(folder / f"ptbdb_{name}.csv", delimiter=",") for name in ("normal", "abnormal")]
-    cohort = load("heartbeat")
+    cohort = load("kaggle")
     assert cohort.labels.tolist() == [0] * 3 + [1] * 6
     np.testing.assert_allclose(cohort.signals[:, 0], np.concatenate(beats)[:, :187], atol=1e-6)
     assert set(cohort.recordings["patient"]) == {""}
     with pytest.raises(UserError, match="one lead of the Kaggle set"):
-        load("heartbeat", "V1")
+        load("kaggle", "V1")
     np.savetxt(folder / "ptbdb_normal.csv", beats[1], delimiter=",")
     with pytest.raises(UserError, match="6 labels other than 0"):
-        load("heartbeat")
+        load("kaggle")
     (folder / "ptbdb_normal.csv").unlink()
     with pytest.raises(UserError, match=r"ptbdb_normal\.csv: no such file"):
-        load("heartbeat")
+        load("kaggle")
 
 
 # --- the same beats aligned -------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +64,33 @@ def test_a_seed_fixes_its_split_and_a_class_with_too_few_beats_is_refused() -> N
     assert splits.intra(LABELS, 3).test_sha256() != splits.intra(LABELS, 4).test_sha256()
     with pytest.raises(UserError, match="protocol intra"):
         splits.intra(np.array([0] * 100 + [1]), 0)
+
+
+@given(st.integers(0, 1000), st.randoms(use_true_random=False))
+def test_a_division_that_was_written_to_files_gives_its_sets_again(seed: int, random: Random) -> None:
+    labels = np.array(random.sample(LABELS.tolist(), len(LABELS)))
+    split = splits.intra(labels, seed)
+    rest = np.sort(np.concatenate([split.train, split.val]))
+    order = np.concatenate([rest, split.test])
+    again = splits.as_published(labels[order], np.arange(len(order)) >= len(rest), seed, 0.1)
+    for name, index in vars(split).items():
+        np.testing.assert_array_equal(order[getattr(again, name)], index)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_of_any_division_some_tenth_validates_of_each_class(share: float) -> None:
+    tested = np.random.default_rng(0).random(len(LABELS)) < share
+    split = splits.as_published(LABELS, tested, 0, 0.1)
+    np.testing.assert_array_equal(split.test, np.flatnonzero(tested))
+    assert sorted(np.concatenate([split.train, split.val])) == np.flatnonzero(~tested).tolist()
+    assert len(split.val) / (~tested).sum() == pytest.approx(0.1, abs=0.02)
+    assert np.bincount(LABELS[split.val]).min() > 0
+
+
+def test_a_fifth_is_stratified_and_fixed_by_its_seed() -> None:
+    fold = splits.fifth(LABELS, 0)
+    assert np.bincount(LABELS[fold == 0]).tolist() == [180, 6, 14, 4, 16] and set(fold) == {0, 1}
+    assert (fold == splits.fifth(LABELS, 0)).all() and (fold != splits.fifth(LABELS, 1)).any()
 
 
 def test_inter_sets_share_no_record_and_in_development_none_is_tested() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,77 @@ def test_many_wrong_lines_are_counted_and_labels_are_of_so_many_classes(tmp_path
     kaggle_csv.read(path)
     with pytest.raises(UserError, match=r"line 1: label 4, .*line 5: label 4 and 15 more lines.* from 0 to 1"):
         kaggle_csv.read(path, n_classes=2)
+
+
+NAMES = ",".join([*(f"t{i}" for i in range(187)), "label"])
+NUMBERS = ",".join(map(str, range(188)))
+
+
+def pack(path: Path, form: str, content: bytes) -> None:
+    """Put a CSV there as it is, gzipped, or as one of several members of a zip."""
+    if form == "csv":
+        path.write_bytes(content)
+    elif form == "gz":
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+    else:
+        with zipfile.ZipFile(path.with_name("archive.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{path.name}.txt", "something else")
+            archive.writestr(f"archive/{path.name}", content)
+
+
+@pytest.mark.parametrize("form", ["csv", "gz", "zip"])
+@pytest.mark.parametrize(
+    ("header", "newline", "end", "start"),
+    [
+        (NAMES, "\n", "", b""),
+        (NUMBERS, "\r\n", "", b"\xef\xbb\xbf"),
+        ("", "\n", ",", b""),
+        (NAMES.replace("t0", '"t0"'), "\r\n", ",", b""),
+        ("", "\n", "", b"\xef\xbb\xbf"),
+    ],
+)
+def test_the_forms_in_which_it_goes_about(
+    tmp_path: Path, header: str, newline: str, end: str, start: bytes, form: str
+) -> None:
+    signals, labels = beats(30)
+    path = write(tmp_path / "mitbih_test.csv", signals, labels)
+    rows = [*([header] if header else []), *(row + end for row in path.read_text().splitlines())]
+    path.unlink()
+    pack(path, form, start + "".join(row + newline for row in rows).encode())
+    read, read_labels = kaggle_csv.read(path)
+    np.testing.assert_array_equal(read, signals.astype(np.float32))
+    np.testing.assert_array_equal(read_labels, labels)
+    rows[8] = line(2, "1.5") + end
+    pack(path, form, start + "".join(row + newline for row in rows).encode())
+    with pytest.raises(UserError, match=r"mitbih_test\.csv: line 9: 1\.5 in column 3; expected 187"):
+        kaggle_csv.read(path)
+
+
+def test_a_comma_at_some_ends_and_a_header_alone_are_refused(tmp_path: Path) -> None:
+    rows = write(tmp_path / "a.csv", *beats(6)).read_text().splitlines()
+    for content, said in {
+        "\n".join([*rows[:2], rows[2] + ",", *rows[3:]]): "line 3: 189 values",
+        ",\n".join(rows): "line 6: no comma at its end, as others have",
+        NAMES + "\n": "an empty file",
+        NUMBERS: "an empty file",
+        "\n" + rows[0]: "line 1: empty",
+        rows[0] + "\n" + NAMES: "line 2: text 't0' in column 1",
+    }.items():
+        (tmp_path / "a.csv").write_text(content)
+        with pytest.raises(UserError, match=f"a.csv: {said}; expected 187 values"):
+            kaggle_csv.read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("form", ["gz", "zip"])
+def test_what_is_cut_short_is_refused(tmp_path: Path, form: str) -> None:
+    path = write(tmp_path / "mitbih_test.csv", *beats(300))
+    pack(path, form, path.read_bytes())
+    path.unlink()
+    (packed,) = tmp_path.iterdir()
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[:50_000] if form == "gz" else whole[:50_000] + b"12345" + whole[50_005:])
+    with pytest.raises(UserError, match=rf"{packed.name}: can't be unpacked \(.*download it again"):
+        kaggle_csv.read(path)
 
 
 def test_missing_empty_or_no_csv(tmp_path: Path) -> None:
