@@ -287,9 +287,9 @@ def _bring(entry: databases.Database) -> str:
         return ""
     files = ", ".join(f"`{table}`" for table in entry.tables)
     return (
-        f"\nBring the files first: {files}, as they are or in the archive that [Kaggle]({entry.page}) hands out, into the "
-        f"folder `{entry.folder.name}` of `ECGLIB_DATA`. `ecglib data export {entry.name} --out DIR` rebuilds them from "
-        "`mitdb` and `ptbdb`."
+        f"\nBring the files first: {files}, as they are or in the archive that [Kaggle]({entry.page}) hands out, "
+        f"into the folder `{entry.folder.name}` of `ECGLIB_DATA`. `ecglib data export {entry.name} --out DIR` rebuilds "
+        "them from `mitdb` and `ptbdb`."
     )
 
 
