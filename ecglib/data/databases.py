@@ -310,7 +310,7 @@ def annotated(name: str, annotator: str = "") -> Source:
     with readable(places[1]):
         folder = next((opened(place.resolve()) for place in places if place.is_dir() or is_zip(place)), None)
     if folder is None:
-        raise UserError(name, "no such database or folder", expected)
+        raise UserError(name, "no such database or folder", f"{expected}, or kaggle")
     names = tuple(records.list_records(folder))
     if not names:
         raise UserError(folder, "no WFDB record in it", "headers (.hea), signals and annotations")

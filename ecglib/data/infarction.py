@@ -200,8 +200,9 @@ def _of_csv(source: Source, leads: Sequence[str]) -> Cohort:
     parts = []
     for file, label in files.items():
         signals, given = kaggle_csv.read(source.folder / file, kaggle_csv.CLASSES[file])
-        if (given != label).any():
-            raise UserError(source.folder / file, f"{int((given != label).sum())} labels other than {label}")
+        if len(wrong := np.flatnonzero(given != label)):
+            said = f"{len(wrong)} labels other than {label}, the first in row {wrong[0] + 1}"
+            raise UserError(source.folder / file, said)
         parts.append(signals)
     y = np.repeat(list(files.values()), [len(part) for part in parts])
     return Cohort(

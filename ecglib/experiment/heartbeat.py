@@ -428,8 +428,7 @@ def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
     that the metric averages over."""
     refuse_rare(p, data.beats.labels)
     split = data.split(seed)
-    # of a handful, or of somebody's files, a set may miss a class
-    for name, index in vars(split).items() if p.max_beats is not None or _beats_alone(p) else ():
+    for name, index in vars(split).items() if p.max_beats is None else ():  # of a handful, a set may miss a rare class
         counts = np.bincount(data.beats.labels[index], minlength=N_CLASSES)
         missing = [aami.CLASSES[i] for i in data.classes if len(index) and not counts[i]]
         if missing:

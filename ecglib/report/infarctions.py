@@ -61,7 +61,7 @@ def provenance(record: Record) -> str:
         learn = f"{count(infarction(record).transfer['n_learning'])} of {count(record.n_parameters)} parameters learn"
         how = f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {learn}"
     what = f"{who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats"
-    alone = f" {BEATS_ALONE}" * (record.data.name == "kaggle")
+    alone = f" A stratified fifth is scored. {BEATS_ALONE}" * (record.data.name == "kaggle")
     return f"{how}. {what}.{alone} Profile *{record.profile}*, key `{record.key}`."
 
 

@@ -181,7 +181,7 @@ def test_the_kaggle_set(data: Path) -> None:
     with pytest.raises(UserError, match="one lead of the Kaggle set"):
         load("kaggle", "V1")
     np.savetxt(folder / "ptbdb_normal.csv", beats[1], delimiter=",")
-    with pytest.raises(UserError, match="6 labels other than 0"):
+    with pytest.raises(UserError, match="6 labels other than 0, the first in row 1"):
         load("kaggle")
     (folder / "ptbdb_normal.csv").unlink()
     with pytest.raises(UserError, match=r"ptbdb_normal\.csv: no such file"):

@@ -245,7 +245,7 @@ def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
 def test_the_kaggle_beats_by_beat_alone_and_without_intervals(ptb_xl: Path) -> None:
     cohorts.kaggle(ptb_xl.parent / "heartbeat")
     record = infarction.run(parameters(database="kaggle", protocol="by-beat", bootstrap=50)).record
-    assert record.data.n_test == 50
+    assert (record.data.n_train, record.data.n_test) == (40, 10)
     assert record.metrics["auroc"].mean is not None and record.metrics["auroc"].low is None
     assert (record.intervals.n, part(record).scores, part(record).patients) == (0, {}, {})
 

@@ -98,7 +98,7 @@ def test_infarctions_are_learnt_from_four_fifths_of_the_beats_and_a_fifth_is_sco
     assert record.data.class_counts["patients"] == {"healthy": 0, "infarction": 0}
     said = infarctions.provenance(record) + infarctions.result(record) + infarctions.levels(record)
     assert "60 beats with an infarction and 40 without, from `kaggle`" in said and "recordings" not in said
-    assert "Patients are in both parts." in said
+    assert "A stratified fifth is scored. Patients are in both parts." in said
     assert [fault for fault in faults(record) if not fault.startswith(("profile", "overridden"))] == []
     other = infarction.Data(p.model_copy(update={"seeds": [1]}))
     assert (other.folds(1) != other.folds(0)).any()

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ecglib import aami
 from ecglib.data.beats import Beats
-from ecglib.data.databases import Source, held, packed
-from ecglib.errors import UserError
+from ecglib.data.databases import DATABASES, Source, held, packed
+from ecglib.errors import UserError, some
 
 N_SAMPLES: Final = 187
 """Samples of a beat: 1.5 s at 125 Hz."""
@@ -86,7 +86,9 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
         except pyarrow.ArrowInvalid:
             raise _malformed(path, n_classes, header, comma) from None
     except FileNotFoundError:
-        raise UserError(path, "no such file", "a CSV of the Kaggle set shayanfazeli/heartbeat") from None
+        broken = [other.name for other in path.parent.glob("*.zip") if not zipfile.is_zipfile(other)]
+        do = f"copy {some(broken)} again, which is cut short" if broken else DATABASES["kaggle"].hint
+        raise UserError(path, "no such file", "a CSV of the Kaggle set shayanfazeli/heartbeat", do) from None
     except PermissionError:
         raise UserError(path, "no permission to read it", do="give yourself read access to the file") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, gzip.BadGzipFile) as error:

@@ -154,6 +154,9 @@ def test_missing_empty_or_no_csv(tmp_path: Path) -> None:
             kaggle_csv.read(tmp_path / f"{name}.csv")
     with pytest.raises(UserError):
         kaggle_csv.read(tmp_path)
+    (tmp_path / "archive.zip").write_bytes(b"PK\x03\x04 the first half")
+    with pytest.raises(UserError, match=r"none\.csv: no such file; .*; copy archive\.zip again, which is cut short"):
+        kaggle_csv.read(tmp_path / "none.csv")
 
 
 def test_a_file_in_a_second(tmp_path: Path) -> None:
