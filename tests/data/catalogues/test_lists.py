@@ -200,7 +200,7 @@ def test_a_database_in_a_zip_file_is_unpacked_once(
         archive.writestr(".DS_Store", "")
         archive.writestr(names("") or "./", "")
     (data / name / "LICENSE.txt").touch()
-    listed = next(row for row in databases.status() if row.name == name)
+    listed = next(row for row in databases.status() if row.name == databases.database(name).name)
     assert (listed.found, capsys.readouterr().err) == (expected[1], "")
     assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
     assert capsys.readouterr().err.count(f"unpacking {packed} into ") == 1
