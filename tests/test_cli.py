@@ -559,7 +559,7 @@ def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, m
         "ptbdb_abnormal.csv": {"normal": 0, "abnormal": 1, "all": 1},
     }
     assert "ptbdb_abnormal.csv" in call("data", "counts", "heartbeat").out
-    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+    with zipfile.ZipFile(folder / "mitbih_test.csv.zip", "w") as archive:
         archive.write(folder / "mitbih_test.csv", "mitbih_test.csv")
     (folder / "mitbih_test.csv").unlink()
     of_all = json.loads(call("data", "counts", "kaggle", "--json").out)

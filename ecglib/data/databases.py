@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +30,8 @@ UNFINISHED: Final = f"{SUMS}.part"
 SAMPLE: Final = Path(__file__).resolve().parents[1] / "sample"
 """Excerpts of some of the databases, in the package: one folder each (see its README and `tools/make_sample.py`)."""
 _SUFFIXES = (".hea", ".dat", "_a.dat", "_b.dat", ".mat", ".xyz", ".atr")
+_FORMS = ("", ".gz", ".zip")
+"""How the name of a table of a set of CSVs goes on: as it is, gzipped, or alone in a zip file."""
 _PACKED = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _RIGHTS = "give yourself access to the folder, or set ECGLIB_DATA to another one"
 
@@ -69,6 +70,11 @@ class Database:
     def folder(self) -> Path:
         """Where it lies, or would."""
         return paths.data() / (self.place or self.name)
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """Names of the files that may hold a table, each with the table's own name."""
+        return {table + form: table for table in self.tables for form in (_FORMS if self.url is None else ("",))}
 
     @property
     def hint(self) -> str:
@@ -332,7 +338,7 @@ def sample(name: str) -> Source | None:
     return Source(name, folder, True, tuple(records.list_records(folder))) if folder.is_dir() else None
 
 
-def opened(folder: Path, tables: Sequence[str] = (), names: Sequence[str] = ()) -> Path:
+def opened(folder: Path, tables: Collection[str] = (), names: Sequence[str] = ()) -> Path:
     """The folder; of a zip file, or a folder that has one and neither a header nor one of the tables, the folder that
     it holds, unpacked once into the cache: the first with something beside one folder, or with a record of one of the
     names. A `UserError` when it can't be unpacked, an `OSError` when a folder can't be read."""
@@ -353,7 +359,7 @@ def is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
-def _packed_alone(folder: Path, tables: Sequence[str]) -> Path | None:
+def _packed_alone(folder: Path, tables: Collection[str]) -> Path | None:
     if is_zip(folder):
         return folder
     packed = [name for name in os.listdir(folder) if is_zip(folder / name) and name[0] != "."]  # noqa: PTH208
@@ -364,7 +370,7 @@ def _packed_alone(folder: Path, tables: Sequence[str]) -> Path | None:
 
 def _sizes(entry: Database, folder: Path) -> dict[str, int]:
     """Name and size of every file in a database's folder, or in the zip file that `opened` would unpack."""
-    if packed := _packed_alone(folder, entry.tables):
+    if packed := _packed_alone(folder, entry.forms):
         return files.zipped(packed)
     return {
         path.relative_to(folder).as_posix(): path.stat().st_size if path.is_file() else 0
@@ -394,24 +400,10 @@ def _annotators(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def packed(table: Path) -> Path:
-    """The file that holds a table of a set of CSVs: it itself, the same gzipped, or a zip beside it; the name as it is
-    where there is none."""
-    for path in (table, table.with_name(f"{table.name}.gz"), *sorted(table.parent.glob("*.zip"))):
-        if path.is_file() and table.name in held(path):
-            return path
-    return table
-
-
-def held(path: Path) -> dict[str, str]:
-    """The tables that a file holds, by their names, and what they are called in it: in a zip its members, in any other
-    file itself, without `.gz`. Nothing in a zip that can't be read."""
-    if path.suffix != ".zip":
-        return {path.name.removesuffix(".gz"): path.name}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.rpartition("/")[2]: name for name in archive.namelist()}
-    except (zipfile.BadZipFile, FileNotFoundError):
-        return {}
+    """The file that holds a table of a set of CSVs: it itself, or the same gzipped or zipped beside it; the name as it
+    is where there is none."""
+    forms = (table.with_name(table.name + form) for form in _FORMS)
+    return next((path for path in forms if path.is_file()), table)
 
 
 def _status(entry: Database) -> Status:
@@ -425,7 +417,7 @@ def _status(entry: Database) -> Status:
                 why = _in_several(folder, _places(entry, folder))
             except UserError as error:
                 why = error
-    found = _count(entry, folder, sizes)
+    found = _count(entry, sizes)
     present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
     why = why or (_unread(entry, folder) if sizes and not found else None)
@@ -442,10 +434,10 @@ def _status(entry: Database) -> Status:
     )
 
 
-def _count(entry: Database, folder: Path, sizes: dict[str, int]) -> int:
+def _count(entry: Database, sizes: dict[str, int]) -> int:
     if entry.url is None:
-        there = {table for name, size in sizes.items() if size for table in held(folder / name)}
-        return len(there.intersection(entry.tables))
+        there = {name.rpartition("/")[2] for name, size in sizes.items() if size}
+        return len({table for file, table in entry.forms.items() if file in there})
     stems = {name.removesuffix(".hea") for name, size in sizes.items() if name.endswith(".hea") and size}
     whole = {stem for stem in stems if sizes.get(f"{stem}.dat") or sizes.get(f"{stem}.mat")}
     # PTB-XL has every record at two rates.
@@ -462,7 +454,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         return None, None
     with readable(folder):
         try:
-            folder = opened(folder, entry.tables)
+            folder = opened(folder, entry.forms)
         except UserError as error:
             return None, error
         places = _places(entry, folder)
@@ -495,13 +487,13 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
 def _places(entry: Database, folder: Path) -> list[Path]:
     """The folder, or the one below it, that has all of the files that a database is known by and that are here; several
     where not one folder has."""
-    known_by = entry.tables or [f"{name}.hea" for name in entry.records]
-    if all((folder / name).is_file() for name in known_by):
+    known_by = entry.forms or {file: file for file in (f"{name}.hea" for name in entry.records)}
+    if all((folder / name).is_file() for name in known_by.values()):
         return [folder]
     found = defaultdict[Path, set[str]](set)
     for path in records.walked(folder):
-        if names := {path.name, *(held(path) if entry.url is None else ())}.intersection(known_by):
-            found[path.parent] |= names
+        if path.name in known_by:
+            found[path.parent].add(known_by[path.name])
     whole = [place for place, names in found.items() if names == set().union(*found.values())]
     return [folder] if folder in whole or not found else whole or sorted(found)
 
@@ -521,7 +513,7 @@ def _unread(entry: Database, folder: Path) -> RecordError | None:
         if path.is_symlink() and not path.exists():
             return RecordError(path, "a link that leads nowhere", str(path.readlink()), do="mend the link")
         if suffix in _PACKED:
-            read = path == _packed_alone(folder, entry.tables)
+            read = path == _packed_alone(folder, entry.forms)
             found, do = ("nothing of it inside", entry.hint) if read else ("", "unpack it there")
             return RecordError(path, "a packed file", found, do=do)
         if path.name not in entry.tables and (path.name.lower() in entry.tables or path.suffix != suffix in _SUFFIXES):

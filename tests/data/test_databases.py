@@ -169,6 +169,15 @@ def test_csv_files_are_a_source(empty: Path) -> None:
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
     assert (status_of("kaggle").found, status_of("kaggle").expected) == (1, 4)
+    for name in ("mitbih_train.csv.gz", "mitbih_test.csv.zip", "ptbdb_normal.csv.gz"):
+        (folder / name).write_text("of any content")
+    (folder / "mitbih_train.csv").unlink()
+    packed = databases.get("kaggle")
+    assert packed.records == ("mitbih_train.csv", "mitbih_test.csv", "ptbdb_normal.csv")
+    assert (packed.folder, status_of("kaggle").found) == (folder, 3)
+    second = packed.fingerprint()
+    (folder / "mitbih_test.csv.zip").write_text("of another")
+    assert len({first, second, packed.fingerprint()}) == 3
 
 
 def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:

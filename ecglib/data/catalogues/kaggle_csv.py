@@ -1,19 +1,19 @@
 """The Kaggle set `shayanfazeli/heartbeat`: beats as rows of a CSV, cut from mitdb and ptbdb by Kachuee et al. (2018).
 
 A row is 187 samples at 125 Hz from the R peak on, scaled to 0..1 and padded with zeros, then the label; there is no
-record and no patient. A file may lie there as it is, as `.csv.gz`, or in the `.zip` that Kaggle hands out.
+record and no patient. A file may lie there as it is, as `.csv.gz` or as `.csv.zip`.
 """
 
 from __future__ import annotations
 
 import codecs
 import gzip
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 import numpy as np
 import pyarrow
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ecglib import aami
 from ecglib.data.beats import Beats
-from ecglib.data.databases import DATABASES, Source, held, packed
-from ecglib.errors import UserError, some
+from ecglib.data.databases import DATABASES, Source, opened, packed
+from ecglib.errors import UserError
 
 N_SAMPLES: Final = 187
 """Samples of a beat: 1.5 s at 125 Hz."""
@@ -60,8 +60,8 @@ def load(source: Source) -> Beats:
 
 
 def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Signals `(n, 187)`, each value in 0..1, and labels `(n,)` of one file of the set, which may be gzipped or in a
-    zip: 188 numbers a line, under a header line or not, each line ending with a comma or none.
+    """Signals `(n, 187)`, each value in 0..1, and labels `(n,)` of one file of the set, which may be gzipped or
+    zipped: 188 numbers a line, under a header line or not, each line ending with a comma or none.
 
     Labels are whole numbers from 0 to `n_classes - 1`: 5 for the `mitbih` files (N, S, V, F, Q), 2 for `ptbdb`. A
     `UserError` when the file is missing, empty or cut short, or a line has another width, text, NaN, a value outside
@@ -86,12 +86,11 @@ def read(path: Path, n_classes: int = 5) -> tuple[NDArray[np.float32], NDArray[n
         except pyarrow.ArrowInvalid:
             raise _malformed(path, n_classes, header, comma) from None
     except FileNotFoundError:
-        broken = [other.name for other in path.parent.glob("*.zip") if not zipfile.is_zipfile(other)]
-        do = f"copy {some(broken)} again, which is cut short" if broken else DATABASES["kaggle"].hint
-        raise UserError(path, "no such file", "a CSV of the Kaggle set shayanfazeli/heartbeat", do) from None
+        expected, do = "a CSV of the Kaggle set shayanfazeli/heartbeat", DATABASES["kaggle"].hint
+        raise UserError(path, "no such file", expected, do) from None
     except PermissionError:
         raise UserError(path, "no permission to read it", do="give yourself read access to the file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, gzip.BadGzipFile) as error:
+    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise UserError(packed(path), f"can't be unpacked ({error})", "a whole file", "download it again") from None
     except OSError as error:
         raise UserError(path, error.strerror or str(error), "a CSV file") from None
@@ -115,15 +114,13 @@ def counts(source: Source) -> dict[str, dict[str, int]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The lines of a CSV, wherever it is packed."""
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The lines of a CSV, however it is packed."""
     there = packed(path)
     if there.suffix == ".zip":
-        with zipfile.ZipFile(there) as archive, archive.open(held(there)[path.name]) as lines:
-            yield cast("BinaryIO", lines)
-    else:
-        with there.open("rb") if there == path else gzip.open(there) as lines:
-            yield cast("BinaryIO", lines)
+        there = opened(there) / path.name
+    with gzip.open(there) if there.suffix == ".gz" else there.open("rb") as lines:
+        yield lines
 
 
 def _fields(line: bytes) -> list[str]:
