@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from projects import ROOT
 
 from ecglib.config import HeartbeatParameters
-from ecglib.data import beats
+from ecglib.data import beats, rhythm
 from ecglib.data.records import RATE
 from ecglib.evaluation import metrics, ranking
 from ecglib.experiment import raw
@@ -225,10 +225,10 @@ def test_what_is_no_result_may_be_typed(text: str) -> None:
     assert list(check_text.typed_numbers(text)) == []
 
 
-def test_code_spans_may_hold_the_defaults_of_parameters_and_one_constant() -> None:
+def test_code_spans_may_hold_the_defaults_of_parameters_and_two_constants() -> None:
     defaults = [field.default for field in HeartbeatParameters.model_fields.values()]
     small = {str(value) for value in defaults if isinstance(value, float) and 0 < value < 1}
-    assert small | {str(beats.AFTER / RATE)} >= check_text.CONSTANTS
+    assert small | {str(beats.AFTER / RATE), str(rhythm.PREMATURE)} >= check_text.CONSTANTS
 
 
 @given(
