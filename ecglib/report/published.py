@@ -70,8 +70,10 @@ def _ours(found: Record | None, value: Interval | None, *, of_s: bool = False) -
     """Our result as a cell; of S that of a test set which suggested its features is told without that record too."""
     if found is None:
         return NOT_RUN
-    alone = f", {number(without(found, HOLDS_MOST_S, 'S'))} without {HOLDS_MOST_S}"
-    return f"{interval(value)} ({link(found)}{alone if of_s and tables.suggested_by_test(found) else ''})"
+    alone = ""
+    if of_s and tables.suggested_by_test(found):
+        alone = f", {number(without(found, HOLDS_MOST_S, 'S'))} without {HOLDS_MOST_S}"
+    return f"{interval(value)} ({link(found)}{alone})"
 
 
 def _value(record: Record, entry: Mapping[str, Any]) -> Interval | None:
