@@ -188,13 +188,12 @@ def headline(records: Mapping[str, Record]) -> str:
 def variant(record: Record) -> str:
     """In what a result's network is not as its model's file defaults, in words; empty where it is.
 
-    What our own models are given belongs to the protocol, and counts as their default.
+    What our own models are given belongs to the protocol, and counts as their default, as do the weights of the forest.
     """
     p = record.parameters
-    if p.get("model") == "ecgnet":
+    if p.get("model") in ("ecgnet", "random_forest"):
         return ""
-    options = (p.get("model_options") or {}).items()
-    said = [name.replace("_", " ") + (f" {value}" if value is not True else "") for name, value in options]
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in (p.get("model_options") or {}).items()]
     said += [f"label smoothing {p['label_smoothing']}"] if p.get("label_smoothing") else []
     alone = ["one beat at a time"] if p.get("beats_per_sequence") == 1 and _takes_sequences(record) else []
     return ", ".join([*alone, *said])
