@@ -373,6 +373,21 @@ def finetune(
     print(out)
 
 
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="An experiment that was run here, or a run's key or folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to be made.")],
+    seed: Annotated[int | None, typer.Option(help="Of the network; by default the best on validation.")] = None,
+    moved: Annotated[bool, typer.Option("--moved", help="Decide with the thresholds moved on validation.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Export a run's network to a folder that needs no torch: ONNX, weights, description and model card."""
+    from ecglib.serving import export as exporting
+
+    card = exporting.export(*results.find(run), out, seed=seed, moved=moved)
+    print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
+
+
 # --- book -------------------------------------------------------------------------------------------------------------
 
 

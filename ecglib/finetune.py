@@ -7,7 +7,6 @@ chooses epoch and thresholds, and the others are learnt from.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib import config, paths
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.splits import OFFICIAL, Part
@@ -90,34 +88,13 @@ class Network:
 
 
 def find(run: str) -> Run:
-    """A recorded run on this machine: by the name of an experiment (its newest run, one of the full profile before any
-    other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none, or it is no network
-    of 12-lead recordings."""
-    folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
-    fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
-    if (Path(run) / "record.json").is_file():
-        fitting = [Path(run)]
-    if len(fitting) > 1:
-        raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
-    if not fitting:
-        records = {}
-        for folder in folders:
-            with contextlib.suppress(UserError):  # a damaged one is nobody's
-                records[folder] = results.load(folder / "record.json")
-        ran = [folder for folder, record in records.items() if run and record.experiment == run]
-        if not ran:
-            names = sorted({one.experiment for one in records.values() if one.experiment.startswith("twelve-lead/")})
-            known = f"an experiment, key or folder of a 12-lead run ({', '.join(names) or 'none yet'})"
-            do = f"ecglib run {run} --profile full makes one" if run in config.experiments() else ""
-            raise UserError(run, "no such run here", known, do)
-        whole = [folder for folder in ran if records[folder].profile == "full" and not records[folder].overridden]
-        fitting = [max(whole or ran, key=lambda folder: records[folder].created)]
-    record = results.load(fitting[0] / "record.json")
+    """A run on this machine, as of `record.find`. A `UserError` when it is no network of 12-lead recordings."""
+    record, folder = results.find(run, "multilabel")
     if record.task != "multilabel":
         raise UserError(run, f"a run of {record.experiment or record.task}", "one of 12-lead recordings")
     if registry.entry(record.parameters["model"]).yardstick:
         raise UserError(run, f"a run of {record.parameters['model']}, which is fitted at once", "a network's run")
-    return Run(record, fitting[0], trained=False)
+    return Run(record, folder, trained=False)
 
 
 def finetune(

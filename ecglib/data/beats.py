@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -189,13 +190,13 @@ def cut_record(source: Source, name: str, cut: Cut, leads: Sequence[str]) -> Bea
     chosen = partial(choose_leads, leads=leads)
     recording = read_recording(source.folder, name, chosen, uncalibrated_gain=records.DEFAULT_GAIN)
     annotations = read_annotations(source.folder, name, source.annotator)
-    is_beat = np.array([symbol in aami.SYMBOLS for symbol in annotations.symbols], dtype=bool)
-    symbols = np.asarray(annotations.symbols, dtype=np.str_)[is_beat]
-    r_peaks = annotations.samples[is_beat]
+    symbols = np.asarray(annotations.symbols, dtype=np.str_)[annotations.is_beat]
+    r_peaks = annotations.samples[annotations.is_beat]
     if not r_peaks.size:
-        raise RecordError(source.folder / name, "no beats", f"{len(is_beat)} annotations", "annotated beats")
-    cutter = {"kachuee": kachuee, "centred": centred, "relative": relative}[cut]
-    cuts, features, keep, left_out = cutter(at_rate(recording.signals, recording.fs, RATE), r_peaks / recording.fs)
+        raise RecordError(
+            source.folder / name, "no beats", f"{len(annotations.samples)} annotations", "annotated beats"
+        )
+    cuts, features, keep, left_out = cut_signals(recording.signals, recording.fs, r_peaks, cut)
     symbols, n = symbols[keep], int(keep.sum())
     return Beats(
         signals=cuts,
@@ -211,20 +212,33 @@ def cut_record(source: Source, name: str, cut: Cut, leads: Sequence[str]) -> Bea
     )
 
 
-def choose_leads(where: Path, there: Sequence[str], leads: Sequence[str]) -> list[int]:
+def choose_leads(
+    where: Path,
+    there: Sequence[str],
+    leads: Sequence[str],
+    stand_ins: Mapping[str, Sequence[str]] = STAND_INS,
+) -> list[int]:
     """Places of these leads among a record's channels of the names `there` (see `records.find_lead`). For a missing one
-    stand `STAND_INS`, or else the first channel not yet taken; a `RecordError` is raised where it has fewer."""
+    stand its stand-ins, or else the first channel not yet taken; a `RecordError` is raised where it has fewer."""
     if len(leads) > len(there):
         raise RecordError(where, "too few leads", f"{len(there)}", f"{len(leads)}")
     chosen: list[int | None] = []
     for lead in leads:
-        places = (records.find_lead(where, there, name) for name in (lead, *STAND_INS.get(lead, ())))
+        places = (records.find_lead(where, there, name) for name in (lead, *stand_ins.get(lead, ())))
         chosen.append(next((place for place in places if place is not None and place not in chosen), None))
     free = iter([i for i in range(len(there)) if i not in chosen])
     return [next(free) if place is None else place for place in chosen]
 
 
 CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]
+"""Beats as of `Beats.signals`, their features, which R peaks these are the beats of, and how many others there are, by
+reason."""
+
+
+def cut_signals(signals: NDArray[np.float32], fs: float, r_peaks: NDArray[np.int64], cut: Cut) -> CutResult:
+    """The beats of leads `(leads, samples)` in mV, of `fs` Hz, with R peaks `(n,)` in samples, increasing."""
+    cutter = {"kachuee": kachuee, "centred": centred, "relative": relative}[cut]
+    return cutter(at_rate(signals, fs, RATE), r_peaks / fs)
 
 
 def kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
@@ -272,6 +286,30 @@ def _between(n: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
     keep[:1] = False
     keep[n - 1 :] = False
     return keep, {"no previous beat": min(n, 1), "no next beat": int(n > 1)}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over the beats of every record, without a gap and without overlap but for the last of a record."""
+
+    position: NDArray[np.int64]
+    """`(windows, length)`: positions of the beats, in time order, all of one record. A record with fewer beats than a
+    window repeats its last one."""
+    first: NDArray[np.bool_]
+    """Same shape: False where an earlier window holds the beat already."""
+
+
+def windows(record: NDArray[np.str_], length: int) -> Windows:
+    """Cut the beats of each record into windows of `length` beats.
+
+    `record` `(n,)` is the record of every beat; the beats of a record stand together, in time order.
+    """
+    changes = np.flatnonzero(record[1:] != record[:-1]) + 1
+    ends = pairwise([0, *changes.tolist(), len(record)])
+    cuts = np.array([(start, low, end) for start, end in ends for low in range(start, end, length)], dtype=np.int64)
+    start, low, end = cuts.reshape(-1, 3, 1).transpose(1, 0, 2)
+    span = np.maximum(np.minimum(low, end - length), start) + np.arange(length)
+    return Windows(np.minimum(span, end - 1), (span >= low) & (span < end))
 
 
 def rr_features(r_peaks_s: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from ecglib.data.catalogues import kaggle_csv, ptb_xl, ptbdb
 from ecglib.data.catalogues.catalogue import OTHER, Person
 from ecglib.data.databases import Source
 from ecglib.data.detection import r_peaks
-from ecglib.data.records import RATE, at_rate, read_recording
+from ecglib.data.records import RATE, Recording, at_rate, read_recording
 from ecglib.errors import RecordError, UserError
 
 CLASSES: Final = ("healthy", "infarction")
@@ -172,18 +172,42 @@ def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
     )
 
 
+def wanted_leads(leads: Sequence[str]) -> list[str]:
+    """What is read of a recording: the lead that R peaks are found in, and these."""
+    return list(dict.fromkeys((RHYTHM_LEAD, *(lead.upper() for lead in leads))))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The beats of one recording."""
+
+    peaks: NDArray[np.int64]
+    """`(n,)`: its R peaks, in its own samples."""
+    kept: NDArray[np.bool_]
+    """`(n,)`: which of them have a whole beat."""
+    whole: NDArray[np.float32]
+    """`(kept, leads, 187)`: these, as of `Cohort.signals`."""
+    aligned: NDArray[np.float32]
+    """`(n, leads, 101)` in mV: windows around every R peak, without baseline wander."""
+
+
+def cut(recording: Recording, leads: Sequence[str]) -> Cut:
+    """The beats of a recording that was read with its `wanted_leads`. A `RecordError` where it has no R peak, or no
+    whole beat."""
+    peaks = r_peaks(recording.signals[0], recording.fs, recording.name)
+    seconds, wanted = peaks / recording.fs, wanted_leads(leads)
+    signals = at_rate(recording.signals, recording.fs, RATE)[[wanted.index(lead.upper()) for lead in leads]]
+    whole, _, kept, _ = beats.kachuee(signals, seconds)
+    if not kept.any():
+        found = f"{len(peaks)} R peaks"
+        raise RecordError(recording.name, "no whole beat", found, "two or more, with a signal between them")
+    return Cut(peaks, kept, whole, rhythm.windows_of(rhythm.without_baseline(signals), seconds, BEFORE, AFTER))
+
+
 def _cut(folder: Path, name: str, leads: Sequence[str]) -> tuple[NDArray[Any], ...]:
     """Beats `(n, leads, 187)`, their R peaks `(n,)`, and the median beat `(leads, 101)` of one recording."""
-    wanted = list(dict.fromkeys((RHYTHM_LEAD, *(lead.upper() for lead in leads))))
-    recording = read_recording(folder, name, wanted)
-    peaks = r_peaks(recording.signals[0], recording.fs, name)
-    seconds = peaks / recording.fs
-    signals = at_rate(recording.signals, recording.fs, RATE)[[wanted.index(lead.upper()) for lead in leads]]
-    cuts, _, kept, _ = beats.kachuee(signals, seconds)
-    if not kept.any():
-        raise RecordError(name, "no whole beat", f"{len(peaks)} R peaks", "two or more, with a signal between them")
-    windows = rhythm.windows_of(rhythm.without_baseline(signals), seconds, BEFORE, AFTER)
-    return cuts, peaks[kept], np.median(windows, 0).astype(np.float32)
+    found = cut(read_recording(folder, name, wanted_leads(leads)), leads)
+    return found.whole, found.peaks[found.kept], np.median(found.aligned, 0).astype(np.float32)
 
 
 def cut_recording(source: Source, name: str, leads: Sequence[str], peaks: NDArray[np.int64]) -> NDArray[np.float32]:

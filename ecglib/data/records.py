@@ -152,6 +152,11 @@ class Annotations:
     left_out: dict[str, int]
     """What may be beats and was not taken for any, by reason."""
 
+    @property
+    def is_beat(self) -> NDArray[np.bool_]:
+        """`(n,)`: whether the symbol marks a beat."""
+        return np.array([symbol in aami.SYMBOLS for symbol in self.symbols], dtype=bool)
+
 
 @dataclass(frozen=True)
 class _Header:

@@ -360,8 +360,8 @@ class Fitting:
         return loop.InMemory(self.beats.signals[index], self.beats.labels[index], self._features(index))
 
     @property
-    def _windows(self) -> sequences.Windows:
-        return sequences.windows(self.beats.record, self.p.beats_per_sequence)
+    def _windows(self) -> beats_module.Windows:
+        return beats_module.windows(self.beats.record, self.p.beats_per_sequence)
 
     def _features(self, index: Index) -> NDArray[np.float32] | None:
         """Those of beats that the model reads; none of one that takes resampled beats does."""

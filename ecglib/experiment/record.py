@@ -7,6 +7,7 @@ and pages, tables, MLflow and `ecglib book --check` read nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -336,6 +337,34 @@ def _put_raw(content: dict[str, Any], path: Path, digest: str) -> None:
     if hashlib.sha256(file).hexdigest() != digest:
         raise UserError(path, "damaged, or of another run", f"the file that {path.stem}.json was written with", do)
     raw.put(content, file)
+
+
+def find(run: str, task: str = "") -> tuple[Record, Path]:
+    """A run on this machine, and its folder: by the name of an experiment (its newest run, one of the full profile
+    before any other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none, or its
+    record's task is another one than that asked for."""
+    folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
+    fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
+    if (Path(run) / "record.json").is_file():
+        fitting = [Path(run)]
+    if len(fitting) > 1:
+        raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
+    if not fitting:
+        records = {}
+        for folder in folders:
+            with contextlib.suppress(UserError):  # a damaged one is nobody's
+                records[folder] = load(folder / "record.json")
+        ran = [folder for folder, record in records.items() if run and record.experiment == run]
+        if not ran:
+            names = sorted({one.experiment for one in records.values() if task in ("", one.task) and one.experiment})
+            kind = "12-lead run" if task == "multilabel" else "run"
+            known = f"an experiment, key or folder of a {kind} ({', '.join(names) or 'none yet'})"
+            there = (paths.root() / "params").is_dir() and run in config.experiments()
+            do = f"ecglib run {run} --profile full makes one" if there else ""
+            raise UserError(run, "no such run here", known, do)
+        whole = [folder for folder in ran if records[folder].profile == "full" and not records[folder].overridden]
+        fitting = [max(whole or ran, key=lambda folder: records[folder].created)]
+    return load(fitting[0] / "record.json"), fitting[0]
 
 
 def reference(experiment: str) -> Record | None:

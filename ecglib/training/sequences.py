@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ecglib.data.beats import Beats
+from ecglib.data.beats import Beats, Windows
 from ecglib.losses import IGNORED
 from ecglib.training import loop
 
@@ -16,30 +13,6 @@ RECIPE = 1
 """1: as published."""
 UNKNOWN = -1.0
 """In place of the label of a beat that a decoder must not know."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows over the beats of every record, without a gap and without overlap but for the last of a record."""
-
-    position: NDArray[np.int64]
-    """`(windows, length)`: positions of the beats, in time order, all of one record. A record with fewer beats than a
-    window repeats its last one."""
-    first: NDArray[np.bool_]
-    """Same shape: False where an earlier window holds the beat already."""
-
-
-def windows(record: NDArray[np.str_], length: int) -> Windows:
-    """Cut the beats of each record into windows of `length` beats.
-
-    `record` `(n,)` is the record of every beat; the beats of a record stand together, in time order.
-    """
-    changes = np.flatnonzero(record[1:] != record[:-1]) + 1
-    ends = pairwise([0, *changes.tolist(), len(record)])
-    cuts = np.array([(start, low, end) for start, end in ends for low in range(start, end, length)], dtype=np.int64)
-    start, low, end = cuts.reshape(-1, 3, 1).transpose(1, 0, 2)
-    span = np.maximum(np.minimum(low, end - length), start) + np.arange(length)
-    return Windows(np.minimum(span, end - 1), (span >= low) & (span < end))
 
 
 class Sequences(loop.InMemory):

@@ -22,7 +22,7 @@ from ecglib.experiment.driver import Where
 from ecglib.losses import IGNORED, FocalLoss, LogitAdjusted
 from ecglib.models import registry
 from ecglib.models.hydra import Hydra
-from ecglib.training import loop, sequences
+from ecglib.training import loop
 
 HERE = Where(torch.device("cpu"), "float32", "test")
 SIZES = (60, 10, 20, 10, 10)
@@ -237,7 +237,7 @@ def test_an_epoch_is_bounded_in_beats(
     with pytest.raises(StopIteration):
         Trained(p, beats)
     train_index = data_of(p, beats).split(0).train
-    windows = sequences.windows(beats.record, p.beats_per_sequence)
+    windows = beats_module.windows(beats.record, p.beats_per_sequence)
     told = np.isin(windows.position, train_index) & windows.first
     sizes = {"all": len(train_index), "windows": int(told.any(1).sum())}
     assert recipes[0].examples_per_epoch == sizes.get(str(expected), expected)

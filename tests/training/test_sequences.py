@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecglib.data.beats import Beats
+from ecglib.data.beats import Beats, windows
 from ecglib.losses import IGNORED
-from ecglib.training.sequences import UNKNOWN, Sequences, windows
+from ecglib.training.sequences import UNKNOWN, Sequences
 
 SIZES = st.lists(st.integers(1, 25), min_size=1, max_size=6)
 LENGTHS = st.integers(1, 12)

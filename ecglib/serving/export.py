@@ -1,0 +1,351 @@
+"""A run's network as a folder to use (see `ecglib.serving.model`): ONNX, weights, description and model card."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from ecglib import files, paths
+from ecglib.config import HeartbeatParameters, InfarctionParameters
+from ecglib.data import beats, records
+from ecglib.data.beats import STAND_INS
+from ecglib.data.splits import OFFICIAL
+from ecglib.errors import RecordError, UserError
+from ecglib.evaluation import calibration
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment import heartbeat, infarction, twelve_lead
+from ecglib.experiment.record import Record
+from ecglib.models import registry
+from ecglib.serving import model as serving
+from ecglib.serving.model import Card, Model
+from ecglib.training.transfer import read_weights
+
+TOLERANCE: Final = 1e-4
+"""How far the exported network's logits may be from the trained one's on made-up input."""
+TASKS: Final = {"multiclass": "beats", "binary": "infarction", "multilabel": "recordings"}
+"""Task of a record -> that of the card."""
+PERCENTILES: Final = (5, 50, 95)
+"""Of `Card.training`."""
+DESCRIBED: Final = 200
+"""Records at most that they are taken over."""
+TELLS: Final = {
+    "beats": "the AAMI class of each heartbeat, from a recording and the positions of its R peaks",
+    "infarction": "whether a recording shows a myocardial infarction",
+    "recordings": "labels of a whole recording",
+}
+APART: Final = {
+    "intra": "**Patients of the training set are in the test set too**: on other patients it is worse than this.",
+    "inter": "No patient of the training set is in the test set.",
+    "cross-database": "It was tested on other databases than it was trained on.",
+}
+"""Protocol -> what it means for the results."""
+SAMPLE: Final = "It was trained on the excerpts that the package embeds, and no result of it counts."
+README: Final = """\
+# {card.name}
+
+A `{card.model}` that tells {tells}. **It is no medical device**, and nobody has tested it for clinical use.
+
+- Classes: {classes}. Leads that it reads: {leads}.
+- Trained on `{data.name}`: {data.n_train} examples, {data.n_val} to choose on, {data.n_test} tested. {apart}{sample}
+- Profile `{card.profile}`; the network of seed {card.seed}{part}; run `{card.key}`, commit `{card.commit}`.
+- What lies between a recording and a probability stands in `{file}`, and `ecglib.serving.load` does it.
+
+## Results
+
+Means over the run's seeds ({seeds}); in brackets 95 % intervals over resampled {unit}s, where it has them.
+
+{metrics}
+
+{per_class}
+
+## Limits
+
+- It knows the leads, machines and patients of `{data.name}`. Elsewhere, compare it with annotated recordings first:
+  `ecglib evaluate`.
+- Rare classes rest on few patients, as the intervals show.
+- Its probabilities fit the validation data, by a temperature of {card.temperature:.2f}. Where classes are otherwise
+  distributed, they are not those.
+
+## Licence
+
+The weights are under the project's licence (MIT). The recordings are under those of their databases.
+"""
+
+
+def export(record: Record, run: Path, out: Path, *, seed: int | None = None, moved: bool = False) -> Card:
+    """Export the network of one of a run's seeds, by default the best on validation, to a folder that is not there yet.
+
+    Of folds the network of the official one is taken, or else of the last; `moved` decides with the thresholds that
+    were moved on validation. A `UserError` when the run keeps no network, or the folder is there.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    p = _parameters(record)
+    if getattr(p, "protocol", "") == "adapted":
+        do = f"export {record.experiment.replace('-adapted', '-inter')}, which it starts from"
+        raise UserError(record.experiment, "a network for each record, of which none is kept", do=do)
+    if moved and record.moved is None:
+        raise UserError(record.experiment or record.key, "its thresholds were never moved")
+    seed = _best(record) if seed is None else seed
+    if seed not in record.seeds:
+        raise UserError(f"--seed {seed}", "not of this run", f"one of {', '.join(map(str, record.seeds))}")
+    weights = _weights(record, run, seed)
+    network = _maker(record)()
+    network.load_state_dict(read_weights(weights))
+    given, lengths = _example(record)
+    content = _onnx(network.eval(), given, lengths)
+    kept = save({name: t.detach().contiguous() for name, t in network.state_dict().items()})
+    hashes = {
+        serving.ONNX: hashlib.sha256(content).hexdigest(),
+        serving.WEIGHTS: hashlib.sha256(kept).hexdigest(),
+    }
+    card = Card(
+        **_described(record, seed),
+        **_decision(record, run, seed, weights.stem.partition(f"seed{seed}")[2].lstrip("-"), moved),
+        files=hashes,
+    )
+    with files.writing_folder(out) as folder:
+        (folder / serving.ONNX).write_bytes(content)
+        (folder / serving.WEIGHTS).write_bytes(kept)
+        _agree(network, Model(card, folder), given)
+        card = card.model_copy(update={"training": _training(record, Model(card, folder))})
+        card = card.model_copy(update={"version": card.sha256()})
+        text = json.dumps(card.model_dump(), indent=1) + "\n"
+        (folder / serving.CARD).write_text(text, encoding="utf-8")
+        (folder / serving.README).write_text(readme(card, record), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+    return card
+
+
+def cached(record: Record, run: Path) -> Path:
+    """The folder of a run's network, exported before or now."""
+    folder = paths.cache() / "exported" / record.key
+    with files.lock(folder.with_suffix(".lock")):
+        if not (folder / serving.CARD).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            export(record, run, folder)
+    return folder
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def _parameters(record: Record) -> Any:
+    kind = {"multiclass": HeartbeatParameters, "binary": InfarctionParameters}.get(record.task)
+    return twelve_lead.parameters_of(record) if kind is None else kind.model_construct(**record.parameters)
+
+
+def _maker(record: Record) -> Any:
+    p = _parameters(record)
+    if record.task == "multiclass":
+        return heartbeat.model_maker(p)
+    return infarction.maker(p) if record.task == "binary" else twelve_lead.maker(p, len(record.classes))
+
+
+def _best(record: Record) -> int:
+    """The seed of the best validation metric, or the first where nothing was chosen."""
+    scores = {run.seed: run.validation for run in record.training if getattr(run, "validation", None) is not None}
+    return max(scores, key=lambda seed: scores[seed] or 0.0) if scores else record.seeds[0]
+
+
+def _weights(record: Record, run: Path, seed: int) -> Path:
+    """The file of the network: of the official fold, of the last one, or the only one."""
+    found = sorted(
+        run.glob(f"weights-seed{seed}*.safetensors"),
+        key=lambda path: (f"fold{OFFICIAL}" in path.stem, len(path.stem), path.stem),
+    )
+    if not found:
+        what = "what is fitted in seconds keeps none" if not record.training else "its weights are gone"
+        raise UserError(record.experiment or record.key, f"no weights to export ({what})")
+    return found[-1]
+
+
+class _Positional(nn.Module):
+    """A network whose inputs are told apart by their place, as the exporter wants them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.network(x, features=features)
+        return logits
+
+
+def _example(record: Record) -> tuple[list[Tensor], bool]:
+    """Made-up inputs of a batch of three, and whether their length is free; a batch of one would be frozen."""
+    draw = torch.Generator().manual_seed(0)
+    shape = list(record.input_shape)
+    p = _parameters(record)
+    if record.task == "multiclass" and heartbeat.reads_sequences(p):
+        shape = [p.beats_per_sequence, *shape]
+    given = [torch.randn(3, *shape, generator=draw)]
+    if registry.entry(p.model).reads_features:
+        given.append(torch.randn(3, record.n_features, generator=draw))
+    return given, record.task == "multilabel"
+
+
+def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise UserError("ecglib export", "no onnxscript", do="pip install ecglib-book[serve]") from None
+    batch = torch.export.Dim("batch", min=1, max=2**20)
+    shapes: list[dict[int, Any]] = [{0: batch} for _ in given]
+    if any_length:
+        shapes[0][2] = torch.export.Dim("samples", min=100, max=2**24)
+    names = ["x", "features"][: len(given)]
+    file = io.BytesIO()
+    with _quietly():
+        program = torch.onnx.export(
+            _Positional(network), tuple(given), input_names=names, output_names=["logits"],
+            dynamic_shapes=tuple(shapes), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        program.save(file)
+    return file.getvalue()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's own remarks, which are about its inside."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _agree(network: nn.Module, model: Model, given: list[Tensor]) -> None:
+    with torch.no_grad():
+        trained = _Positional(network)(*given).numpy()
+    found = model.run(*(t.numpy() for t in given))
+    if not np.allclose(found, trained, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(trained).max()))):
+        off = float(np.abs(found - trained).max())
+        raise UserError(model.card.name, f"the exported network is {off:.1e} off the trained one")
+
+
+# --- the card ---------------------------------------------------------------------------------------------------------
+
+
+def _described(record: Record, seed: int) -> dict[str, Any]:
+    p = _parameters(record)
+    task = TASKS[record.task]
+    leads = list(records.LEADS) if task == "recordings" else list(p.leads)
+    columns: Mapping[str, int] = {}
+    if registry.entry(p.model).reads_features:
+        columns = beats.features_of(p.cut, len(p.leads), p.features)
+    return {
+        "name": record.experiment or p.model,
+        "task": task,
+        "model": p.model,
+        "model_options": p.model_options,
+        "classes": record.classes,
+        "leads": leads,
+        "stand_ins": {lead: list(STAND_INS[lead]) for lead in leads if lead in STAND_INS} if task == "beats" else {},
+        "rate": p.rate if task == "recordings" else float(records.RATE),
+        "cut": "" if task == "recordings" else record.parameters["cut"],
+        "features": list(columns),
+        "beats_per_sequence": p.beats_per_sequence if task == "beats" and heartbeat.reads_sequences(p) else 1,
+        "input_shape": record.input_shape,
+        "database": record.data.name,
+        "sample": record.data.sample,
+        "protocol": str(record.parameters.get("protocol", "")),
+        "profile": record.profile,
+        "seed": seed,
+        "key": record.key,
+        "recipe": record.recipe,
+        "commit": record.commit,
+        "created": record.created,
+    }
+
+
+def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> dict[str, Any]:
+    """What turns logits into probabilities and these into labels, all of it chosen on validation."""
+    p = _parameters(record)
+    if record.task == "multiclass":
+        path, given = run / f"validation-seed{seed}.parquet", {}
+        if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
+            table = pd.read_parquet(path)
+            logits = table[heartbeat.LOGITS].to_numpy()
+            given["temperature"] = calibration.temperature(logits, table["label"].to_numpy())
+        if moved and record.moved is not None:
+            given["offsets"] = record.moved.offsets[record.seeds.index(seed)]
+        return {"part": part, **given}
+    if record.task == "binary":
+        return {"part": part}
+    table = pd.read_parquet(run / f"scores-seed{seed}.parquet")
+    rows = table[table["part"] == part]
+    return {"part": part, "thresholds": [float(rows[f"t:{name}"].iloc[0]) for name in record.classes]}
+
+
+def _training(record: Record, model: Model) -> dict[str, list[float]]:
+    """`Card.training`, over the records of the training part, where they are here."""
+    p, found = _parameters(record), []
+    if record.task != "multiclass" or p.database == "kaggle":
+        return {}
+    with suppress(UserError):
+        data = heartbeat.Data(p)
+        index = data.split(model.card.seed).train
+        names = np.unique(data.beats.record[index]).tolist()[:DESCRIBED]
+        sources = {source.name: source for source in data.sources}
+        for name in names:
+            database, _, own = name.rpartition("/") if p.train_on else ("", "", name)
+            source = sources.get(database, data.source)
+            with suppress(RecordError):
+                recording = model.read(source.folder, own)
+                annotations = records.read_annotations(source.folder, own, source.annotator)
+                r_peaks = annotations.samples[annotations.is_beat]
+                found.append(serving.described(recording, model.classify(recording, r_peaks)))
+    table = pd.DataFrame(found)
+    return {name: np.percentile(table[name], PERCENTILES).round(4).tolist() for name in table}
+
+
+def readme(card: Card, record: Record) -> str:
+    """The model card for a reader, in Markdown."""
+    columns = list(dict.fromkeys(name for own in record.per_class.values() for name in own))
+    per_class = [[name, *(_told(own.get(each)) for each in columns)] for name, own in record.per_class.items()]
+    return README.format(
+        card=card,
+        data=record.data,
+        unit=record.intervals.unit,
+        classes=", ".join(card.classes),
+        leads=", ".join(card.leads),
+        tells=TELLS[card.task],
+        apart=APART.get(card.protocol, "Patients of the test set are in no other set."),
+        part=f", `{card.part}`" if card.part else "",
+        sample=f"\n- {SAMPLE}" if card.sample else "",
+        seeds=", ".join(map(str, record.seeds)),
+        metrics=tabulate([[name, _told(value)] for name, value in record.metrics.items()], ["metric", ""], "github"),
+        per_class=tabulate(per_class, ["class", *columns], "github"),
+        file=serving.CARD,
+    )
+
+
+def _told(value: Interval | None) -> str:
+    if value is None or value.mean is None:
+        return "–"
+    bounds = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    return f"{value.mean:.3f}{bounds}"

@@ -1,0 +1,289 @@
+"""A trained model as it is used: one folder, one function that opens it, and no torch.
+
+The folder holds `model.onnx`, which ONNX Runtime runs; `weights.safetensors`, which training goes on from;
+`model.json`, the `Card`, which says all that lies between a recording and a probability; and `README.md`, the model
+card for a reader. What is read is compared with the hashes in `model.json`, and that with its own, so that a file that
+was changed or exchanged is refused. Nothing in it is code, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import expit, softmax
+
+from ecglib.data import beats, records
+from ecglib.data.records import Recording
+from ecglib.errors import RecordError, UserError
+
+Array = NDArray[np.float32]
+
+CARD: Final = "model.json"
+ONNX, WEIGHTS, README = "model.onnx", "weights.safetensors", "README.md"
+BUNDLED: Final = Path(__file__).parents[1] / "pretrained"
+"""The models that the package embeds, named `ecglib:<folder>`."""
+AT_ONCE: Final = 512
+"""Beats, or windows of them, that the network is given at a time."""
+UNSURE: Final = 0.8
+"""A model is unsure of a beat whose highest probability is below this."""
+
+
+class Card(BaseModel):
+    """`model.json`: what the model is, how its input is made, and what its output means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: str
+    """The experiment that trained it, or else its model in the registry."""
+    task: Literal["beats", "infarction", "recordings"]
+    """`beats`: the AAMI class of each beat; `infarction`: whether a recording shows one, by the mean of its beats;
+    `recordings`: labels of a whole recording."""
+    model: str
+    model_options: dict[str, int | float | bool | str] = {}
+    classes: list[str]
+    leads: list[str]
+    """The leads that it reads, in order."""
+    stand_ins: dict[str, list[str]] = {}
+    """Lead -> those taken where a record lacks it, in this order; of beats, the first other one after them."""
+    rate: float
+    """Hz that the leads are brought to."""
+    cut: Literal["kachuee", "centred", "relative", "aligned", ""]
+    """How beats are cut (`ecglib.data.beats`, `ecglib.data.infarction`); empty of whole recordings."""
+    features: list[str] = []
+    """The features of a beat that are read, in order."""
+    beats_per_sequence: int = 1
+    """Consecutive beats that are read together."""
+    input_shape: list[int]
+    """Channels and samples of a beat; of a whole recording, which may have any length, those it was trained on."""
+    temperature: float = 1.0
+    """The logits are divided by this."""
+    offsets: list[float] | None = None
+    """Added to the log-probabilities where a class is decided; None: the likeliest class."""
+    thresholds: list[float] | None = None
+    """A recording has the label whose probability is at least this."""
+    training: dict[str, list[float]] = {}
+    """Of the records that were learnt from, the 5th, 50th and 95th percentile of what `described` tells; empty where
+    they were not at hand."""
+    database: str
+    sample: bool
+    """Whether it was trained on the excerpts that the package embeds, in place of the database."""
+    protocol: str
+    profile: str
+    seed: int
+    part: str = ""
+    """The part of the run, such as a fold."""
+    key: str
+    """Of the run."""
+    recipe: dict[str, int]
+    commit: str
+    created: str
+    files: dict[str, str]
+    """File -> SHA-256."""
+    version: str = ""
+    """SHA-256 of all this: what the model is told apart by."""
+
+    def sha256(self) -> str:
+        """What `version` must be."""
+        text = json.dumps(self.model_dump(exclude={"version"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """The beats of a recording."""
+
+    sample: NDArray[np.int64]
+    """`(n,)`: R peaks in samples at the recording's own rate, increasing."""
+    probability: Array
+    """`(n, classes)`"""
+    decided: NDArray[np.int64]
+    """`(n,)`: index into the card's classes."""
+    left_out: dict[str, int]
+    """R peaks whose beat was not classified, by reason."""
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """`(n,)`: whether the highest probability is below `UNSURE`."""
+        return np.asarray(self.probability.max(1, initial=0.0) < UNSURE)
+
+
+class Model:
+    """A model that was opened; it reads `Recording`s (`ecglib.data.records`), with the leads that it asks for."""
+
+    def __init__(self, card: Card, folder: Path, threads: int = 0) -> None:
+        self.card, self.folder, self._threads = card, folder, threads
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = self._threads, 3
+        return onnxruntime.InferenceSession(
+            (self.folder / ONNX).read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def read(self, folder: Path, name: str) -> Recording:
+        """A WFDB record with the leads that it reads; a `RecordError` where it can't be used."""
+        if self.card.task == "recordings":
+            return records.read_repaired(folder, name)
+        if self.card.task == "infarction":
+            from ecglib.data import infarction
+
+            return records.read_recording(folder, name, infarction.wanted_leads(self.card.leads))
+        return records.read_recording(folder, name, self.choose, uncalibrated_gain=records.DEFAULT_GAIN)
+
+    def choose(self, where: Path, there: Any) -> list[int]:
+        """Places of the leads that it reads among a record's of these names; a `RecordError` where it has too few."""
+        return beats.choose_leads(where, there, self.card.leads, self.card.stand_ins)
+
+    def classify(self, recording: Recording, r_peaks: NDArray[np.int64]) -> Classified:
+        """The class of every beat of a recording, whose signals are its leads in order, in mV, at R peaks `(n,)` in its
+        own samples, increasing. A `RecordError` where a signal holds no number or never varies."""
+        self.expect("beats")
+        check(recording)
+        cuts, features, kept, left_out = beats.cut_signals(
+            recording.signals,
+            recording.fs,
+            r_peaks,
+            self.card.cut,  # type: ignore[arg-type]
+        )
+        logits = self.logits(cuts, features)
+        p = softmax(logits / np.float32(self.card.temperature), axis=1)
+        moved = logits if self.card.offsets is None else logits + np.array(self.card.offsets, np.float32)
+        return Classified(r_peaks[kept], p, moved.argmax(1), {name: n for name, n in left_out.items() if n})
+
+    def logits(self, cuts: Array, features: Array) -> Array:
+        """Logits `(n, classes)` of consecutive beats of one record as they are cut, `(n, channels, samples)`, and all
+        features of the cut."""
+        if self.card.features:
+            columns = beats.features_of(self.card.cut, len(self.card.leads))  # type: ignore[arg-type]
+            features = features[:, [columns[name] for name in self.card.features]]
+        if self.card.beats_per_sequence == 1 or not len(cuts):
+            return self.run(cuts, features)
+        windows = beats.windows(np.zeros(len(cuts), np.str_), self.card.beats_per_sequence)
+        found = self.run(cuts[windows.position])
+        return np.asarray(found[windows.first])
+
+    def score(self, recording: Recording) -> Array:
+        """Probabilities `(classes,)` of a whole recording, with the leads that it was `read` with; of an infarction at
+        even prior odds. A `RecordError` where it can't be used."""
+        check(recording)
+        if self.card.task == "infarction":
+            from ecglib.data import infarction
+
+            found = infarction.cut(recording, self.card.leads)
+            x = found.aligned[found.kept] if self.card.cut == "aligned" else found.whole
+            logits = self.run(x).astype(np.float64)
+            p = expit((logits[:, 1] - logits[:, 0]).mean() / self.card.temperature)
+            return np.array([1 - p, p], dtype=np.float32)
+        self.expect("recordings")
+        x = records.at_rate(recording.signals, recording.fs, self.card.rate)
+        return np.asarray(expit(self.run(x[None])[0] / np.float32(self.card.temperature)), dtype=np.float32)
+
+    def decide(self, probability: Array) -> NDArray[np.bool_]:
+        """Which labels a recording with these probabilities `(classes,)` has."""
+        return np.asarray(probability >= np.array(self.card.thresholds or [0.5] * len(probability)))
+
+    def run(self, x: Array, features: Array | None = None) -> Array:
+        """What the network gives for its inputs, some at a time."""
+        given = {"x": x} if features is None else {"x": x, "features": features}
+        wanted = [one.name for one in self._session.get_inputs()]
+        parts = [
+            self._session.run(None, {name: given[name][i : i + AT_ONCE] for name in wanted})[0]
+            for i in range(0, len(x), AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.card.classes)), dtype=np.float32)
+
+    def expect(self, task: str) -> None:
+        """A `UserError` where the model is of another task."""
+        if self.card.task != task:
+            raise UserError(self.card.name, f"a model of {self.card.task}", f"one of {task}")
+
+
+def described(recording: Recording, classified: Classified) -> dict[str, float]:
+    """What of a record is compared with those that were learnt from: `amplitude_mv`, the range between the 0.5th and
+    the 99.5th percentile of its first lead, `beats_per_minute`, and `unsure`, the share of beats."""
+    low, high = np.percentile(recording.signals[0], (0.5, 99.5))
+    minutes = recording.signals.shape[1] / recording.fs / 60
+    return {
+        "amplitude_mv": float(high - low),
+        "beats_per_minute": len(classified.sample) / minutes,
+        "unsure": float(classified.unsure.mean()) if len(classified.sample) else 0.0,
+    }
+
+
+def check(recording: Recording) -> None:
+    """A `RecordError` where a lead is empty, holds what is no number, or all of them are flat."""
+    if not recording.signals.size:
+        raise RecordError(recording.name, "empty signal")
+    if not np.isfinite(recording.signals).all():
+        raise RecordError(recording.name, "no number", "NaN or infinity among the samples", "a lead without gaps")
+    if not np.ptp(recording.signals, axis=1).any():
+        raise RecordError(recording.name, "flat lead", "nothing but one value")
+
+
+def load(where: str | Path, threads: int = 0) -> Model:
+    """Open a model: `ecglib:cnet` and its kin, a folder that `ecglib export` wrote, a registered one (`models:/…`), or
+    a run by experiment, key or folder, which is exported into the cache first.
+
+    `threads` of ONNX Runtime, 0 for one a core. A `UserError` when there is none, or a file of it is missing, damaged,
+    or not the one that it was.
+    """
+    folder = located(str(where))
+    card = _card(folder)
+    for name, digest in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(folder, f"no {name}", "a folder written by ecglib export")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UserError(path, "changed since it was exported", "the file that model.json names", "export it again")
+    return Model(card, folder, threads)
+
+
+def located(where: str) -> Path:
+    """The folder of a model of this name, as of `load`."""
+    if where.startswith("ecglib:"):
+        folder = BUNDLED / where.removeprefix("ecglib:")
+        if not (folder / CARD).is_file():
+            raise UserError(where, "no such model", f"one of {', '.join(bundled())}")
+        return folder
+    if (Path(where) / CARD).is_file():
+        return Path(where)
+    if Path(where).is_dir() and not (Path(where) / "record.json").is_file():
+        raise UserError(where, f"no {CARD} in it", "a folder written by ecglib export")
+    from ecglib.experiment import record
+
+    try:
+        run = record.find(where)
+    except UserError as error:
+        known = f"{', '.join(bundled())}, a folder written by ecglib export, models:/NAME@ALIAS, or a run"
+        raise UserError(where, "no such model", known, error.do) from None
+    from ecglib.serving import export
+
+    return export.cached(*run)
+
+
+def bundled() -> list[str]:
+    """Names of the models that the package embeds."""
+    return sorted(f"ecglib:{path.parent.name}" for path in BUNDLED.glob(f"*/{CARD}"))
+
+
+def _card(folder: Path) -> Card:
+    path = folder / CARD
+    try:
+        card = Card.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise UserError(path, f"damaged ({str(error).splitlines()[0]})", do="export it again") from None
+    if card.version != card.sha256() or set(card.files) != {ONNX, WEIGHTS}:
+        raise UserError(path, "changed since it was exported", do="export it again")
+    return card
