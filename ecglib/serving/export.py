@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from ecglib import files, paths
-from ecglib.config import HeartbeatParameters, InfarctionParameters
+from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
@@ -32,7 +32,7 @@ from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.serving import model as serving
-from ecglib.serving.model import Card, Model
+from ecglib.serving.model import CARD, ONNX, README, WEIGHTS, Card, Model
 from ecglib.training.transfer import read_weights
 
 TOLERANCE: Final = 1e-4
@@ -55,19 +55,20 @@ APART: Final = {
 }
 """Protocol -> what it means for the results."""
 SAMPLE: Final = "It was trained on the excerpts that the package embeds, and no result of it counts."
-README: Final = """\
+TEMPLATE: Final = """\
 # {card.name}
 
 A `{card.model}` that tells {tells}. **It is no medical device**, and nobody has tested it for clinical use.
 
 - Classes: {classes}. Leads that it reads: {leads}.
-- Trained on `{data.name}`: {data.n_train} examples, {data.n_val} to choose on, {data.n_test} tested. {apart}{sample}
+- Trained on `{card.database}`: {results.n_train} examples, {results.n_val} to choose on, {results.n_test} tested.
+  {apart}{sample}
 - Profile `{card.profile}`; the network of seed {card.seed}{part}; run `{card.key}`, commit `{card.commit}`.
 - What lies between a recording and a probability stands in `{file}`, and `ecglib.serving.load` does it.
 
 ## Results
 
-Means over the run's seeds ({seeds}); in brackets 95 % intervals over resampled {unit}s, where it has them.
+Means over the run's seeds ({seeds}); in brackets 95 % intervals over resampled {results.unit}s, where it has them.
 
 {metrics}
 
@@ -75,7 +76,7 @@ Means over the run's seeds ({seeds}); in brackets 95 % intervals over resampled 
 
 ## Limits
 
-- It knows the leads, machines and patients of `{data.name}`. Elsewhere, compare it with annotated recordings first:
+- It knows the leads, machines and patients of `{card.database}`. Elsewhere, compare it with annotated recordings first:
   `ecglib evaluate`.
 - Rare classes rest on few patients, as the intervals show.
 - Its probabilities fit the validation data, by a temperature of {card.temperature:.2f}. Where classes are otherwise
@@ -105,31 +106,60 @@ def export(record: Record, run: Path, out: Path, *, seed: int | None = None, mov
     if seed not in record.seeds:
         raise UserError(f"--seed {seed}", "not of this run", f"one of {', '.join(map(str, record.seeds))}")
     weights = _weights(record, run, seed)
-    network = _maker(record)()
+    network = maker(record)()
     network.load_state_dict(read_weights(weights))
-    given, lengths = _example(record)
-    content = _onnx(network.eval(), given, lengths)
-    kept = save({name: t.detach().contiguous() for name, t in network.state_dict().items()})
-    hashes = {
-        serving.ONNX: hashlib.sha256(content).hexdigest(),
-        serving.WEIGHTS: hashlib.sha256(kept).hexdigest(),
-    }
-    card = Card(
-        **_described(record, seed),
-        **_decision(record, run, seed, weights.stem.partition(f"seed{seed}")[2].lstrip("-"), moved),
-        files=hashes,
+    part = weights.stem.partition(f"seed{seed}")[2].lstrip("-")
+    fields = _described(record, seed) | _decision(record, run, seed, part, moved)
+    n = record.data
+    results = Results(
+        n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class
     )
     with files.writing_folder(out) as folder:
-        (folder / serving.ONNX).write_bytes(content)
-        (folder / serving.WEIGHTS).write_bytes(kept)
-        _agree(network, Model(card, folder), given)
-        card = card.model_copy(update={"training": _training(record, Model(card, folder))})
-        card = card.model_copy(update={"version": card.sha256()})
-        text = json.dumps(card.model_dump(), indent=1) + "\n"
-        (folder / serving.CARD).write_text(text, encoding="utf-8")
-        (folder / serving.README).write_text(readme(card, record), encoding="utf-8")
+        card = write(folder, network, _example(record), fields, results, lambda model: _training(record, model))
         if out.exists():
             out.rmdir()
+    return card
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the model card tells of a network's results."""
+
+    n_train: int
+    n_val: int
+    n_test: int
+    seeds: list[int]
+    unit: str
+    """Of which its intervals resample."""
+    metrics: dict[str, Interval]
+    per_class: dict[str, dict[str, Interval]]
+
+
+def write(
+    folder: Path,
+    network: nn.Module,
+    given: list[Tensor],
+    fields: dict[str, Any],
+    results: Results,
+    training: Callable[[Model], dict[str, list[float]]] = lambda model: {},
+) -> Card:
+    """Write a network to a folder that is there.
+
+    `given` are made-up inputs `(3, …)`, the first of recordings of any length where the task is `recordings`; `fields`
+    are those of the card but for files, version and `training`, which is asked of the model as it is then. A
+    `UserError` when the exporter is not installed, or what it writes gives other logits.
+    """
+    content = _onnx(network.eval(), given, fields["task"] == "recordings")
+    kept = save({name: t.detach().contiguous() for name, t in network.state_dict().items()})
+    hashes = {name: hashlib.sha256(each).hexdigest() for name, each in ((ONNX, content), (WEIGHTS, kept))}
+    (folder / ONNX).write_bytes(content)
+    (folder / WEIGHTS).write_bytes(kept)
+    card = Card(**fields, files=hashes)
+    _agree(network, Model(card, folder), given)
+    card = card.model_copy(update={"training": training(Model(card, folder))})
+    card = card.model_copy(update={"version": card.sha256()})
+    (folder / CARD).write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
+    (folder / README).write_text(readme(card, results), encoding="utf-8")
     return card
 
 
@@ -137,7 +167,7 @@ def cached(record: Record, run: Path) -> Path:
     """The folder of a run's network, exported before or now."""
     folder = paths.cache() / "exported" / record.key
     with files.lock(folder.with_suffix(".lock")):
-        if not (folder / serving.CARD).is_file():
+        if not (folder / CARD).is_file():
             shutil.rmtree(folder, ignore_errors=True)
             export(record, run, folder)
     return folder
@@ -147,11 +177,11 @@ def cached(record: Record, run: Path) -> Path:
 
 
 def _parameters(record: Record) -> Any:
-    kind = {"multiclass": HeartbeatParameters, "binary": InfarctionParameters}.get(record.task)
-    return twelve_lead.parameters_of(record) if kind is None else kind.model_construct(**record.parameters)
+    kinds: dict[str, Any] = {"multiclass": HeartbeatParameters, "binary": InfarctionParameters}
+    return kinds.get(record.task, TwelveLeadParameters).model_construct(**record.parameters)
 
 
-def _maker(record: Record) -> Any:
+def maker(record: Record) -> Any:
     p = _parameters(record)
     if record.task == "multiclass":
         return heartbeat.model_maker(p)
@@ -188,8 +218,8 @@ class _Positional(nn.Module):
         return logits
 
 
-def _example(record: Record) -> tuple[list[Tensor], bool]:
-    """Made-up inputs of a batch of three, and whether their length is free; a batch of one would be frozen."""
+def _example(record: Record) -> list[Tensor]:
+    """Made-up inputs of a batch of three; one of one would be frozen."""
     draw = torch.Generator().manual_seed(0)
     shape = list(record.input_shape)
     p = _parameters(record)
@@ -198,7 +228,7 @@ def _example(record: Record) -> tuple[list[Tensor], bool]:
     given = [torch.randn(3, *shape, generator=draw)]
     if registry.entry(p.model).reads_features:
         given.append(torch.randn(3, record.n_features, generator=draw))
-    return given, record.task == "multilabel"
+    return given
 
 
 def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
@@ -211,15 +241,14 @@ def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
     if any_length:
         shapes[0][2] = torch.export.Dim("samples", min=100, max=2**24)
     names = ["x", "features"][: len(given)]
-    file = io.BytesIO()
     with _quietly():
         program = torch.onnx.export(
             _Positional(network), tuple(given), input_names=names, output_names=["logits"],
             dynamic_shapes=tuple(shapes), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
-        assert program is not None
-        program.save(file)
-    return file.getvalue()
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 @contextmanager
@@ -286,7 +315,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
     """What turns logits into probabilities and these into labels, all of it chosen on validation."""
     p = _parameters(record)
     if record.task == "multiclass":
-        path, given = run / f"validation-seed{seed}.parquet", {}
+        path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
         if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
             table = pd.read_parquet(path)
             logits = table[heartbeat.LOGITS].to_numpy()
@@ -320,27 +349,26 @@ def _training(record: Record, model: Model) -> dict[str, list[float]]:
                 r_peaks = annotations.samples[annotations.is_beat]
                 found.append(serving.described(recording, model.classify(recording, r_peaks)))
     table = pd.DataFrame(found)
-    return {name: np.percentile(table[name], PERCENTILES).round(4).tolist() for name in table}
+    return {str(name): np.percentile(table[name], PERCENTILES).round(4).tolist() for name in table}
 
 
-def readme(card: Card, record: Record) -> str:
+def readme(card: Card, results: Results) -> str:
     """The model card for a reader, in Markdown."""
-    columns = list(dict.fromkeys(name for own in record.per_class.values() for name in own))
-    per_class = [[name, *(_told(own.get(each)) for each in columns)] for name, own in record.per_class.items()]
-    return README.format(
+    columns = list(dict.fromkeys(name for own in results.per_class.values() for name in own))
+    per_class = [[name, *(_told(own.get(each)) for each in columns)] for name, own in results.per_class.items()]
+    return TEMPLATE.format(
         card=card,
-        data=record.data,
-        unit=record.intervals.unit,
+        results=results,
         classes=", ".join(card.classes),
         leads=", ".join(card.leads),
         tells=TELLS[card.task],
         apart=APART.get(card.protocol, "Patients of the test set are in no other set."),
         part=f", `{card.part}`" if card.part else "",
         sample=f"\n- {SAMPLE}" if card.sample else "",
-        seeds=", ".join(map(str, record.seeds)),
-        metrics=tabulate([[name, _told(value)] for name, value in record.metrics.items()], ["metric", ""], "github"),
+        seeds=", ".join(map(str, results.seeds)),
+        metrics=tabulate([[name, _told(value)] for name, value in results.metrics.items()], ["metric", ""], "github"),
         per_class=tabulate(per_class, ["class", *columns], "github"),
-        file=serving.CARD,
+        file=CARD,
     )
 
 
