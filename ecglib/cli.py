@@ -379,12 +379,13 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to be made.")],
     seed: Annotated[int | None, typer.Option(help="Of the network; by default the best on validation.")] = None,
     moved: Annotated[bool, typer.Option("--moved", help="Decide with the thresholds moved on validation.")] = False,
+    name: Annotated[str, typer.Option(help="What the model is called, in place of its experiment.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Export a run's network to a folder that needs no torch: ONNX, weights, description and model card."""
     from ecglib.serving import export as exporting
 
-    card = exporting.export(*results.find(run), out, seed=seed, moved=moved)
+    card = exporting.export(*results.find(run), out, name=name, seed=seed, moved=moved)
     print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
 
 

@@ -88,11 +88,14 @@ The weights are under the project's licence (MIT). The recordings are under thos
 """
 
 
-def export(record: Record, run: Path, out: Path, *, seed: int | None = None, moved: bool = False) -> Card:
+def export(
+    record: Record, run: Path, out: Path, *, name: str = "", seed: int | None = None, moved: bool = False
+) -> Card:
     """Export the network of one of a run's seeds, by default the best on validation, to a folder that is not there yet.
 
     Of folds the network of the official one is taken, or else of the last; `moved` decides with the thresholds that
-    were moved on validation. A `UserError` when the run keeps no network, or the folder is there.
+    were moved on validation; `name` is what the model is called in place of its experiment. A `UserError` when the run
+    keeps no network, or the folder is there.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
@@ -110,6 +113,7 @@ def export(record: Record, run: Path, out: Path, *, seed: int | None = None, mov
     network.load_state_dict(read_weights(weights))
     part = weights.stem.partition(f"seed{seed}")[2].lstrip("-")
     fields = _described(record, seed) | _decision(record, run, seed, part, moved)
+    fields["name"] = name or fields["name"]
     n = record.data
     results = Results(
         n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class
