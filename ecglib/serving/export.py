@@ -31,6 +31,7 @@ from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
+from ecglib.models.layers import Vote
 from ecglib.serving import model as serving
 from ecglib.serving.model import CARD, ONNX, README, WEIGHTS, Card, Model
 from ecglib.training.transfer import read_weights
@@ -185,11 +186,15 @@ def _parameters(record: Record) -> Any:
     return kinds.get(record.task, TwelveLeadParameters).model_construct(**record.parameters)
 
 
-def maker(record: Record) -> Any:
+def maker(record: Record) -> Callable[[], nn.Module]:
+    """A function that makes a run's network, its weights drawn anew."""
     p = _parameters(record)
     if record.task == "multiclass":
         return heartbeat.model_maker(p)
-    return infarction.maker(p) if record.task == "binary" else twelve_lead.maker(p, len(record.classes))
+    if record.task == "multilabel":
+        return twelve_lead.maker(p, len(record.classes))
+    one = infarction.maker(p)
+    return (lambda: Vote([one() for _ in range(p.networks)])) if registry.entry(p.model).reads_aligned else one
 
 
 def _best(record: Record) -> int:
@@ -272,12 +277,13 @@ def _quietly() -> Iterator[None]:
 
 
 def _agree(network: nn.Module, model: Model, given: list[Tensor]) -> None:
-    with torch.no_grad():
-        trained = _Positional(network)(*given).numpy()
-    found = model.run(*(t.numpy() for t in given))
-    if not np.allclose(found, trained, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(trained).max()))):
-        off = float(np.abs(found - trained).max())
-        raise UserError(model.card.name, f"the exported network is {off:.1e} off the trained one")
+    """A `UserError` where the exported network gives other logits, of these and of twice as many."""
+    for inputs in (given, [torch.cat([x, x.flip(0)]) for x in given]):
+        with torch.no_grad():
+            trained = _Positional(network)(*inputs).numpy()
+        off = float(np.abs(model.run(*(x.numpy() for x in inputs)) - trained).max())
+        if not off <= TOLERANCE * max(1.0, float(np.abs(trained).max())):
+            raise UserError(model.card.name, f"the exported network is {off:.1e} off the trained one")
 
 
 # --- the card ---------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ class Transferred(nn.Module):
         """Logits `(batch, classes)` of beats `(batch, leads, samples)`, float32."""
         if self.training and self.noise:
             x = x + self.noise * torch.randn_like(x)
-        shared = self.read(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (len(x), self.n_leads)).flatten(1)
+        shared = self.read(x.flatten(0, 1).unsqueeze(1)).unflatten(0, (x.shape[0], self.n_leads)).flatten(1)
         logits: Tensor = self.head(shared)
         return logits
 
