@@ -327,38 +327,56 @@ def verify(
 
 @app.command()
 def finetune(
-    run: Annotated[str, typer.Argument(help="A 12-lead experiment that was run here, or a run's key or folder.")],
+    model: Annotated[
+        str, typer.Argument(help="An experiment that was run here, a run's key or folder, a model's folder or name.")
+    ],
     records: Annotated[
-        Path, typer.Option(help="Folder of WFDB records, or its zip file; any of the twelve leads, 100 to 1000 Hz.")
+        str, typer.Option(help="Folder of WFDB records, or its zip file: any of the twelve leads; or annotated beats.")
     ],
     labels: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="CSV: `record` (path in the folder, no suffix), maybe `patient`, `age`, `sex`; labels of 0, 1."
+            help="Of 12 leads, a CSV: `record` (path in the folder, no suffix), maybe `patient`, `age`, `sex`; "
+            "labels of 0, 1."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to be made for weights, scores and the note.")] = Path("finetuned"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to be made for the network, scores and the note.")] = Path(
+        "finetuned"
+    ),
+    annotator: Annotated[str, typer.Option(help="Of beats, the suffix of the annotations.")] = "",
+    protocol: Annotated[
+        Literal["inter", "intra"], typer.Option(help="Of beats: patients apart, or shared by the sets.")
+    ] = "inter",
     epochs: Annotated[int, typer.Option(min=1, help="The best of them on validation is kept.")] = 20,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-8, help="Peak; by default a share of the recorded run's.")
+        float | None, typer.Option(min=1e-8, help="Peak; by default a share of that of a network drawn anew.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the new head and the order of recordings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sets, a new head and the order.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Teach a recorded 12-lead network on, with your own recordings and labels.
+    """Teach a network on, with your own recordings and labels, or your own annotated beats.
 
-    Its last layer is made anew for the labels, which may be others and more or fewer. Patients are dealt out to ten
-    folds: eight are learnt from, one chooses epoch and thresholds, one is tested.
+    Of 12 leads, its last layer is made anew for the labels, which may be others and more or fewer. Patients are dealt
+    out to ten folds: eight are learnt from, one chooses epoch and thresholds, one is tested. What is written can be
+    used at once: `ecglib annotate`, `predict` and `evaluate` take the folder.
     """
     from ecglib import finetune as tuning
     from ecglib.experiment import told
     from ecglib.report import tables
+    from ecglib.serving import Model
 
-    note = tuning.finetune(
-        tuning.find(run), records, labels, out, epochs=epochs, learning_rate=learning_rate, seed=seed
-    )
+    start, how = tuning.start(model), {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+    if isinstance(start, Model) and start.card.task == "beats":
+        if labels is not None:
+            raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")
+        card = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
+        print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
+        return
+    if labels is None:
+        raise UserError("--labels", "not given", "a table of the recordings' labels")
+    note = tuning.finetune(start, Path(records), labels, out, **how)
     if as_json:
-        where = {"folder": out, "records": records, "labels": labels}
+        where = {"folder": out, "records": Path(records), "labels": labels}
         print(json.dumps({k: str(path.resolve()) for k, path in where.items()} | note.model_dump(mode="json")))
         return
     for line in told.of_own(note.refused, note.repaired, note.assumed):

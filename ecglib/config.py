@@ -296,6 +296,8 @@ class HeartbeatParameters(TrainedParameters):
     """Share of the target spread evenly over the classes."""
     refit: bool = False
     """After the epoch is chosen, train anew on training + validation for that many epochs."""
+    start_from: str = ""
+    """Weights of the same network (a `.safetensors` file, from the root) to go on from; empty: drawn anew."""
 
     RULES = (
         Rule(lambda p, e: not e.reads_beats,
@@ -322,6 +324,8 @@ class HeartbeatParameters(TrainedParameters):
              "beats_per_sequence: 1 makes it read single ones"),
         Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes != "beat" and p.beats_per_sequence > 1,
              "imbalance: {p.imbalance} makes single beats, and {p.model} takes {e.takes}"),
+        Rule(lambda p, e: p.start_from and e.classical,
+             "start_from: {p.model} is fitted at once, from nothing"),
         Rule(lambda p, e: p.imbalance == "focal" and p.label_smoothing,
              "label_smoothing: the focal loss has none"),
         Rule(lambda p, e: p.sampling != "all"

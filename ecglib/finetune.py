@@ -1,4 +1,4 @@
-"""A recorded network of 12-lead recordings, taught on with a user's own recordings and labels.
+"""A network of 12-lead recordings, taught on with a user's own recordings and labels.
 
 Everything but the head is loaded; the head, a linear layer, is made anew for the user's labels. All layers then learn
 at a low rate. The user's patients are dealt out to ten folds: as in the book, the last is tested, the one before
@@ -10,27 +10,32 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from ecglib.config import TwelveLeadParameters
+from ecglib import config, files, serving
+from ecglib.config import HeartbeatParameters, TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
+from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Part
-from ecglib.errors import UserError, some
+from ecglib.errors import UserError
 from ecglib.evaluation.bootstrap import Interval
-from ecglib.experiment import driver, provenance, told, twelve_lead
+from ecglib.experiment import driver, heartbeat, provenance, recipes, told, twelve_lead
 from ecglib.experiment import record as results
 from ecglib.experiment.driver import Where
 from ecglib.experiment.twelve_lead import Run, Scored
 from ecglib.models import registry
+from ecglib.serving import export
+from ecglib.serving.model import CARD, Card, Model
+from ecglib.training import transfer
 from ecglib.training.history import SeedRun
-from ecglib.training.transfer import State, read_weights
 
 SHARE_OF_RATE: Final = 0.3
 """Learning rate as a share of the recorded run's, where none is asked for."""
@@ -98,7 +103,7 @@ def find(run: str) -> Run:
 
 
 def finetune(
-    run: Run,
+    start: Run | Model,
     folder: Path,
     table: Path,
     out: Path,
@@ -108,23 +113,24 @@ def finetune(
     seed: int = 0,
     device: str = "auto",
 ) -> Finetuned:
-    """Teach a recorded network on, score it, and write weights, note and scores to `out`.
+    """Teach a network on, score it, and write weights, note and scores to `out`, and there the network to use, as of
+    `ecglib.serving`.
 
-    The run's network of PTB-XL's own split, or else of its last fold, is taken. `folder` and `table` are the user's
+    Of a run, the network of PTB-XL's own split, or else of its last fold, is taken. `folder` and `table` are the user's
     recordings and labels (see `catalogues.folder`): any number of labels, any of the twelve leads, at any rate from 100
     to 1000 Hz. `out` is a folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's. A
     `UserError` when something can't be read or written, no label can be learnt, or the network can't take the
     recordings.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
-    p = _parameters(run, epochs, learning_rate, seed, device)
-    data, state = twelve_lead.Data(p, own.read(folder, table)), _weights(run)
+    export.refuse(out)
+    before, n_classes, file, key = _started(start)
+    p = _parameters(before, epochs, learning_rate, seed, device)
+    data = twelve_lead.Data(p, own.read(folder, table))
     source, part = data.catalogue, _divided(data, p, table)
 
     def make() -> nn.Module:
-        network = twelve_lead.maker(p, len(run.record.classes))()
-        _fill(network, state, run.folder)
+        network = twelve_lead.maker(p, n_classes)()
+        transfer.fill(network, file)
         return _with_head(network, len(source.classes))
 
     place, precision, _ = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
@@ -135,7 +141,7 @@ def finetune(
     weights, sets = trained.fitted.model.state_dict(), (part.train, part.val, part.scored)
     note = Finetuned(
         **p.model_dump(include={"model", "model_options", "rate", "learning_rate"}),
-        started_from=run.record.key,
+        started_from=key,
         seconds=p.crop_seconds,
         classes=list(source.classes),
         thresholds=trained.thresholds.tolist(),
@@ -153,10 +159,52 @@ def finetune(
         created=provenance.now(),
     )
     out.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().contiguous() for name, t in weights.items()}, out / WEIGHTS)
+    _write(trained.fitted.model, note, p, out)
     pd.concat([validated, tested]).to_csv(out / SCORES, index=False)
     (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     return note
+
+
+def beats(
+    model: Model,
+    records: str,
+    out: Path,
+    *,
+    annotator: str = "",
+    protocol: Literal["inter", "intra"] = "inter",
+    epochs: int = 20,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Card:
+    """Teach a network of beats on with annotated records, score it, and export it to `out`, a folder that is not there
+    yet, or empty.
+
+    `records` is a folder of WFDB records, or a database by name; its patients are divided into three sets under the
+    seed, or with `intra` its beats. The rate's default is `SHARE_OF_RATE` of that of a network drawn anew. A
+    `UserError` when a file can't be read or written, or the records don't suffice for three sets.
+    """
+    model.expect("beats")
+    export.refuse(out)
+    card, default = model.card, HeartbeatParameters.model_fields["learning_rate"].default
+    sequences = {"beats_per_sequence": card.beats_per_sequence} if card.beats_per_sequence > 1 else {}
+    p = config.check("heartbeat", {
+        **card.model_dump(include={"model", "model_options", "cut", "leads"}), **sequences,
+        "features": card.features or ["*"],
+        "database": str(Path(records).resolve()) if Path(records).exists() else records,
+        "annotator": annotator, "protocol": protocol, "start_from": str((model.folder / WEIGHTS).resolve()),
+        "max_epochs": epochs, "patience": epochs, "seeds": [seed], "bootstrap": 1000, "device": device,
+        "learning_rate": learning_rate or SHARE_OF_RATE * default,
+    }, "ecglib finetune")  # fmt: skip
+    run = heartbeat.run(p)
+    return export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned")
+
+
+def start(name: str) -> Run | Model:
+    """What training goes on from: a model as of `serving.load`, or a run of 12-lead recordings as of `find`."""
+    if ":" in name or (Path(name) / CARD).is_file() or results.find(name)[0].task != "multilabel":
+        return serving.load(name)
+    return find(name)
 
 
 def load(folder: Path) -> Network:
@@ -171,15 +219,45 @@ def load(folder: Path) -> Network:
     given = {"model": note.model, "model_options": note.model_options, "rate": note.rate, "crop_seconds": note.seconds}
     p = TwelveLeadParameters.model_validate(given)
     network = _with_head(twelve_lead.maker(p, 2)(), len(note.classes))
-    _fill(network, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+    transfer.fill(network, folder / WEIGHTS)
     return Network(network.eval(), note)
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
-def _parameters(run: Run, epochs: int, learning_rate: float | None, seed: int, device: str) -> TwelveLeadParameters:
-    own = twelve_lead.parameters_of(run.record)
+def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
+    """Of what is started from: parameters, number of labels, weights and key."""
+    if isinstance(start, Run):
+        return twelve_lead.parameters_of(start.record), len(start.record.classes), _weights(start), start.record.key
+    start.expect("recordings")
+    card = start.card
+    own = {"model": card.model, "model_options": card.model_options, "rate": card.rate}
+    own["crop_seconds"] = card.input_shape[1] / card.rate
+    return TwelveLeadParameters.model_validate(own), len(card.classes), start.folder / WEIGHTS, card.version
+
+
+def _write(network: nn.Module, note: Finetuned, p: TwelveLeadParameters, out: Path) -> None:
+    """The network to use; its weights alone where the exporter is not installed, which a line tells."""
+    name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
+    fields = {
+        **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
+        "name": name, "task": "recordings", "leads": list(LEADS), "cut": "",
+        "input_shape": [len(LEADS), round(note.seconds * note.rate)],
+        "database": "own recordings", "sample": False, "protocol": "by-patient", "profile": "",
+        "key": note.started_from, "recipe": recipes.of(p), "commit": provenance.commit(),
+    }  # fmt: skip
+    results = export.Results(train, val, tested, [note.seed], "patient", note.metrics, note.per_class)
+    try:
+        export.write(out, network, [torch.randn(3, *fields["input_shape"])], fields, results)
+    except export.Missing as error:
+        files.tell(f"not exported: {error}")
+        save_file({name: t.detach().contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
+
+
+def _parameters(
+    own: TwelveLeadParameters, epochs: int, learning_rate: float | None, seed: int, device: str
+) -> TwelveLeadParameters:
     changed = {
         "experiment": "",
         "title": "",
@@ -217,12 +295,12 @@ def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Pa
     return part
 
 
-def _weights(run: Run) -> State:
-    files = sorted(run.folder.glob(f"weights-seed{run.record.seeds[0]}-fold*.safetensors"))
-    if not files:
+def _weights(run: Run) -> Path:
+    found = sorted(run.folder.glob(f"weights-seed{run.record.seeds[0]}-fold*.safetensors"))
+    if not found:
         raise UserError(run.folder, "no weights", "those of a finished run", "run its experiment again with --fresh")
     own = run.folder / f"weights-seed{run.record.seeds[0]}-fold{OFFICIAL}.safetensors"
-    return read_weights(own if own in files else files[-1])
+    return own if own in found else found[-1]
 
 
 def _with_head(network: nn.Module, n_classes: int) -> nn.Module:
@@ -230,14 +308,6 @@ def _with_head(network: nn.Module, n_classes: int) -> nn.Module:
     assert isinstance(network.head, nn.Linear)
     network.head = nn.Linear(network.head.in_features, n_classes)
     return network
-
-
-def _fill(network: nn.Module, state: State, where: Path) -> None:
-    ours, theirs = ({name: t.shape for name, t in one.items()} for one in (network.state_dict(), state))
-    wrong = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    if wrong:
-        raise UserError(where, f"weights that are not this network's: {some(wrong, 5)}")
-    network.load_state_dict(state)
 
 
 def _counted(data: twelve_lead.Data, index: NDArray[np.int64]) -> dict[str, int]:

@@ -69,6 +69,7 @@ label_smoothing = 0.0
 gradient_clip = 1.0
 ema = 0.998
 refit = False
+start_from = ""
 
 device = "auto"
 precision = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ecglib import aami, fingerprint, losses
+from ecglib import aami, fingerprint, losses, paths
 from ecglib.config import RESAMPLERS, HeartbeatParameters
 from ecglib.data import beats as beats_module
 from ecglib.data import databases, digest, splits
@@ -34,7 +35,7 @@ from ecglib.experiment.record import Moved, Record, Resampling
 from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
-from ecglib.training import adaptation, device, loop, sequences
+from ecglib.training import adaptation, device, loop, sequences, transfer
 from ecglib.training.history import SeedRun
 from ecglib.training.sampling import ByRecord
 
@@ -87,6 +88,16 @@ class Data(driver.Data):
     def fingerprint(self) -> str:
         each = [source.fingerprint() for source in self.sources]
         return each[0] if len(each) == 1 else fingerprint.of_values(each)
+
+    @property
+    def in_key(self) -> dict[str, Any]:
+        """The weights that training goes on from."""
+        if not self._p.start_from:
+            return {}
+        path = paths.root() / self._p.start_from
+        if not path.is_file():
+            raise UserError(f"start_from: {path}", "no such file", "a weights file")
+        return {"start_from": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     @property
     def name(self) -> str:
@@ -346,9 +357,12 @@ class Fitting:
         return loop.Fitted(model.eval(), run, time.perf_counter() - start)
 
     def _made(self, index: Index) -> nn.Module:
-        """The network, its weights drawn anew; features are standardised after those of these beats."""
+        """The network, its weights drawn anew, and features standardised after those of these beats; or both as they
+        are where training goes on from."""
         model, features = model_maker(self.p)(), self._tensor(index)
-        if features is not None:
+        if self.p.start_from:
+            transfer.fill(model, paths.root() / self.p.start_from)
+        elif features is not None:
             assert isinstance(model, ECGNet)
             model.standardise(features)
         return model

@@ -34,7 +34,7 @@ from ecglib.models import registry
 from ecglib.models.layers import Vote
 from ecglib.serving import model as serving
 from ecglib.serving.model import CARD, ONNX, README, WEIGHTS, Card, Model
-from ecglib.training.transfer import read_weights
+from ecglib.training.transfer import fill
 
 TOLERANCE: Final = 1e-4
 """How far the exported network's logits may be from the trained one's on made-up input."""
@@ -98,8 +98,7 @@ def export(
     were moved on validation; `name` is what the model is called in place of its experiment. A `UserError` when the run
     keeps no network, or the folder is there.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    refuse(out)
     p = _parameters(record)
     if getattr(p, "protocol", "") == "adapted":
         do = f"export {record.experiment.replace('-adapted', '-inter')}, which it starts from"
@@ -111,7 +110,7 @@ def export(
         raise UserError(f"--seed {seed}", "not of this run", f"one of {', '.join(map(str, record.seeds))}")
     weights = _weights(record, run, seed)
     network = maker(record)()
-    network.load_state_dict(read_weights(weights))
+    fill(network, weights)
     part = weights.stem.partition(f"seed{seed}")[2].lstrip("-")
     fields = _described(record, seed) | _decision(record, run, seed, part, moved)
     fields["name"] = name or fields["name"]
@@ -124,6 +123,10 @@ def export(
         if out.exists():
             out.rmdir()
     return card
+
+
+class Missing(UserError):
+    """The exporter is not installed."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,12 @@ def write(
     (folder / CARD).write_text(json.dumps(card.model_dump(), indent=1) + "\n", encoding="utf-8")
     (folder / README).write_text(readme(card, results), encoding="utf-8")
     return card
+
+
+def refuse(out: Path) -> None:
+    """A `UserError` where a folder to be made is there already, with something in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
 
 
 def cached(record: Record, run: Path) -> Path:
@@ -244,7 +253,7 @@ def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
     try:
         import onnxscript  # noqa: F401
     except ImportError:
-        raise UserError("ecglib export", "no onnxscript", do="pip install ecglib-book[serve]") from None
+        raise Missing("the exporter", "not installed", do="pip install ecglib-book[serve]") from None
     batch = torch.export.Dim("batch", min=1, max=2**20)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in given]
     if any_length:

@@ -72,6 +72,17 @@ def read_weights(path: Path) -> State:
     return renamed
 
 
+def fill(network: nn.Module, path: Path) -> None:
+    """Load the weights of a file into a network in place of its own. A `UserError` as of `read_weights`, or where they
+    are another network's."""
+    state, free = read_weights(path), getattr(network, "FITTED", ())
+    ours, theirs = ({name: t.shape for name, t in one.items()} for one in (network.state_dict(), state))
+    wrong = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name) and name not in free]
+    if wrong:
+        raise UserError(path, f"weights that are not this network's: {some(wrong, 5)}")
+    network.load_state_dict(state)
+
+
 class Transferred(nn.Module):
     """A network of one lead, pretrained or not, with a head for another task, for one lead or for many.
 
