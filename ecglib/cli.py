@@ -365,7 +365,8 @@ def finetune(
     from ecglib.report import tables
     from ecglib.serving import Model
 
-    start, how = tuning.start(model), {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+    start = tuning.start(model)
+    how: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
     if isinstance(start, Model) and start.card.task == "beats":
         if labels is not None:
             raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")

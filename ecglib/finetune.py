@@ -196,6 +196,7 @@ def beats(
         "max_epochs": epochs, "patience": epochs, "seeds": [seed], "bootstrap": 1000, "device": device,
         "learning_rate": learning_rate or SHARE_OF_RATE * default,
     }, "ecglib finetune")  # fmt: skip
+    assert isinstance(p, HeartbeatParameters)
     run = heartbeat.run(p)
     return export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned")
 

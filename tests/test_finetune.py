@@ -17,7 +17,7 @@ import torch
 from projects import make_project
 from safetensors.torch import load_file, save_file
 
-from ecglib import cli, finetune, paths
+from ecglib import cli, finetune, paths, serving
 from ecglib.config import TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.recordings import TwelveLead
@@ -80,7 +80,7 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
     assert note.metrics["macro_auroc"].mean == pytest.approx(1.0), "the sick look unlike the others"
 
     found = finetune.load(out)
-    data = TwelveLead(own.read(*clinic), found.note.rate)
+    model, data = serving.load(out), TwelveLead(own.read(*clinic), found.note.rate)
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores["part"]) == {"validation", "test"}
     for row in scores.to_dict("records"):
@@ -90,6 +90,9 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
         with torch.inference_mode():
             p = found.network(example.x[None]).sigmoid().item()
         assert p == pytest.approx(row["p:sick"], abs=1e-5)
+        used = model.score(model.read(clinic[0], str(row["record"])))
+        assert used == pytest.approx(p, abs=1e-5)
+        assert model.decide(used).tolist() == [row["p:sick"] >= row["t:sick"]]
         assert row["y:sick"] == example.y.item()
         assert row["t:sick"] == note.thresholds[0]
 
@@ -133,7 +136,10 @@ def test_the_command_starts_from_the_recorded_weights(
     ]
     assert re.search(r"sick +│ \d+ +│ \d+ +│ \d+ ", said)
     assert said.splitlines()[-1] == str(out)
-    assert {path.name for path in out.iterdir()} == {"finetuned.json", "weights.safetensors", "scores.csv"}
+    assert {path.name for path in out.iterdir()} == {
+        *("finetuned.json", "scores.csv"),
+        *("README.md", "model.json", "model.onnx", "weights.safetensors"),
+    }
     after = finetune.load(out).network.state_dict()
     before = load_file(run.folder / "weights-seed0-fold10.safetensors")
     assert after["head.weight"].shape == (1, before["head.weight"].shape[1])

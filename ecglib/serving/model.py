@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -120,17 +119,16 @@ class Model:
     """A model that was opened; it reads `Recording`s (`ecglib.data.records`), with the leads that it asks for."""
 
     def __init__(self, card: Card, folder: Path, threads: int = 0) -> None:
-        self.card, self.folder, self._threads = card, folder, threads
-
-    @cached_property
-    def _session(self) -> Any:
         import onnxruntime
 
+        self.card, self.folder = card, folder
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = self._threads, 3
-        return onnxruntime.InferenceSession(
-            (self.folder / ONNX).read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        content = (folder / ONNX).read_bytes()
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # it has a kind of its own for every fault
+            raise UserError(folder / ONNX, f"damaged ({type(error).__name__})", do="export it again") from None
 
     def read(self, folder: Path, name: str) -> Recording:
         """A WFDB record with the leads that it reads; a `RecordError` where it can't be used."""

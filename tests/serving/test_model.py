@@ -1,0 +1,240 @@
+"""What was exported gives what was trained, reads records as training did, and is refused when it was changed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from excerpts import SAMPLE
+from projects import make_project
+from safetensors.torch import load_file
+
+from ecglib import serving
+from ecglib.config import HeartbeatParameters
+from ecglib.data import beats, databases, records
+from ecglib.errors import RecordError, UserError
+from ecglib.evaluation.calibration import temperature
+from ecglib.experiment import heartbeat, recipes
+from ecglib.models import registry
+from ecglib.serving import export
+from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Card, Model
+
+BEATS = ("cnet", "ecgnet")
+
+
+@pytest.fixture(params=BEATS)
+def model(request: pytest.FixtureRequest) -> Model:
+    return serving.load(f"ecglib:{request.param}", threads=1)
+
+
+def of_record(model: Model, name: str) -> tuple[records.Recording, np.ndarray]:
+    annotations = records.read_annotations(SAMPLE, name)
+    return model.read(SAMPLE, name), annotations.samples[annotations.is_beat]
+
+
+def test_a_network_reads_records_as_training_did(model: Model) -> None:
+    source = databases.sample("mitdb")
+    assert source is not None
+    card = model.card
+    trained = beats.cut_record(source, "119", card.cut, card.leads)
+    columns = beats.features_of(card.cut, len(card.leads), card.features or ("*",))
+    options = dict(card.model_options) | ({"n_features": len(columns)} if card.features else {})
+    network = registry.build(card.model, *card.input_shape, len(card.classes), **options)
+    network.load_state_dict(load_file(model.folder / WEIGHTS))
+    features = torch.from_numpy(trained.with_features(columns.values()).features)
+    with torch.inference_mode():
+        logits = network.eval()(torch.from_numpy(trained.signals), features=features).numpy()
+    recording, r_peaks = of_record(model, "119")
+    found = model.classify(recording, r_peaks)
+    assert found.sample.tolist() == trained.sample.tolist()
+    scaled = torch.from_numpy(logits / card.temperature).softmax(1).numpy()
+    np.testing.assert_allclose(found.probability, scaled, rtol=0, atol=1e-5)
+    assert found.decided.tolist() == logits.argmax(1).tolist()
+    assert found.left_out == trained.left_out
+    assert len(r_peaks) == len(found.sample) + sum(found.left_out.values())
+
+
+KNOWN = {
+    "cnet": [("119", "V"), ("100", "N"), ("232", "S")],
+    "ecgnet": [("119", "V"), ("100", "N"), ("209", "S")],
+}
+
+
+def test_the_embedded_networks_know_what_they_learnt(model: Model) -> None:
+    for name, label in KNOWN[model.card.model]:
+        recording, r_peaks = of_record(model, name)
+        annotations = records.read_annotations(SAMPLE, name)
+        found = model.classify(recording, r_peaks)
+        kept = np.isin(r_peaks, found.sample)
+        symbols = annotations.symbols[annotations.is_beat][kept]
+        true = np.array([beats.aami.SYMBOLS[symbol] for symbol in symbols])
+        given = np.array(model.card.classes)[found.decided]
+        assert (given[true == label] == label).mean() > 0.7, (name, label)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(BUNDLED.iterdir()) if path.is_dir()])
+def test_the_embedded_networks_are_of_todays_recipe(name: str) -> None:
+    """A stage that trains otherwise makes them old: they are trained and exported anew then."""
+    card = serving.load(f"ecglib:{name}").card
+    assert card.recipe == {stage: max(recipes.history(stage)) for stage in card.recipe}
+    assert not card.sample and card.profile == "full" and "dirty" not in card.commit
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*")) < 6_000_000
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, ecglib.serving; print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
+
+
+def test_recordings_of_other_lengths_get_their_labels() -> None:
+    model = serving.load("ecglib:xresnet")
+    source = databases.sample("ptb-xl")
+    assert source is not None
+    recording = model.read(source.folder, source.records[0])
+    p = model.score(recording)
+    assert p.shape == (5,) and (p >= 0).all() and (p <= 1).all()
+    half = records.Recording(recording.name, recording.signals[:, :500], recording.fs, recording.leads)
+    assert np.abs(model.score(half) - p).max() < 0.9 and not np.array_equal(model.score(half), p)
+    with pytest.raises(UserError, match="a model of recordings; expected one of beats"):
+        model.classify(recording, np.array([100, 200]))
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(BUNDLED / "cnet", tmp_path / "cnet"))
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [ONNX, WEIGHTS])
+def test_a_changed_file_is_refused(folder: Path, name: str) -> None:
+    change(folder / name)
+    with pytest.raises(UserError, match=rf"{name}: changed since it was exported"):
+        serving.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"no {name}"):
+        serving.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda card: card | {"temperature": 1.0}, "changed since it was exported"),
+        (lambda card: card | {"classes": ["N", "V", "S", "F", "Q"]}, "changed since it was exported"),
+        (lambda card: card | {"files": {}}, "changed since it was exported"),
+        (lambda card: card | {"code": "import os"}, "damaged"),
+        (lambda card: card | {"format": 2}, "damaged"),
+    ],
+)
+def test_a_changed_description_is_refused(folder: Path, edit: object, said: str) -> None:
+    assert callable(edit)
+    (folder / CARD).write_text(json.dumps(edit(json.loads((folder / CARD).read_text()))))
+    with pytest.raises(UserError, match=said):
+        serving.load(folder)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("unpickled",))
+
+
+def test_a_pickle_is_never_opened(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even where all hashes are made to fit it."""
+    for name in (ONNX, CARD):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(pickle.dumps(Bomb()))
+        if name == ONNX:
+            resign(folder)
+        with pytest.raises(UserError, match="damaged"):
+            serving.load(folder).run(np.zeros((1, 1, 187), np.float32))
+        (folder / name).write_bytes(before)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def resign(folder: Path) -> None:
+    card = Card.model_validate_json((folder / CARD).read_bytes())
+    files = {name: databases.digests([folder / name])[0] for name in card.files}
+    card = card.model_copy(update={"files": files})
+    (folder / CARD).write_text(card.model_copy(update={"version": card.sha256()}).model_dump_json())
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one of ecglib:cnet, ecglib:ecgnet, ecglib:xresnet"):
+        serving.load("ecglib:cnett")
+    with pytest.raises(UserError, match=r"no model\.json in it"):
+        serving.load(tmp_path)
+    with pytest.raises(UserError, match=r"no such model; expected ecglib:cnet, .*, or a run"):
+        serving.load("no/such")
+
+
+def test_signals_that_cannot_be_classified() -> None:
+    model = serving.load("ecglib:cnet")
+    recording, r_peaks = of_record(model, "100")
+
+    def of(signals: np.ndarray) -> records.Recording:
+        return records.Recording("it", signals, recording.fs, recording.leads)
+
+    for signals, said in (
+        (np.full_like(recording.signals, np.nan), "no number"),
+        (np.zeros_like(recording.signals), "flat"),
+        (recording.signals[:, :0], "empty"),
+    ):
+        with pytest.raises(RecordError, match=said):
+            model.classify(of(signals), r_peaks)
+    for n in (0, 1, 2):
+        found = model.classify(recording, r_peaks[:n])
+        assert len(found.sample) + sum(found.left_out.values()) == n
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_and_used(
+    tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_project(tmp_path / "project", small_mitdb, monkeypatch)
+    p = HeartbeatParameters(max_epochs=1, max_beats=1000, seeds=[0, 3], bootstrap=5, device="cpu", precision="float32")
+    run = heartbeat.run(p)
+    folder = serving.load(run.record.key).folder
+    card = serving.load(folder).card
+    best = max(run.record.training, key=lambda one: one.validation or 0).seed
+    assert (card.seed, card.key, card.task, card.model) == (best, run.record.key, "beats", "cnet")
+    own = pd.read_parquet(run.folder / f"validation-seed{best}.parquet")
+    logits, labels = own[heartbeat.LOGITS].to_numpy(), own["label"].to_numpy()
+    assert card.temperature == temperature(logits, labels)
+    assert set(card.training) == {"amplitude_mv", "beats_per_minute", "unsure"}
+    text = (folder / "README.md").read_text()
+    assert "no medical device" in text and f"{run.record.metrics['macro_f1'].mean:.3f}" in text
+    moved = export.export(run.record, run.folder, tmp_path / "moved", seed=3, moved=True)
+    assert run.record.moved is not None and moved.offsets == run.record.moved.offsets[1]
+    for given, said in (({"seed": 7}, "--seed 7"), ({"seed": 0}, "it is there already")):
+        with pytest.raises(UserError, match=said):
+            export.export(run.record, run.folder, tmp_path / ("moved" if given["seed"] == 0 else "new"), **given)
+    (run.folder / f"weights-seed{best}.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights to export"):
+        export.export(run.record, run.folder, tmp_path / "new", seed=best)
+
+
+def test_the_temperature_fits_the_probabilities() -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(20_000, 3))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (p.cumsum(1) > draw.random((20_000, 1))).argmax(1)
+    assert temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
