@@ -408,6 +408,84 @@ def export(
     print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
 
 
+@app.command()
+def annotate(
+    recordings: Annotated[
+        list[Path], typer.Argument(help="WFDB records, EDF files, or CSV files with a column of mV for each lead.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A run, a model's folder or name, or models:/NAME@ALIAS.")
+    ] = "ecglib:ecgnet",
+    lead: Annotated[
+        list[str] | None, typer.Option(help="To read in place of the model's own; may be repeated.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=1.0, help="Of a CSV file, in Hz.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder; each recording gets one of its name in it.")] = Path("annotated"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Find and classify the beats of recordings: annotations for WFDB, a summary, and a page to look at them.
+
+    A record named DIR/100 gives OUT/100/100.atr, summary.json and report.html. It is no medical device.
+    """
+    from ecglib.serving import annotate as annotating
+    from ecglib.serving import load
+
+    opened, failed = load(model), False
+    for path in recordings:
+        try:
+            found = annotating.annotate(opened, path, lead or (), rate)
+            folder = out / Path(found.recording.name).name
+            annotating.write(opened, found, folder)
+            print(
+                json.dumps({"folder": str(folder.resolve())} | found.summary)
+                if as_json
+                else annotating.told(found, folder)
+            )
+        except UserError as error:  # the others may do
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            failed = True
+    if failed:
+        raise SystemExit(2)
+
+
+@app.command()
+def evaluate(
+    subject: Annotated[
+        str, typer.Argument(help="A run, a model's folder or name, models:/NAME@ALIAS, or a folder of annotations.")
+    ],
+    data: Annotated[str, typer.Option(help="A database, or a folder of annotated records, or of recordings.")],
+    labels: Annotated[Path | None, typer.Option(help="Of recordings, a table as for finetune.")] = None,
+    annotator: Annotated[str, typer.Option(help="Suffix of the reference annotations.")] = "",
+    peaks: Annotated[Literal["given", "detected"], typer.Option(help="Where a model gets the R peaks from.")] = "given",
+    protocol: Annotated[
+        Literal["all", "inter"], typer.Option(help="All records; or of mitdb DS2, of ptb-xl the fold not learnt from.")
+    ] = "all",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a model, or annotations, on labelled records: by EC57 beat by beat, or label by label.
+
+    A model that is given the R peaks is scored on the beats that it can read, as in the book. Detected or annotated
+    beats are compared with those of the reference within 150 ms. Intervals resample records or patients.
+    """
+    from ecglib.report import evaluated
+    from ecglib.serving import evaluate as evaluating
+    from ecglib.serving import load
+
+    where = Path(subject)
+    is_model = not where.is_dir() or any((where / name).is_file() for name in ("model.json", "record.json"))
+    found = evaluating.evaluate(
+        load(subject) if is_model else where, data, labels=labels, annotator=annotator, peaks=peaks, protocol=protocol
+    )
+    if as_json:
+        print(found.model_dump_json())
+        return
+    for name, why in found.passed_over.items():
+        print(f"passed over {name}: {why}", file=sys.stderr)
+    for table in evaluated.tables(found):
+        _print(table)
+    print(evaluated.told(found))
+
+
 # --- book -------------------------------------------------------------------------------------------------------------
 
 

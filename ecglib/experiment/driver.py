@@ -384,7 +384,7 @@ def _train_part(plan: _Plan[P, D], folder: Path, part: Part, seed: int) -> dict[
 def _log_test_reads(plan: _Plan[P, D], seed: int, reads: dict[str, Values]) -> None:
     """Add a line for each decision to the log of test scorings, whose number the book prints beside such results; two
     numbers come from two decisions, and either could be picked."""
-    p, path = plan.parameters, paths.test_reads()
+    p = plan.parameters
     for decision, values in reads.items():
         line = {
             "time": provenance.now(),
@@ -396,9 +396,7 @@ def _log_test_reads(plan: _Plan[P, D], seed: int, reads: dict[str, Values]) -> N
             "decision": decision,
             "metrics": {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()},
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        results.log_test_read(line)
 
 
 def _evaluated(plan: _Plan[P, D], folder: Path) -> Record:

@@ -367,6 +367,15 @@ def find(run: str, task: str = "") -> tuple[Record, Path]:
     return load(fitting[0] / "record.json"), fitting[0]
 
 
+def log_test_read(line: Mapping[str, Any]) -> None:
+    """Add a line to the log of test scorings; nothing where there is no clone, whose log it is."""
+    with contextlib.suppress(UserError):
+        path = paths.test_reads()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 def reference(experiment: str) -> Record | None:
     """The committed reference result of an experiment, or None where there is none yet."""
     path = paths.reference(experiment)

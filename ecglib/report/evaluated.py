@@ -1,0 +1,47 @@
+"""What `ecglib evaluate` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from ecglib.report.names import METRICS
+from ecglib.report.tables import interval
+from ecglib.serving.evaluate import Evaluated
+
+EC57 = {"VEB": "V", "SVEB": "S"}
+
+
+def tables(found: Evaluated) -> Iterator[Table]:
+    """By class or label, and of all of them."""
+    metrics = list(dict.fromkeys(name for own in found.per_class.values() for name in own))
+    by_class = Table("class", "reference", *map(_named, metrics))
+    for name, own in found.per_class.items():
+        by_class.add_row(name, f"{found.counts[name]}", *(interval(own.get(metric)) for metric in metrics))
+    yield by_class
+    whole = Table("of all", "")
+    for name, value in found.metrics.items():
+        whole.add_row(_named(name), interval(value))
+    for kind, values in found.ec57.items():
+        for name, value in values.items():
+            whole.add_row(f"{kind} {_named(name)}", interval(value))
+    for name, value in found.detection.items():
+        whole.add_row(f"R peaks, {_named(name)}", interval(value))
+    yield whole
+
+
+def told(found: Evaluated) -> str:
+    """What it rests on, in a line."""
+    peaks = {"given": "R peaks given", "detected": "R peaks detected", "annotated": "annotations compared", "": ""}
+    left = ", ".join(f"{n} {reason}" for reason, n in found.left_out.items() if n)
+    parts = [
+        f"{found.subject} on {len(found.records)} records of {found.data}{' (the embedded sample)' * found.sample}",
+        peaks[found.peaks],
+        f"not scored: {left}" if left else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _named(metric: str) -> str:
+    return METRICS.get(metric, metric.replace("_", " "))

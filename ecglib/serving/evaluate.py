@@ -1,0 +1,267 @@
+"""How good a model, or any annotator, is on labelled records: the tables of the field, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from ecglib import aami
+from ecglib.data import databases, detection, records
+from ecglib.data.catalogues import catalogue, folder, ptb_xl
+from ecglib.data.databases import Source
+from ecglib.data.records import Annotations, Recording
+from ecglib.errors import RecordError, UserError
+from ecglib.evaluation import bootstrap, matching, metrics
+from ecglib.evaluation.bootstrap import Interval
+from ecglib.experiment import provenance, record
+from ecglib.serving.annotate import ANNOTATOR, UNCLASSIFIED
+from ecglib.serving.model import Classified, Model
+
+Peaks = Literal["given", "detected"]
+N: Final = len(aami.CLASSES)
+SCORED: Final = ("N", "S", "V", "F")
+"""The classes that macro means are over, where the records have them."""
+RESAMPLES: Final = 1000
+
+
+class Evaluated(BaseModel):
+    """What was found; intervals resample records, or patients of whole recordings."""
+
+    subject: str
+    """Of a model its name, else the folder of the annotations."""
+    version: str = ""
+    data: str
+    sample: bool
+    peaks: str
+    """Of beats: `given`, `detected`, or `annotated` by whoever is evaluated."""
+    records: list[str]
+    passed_over: dict[str, str]
+    """Records that can't be used -> why."""
+    left_out: dict[str, int]
+    """Beats that are not scored, by reason."""
+    counts: dict[str, int]
+    """Class or label -> beats or recordings of the reference."""
+    metrics: dict[str, Interval]
+    per_class: dict[str, dict[str, Interval]]
+    ec57: dict[str, dict[str, Interval]] = {}
+    """`VEB` and `SVEB`, as EC57 scores them."""
+    detection: dict[str, Interval] = {}
+    """Of beats of whatever class, where their R peaks were not given."""
+    by_record: dict[str, list[list[int]]] = {}
+    """Record -> confusion matrix, rows of the reference, the last row and column for no beat."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    matrix: NDArray[np.int64]
+    """`(N + 1, N + 1)`"""
+    left_out: dict[str, int]
+
+
+def beats(
+    subject: Model | Path, source: Source, *, peaks: Peaks = "given", protocol: Literal["all", "inter"] = "all"
+) -> Evaluated:
+    """Score the beats of a source's records by ANSI/AAMI EC57.
+
+    Parameters
+    ----------
+    subject
+        A model of beats, or a folder with annotation files: `<record>.atr`, or `<record>/<record>.atr` as
+        `ecglib annotate` writes them.
+    source
+        Records with reference annotations.
+    peaks
+        Of a model: whether it is given the reference's R peaks, and what it can't read is left out, as in the book; or
+        has to find them, and is compared beat by beat (`evaluation.matching`), a beat that it can't read being of
+        class Q.
+    protocol
+        `inter`: of `mitdb`, DS2 alone.
+
+    Raises UserError when no record can be used, or the model is of another task or of other classes.
+    """
+    if isinstance(subject, Model):
+        subject.expect("beats")
+        if subject.card.classes != list(aami.CLASSES):
+            raise UserError(subject.card.name, f"classes {', '.join(subject.card.classes)}", "those of EC57")
+    names = [name for name in source.records if protocol == "all" or source.name != "mitdb" or name in aami.DS2]
+    found: dict[str, _Scored] = {}
+    passed_over: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = _scored(subject, source, name, peaks)
+        except RecordError as error:
+            passed_over[name] = str(error)
+    if not found:
+        raise UserError(
+            source.folder, f"no record can be scored; the first: {next(iter(passed_over.values()), 'none')}"
+        )
+    matrices = np.stack([one.matrix for one in found.values()])
+    sums = matrices.sum((0, 2))
+    scored = [aami.CLASSES.index(name) for name in SCORED if sums[aami.CLASSES.index(name)]]
+    drawn = bootstrap.resampled(matrices[None], RESAMPLES if len(found) > 1 else 0)
+    summary = metrics.summary(drawn, scored)
+    per_class = {name: values[..., :N] for name, values in metrics.per_class(drawn).items()}
+    matched = peaks == "detected" or not isinstance(subject, Model)
+    evaluated = Evaluated(
+        subject=subject.card.name if isinstance(subject, Model) else str(subject),
+        version=subject.card.version if isinstance(subject, Model) else "",
+        data=source.name,
+        sample=source.sample,
+        peaks=peaks if isinstance(subject, Model) else "annotated",
+        records=list(found),
+        passed_over=passed_over,
+        left_out=_summed(one.left_out for one in found.values()),
+        counts={name: int(n) for name, n in zip(aami.CLASSES, sums, strict=False)},
+        metrics=bootstrap.intervals({name: summary[name] for name in ("macro_f1", "macro_recall", "accuracy")}),
+        per_class=bootstrap.by_class(per_class, aami.CLASSES),
+        ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, [*aami.CLASSES, ""]).items()},
+        detection=bootstrap.intervals(matching.detection(drawn)) if matched else {},
+        by_record={name: one.matrix.tolist() for name, one in found.items()},
+    )
+    if isinstance(subject, Model) and source.name == "mitdb" and not source.sample and {*found} & {*aami.DS2}:
+        _log(subject, evaluated)
+    return evaluated
+
+
+def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int = 0) -> Evaluated:
+    """Score the labels of whole recordings, all of them or those of one fold. A `UserError` when none can be used, or
+    the model has a label that they lack."""
+    from ecglib.experiment import twelve_lead
+
+    model.expect("recordings")
+    classes = model.card.classes
+    if missing := [name for name in classes if name not in source.classes]:
+        raise UserError(data, f"no label {', '.join(missing)}", f"those of {model.card.name}: {', '.join(classes)}")
+    entries = [i for i, entry in enumerate(source.entries) if fold in (0, entry.fold)]
+    p: dict[int, NDArray[np.float32]] = {}
+    passed_over: dict[str, str] = {}
+    for i in entries:
+        entry = source.entries[i]
+        try:
+            p[i] = model.score(source.read(entry))
+        except RecordError as error:
+            passed_over[entry.record] = str(error)
+    if not p:
+        raise UserError(data, f"no recording can be scored; the first: {next(iter(passed_over.values()), 'none')}")
+    of_model = replace(source, classes=tuple(classes))
+    thresholds = np.array(model.card.thresholds or [0.5] * len(classes))
+    index, given = np.array(list(p)), np.stack(list(p.values())).astype(np.float64)
+    table = twelve_lead.score_table(of_model, "test", index, given, thresholds)
+    whole, per_class = twelve_lead.measured(twelve_lead.Scored.of([table], classes), (), RESAMPLES)
+    return Evaluated(
+        subject=model.card.name,
+        version=model.card.version,
+        data=data,
+        sample=False,
+        peaks="",
+        records=[source.entries[i].record for i in p],
+        passed_over=passed_over,
+        left_out={},
+        counts={name: int(table[f"y:{name}"].sum()) for name in classes},
+        metrics=whole,
+        per_class=per_class,
+    )
+
+
+def evaluate(
+    subject: Model | Path,
+    data: str,
+    *,
+    labels: Path | None = None,
+    annotator: str = "",
+    peaks: Peaks = "given",
+    protocol: Literal["all", "inter"] = "all",
+) -> Evaluated:
+    """Score a model on a database by name, or a folder of annotated records or of recordings with a table of labels;
+    or annotations in a folder on annotated records. Arguments and errors as of `beats` and `recordings`, and a
+    `UserError` when there are no such data."""
+    if not isinstance(subject, Model) or subject.card.task == "beats":
+        return beats(subject, databases.annotated(data, annotator), peaks=peaks, protocol=protocol)
+    subject.expect("recordings")
+    if labels is not None:
+        return recordings(subject, folder.read(Path(data), labels), data)
+    if data != "ptb-xl":
+        raise UserError("--labels", f"not given with {data}", "a table of labels, or ptb-xl")
+    source = databases.get(data)
+    fold = int(subject.card.part.removeprefix("fold") or 0) if protocol == "inter" else 0
+    found = recordings(subject, ptb_xl.read(source), data, fold=fold)
+    return found.model_copy(update={"sample": source.sample})
+
+
+# --- beats of one record ----------------------------------------------------------------------------------------------
+
+
+def _scored(subject: Model | Path, source: Source, name: str, peaks: Peaks) -> _Scored:
+    reference = records.read_annotations(source.folder, name, source.annotator)
+    samples = reference.samples[reference.is_beat]
+    true = _labels(reference)
+    fs = records.sampling_rate(source.folder, name)
+    if isinstance(subject, Path):
+        found = _annotations(subject, name, fs)
+        predicted, left_out = (found.samples[found.is_beat], _labels(found)), dict[str, int]()
+    else:
+        recording = subject.read(source.folder, name)
+        if peaks == "given":
+            classified = subject.classify(recording, samples)
+            kept = np.isin(samples, classified.sample)
+            matrix = metrics.confusion(true[kept], classified.decided, N + 1)
+            return _Scored(matrix, reference.left_out | classified.left_out)
+        predicted, left_out = _detected(subject, recording), reference.left_out
+    matched = matching.match(samples, predicted[0], fs)
+    return _Scored(matching.confusion(matched, true, predicted[1], N), left_out)
+
+
+def _detected(model: Model, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """R peaks that are found, and the class of each."""
+    r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
+    return r_peaks, decided(r_peaks, model.classify(recording, r_peaks))
+
+
+def decided(r_peaks: NDArray[np.int64], classified: Classified) -> NDArray[np.int64]:
+    """The class of every R peak, that of `UNCLASSIFIED` where the model could not read the beat."""
+    found = np.full(len(r_peaks), aami.index_of(UNCLASSIFIED))
+    found[np.searchsorted(r_peaks, classified.sample)] = classified.decided
+    return found
+
+
+def _annotations(where: Path, name: str, fs: float) -> Annotations:
+    """Somebody's annotations of a record, brought to its rate."""
+    stem = Path(name).name
+    paths = [where / f"{name}.{ANNOTATOR}", where / stem / f"{stem}.{ANNOTATOR}"]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise RecordError(paths[0], "no annotations")
+    samples, symbols, own, left_out = records.annotation_file(path)
+    scaled = np.rint(samples * fs / own).astype(np.int64) if own else samples
+    return Annotations(scaled, symbols, left_out)
+
+
+def _labels(annotations: Annotations) -> NDArray[np.int64]:
+    symbols = annotations.symbols[annotations.is_beat]
+    return np.array([aami.index_of(str(symbol)) for symbol in symbols], dtype=np.int64)
+
+
+def _summed(each: Iterator[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in each:
+        for reason, n in one.items():
+            total[reason] = total.get(reason, 0) + n
+    return total
+
+
+def _log(model: Model, found: Evaluated) -> None:
+    card = model.card
+    values: dict[str, Any] = {name: value.mean for name, value in found.metrics.items()}
+    record.log_test_read(
+        {
+            "time": provenance.now(), "key": card.key, "experiment": card.name, "profile": card.profile,
+            "model": card.model, "seed": card.seed, "decision": f"{found.peaks} peaks",
+            "metrics": {name: None if value is None else round(value, 6) for name, value in values.items()},
+        }
+    )  # fmt: skip
