@@ -1,0 +1,226 @@
+"""`report.html`: an annotated recording as one page that needs no network and no library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecglib.data.records import Recording, at_rate
+from ecglib.serving import summary as summaries
+
+if TYPE_CHECKING:
+    from ecglib.serving.model import Classified
+
+LIMIT: Final = 3_000_000
+"""Bytes of a page, but of one whose single lead at the lowest of `RATES` takes more: of some ten hours on."""
+RATES: Final = (500.0, 250.0, 125.0)
+"""Hz that a signal is shown at: its own rate where that isn't above the first, else the first that fits."""
+STEP: Final = 0.005
+"""In mV, of the signals shown: the resolution of `mitdb`, and a fifth of a pixel at 10 mm/mV."""
+
+
+def page(
+    recording: Recording,
+    classified: Classified,
+    classes: Sequence[str],
+    summary: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
+) -> str:
+    """The page of a recording, to be written in UTF-8.
+
+    Parameters
+    ----------
+    recording
+        All leads that are to be shown, at the record's own rate.
+    classified, classes
+        Its beats, and the names of their classes; all but N have buttons to go from one to the next.
+    summary
+        The fields of `summary.Summary`, and as far as they are known `model` and `version` (text), `leads` (names of
+        those that the model read) and `date` (text).
+    events
+        `kind`, `start` and `end` in seconds, and `text` of each; those of kind `no beats` are shaded.
+
+    All of it but the signals stays as it is. These are shown in steps of `STEP` about each lead's median, at the
+    highest rate at which all leads fit into `LIMIT`; where none does, at the lowest with as many leads as fit, those
+    that the model read first. The page says which.
+    """
+    where = Path(__file__)
+    style, script = (where.with_suffix(end).read_text(encoding="utf-8") for end in (".css", ".js"))
+    used = [str(lead) for lead in summary.get("leads", ())]
+    told = {
+        "record": recording.name,
+        "tiles": _tiles(summary),
+        "made": _made(),
+        "events": list(events),
+        "beats": _beats(classified, recording.fs),
+        "classes": list(classes),
+        "unsure": summaries.UNSURE,
+        "step": STEP,
+        "seconds": recording.signals.shape[1] / recording.fs,
+    }
+    room = LIMIT - len(style) - len(script) - len(json.dumps(told)) - 20_000  # the template, and what a header says
+    rate, shown = _signals(recording, used, room)
+    told |= {"rate": rate, "leads": shown, "facts": _facts(recording, classified, summary, used, rate, shown)}
+    allowed = "; ".join(f"{what}-src '{_hash(text)}'" for what, text in (("style", style), ("script", script)))
+    data = json.dumps(told, allow_nan=False).replace("<", "\\u003c")
+    template = Template(where.with_suffix(".html").read_text(encoding="utf-8"))
+    return template.substitute(policy=f"default-src 'none'; {allowed}", style=style, script=script, data=data)
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _beats(classified: Classified, fs: float) -> dict[str, list[Any]]:
+    sure = summaries.confidence(classified.decided, classified.probability)
+    rates = np.round(summaries.heart_rate(classified.sample, fs), 1).tolist()
+    return {
+        "at": np.round(classified.sample / fs, 3).tolist(),
+        "class": classified.decided.tolist(),
+        "sure": np.floor(100 * sure.astype(np.float64) + 1e-4).astype(int).tolist(),
+        "rate": [rate if rate == rate else None for rate in rates],
+    }
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+def _signals(recording: Recording, used: Sequence[str], room: int) -> tuple[float, list[dict[str, Any]]]:
+    """The rate in Hz and the leads that are shown, of `room` characters."""
+    names, first = recording.leads, min(recording.fs, RATES[0])
+    for rate in (first, *(rate for rate in RATES if rate < first)):
+        packed = [_packed(lead) for lead in at_rate(recording.signals, recording.fs, rate)]
+        if sum(map(len, packed)) <= room:
+            break
+    chosen = set[int]()
+    for i in sorted(range(len(names)), key=lambda i: names[i] not in used):
+        if not chosen or sum(len(packed[k]) for k in (*chosen, i)) <= room:
+            chosen.add(i)
+    return rate, [
+        {
+            "name": names[i],
+            "used": names[i] in used,
+            "recorded": bool(recording.signals[i].any()),
+            "span": _span(recording.signals[i]),
+            "data": packed[i],
+        }
+        for i in sorted(chosen)
+    ]
+
+
+def _span(lead: NDArray[np.float32]) -> list[float]:
+    """In mV about the median, what all but one in a thousand samples are above and below."""
+    low, middle, high = np.percentile(lead, (0.1, 50, 99.9))
+    return [round(float(low - middle), 2), round(float(high - middle), 2)]
+
+
+def _packed(lead: NDArray[np.float32]) -> str:
+    """Differences of a lead's samples about its median in `STEP`, 16 bits each, as zigzag numbers (0, -1, 1, -2 …), all
+    low bytes before all high ones; packed by zlib, in base64."""
+    steps = np.rint((lead - np.median(lead)) / STEP).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    change = np.diff(steps, prepend=np.int16(0))  # wraps, and so does the sum
+    zigzag = ((change << 1) ^ (change >> 15)).astype("<i2")
+    return base64.b64encode(zlib.compress(zigzag.view(np.uint8).reshape(-1, 2).T.tobytes())).decode()
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _facts(
+    recording: Recording,
+    classified: Classified,
+    summary: Mapping[str, Any],
+    used: Sequence[str],
+    rate: float,
+    shown: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str]]:
+    left_out = "; ".join(f"{count} {reason}" for reason, count in classified.left_out.items() if count)
+    leads = ", ".join(lead["name"] for lead in shown)
+    missing = len(recording.leads) - len(shown)
+    few = f"; {missing} more would not fit" if missing else ""
+    found = [
+        ("Recorded", summary.get("date") or "no date in the header"),
+        ("Duration", _clock(recording.signals.shape[1] / recording.fs)),
+        ("Signal", f"{len(recording.leads)} leads at {recording.fs:g} Hz"),
+        ("Read by the model", ", ".join(used)),
+        ("Model", summary.get("model")),
+        ("Version", str(summary.get("version") or "")[:12]),
+        ("Shown here", f"{leads} at {rate:g} Hz in steps of {1000 * STEP:g} µV, each about its median{few}"),
+        ("Repaired", "; ".join(recording.repairs) or "nothing"),
+        ("Beats left out", left_out or "none"),
+        ("Comments of the header", " · ".join(comment for comment in recording.comments if comment.strip())),
+    ]
+    return [(name, str(value)) for name, value in found if value]
+
+
+def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Name, value, its unit and a line below."""
+    rate, ectopy = summary["heart_rate"], summary["ectopy"]
+    tiles = [("Beats", _count(summary["beats"]), "", _list(summary["counts"]))]
+    mean, span = (f"{rate['mean']:.0f}", f"{rate['lowest']:.0f} to {rate['highest']:.0f}") if rate else ("–", "unknown")
+    tiles.append(("Heart rate", mean, "/min", span))
+    for name, said in ectopy.items():
+        tiles.append(
+            (
+                f"{name} burden",
+                f"{_rate(said['per_hour'])}",
+                "/h",
+                f"{_count(said['beats'])} beats, {said['percent']:.1f} %",
+            )
+        )
+    for name, said in ectopy.items():
+        longest = f"longest {said['longest_run']} beats" if said["runs"] else "no run"
+        tiles.append((f"{name} runs", _count(said["runs"]), "", f"{longest}; {_count(said['couplets'])} couplets"))
+    longest = f"longest {summary['longest_pause']:.1f} s" if summary["pauses"] else f"none of {summaries.PAUSE:g} s"
+    tiles.append(("Pauses", _count(summary["pauses"]), "", longest))
+    share = f"{summary['unsure_percent']:.1f}" if summary["beats"] else "–"
+    tiles.append(("Model unsure", share, "%", f"{_count(summary['unsure'])} beats below {summaries.UNSURE:.0%}"))
+    return tiles
+
+
+def _made() -> list[str]:
+    """What the numbers mean."""
+    return [
+        "Classes of ANSI/AAMI EC57: N normal and bundle branch block, S supraventricular ectopic (SVEB), V ventricular "
+        "ectopic (VEB), F fusion, Q unknown or paced.",
+        f"Heart rate is of {summaries.WINDOW} RR intervals in succession; none below {summaries.ARTEFACT:g} s or above "
+        f"{summaries.GAP:g} s is taken. Minutes are whole ones from the start, of their mean rate.",
+        "Burden is by the hours of the recording, and in percent of all beats classified. A couplet is two beats of a "
+        f"class in succession, a run {summaries.RUN} or more.",
+        f"A pause is an RR interval of {summaries.PAUSE:g} s to {summaries.GAP:g} s. Without a beat for longer, the "
+        "signal was lost or the heart stood still: the trend is shaded there.",
+        f"The model is unsure of a beat to whose class it gives less than {summaries.UNSURE:.0%}; the strip shows that "
+        "number below the symbol. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left is 1 mV.",
+    ]
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return " · ".join(f"{name}\N{NO-BREAK SPACE}{_count(count)}" for name, count in counts.items() if count)
+
+
+def _rate(x: float) -> str:
+    return _count(round(x)) if x >= 10 or not x else f"{x:.1f}"
+
+
+def _count(n: int) -> str:
+    return f"{n:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{seconds:g} s"
+    )
