@@ -58,6 +58,7 @@ Data lies in `ECGLIB_DATA` (default `data/`), one folder a database.
 data_app = typer.Typer(no_args_is_help=True, help="Databases: which are here, fetch one, count its beats.")
 app.add_typer(data_app, name="data")
 
+ModelOption = Annotated[str, typer.Option(help="A run, a model's folder or name, or models:/NAME@ALIAS.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Profile = Annotated[
     str, typer.Option(help="How much is run: smoke (seconds), quick (minutes), full (reference results).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from ecglib import files
 from ecglib.data import detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
-from ecglib.serving.model import Classified, Model, check
+from ecglib.serving.model import Classified, Model
 from ecglib.serving.page import page
 from ecglib.serving.summary import summarise
 
@@ -24,7 +24,7 @@ ANNOTATOR: Final = "atr"
 """Suffix of the annotation file."""
 UNCLASSIFIED: Final = "?"
 """Symbol of a beat that the model could not read, such as the first of a recording: EC57's class Q."""
-UNSURE: Final = 1
+SUB_TYPE: Final = 1
 """Sub-type of a beat that the model is unsure of; of others 0."""
 SUMMARY, REPORT = "summary.json", "report.html"
 
@@ -34,7 +34,7 @@ class Annotated:
     """An annotated recording."""
 
     recording: Recording
-    """With the leads that were read."""
+    """With all leads that can be read, those of the model first or not."""
     r_peaks: NDArray[np.int64]
     """All R peaks that were found or given, in samples."""
     classified: Classified
@@ -63,7 +63,7 @@ def annotate(model: Model, path: Path, leads: Sequence[str] = (), rate: float | 
     model.expect("beats")
     if leads and len(leads) != len(model.card.leads):
         raise UserError("--lead", f"{len(leads)} leads", f"{len(model.card.leads)}, as the model reads")
-    recording = read(model, path, leads, rate)
+    whole, recording = read(model, path, leads, rate)
     r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
     classified = model.classify(recording, r_peaks)
     found = summarise(
@@ -84,7 +84,7 @@ def annotate(model: Model, path: Path, leads: Sequence[str] = (), rate: float | 
         "not_classified": classified.left_out,
         "repaired": list(recording.repairs),
     }
-    return Annotated(recording, r_peaks, classified, about | asdict(found))
+    return Annotated(whole, r_peaks, classified, about | asdict(found))
 
 
 def write(model: Model, annotated: Annotated, folder: Path) -> None:
@@ -104,15 +104,15 @@ def write(model: Model, annotated: Annotated, folder: Path) -> None:
 
 
 def write_annotations(model: Model, annotated: Annotated, path: Path) -> None:
-    """The beats as a WFDB annotation file: AAMI class as symbol, `UNSURE` as sub-type, and as a note the probability of
-    the class; R peaks without a class are `UNCLASSIFIED`."""
+    """The beats as a WFDB annotation file: AAMI class as symbol, `SUB_TYPE` where the model is unsure, and as a note
+    the probability of the class; R peaks without a class are `UNCLASSIFIED`."""
     import wfdb
 
     classified, classes = annotated.classified, np.array(model.card.classes)
     symbol = np.full(len(annotated.r_peaks), UNCLASSIFIED)
     subtype, note = np.zeros(len(symbol), dtype=np.int64), np.full(len(symbol), "", dtype="U16")
     at = np.searchsorted(annotated.r_peaks, classified.sample)
-    symbol[at], subtype[at] = classes[classified.decided], np.where(classified.unsure, UNSURE, 0)
+    symbol[at], subtype[at] = classes[classified.decided], np.where(classified.unsure, SUB_TYPE, 0)
     sure = classified.probability[np.arange(len(at)), classified.decided]
     note[at] = [f"{p:.2f}" for p in sure]
     wfdb.wrann(
@@ -122,17 +122,27 @@ def write_annotations(model: Model, annotated: Annotated, path: Path) -> None:
     (path.parent / f"annotated.{ANNOTATOR}").replace(path)
 
 
+def told(annotated: Annotated, folder: Path) -> str:
+    """A line on what was found."""
+    found = annotated.summary
+    counts = ", ".join(f"{n} {name}" for name, n in found["counts"].items() if n)
+    parts = [f"{found['beats']} beats ({counts})", f"{found['unsure']} unsure", *found["repaired"]]
+    parts += [f"{n} not classified, {reason}" for reason, n in found["not_classified"].items()]
+    return f"{found['record']}: {'; '.join(parts)}; {folder / REPORT}"
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(model: Model, path: Path, leads: Sequence[str] = (), rate: float | None = None) -> Recording:
-    """A recording with the leads that the model reads; arguments and errors as of `annotate`."""
+def read(model: Model, path: Path, leads: Sequence[str] = (), rate: float | None = None) -> tuple[Recording, Recording]:
+    """A recording with all leads that can be read, and with those that the model reads; arguments and errors as of
+    `annotate`."""
 
     def choose(where: Path, there: Sequence[str]) -> list[int]:
         places = [records.find_lead(where, there, lead) for lead in leads]
         missing = [lead for lead, place in zip(leads, places, strict=True) if place is None]
         if missing:
-            raise RecordError(where, f"no lead {missing[0]}", ", ".join(there), "one of its leads", "--lead names one")
+            raise RecordError(where, f"no lead {missing[0]}", expected=f"one of {', '.join(there)}")
         return [place for place in places if place is not None] if leads else model.choose(where, there)
 
     suffix = path.suffix.lower()
@@ -140,14 +150,17 @@ def read(model: Model, path: Path, leads: Sequence[str] = (), rate: float | None
         if not path.is_file():
             raise UserError(path, "no such file", "a recording")
         there, signals, fs = _csv(path, rate) if suffix == ".csv" else _edf(path)
-        chosen = choose(path, there)
-        recording = Recording(path.stem, signals[chosen], fs, tuple(there[i] for i in chosen))
-        check(recording)
-        return recording
-    if rate is not None:
+        whole = Recording(path.stem, signals, fs, tuple(there))
+    elif rate is not None:
         raise UserError("--rate", "only means something of a CSV file")
-    folder, name = path.parent, path.name.removesuffix(".hea").removesuffix(".dat")
-    return records.read_recording(folder, name, choose, uncalibrated_gain=records.DEFAULT_GAIN)
+    else:
+        folder, name = path.parent, path.name.removesuffix(".hea").removesuffix(".dat")
+        try:
+            whole = records.read_recording(folder, name, uncalibrated_gain=records.DEFAULT_GAIN)
+        except RecordError:  # the model's own may do
+            whole = records.read_recording(folder, name, choose, uncalibrated_gain=records.DEFAULT_GAIN)
+    chosen = choose(path, whole.leads)
+    return whole, replace(whole, signals=whole.signals[chosen], leads=tuple(whole.leads[i] for i in chosen))
 
 
 def _csv(path: Path, rate: float | None) -> tuple[list[str], NDArray[np.float32], float]:
