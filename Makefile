@@ -1,4 +1,4 @@
-# Every target sets up .venv first, from requirements.lock; a second call finds it ready.
+# Every target sets up .venv first, from the lock files; a second call finds it ready.
 PYTHON ?= python3
 BIN := .venv/bin
 PROFILE ?= quick

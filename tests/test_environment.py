@@ -34,7 +34,8 @@ def name_of(requirement: str) -> str:
 
 
 def lock() -> dict[str, str]:
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"]
+    text = "".join((ROOT / name).read_text() for name in environment.PINNED)
+    lines = [line for line in text.splitlines() if line and line[0] != "#"]
     return {name_of(line): line.split("==")[1] for line in lines}
 
 
@@ -42,7 +43,7 @@ def lock() -> dict[str, str]:
 def test_a_wanted_package_is_declared_in_all_three_places_and_used(package: str, use: str) -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    assert "-r requirements.lock" in pip
+    assert {f"-r {name}" for name in environment.PINNED} <= {*pip}
     if package == "quarto-cli":
         assert PROJECT["optional-dependencies"]["quarto"] == ["quarto-cli"]
         assert "quarto" in conda
@@ -55,12 +56,12 @@ def test_a_wanted_package_is_declared_in_all_three_places_and_used(package: str,
 
 
 def test_the_lock_pins_everything_and_holds_nothing_of_one_machine() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+    text = "".join((ROOT / name).read_text() for name in environment.PINNED)
     for line in text.splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
     assert lock()["torch"] == "2.13.0"
     assert not re.search(r"nvidia|triton|://|sha256", text)
-    declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    declared = sum((PROJECT["optional-dependencies"][name] for name in ("dev", "serve")), PROJECT["dependencies"])
     assert sorted(name_of(line) for line in declared if name_of(line) not in lock()) == []
 
 
@@ -87,7 +88,8 @@ def tiny_project(folder: Path) -> Path:
     """A project with the real environment.py, an empty lock and a package that needs nothing to be installed."""
     (folder / "tools").mkdir(parents=True)
     shutil.copy(environment.__file__, folder / "tools" / "environment.py")
-    (folder / "requirements.lock").write_text("# nothing\n")
+    for name in environment.PINNED:
+        (folder / name).write_text("# nothing\n")
     (folder / "pyproject.toml").write_text(PYPROJECT)
     (folder / "backend.py").write_text(BACKEND)
     return folder
@@ -115,7 +117,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         code, out, err = set_up(project)
     assert code == 0, err
     assert out.startswith("waiting for another `make` to set up .venv\n")
-    assert out.endswith("installing requirements.lock into .venv\n")
+    assert out.endswith("installing the locked packages into .venv\n")
     return project
 
 
@@ -151,13 +153,13 @@ def test_a_changed_lock_is_installed_and_where_that_fails_it_is_said_what_to_run
     (ready / "requirements.lock").write_text("no-such-package==1\n")
     code, out, err = set_up(ready)
     (ready / "requirements.lock").write_text(good)
-    assert (code, out) == (2, "installing requirements.lock into .venv\n")
+    assert (code, out) == (2, "installing the locked packages into .venv\n")
     last = err.splitlines()[-1]
     assert last.startswith("error: .venv: pip failed; its message is above; to see more, run .venv/bin/python -m pip")
     assert "--quiet" not in last
     assert "no-such-package" in err
     # what the failure left is not taken for ready, though the lock is back
-    assert set_up(ready)[1] == "installing requirements.lock into .venv\n"
+    assert set_up(ready)[1] == "installing the locked packages into .venv\n"
     assert (ready / ".venv" / "own").exists()
     assert set_up(ready)[1] == ""
 
@@ -192,7 +194,7 @@ def test_an_unusable_environment_is_told_from_a_good_one(
     assert environment.why_unusable().startswith(why)
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
+@pytest.mark.parametrize("name", [*environment.PINNED, "pyproject.toml"])
 def test_a_missing_file_is_named_in_one_line(fresh: Path, name: str) -> None:
     (fresh / name).unlink()
     assert set_up(fresh) == (2, "", f"error: {name}: not found; expected in {fresh}; try git checkout {name}\n")

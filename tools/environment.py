@@ -1,4 +1,4 @@
-"""Sets up `.venv` from `requirements.lock`; the Makefile calls it before everything else.
+"""Sets up `.venv` from the two lock files; the Makefile calls it before everything else.
 
 Runs with the system's Python and the standard library alone; Python 3.6 can read it too, to be told that it is too old.
 A second call finds the environment as it left it and costs nothing; a changed lock or pyproject updates it.
@@ -18,6 +18,7 @@ FOLDER = ROOT / ".venv"
 PYTHON = FOLDER / "bin" / "python"
 MARK = FOLDER / "installed"
 LOCK = ROOT / ".venv.lock"
+PINNED = ("requirements.lock", "requirements-extras.lock")
 
 
 class SetupError(Exception):
@@ -27,7 +28,7 @@ class SetupError(Exception):
 def wanted() -> str:
     """Hash of what the environment is made from; raises SetupError where one of the files is missing."""
     digest = hashlib.sha256(sys.version.split()[0].encode())
-    for name in ("requirements.lock", "pyproject.toml"):
+    for name in (*PINNED, "pyproject.toml"):
         try:
             digest.update((ROOT / name).read_bytes())
         except FileNotFoundError:
@@ -82,9 +83,9 @@ def install(lock: IO[str]) -> None:
     why = why_unusable()
     if why:
         make(lock, why)
-    print("installing requirements.lock into .venv", flush=True)
+    print("installing the locked packages into .venv", flush=True)
     pip = [".venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run(lock, *pip, "-r", "requirements.lock")
+    run(lock, *pip, *(word for name in PINNED for word in ("-r", name)))
     run(lock, *pip, "--no-deps", "--no-build-isolation", "-e", ".")
     MARK.write_text(now, encoding="utf-8")
 

@@ -79,7 +79,7 @@ def beats(
     peaks
         Of a model: whether it is given the reference's R peaks, and what it can't read is left out, as in the book; or
         has to find them, and is compared beat by beat (`evaluation.matching`), a beat that it can't read being of
-        class Q.
+        class Q. What is found in ventricular flutter, where the reference has no beats, does not count.
     protocol
         `inter`: of `mitdb`, DS2 alone.
 
@@ -213,8 +213,19 @@ def _scored(subject: Model | Path, source: Source, name: str, peaks: Peaks) -> _
             matrix = metrics.confusion(true[kept], classified.decided, N + 1)
             return _Scored(matrix, reference.left_out | classified.left_out)
         predicted, left_out = _detected(subject, recording), reference.left_out
-    matched = matching.match(samples, predicted[0], fs)
-    return _Scored(matching.confusion(matched, true, predicted[1], N), left_out)
+    kept = ~_in_flutter(reference, predicted[0])
+    matched = matching.match(samples, predicted[0][kept], fs)
+    return _Scored(matching.confusion(matched, true, predicted[1][kept], N), left_out)
+
+
+def _in_flutter(reference: Annotations, r_peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which R peaks lie between the marks `[` and `]` of ventricular flutter or fibrillation, where the reference has
+    no beats and EC57 compares none."""
+    found = np.zeros(len(r_peaks), dtype=bool)
+    for start in reference.samples[reference.symbols == "["]:
+        ends = reference.samples[(reference.symbols == "]") & (reference.samples > start)]
+        found |= (r_peaks >= start) & (r_peaks <= (ends[0] if len(ends) else np.inf))
+    return found
 
 
 def _detected(model: Model, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,124 @@
+"""Models and annotators are scored as the field does, and as the book does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+from excerpts import SAMPLE
+
+from ecglib import aami, cli, serving
+from ecglib.data import beats, databases, records
+from ecglib.data.databases import Source
+from ecglib.errors import UserError
+from ecglib.evaluation import metrics
+from ecglib.serving import evaluate
+from ecglib.serving.model import Model
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source("mitdb", SAMPLE, True, ("208", "119", "207"), "atr")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return serving.load("ecglib:ecgnet", threads=1)
+
+
+def copied(source: Source, folder: Path, change: object = None) -> Path:
+    """The reference annotations of beats as somebody's own, changed or not, each in a folder of its own."""
+    for name in source.records:
+        reference = records.read_annotations(source.folder, name)
+        samples, symbols = reference.samples[reference.is_beat], reference.symbols[reference.is_beat]
+        if callable(change):
+            samples, symbols = change(samples, symbols)
+        (folder / name).mkdir(parents=True)
+        wfdb.wrann(name, "atr", samples, symbols, fs=360, write_dir=str(folder / name))
+    return folder
+
+
+def test_given_r_peaks_score_as_in_the_book(source: Source, model: Model) -> None:
+    found = evaluate.beats(model, source)
+    cut = beats.cut_records(source, model.card.cut, model.card.leads)
+    columns = beats.features_of(model.card.cut, 1, model.card.features)
+    logits = model.run(cut.signals, cut.with_features(columns.values()).features)
+    matrix = metrics.confusion(cut.labels, logits.argmax(1), len(aami.CLASSES))
+    assert np.sum(list(found.by_record.values()), 0)[:-1, :-1].tolist() == matrix.tolist()
+    assert found.left_out == cut.left_out and not found.detection
+    for name, values in metrics.ec57(matrix, list(aami.CLASSES)).items():
+        assert found.ec57[name]["f1"].mean == pytest.approx(float(values["f1"]), nan_ok=True)
+    assert found.metrics["accuracy"].mean == pytest.approx(np.trace(matrix) / matrix.sum())
+
+
+def test_an_annotator_who_agrees_is_perfect(source: Source, tmp_path: Path) -> None:
+    found = evaluate.beats(copied(source, tmp_path), source)
+    assert found.peaks == "annotated"
+    assert {value.mean for value in found.detection.values()} == {1.0}
+    assert {found.per_class[name]["f1"].mean for name, n in found.counts.items() if n} == {1.0}
+
+
+def test_missed_false_and_misplaced_beats_count(source: Source, tmp_path: Path) -> None:
+    late = evaluate.beats(copied(source, tmp_path / "a", lambda at, what: (at + 40, what)), source)
+    assert late.detection["se"].mean == pytest.approx(1.0, abs=0.01), "0.11 s are within EC57's window"
+    missed = evaluate.beats(copied(source, tmp_path / "b", lambda at, what: (at[::2], what[::2])), source)
+    assert missed.detection["se"].mean == pytest.approx(0.5, abs=0.01) and missed.detection["ppv"].mean == 1.0
+    other = evaluate.beats(copied(source, tmp_path / "c", lambda at, what: (at, np.full(len(at), "V"))), source)
+    v = np.sum(list(other.by_record.values()), 0)
+    assert other.per_class["V"]["ppv"].mean == pytest.approx(v[2, 2] / v[:, 2].sum())
+
+
+def test_beats_in_ventricular_flutter_are_not_compared(tmp_path: Path) -> None:
+    source = Source("mitdb", SAMPLE, True, ("207",), "atr")
+    reference = records.read_annotations(SAMPLE, "207")
+    start = int(reference.samples[reference.symbols == "["][0])
+    end = int(reference.samples[reference.symbols == "]"][0])
+
+    def flutter(at: np.ndarray, what: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        more = np.arange(start + 10, end, 100)
+        order = np.argsort(np.concatenate([at, more]), kind="stable")
+        return np.concatenate([at, more])[order], np.concatenate([what, np.full(len(more), "V")])[order]
+
+    assert end - start > 1000
+    assert evaluate.beats(copied(source, tmp_path, flutter), source).detection["ppv"].mean == 1.0
+
+
+def test_whole_recordings_are_scored_label_by_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
+    found = evaluate.evaluate(serving.load("ecglib:xresnet", threads=1), "ptb-xl", protocol="inter")
+    assert found.sample and set(found.counts) == {"NORM", "MI", "STTC", "CD", "HYP"}
+    assert 0 < len(found.records) < 80 and found.counts["NORM"] > 0
+    assert found.metrics["macro_auroc"].mean is not None
+
+
+def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
+    for given, said in (
+        ((tmp_path, source), "no record can be scored; the first: .*no annotations"),
+        ((serving.load("ecglib:xresnet"), source), "a model of recordings; expected one of beats"),
+        ((model, replace(source, records=("no",))), "no record can be scored; the first: .*missing header"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate.beats(*given)
+    with pytest.raises(UserError, match="--labels: not given with challenge-2021"):
+        evaluate.evaluate(serving.load("ecglib:xresnet"), "challenge-2021")
+
+
+def test_the_command_prints_both_tables(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
+    copied(databases.sample("mitdb") or source, tmp_path / "mine")
+    outputs = []
+    for more in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["ecglib", "evaluate", str(tmp_path / "mine"), "--data", "mitdb", *more])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert done.value.code == 0
+        outputs.append(capsys.readouterr().out)
+    assert "R peaks, Se" in outputs[0] and "on 48 records of mitdb (the embedded sample)" in outputs[0]
+    assert json.loads(outputs[1])["detection"]["se"]["mean"] == 1.0
