@@ -20,7 +20,7 @@ from ecglib.serving import summary as summaries
 from ecglib.serving.model import UNSURE, Card, Classified
 
 LIMIT: Final = 3_000_000
-"""Bytes of a page, but of one whose single lead at the lowest of `RATES` takes more: of some ten hours on."""
+"""Bytes of a page, but of one whose single lead at the lowest of `RATES` takes more: of some five hours on."""
 RATES: Final = (500.0, 250.0, 125.0)
 """Hz that a signal is shown at: its own rate where that isn't above the first, else the first that fits."""
 STEP: Final = 0.005

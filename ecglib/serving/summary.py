@@ -189,8 +189,8 @@ def _gaps(at: NDArray[np.float64], seconds: float) -> Iterator[Event]:
 
 
 def _minutes(at: NDArray[np.float64], seconds: float) -> Iterator[Event]:
-    """The fastest and the slowest whole minute from the start on, of those that usable RR intervals, which belong to the
-    minute they begin in, fill by half or more."""
+    """The fastest and the slowest whole minute from the start on, of those that usable RR intervals fill by half or
+    more; one belongs to the minute that it begins in."""
     rr, whole = np.diff(at), int(seconds // 60)
     usable, minute = _usable(rr), (at[:-1] // 60).astype(np.int64)
     beats, filled = (np.bincount(minute[usable], w, whole + 1)[:whole] for w in (None, rr[usable]))
