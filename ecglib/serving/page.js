@@ -8,7 +8,7 @@ const SPEEDS = [2.5, 5, 12.5, 25, 50, 100], SLOWEST = 2, FASTEST = 200; // mm/s
 const STEPS = [0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800];
 const view = { start: 0, speed: 25, gain: 10, leads: data.leads };
 const ectopic = classes.filter((name) => name !== "N");
-let cursor = -1, chosen = -1; // seconds from where the next beat is looked for, and the beat that was gone to
+let cursor = -1, chosen = -1, notice = ""; // seconds from where a next beat is looked for, the beat gone to, what is said
 
 function add(parent, name, attributes = {}, text = null) {
   const element = document.createElementNS(parent.namespaceURI === SVG || name === "svg" ? SVG : HTML, name);
@@ -17,8 +17,8 @@ function add(parent, name, attributes = {}, text = null) {
   return parent.appendChild(element);
 }
 
+const is = (name) => (i) => name === "unsure" ? beats.unsure[i] === 1 : classes[beats.class[i]] === name;
 const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
-const unsure = (i) => beats.sure[i] < 100 * data.unsure;
 
 function clock(time, digits = 0) {
   const tens = 10 ** digits, all = Math.round(time * tens), whole = Math.floor(all / tens);
@@ -54,10 +54,10 @@ function line(first, last, x, y) {
   return d;
 }
 
-function ticks(svg, start, end, perSecond, x, y) {
+function ticks(svg, start, end, perSecond, x, y, width) {
   const step = STEPS.find((s) => s * perSecond >= 70) || 86400, digits = step < 1 ? 1 : 0;
   for (let k = Math.ceil(start / step); k * step <= end; k++)
-    if (x(k * step) > GUTTER + 16) add(svg, "text", { x: x(k * step), y, class: "middle" }, clock(k * step, digits));
+    if (x(k * step) > GUTTER + 16 && x(k * step) < width - 18) add(svg, "text", { x: x(k * step), y, class: "middle" }, clock(k * step, digits));
 }
 
 function grid(svg, x0, y0, width, height, offset) {
@@ -72,8 +72,8 @@ function grid(svg, x0, y0, width, height, offset) {
 
 /** Of a lead's row its height and where its zero line is, in whole squares of 5 mm that hold all but its rarest values. */
 function place(lead, gain) {
-  const square = 5 * MM, least = data.leads.length > 3 ? 1 : 2, squares = (mv) => clamp(Math.ceil((mv * gain + 2) / 5), least, 8);
-  const [below, above] = [squares(-lead.span[0]), squares(lead.span[1])];
+  const square = 5 * MM, squares = (mv, least) => clamp(Math.ceil((mv * gain + 2) / 5), least, 8);
+  const [below, above] = [squares(-lead.span[0], data.leads.length > 3 ? 1 : 2), squares(lead.span[1], gain / 5)]; // room for the pulse
   return { height: (below + above) * square, zero: above * square };
 }
 
@@ -100,7 +100,7 @@ function drawStrip(svg, { start, speed, gain, leads }, width) {
     if (lead.used && data.leads.length > 1) add(name, "title", {}, "read by the model");
     top += places[k].height;
   });
-  ticks(svg, start, Math.min(end, seconds), perSecond, x, LANE + rows + 14);
+  ticks(svg, start, Math.min(end, seconds), perSecond, x, LANE + rows + 14, width);
   return end;
 }
 
@@ -114,12 +114,12 @@ function drawBeat(lane, inside, i, x, rows, perSecond) {
   if (i === chosen) add(lane, "rect", { ...style, x: at - 9, y: 4, width: 18, height: 18, rx: 4, class: "chosen" });
   const text = add(lane, "text", { ...style, x: at, y: 18, class: "beat" }, name);
   add(text, "title", {}, `${name}, ${sure} %`);
-  if (unsure(i) && room >= 27) add(lane, "text", { x: at, y: 34, class: "unsure" }, `${sure} %`);
+  if (beats.unsure[i] && room >= 27) add(lane, "text", { x: at, y: 34, class: "unsure" }, `${sure} %`);
 }
 
 /** The whole recording: heart rate, gaps, and a lane of ticks for each ectopic class and for unsure beats. */
 function drawTrend(svg, width) {
-  const lanes = [...ectopic.filter((name) => beats.class.some((c) => classes[c] === name)), "unsure"];
+  const lanes = [...ectopic.filter((name) => beats.class.includes(classes.indexOf(name))), "unsure"];
   const top = 12, high = 150, bottom = top + high, height = bottom + 14 + 16 * lanes.length + 24;
   const x = (time) => GUTTER + (time / seconds) * (width - GUTTER - 14), known = beats.rate.filter((r) => r !== null);
   svg.replaceChildren();
@@ -136,12 +136,12 @@ function drawTrend(svg, width) {
   if (known.length) add(svg, "path", { d: line(0, beats.at.length, (i) => x(beats.at[i]), (i) => beats.rate[i] === null ? null : y(beats.rate[i])), class: "rate" });
   else add(svg, "text", { x: GUTTER + 8, y: top + high / 2 }, "no heart rate");
   lanes.forEach((name, k) => {
-    const base = bottom + 14 + 16 * k, marked = beats.at.filter((_, i) => (name === "unsure" ? unsure(i) : classes[beats.class[i]] === name));
+    const base = bottom + 14 + 16 * k, marked = beats.at.filter((_, i) => is(name)(i));
     const columns = new Set(marked.map((time) => Math.round(2 * x(time)) / 2));
     add(svg, "text", { x: GUTTER - 8, y: base + 11, class: "right" }, name);
     add(svg, "path", { d: [...columns].map((px) => `M${px} ${base + 2}v11`).join(""), class: "tick", "data-class": name });
   });
-  ticks(svg, 0, seconds, (width - GUTTER) / seconds, x, height - 8);
+  ticks(svg, 0, seconds, (width - GUTTER) / seconds, x, height - 8, width);
   svg.setAttribute("aria-label", `Heart rate over ${clock(seconds)}, ${known.length ? `${Math.round(low)} to ${Math.round(most)} a minute` : "not known"}; ectopic beats are marked below it.`);
   return add(svg, "rect", { y: top, height: height - top - 24, class: "window" });
 }
@@ -172,12 +172,16 @@ function render() {
 function say(end) {
   const name = classes[beats.class[chosen]];
   const which = chosen < 0 ? "" : ` · ${name} at ${clock(beats.at[chosen], 1)}, ${beats.sure[chosen]} % sure`;
-  $("where").textContent = `${clock(view.start, 1)} to ${clock(end, 1)} of ${clock(seconds)}${which}`;
+  $("where").textContent = `${clock(view.start, 1)} to ${clock(end, 1)} of ${clock(seconds)}${which}${notice}`;
 }
 
-function pan(by) { cursor = null; chosen = -1; show(view.start + by); }
+function move(start, from = null, beat = -1, said = "") {
+  [cursor, chosen, notice] = [from, beat, said];
+  show(start);
+}
 
-function go(time) { cursor = time; chosen = -1; show(time - visible() / 2); }
+const pan = (by) => move(view.start + by);
+const go = (time, beat = -1) => move(time - visible() / 2, time, beat);
 
 /** Zoom about a place of the strip, by default the beat that was gone to or the middle. */
 function zoom(speed, px = null) {
@@ -192,22 +196,19 @@ function zoomStep(sign) {
   if (next) zoom(next);
 }
 
-const is = (name) => (i) => name === "unsure" ? unsure(i) : classes[beats.class[i]] === name;
-
 function step(name, sign) {
   const from = cursor ?? view.start + visible() / 2, wanted = is(name);
   let i = sign > 0 ? beatAt(from + 0.001) : beatAt(from - 0.001) - 1;
   while (i >= 0 && i < beats.at.length && !wanted(i)) i += sign;
-  if (i < 0 || i >= beats.at.length) { $("where").textContent = `No ${sign > 0 ? "further" : "earlier"} ${name} beat`; return; }
-  go(beats.at[i]);
-  chosen = i;
+  if (i >= 0 && i < beats.at.length) go(beats.at[i], i);
+  else move(view.start, cursor, chosen, ` · no ${sign > 0 ? "further" : "earlier"} ${name} beat`);
 }
 
 // --- controls ---------------------------------------------------------------------------------------------------------
 
 const moves = {
   ArrowRight: () => pan(visible() / 5), ArrowLeft: () => pan(-visible() / 5), PageDown: () => pan(visible()), PageUp: () => pan(-visible()),
-  Home: () => { show(0); cursor = -1; chosen = -1; }, End: () => { show(seconds); cursor = seconds + 1; chosen = -1; },
+  Home: () => move(0, -1), End: () => move(seconds, seconds + 1),
   "+": () => zoomStep(1), "=": () => zoomStep(1), "-": () => zoomStep(-1),
 };
 
@@ -268,8 +269,7 @@ function pointing() {
     let near = -1; // an ectopic beat within three pixels is meant
     for (let i = beatAt(time - 3 * perPixel); beats.at[i] <= time + 3 * perPixel; i++)
       if (classes[beats.class[i]] !== "N" && (near < 0 || Math.abs(beats.at[i] - time) < Math.abs(beats.at[near] - time))) near = i;
-    go(near < 0 ? time : beats.at[near]);
-    chosen = near;
+    go(near < 0 ? time : beats.at[near], near);
   };
 }
 
@@ -326,7 +326,7 @@ async function begin() {
   document.title = `${data.record} · annotated ECG`;
   $("record").textContent = data.record;
   for (const [name, value] of data.facts) {
-    const fact = add($("facts"), "div", { class: value.length > 90 ? "wide" : value.length > 24 ? "double" : "" });
+    const fact = add($("facts"), "div", { class: value.length > 90 ? "wide" : value.length > 30 ? "double" : "" });
     add(fact, "dt", {}, name);
     add(fact, "dd", {}, value);
   }

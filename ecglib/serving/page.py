@@ -5,49 +5,42 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecglib.data.records import Recording, at_rate
 from ecglib.serving import summary as summaries
-
-if TYPE_CHECKING:
-    from ecglib.serving.model import Classified
+from ecglib.serving.model import UNSURE, Card, Classified
 
 LIMIT: Final = 3_000_000
-"""Bytes of a page, but of one whose single lead at the lowest of `RATES` takes more: of some ten hours on."""
+"""Bytes of a page, but of one whose single lead at the lowest of `RATES` takes more: of some five hours on."""
 RATES: Final = (500.0, 250.0, 125.0)
 """Hz that a signal is shown at: its own rate where that isn't above the first, else the first that fits."""
 STEP: Final = 0.005
 """In mV, of the signals shown: the resolution of `mitdb`, and a fifth of a pixel at 10 mm/mV."""
 
 
-def page(
-    recording: Recording,
-    classified: Classified,
-    classes: Sequence[str],
-    summary: Mapping[str, Any],
-    events: Sequence[Mapping[str, Any]],
-) -> str:
+def page(card: Card, recording: Recording, classified: Classified, summary: Mapping[str, Any]) -> str:
     """The page of a recording, to be written in UTF-8.
 
     Parameters
     ----------
+    card
+        Of the model; of its classes, all but N have buttons to go from one beat to the next.
     recording
         All leads that are to be shown, at the record's own rate.
-    classified, classes
-        Its beats, and the names of their classes; all but N have buttons to go from one to the next.
+    classified
+        Its beats.
     summary
-        The fields of `summary.Summary`, and as far as they are known `model` and `version` (text), `leads` (names of
-        those that the model read) and `date` (text).
-    events
-        `kind`, `start` and `end` in seconds, and `text` of each; those of kind `no beats` are shaded.
+        The fields of `summary.Summary` as plain values, `leads` (names of those that the model read), and `date` (text)
+        where one is known.
 
     All of it but the signals stays as it is. These are shown in steps of `STEP` about each lead's median, at the
     highest rate at which all leads fit into `LIMIT`; where none does, at the lowest with as many leads as fit, those
@@ -55,21 +48,20 @@ def page(
     """
     where = Path(__file__)
     style, script = (where.with_suffix(end).read_text(encoding="utf-8") for end in (".css", ".js"))
-    used = [str(lead) for lead in summary.get("leads", ())]
+    used = summary["leads"]
     told = {
         "record": recording.name,
         "tiles": _tiles(summary),
         "made": _made(),
-        "events": list(events),
+        "events": summary["events"],
         "beats": _beats(classified, recording.fs),
-        "classes": list(classes),
-        "unsure": summaries.UNSURE,
+        "classes": card.classes,
         "step": STEP,
         "seconds": recording.signals.shape[1] / recording.fs,
     }
     room = LIMIT - len(style) - len(script) - len(json.dumps(told)) - 20_000  # the template, and what a header says
     rate, shown = _signals(recording, used, room)
-    told |= {"rate": rate, "leads": shown, "facts": _facts(recording, classified, summary, used, rate, shown)}
+    told |= {"rate": rate, "leads": shown, "facts": _facts(card, recording, classified, summary, rate, shown)}
     allowed = "; ".join(f"{what}-src '{_hash(text)}'" for what, text in (("style", style), ("script", script)))
     data = json.dumps(told, allow_nan=False).replace("<", "\\u003c")
     template = Template(where.with_suffix(".html").read_text(encoding="utf-8"))
@@ -81,12 +73,13 @@ def _hash(text: str) -> str:
 
 
 def _beats(classified: Classified, fs: float) -> dict[str, list[Any]]:
-    sure = summaries.confidence(classified.decided, classified.probability)
+    sure = classified.probability[np.arange(len(classified.sample)), classified.decided].astype(np.float64)
     rates = np.round(summaries.heart_rate(classified.sample, fs), 1).tolist()
     return {
         "at": np.round(classified.sample / fs, 3).tolist(),
         "class": classified.decided.tolist(),
-        "sure": np.floor(100 * sure.astype(np.float64) + 1e-4).astype(int).tolist(),
+        "sure": np.floor(100 * sure + 1e-4).astype(int).tolist(),  # 79.6 is not 80
+        "unsure": classified.unsure.astype(int).tolist(),
         "rate": [rate if rate == rate else None for rate in rates],
     }
 
@@ -107,7 +100,7 @@ def _signals(recording: Recording, used: Sequence[str], room: int) -> tuple[floa
             chosen.add(i)
     return rate, [
         {
-            "name": names[i],
+            "name": re.sub("^AV(?=[RLF]$)", "aV", names[i]),
             "used": names[i] in used,
             "recorded": bool(recording.signals[i].any()),
             "span": _span(recording.signals[i]),
@@ -136,10 +129,10 @@ def _packed(lead: NDArray[np.float32]) -> str:
 
 
 def _facts(
+    card: Card,
     recording: Recording,
     classified: Classified,
     summary: Mapping[str, Any],
-    used: Sequence[str],
     rate: float,
     shown: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, str]]:
@@ -148,16 +141,16 @@ def _facts(
     missing = len(recording.leads) - len(shown)
     few = f"; {missing} more would not fit" if missing else ""
     found = [
-        ("Recorded", summary.get("date") or "no date in the header"),
+        ("Recorded", summary.get("date")),
         ("Duration", _clock(recording.signals.shape[1] / recording.fs)),
-        ("Signal", f"{len(recording.leads)} leads at {recording.fs:g} Hz"),
-        ("Read by the model", ", ".join(used)),
-        ("Model", summary.get("model")),
-        ("Version", str(summary.get("version") or "")[:12]),
-        ("Shown here", f"{leads} at {rate:g} Hz in steps of {1000 * STEP:g} µV, each about its median{few}"),
+        ("Signal", f"{len(recording.leads)} lead{'s' * (len(recording.leads) > 1)} at {recording.fs:g} Hz"),
+        ("Read by the model", ", ".join(summary["leads"])),
+        ("Model", card.name),
+        ("Version", card.version[:12]),
+        ("Shown here", f"{leads} at {rate:g} Hz, to {1000 * STEP:g} µV, about the median{few}"),
         ("Repaired", "; ".join(recording.repairs) or "nothing"),
         ("Beats left out", left_out or "none"),
-        ("Comments of the header", " · ".join(comment for comment in recording.comments if comment.strip())),
+        ("Comments of the header", "\n".join(comment for comment in recording.comments if comment.strip())),
     ]
     return [(name, str(value)) for name, value in found if value]
 
@@ -183,7 +176,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     longest = f"longest {summary['longest_pause']:.1f} s" if summary["pauses"] else f"none of {summaries.PAUSE:g} s"
     tiles.append(("Pauses", _count(summary["pauses"]), "", longest))
     share = f"{summary['unsure_percent']:.1f}" if summary["beats"] else "–"
-    tiles.append(("Model unsure", share, "%", f"{_count(summary['unsure'])} beats below {summaries.UNSURE:.0%}"))
+    tiles.append(("Model unsure", share, "%", f"{_count(summary['unsure'])} beats below {UNSURE:.0%}"))
     return tiles
 
 
@@ -198,8 +191,8 @@ def _made() -> list[str]:
         f"class in succession, a run {summaries.RUN} or more.",
         f"A pause is an RR interval of {summaries.PAUSE:g} s to {summaries.GAP:g} s. Without a beat for longer, the "
         "signal was lost or the heart stood still: the trend is shaded there.",
-        f"The model is unsure of a beat to whose class it gives less than {summaries.UNSURE:.0%}; the strip shows that "
-        "number below the symbol. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left is 1 mV.",
+        f"The model is unsure of a beat where it gives no class {UNSURE:.0%}; the number below its symbol is the "
+        "probability of that class. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left is 1 mV.",
     ]
 
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-UNSURE: Final = 0.8
-"""Probability of a beat's class below which the model is unsure of it: of beats that it gives this probability, a
-calibrated model has one in five wrong."""
+from ecglib.serving.model import UNSURE
+
 PAUSE: Final = 2.0
 """Shortest RR interval of a pause, in seconds."""
 GAP: Final = 10.0
@@ -82,21 +81,11 @@ class Summary:
     longest_pause: float | None
     """Seconds."""
     unsure: int
+    """Beats whose highest probability is below `model.UNSURE`."""
     unsure_percent: float | None
     """Of all beats, 0 to 100."""
     events: list[Event]
     """By their start."""
-
-
-def confidence(decided: NDArray[np.int64], probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The probability of each beat's class `(n,)`, of places of classes `(n,)` and probabilities `(n, classes)`: the
-    highest one, but where thresholds decided for another class."""
-    return np.asarray(probability[np.arange(len(decided)), decided])
-
-
-def is_unsure(confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where the model is unsure of a beat, `(n,)`."""
-    return ~(confidence >= np.float32(UNSURE))  # so is what is no number
 
 
 def heart_rate(sample: NDArray[np.int64], fs: float) -> NDArray[np.float64]:
@@ -137,7 +126,7 @@ def summarise(
     at, rates = sample / fs, heart_rate(sample, fs)
     rr, usable = np.diff(at), _usable(np.diff(at))
     pauses = (rr >= PAUSE) & usable
-    unsure = int(is_unsure(confidence(decided, probability)).sum())
+    unsure = int((probability.max(1, initial=0.0) < UNSURE).sum())
     events = [
         Event("pause", float(at[i]), float(at[i + 1]), f"no beat for {rr[i]:.1f} s") for i in np.flatnonzero(pauses)
     ]
@@ -201,9 +190,9 @@ def _gaps(at: NDArray[np.float64], seconds: float) -> Iterator[Event]:
 
 def _minutes(at: NDArray[np.float64], seconds: float) -> Iterator[Event]:
     """The fastest and the slowest whole minute from the start on, of those that usable RR intervals fill by half or
-    more."""
+    more; one belongs to the minute that it begins in."""
     rr, whole = np.diff(at), int(seconds // 60)
-    usable, minute = _usable(rr), (at[1:] // 60).astype(np.int64)
+    usable, minute = _usable(rr), (at[:-1] // 60).astype(np.int64)
     beats, filled = (np.bincount(minute[usable], w, whole + 1)[:whole] for w in (None, rr[usable]))
     candidates = np.flatnonzero(filled >= 30)
     if len(candidates) < 2:
