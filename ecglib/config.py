@@ -531,6 +531,7 @@ MODELS: dict[str, type[SharedParameters]] = {
     "splits": ModelChapterParameters,
     "published": ChapterParameters,
     "transfer": ModelChapterParameters,
+    "in-use": ChapterParameters,
 }
 """Notebook name -> model of its parameters. Those that compare come after those that they read."""
 

@@ -16,7 +16,7 @@ from ecglib import files
 from ecglib.data import detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
-from ecglib.serving.model import Classified, Model
+from ecglib.serving.model import Classified, Model, check
 from ecglib.serving.page import page
 from ecglib.serving.summary import summarise
 
@@ -64,6 +64,7 @@ def annotate(model: Model, path: Path, leads: Sequence[str] = (), rate: float | 
     if leads and len(leads) != len(model.card.leads):
         raise UserError("--lead", f"{len(leads)} leads", f"{len(model.card.leads)}, as the model reads")
     whole, recording = read(model, path, leads, rate)
+    check(recording)
     r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
     classified = model.classify(recording, r_peaks)
     found = summarise(
