@@ -142,8 +142,8 @@ def verdict(found: Mapping[str, Any]) -> str:
         within = "within" if given - detected <= BAR else "beyond"
         said.append(f"{name} F1 goes from {given:.3f} to {detected:.3f}, {within} the {BAR} that we aimed at")
     return (
-        f"With detected R peaks {' and '.join(said)}. The network reads shapes beside those of the record, and an R peak "
-        "that is marked elsewhere in the complex than a cardiologist marks it looks like another shape."
+        f"With detected R peaks {' and '.join(said)}. The network reads shapes beside those of the record, and an R "
+        "peak that is marked elsewhere in the complex than a cardiologist marks it looks like another shape."
     )
 
 
