@@ -44,7 +44,8 @@ measured = in_use.measured()
 # ## One folder
 #
 # `ecglib export RUN --out DIR` writes a network as ONNX, which needs no torch to run; its weights, from which
-# `ecglib finetune` goes on; a description of all that is done to a recording before and after; and a model card. The
+# `ecglib finetune` goes on; a description of all that is done to a recording before and after, such as the temperature
+# that scales its probabilities, fitted on validation [@guo2017]; and a model card. The
 # description holds the hashes of the files, and one of its own, so a file that was changed is refused.
 # `ecglib.serving.load` opens such a folder, a run, a registered model, or one of those that the package embeds:
 

@@ -99,13 +99,13 @@ def busiest_strip(annotated: Annotated, classes: Sequence[str]) -> dict[str, Any
 
 def rows(beats: pd.DataFrame) -> str:
     """The first rows of a table of beats, versions and hashes cut short."""
-    shown = beats.head(5).copy()
-    told = {
-        name: shown[name].map(lambda value: f"{str(value)[:8]}…") for name in ("version", "input_hash", "run_id")
-        if name in shown
-    }  # fmt: skip
-    numbers = {name: shown[name].map("{:.3f}".format) for name in shown if name.startswith("p_")}
-    return table(shown.assign(**told, **numbers).astype(str).to_dict("records"))
+    cells = []
+    for row in beats.head(5).to_dict("records"):
+        named = {str(name): value for name, value in row.items()}
+        long = {name: f"{str(named[name])[:8]}…" for name in ("version", "input_hash", "run_id") if name in named}
+        parts = {name: f"{value:.3f}" for name, value in named.items() if name.startswith("p_")}
+        cells.append({name: str(value) for name, value in named.items()} | long | parts)
+    return table(cells)
 
 
 def peaks(found: Mapping[str, Any]) -> str:
