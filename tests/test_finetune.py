@@ -18,11 +18,11 @@ from projects import make_project
 from safetensors.torch import load_file, save_file
 
 from ecglib import cli, finetune, paths, serving
-from ecglib.config import TwelveLeadParameters
+from ecglib.config import HeartbeatParameters, TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
-from ecglib.experiment import twelve_lead
+from ecglib.experiment import heartbeat, twelve_lead
 from ecglib.experiment.twelve_lead import Run
 
 LEADS = ("V2", "II", "aVR")
@@ -210,3 +210,37 @@ def test_files_that_do_not_fit(run: Run, clinic: tuple[Path, Path], tmp_path: Pa
     (folder / "finetuned.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
         finetune.load(folder)
+
+
+@pytest.mark.slow
+def test_a_network_of_beats_goes_on_from_annotated_records_and_can_be_used(
+    recorded: tuple[Path, Run], small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGLIB_ROOT", str(recorded[0]))
+    mine = shutil.copytree(small_mitdb / "mitdb", tmp_path / "mine")
+    start = finetune.start("ecglib:cnet")
+    assert isinstance(start, serving.Model)
+    card = finetune.beats(start, str(mine), tmp_path / "out", epochs=1, learning_rate=1e-8, device="cpu")
+    assert (card.task, card.model, card.classes) == ("beats", "cnet", start.card.classes)
+    assert card.database == str(mine) and card.protocol == "inter"
+    before, after = (load_file(folder / "weights.safetensors") for folder in (start.folder, tmp_path / "out"))
+    for name, tensor in before.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
+    again = finetune.start(str(tmp_path / "out"))
+    assert isinstance(again, serving.Model) and again.card == card
+    with pytest.raises(UserError, match="it is there already"):
+        finetune.beats(start, str(mine), tmp_path / "out")
+    with pytest.raises(UserError, match="a model of recordings; expected one of beats"):
+        finetune.beats(serving.load("ecglib:xresnet"), str(mine), tmp_path / "new")
+
+
+def test_weights_of_another_network_are_refused(recorded: tuple[Path, Run], tmp_path: Path) -> None:
+    p = {"model": "baseline_cnn", "start_from": str(serving.load("ecglib:cnet").folder / "weights.safetensors")}
+    for more, said in (
+        ({}, "weights that are not this network's"),
+        ({"start_from": str(tmp_path / "no")}, "no such file; expected a weights file"),
+    ):
+        given = HeartbeatParameters(**p | more, max_epochs=1, max_beats=600, device="cpu", precision="float32")
+        with pytest.raises(UserError, match=said):
+            heartbeat.run(given)
