@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+UNPACKED: Final[dict[str, str]] = {}
+"""Folders in the cache that zip files were unpacked into, each with its zip file, which a message names instead."""
 
 
 class UserError(Exception):
@@ -22,12 +26,15 @@ class UserError(Exception):
     """
 
     def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
-        self.where, self.found, self.expected, self.do = str(where), found, expected, do
-        parts = [f"{where}: {found}"]
+        said = [str(where), found, expected, do]
+        for folder, packed in UNPACKED.items():
+            said = [text.replace(folder, packed) for text in said]
+        self.where, self.found, self.expected, self.do = said
+        parts = [f"{self.where}: {self.found}"]
         if expected:
-            parts.append(f"expected {expected}")
+            parts.append(f"expected {self.expected}")
         if do:
-            parts.append(do)
+            parts.append(self.do)
         super().__init__("; ".join(parts))
 
 
