@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Final
 
 UNPACKED: Final[dict[str, str]] = {}
-"""Folders in the cache that zip files were unpacked into, each with its zip file, which a message names instead."""
+"""Folders in the cache that zip files were unpacked into, each with its zip file."""
+
+
+def named(text: str) -> str:
+    """What a user reads of paths: the zip file in place of the folder in the cache that it was unpacked into."""
+    for folder, packed in UNPACKED.items():
+        text = text.replace(folder, packed)
+    return text
 
 
 class UserError(Exception):
@@ -26,10 +33,7 @@ class UserError(Exception):
     """
 
     def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
-        said = [str(where), found, expected, do]
-        for folder, packed in UNPACKED.items():
-            said = [text.replace(folder, packed) for text in said]
-        self.where, self.found, self.expected, self.do = said
+        self.where, self.found, self.expected, self.do = map(named, (str(where), found, expected, do))
         parts = [f"{self.where}: {self.found}"]
         if expected:
             parts.append(f"expected {self.expected}")

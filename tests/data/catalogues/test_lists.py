@@ -18,7 +18,7 @@ import pytest
 
 from ecglib.data import databases, records
 from ecglib.data.catalogues import challenge, ptb_xl
-from ecglib.errors import UserError
+from ecglib.errors import UserError, named
 
 LOW, HIGH = ("records100/00000/00001_lr", "records100/21000/21837_lr"), (
     "records500/00000/00001_hr", "records500/21000/21837_hr",
@@ -265,6 +265,7 @@ def test_a_zip_file_that_changed_and_what_is_broken_in_it(data: Path) -> None:
     packed = zipped(mitdb(data.parent / "made"), data / "mitdb.zip")
     other = databases.opened(zipped(data.parent / "made", data / "other.zip"))
     former = databases.get("mitdb").folder
+    assert named(f"{former}/100.dat") == f"{packed}/100.dat"
     (data.parent / "made" / "101.dat").unlink()
     (data.parent / "made" / "100.dat").write_bytes(b"short")
     zipped(data.parent / "made", packed, lambda name: f"its/{name}")
