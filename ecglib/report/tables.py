@@ -214,8 +214,9 @@ def _takes_sequences(record: Record) -> bool:
 
 
 def model_name(record: Record) -> str:
-    """A result's model, and in what it is not as its file defaults."""
-    said = variant(record)
+    """A result's model, and in what it is not as its file defaults; of the forest, that it weighs its classes."""
+    balanced = (record.parameters.get("model_options") or {}).get("balanced")
+    said = variant(record) or ("balanced" if balanced else "")
     return f"`{record.parameters.get('model', UNDEFINED)}`" + (f", {said}" if said else "")
 
 
