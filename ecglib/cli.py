@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecglib import aami, config, paths
-from ecglib.errors import RecordError, UserError, some
+from ecglib.errors import RecordError, UserError, named, some
 from ecglib.experiment import record as results
 
 if TYPE_CHECKING:
@@ -708,7 +708,7 @@ def data_counts(
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
         n = len(source.records) - len(broken)
-        about = {"name": name, "folder": str(source.folder), "sample": source.sample, "records": n}
+        about = {"name": name, "folder": named(str(source.folder)), "sample": source.sample, "records": n}
         print(json.dumps({"data": about | patients, **sums}))
         return
     order = [*aami.CLASSES, "normal", "abnormal", "all"]

@@ -54,6 +54,7 @@ REMOVED: dict[str, str] = {
     "imbalance: thresholds": "the record of every run of beats holds the decision with moved thresholds under `moved`",
     "model: gated_ecgnet": "take ecgnet",
     "cut: sustained": "take relative",
+    "model_options: heart_rate": "name the features that are read in the parameter features",
     "database: heartbeat": "take kaggle, as the Kaggle set is called now; its folder is heartbeat as before",
     "heartbeat/gated-ecgnet-inter": "take heartbeat/ecgnet-inter",
     "heartbeat/gated-ecgnet-adapted": "take heartbeat/ecgnet-adapted",
@@ -333,6 +334,9 @@ class HeartbeatParameters(TrainedParameters):
              "sampling: by-record draws single beats of records, not resampled ones and no sequences"),
         Rule(lambda p, e: e.votes and p.imbalance == "random-over",
              "imbalance: random-over changes no vote of {p.model}; take SMOTE or its kin"),
+        Rule(lambda p, e: p.model == "random_forest" and p.imbalance not in ("none", *RESAMPLERS),
+             "imbalance: random_forest is fitted without this loss; it weighs classes with balanced: true in "
+             "model_options, or resample"),
         Rule(lambda p, e: e.classical and p.imbalance not in ("none", *RESAMPLERS),
              "imbalance: {p.model} is fitted without this loss; resample, or see its model_options"),
         Rule(lambda p, e: e.classical,
@@ -540,7 +544,9 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
     """Validate parameters of a notebook. A `UserError` names the first field that was removed, is unknown, ill-typed or
     in conflict with another."""
     model = MODELS[notebook]
-    for name, value in values.items():
+    options = values.get("model_options")
+    chosen = [("model_options", name) for name in options] if isinstance(options, dict) else []
+    for name, value in (*values.items(), *chosen):
         for what in (name, f"{name}: {value}"):
             if what in REMOVED:
                 raise UserError(where, f"{what} was removed", do=REMOVED[what])

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+UNPACKED: Final[dict[str, str]] = {}
+"""Folders in the cache that zip files were unpacked into, each with its zip file."""
+
+
+def named(text: str) -> str:
+    """What a user reads of paths: the zip file in place of the folder in the cache that it was unpacked into."""
+    for folder, packed in UNPACKED.items():
+        text = text.replace(folder, packed)
+    return text
 
 
 class UserError(Exception):
@@ -22,12 +33,12 @@ class UserError(Exception):
     """
 
     def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
-        self.where, self.found, self.expected, self.do = str(where), found, expected, do
-        parts = [f"{where}: {found}"]
+        self.where, self.found, self.expected, self.do = map(named, (str(where), found, expected, do))
+        parts = [f"{self.where}: {self.found}"]
         if expected:
-            parts.append(f"expected {expected}")
+            parts.append(f"expected {self.expected}")
         if do:
-            parts.append(do)
+            parts.append(self.do)
         super().__init__("; ".join(parts))
 
 

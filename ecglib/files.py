@@ -6,6 +6,7 @@ A kill at any moment, a full disk or a second process leave a file as it was, or
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from ecglib.errors import UserError
+from ecglib.errors import UNPACKED, UserError
 
 
 @contextlib.contextmanager
@@ -100,19 +101,23 @@ def zipped(packed: Path) -> dict[str, int]:
         return {info.filename: info.file_size for info in _members(packed, archive)}
 
 
-def unzipped(packed: Path, folder: Path) -> Path:
-    """The folder, made of what `zipped` names unless it is there, which a line tells. Errors as there, and
-    where the disk is full."""
-    with lock(folder.with_suffix(".lock")):
+def unzipped(packed: Path, home: Path, version: str) -> Path:
+    """The folder `home/version`, made of what `zipped` names unless it is there, which a line tells. What `home` has of
+    the zip file's former versions goes. Errors as there, and where the disk is full."""
+    folder = home / version
+    with lock(home.with_suffix(".lock")):
         if not folder.is_dir():
-            with _unzipping(packed) as archive, writing_folder(folder) as temporary:
+            with _unzipping(packed) as archive:
                 members = _members(packed, archive)
-                need, free = sum(info.file_size for info in members), shutil.disk_usage(temporary).free
-                if need > free:
-                    found = f"{need / 1e9:.2f} GB to unpack, with {free / 1e9:.2f} GB free"
-                    raise UserError(packed, found, do=f"make room in {folder.parent}")
-                tell(f"unpacking {packed} into {folder}")
-                archive.extractall(temporary, members)
+                shutil.rmtree(home, ignore_errors=True)
+                with writing_folder(folder) as temporary:
+                    need, free = sum(info.file_size for info in members), shutil.disk_usage(temporary).free
+                    if need > free:
+                        found = f"{need / 1e9:.2f} GB to unpack, with {free / 1e9:.2f} GB free"
+                        raise UserError(packed, found, do=f"make room in {home.parent}")
+                    tell(f"unpacking {packed} into {folder}")
+                    archive.extractall(temporary, members)
+    UNPACKED[str(folder)] = str(packed)
     return folder
 
 
@@ -125,7 +130,10 @@ def _unzipping(packed: Path) -> Iterator[zipfile.ZipFile]:
         raise
     except Exception as error:  # zipfile raises many kinds for what is damaged
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        raise UserError(packed, f"can't be unpacked ({why})", do="fetch it again, or unpack it there") from None
+        do = "fetch it again, or unpack it there"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why, do = "the disk is full", "make room in cache/"
+        raise UserError(packed, f"can't be unpacked ({why})", do=do) from None
 
 
 def _members(packed: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -44,7 +44,7 @@ Markdown(words.source(source, kachuee))
 # %% [markdown]
 # ## How many, of which class
 #
-# Nearly all beats are normal. The rare classes are what a classifier is judged by, and what it has least of.
+# Most beats are normal. The rare classes are what a classifier is judged by, and what it has least of.
 
 # %%
 #| label: tbl-counts
@@ -82,7 +82,7 @@ figures.example_beats(kachuee.signals, kachuee.labels, aami.CLASSES, beats.RATE,
 
 # %%
 #| label: tbl-cut
-#| tbl-cap: Beats that the kachuee cut gives, beside the published Kaggle set that it rebuilds
+#| tbl-cap: Beats that the kachuee cut gives; of the whole database, beside the published Kaggle set that it rebuilds
 Markdown(tables.cut_counts(kachuee, {} if source.sample else kaggle_csv.COUNTS))
 
 # %% [markdown]

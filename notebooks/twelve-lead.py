@@ -183,7 +183,9 @@ Markdown(recordings.tried(shown))
 #| label: fig-example
 #| fig-cap: A recording on ECG paper, and the network's attention where it has one
 example = experiments.example(run)
-ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention, title=example.title)
+figures.marked(
+    ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention, title=example.title), run.record
+)
 
 # %% [markdown]
 # ## What was put right

@@ -252,6 +252,13 @@ def test_what_was_removed_is_refused_in_one_line_that_says_what_replaces_it(what
         config.load("heartbeat/baseline")
 
 
+def test_a_removed_option_of_a_model_and_one_that_takes_the_place_of_a_loss_are_named() -> None:
+    with pytest.raises(UserError, match="model_options: heart_rate was removed; name the features"):
+        check({"model": "ecgnet", "cut": "relative", "model_options": {"waveform": False, "heart_rate": True}})
+    with pytest.raises(UserError, match=r"imbalance: random_forest .* with balanced: true in model_options"):
+        check({"model": "random_forest", "cut": "relative", "imbalance": "weighted"})
+
+
 @pytest.mark.parametrize("experiment", GONE)
 def test_a_removed_experiment_is_refused_in_one_line_and_what_replaces_it_is_there(experiment: str) -> None:
     said = f"{experiment}: this experiment was removed; {config.REMOVED[experiment]}"

@@ -72,6 +72,13 @@ class Database:
         return paths.data() / (self.place or self.name)
 
     @property
+    def home(self) -> Path:
+        """Its folder, or where that has no file a zip file beside it of the same name."""
+        zipped = self.folder.with_suffix(".zip")
+        here = self.folder.is_dir() and any(records.walked(self.folder))
+        return zipped if is_zip(zipped) and not here else self.folder
+
+    @property
     def forms(self) -> dict[str, str]:
         """Names of the files that may hold a table, each with the table's own name."""
         return {table + form: table for table in self.tables for form in (_FORMS if self.url is None else ("",))}
@@ -290,7 +297,7 @@ def get(name: str) -> Source:
     source, why = _find(entry)
     if isinstance(why, RecordError):
         do = "" if why.do else f"mend or remove the folder, then: ecglib data fetch {name}"
-        raise UserError(entry.folder, f"no record can be read; the first: {why}", do=do)
+        raise UserError(entry.home, f"no record can be read; the first: {why}", do=do)
     if why is not None:
         raise why
     source = source or sample(name)
@@ -313,9 +320,12 @@ def annotated(name: str, annotator: str = "") -> Source:
     if name in DATABASES:
         raise UserError(name, "no beat annotations", expected)
     places = (paths.root() / Path(name).expanduser(), paths.data() / name)
-    with readable(places[1]):
-        folder = next((opened(place.resolve()) for place in places if place.is_dir() or is_zip(place)), None)
-    if folder is None:
+    for place in places:
+        with readable(place):
+            if place.is_dir() or is_zip(place):
+                folder = opened(place.resolve())
+                break
+    else:
         raise UserError(name, "no such database or folder", f"{expected}, or kaggle")
     names = tuple(records.list_records(folder))
     if not names:
@@ -346,8 +356,8 @@ def opened(folder: Path, tables: Collection[str] = (), names: Sequence[str] = ()
     if packed is None:
         return folder
     about = packed.stat()
-    key = fingerprint.of_values(str(packed.resolve()), about.st_size, about.st_mtime_ns)[:20]
-    folder = files.unzipped(packed, paths.cache() / "unpacked" / key)
+    home = paths.cache() / "unpacked" / fingerprint.of_values(str(packed.resolve()))[:20]
+    folder = files.unzipped(packed, home, fingerprint.of_values(about.st_size, about.st_mtime_ns)[:8])
     while len(below := list(folder.iterdir())) == 1 and below[0].is_dir():
         if any(os.path.isfile(f"{folder}/{name}.hea") for name in names):  # noqa: PTH113  (that of Path may raise)
             break
@@ -376,6 +386,10 @@ def _sizes(entry: Database, folder: Path) -> dict[str, int]:
         path.relative_to(folder).as_posix(): path.stat().st_size if path.is_file() else 0
         for path in records.walked(folder)
     }
+
+
+def _walked(home: Path) -> Iterable[Path]:
+    return [home] if is_zip(home) else records.walked(home)
 
 
 def _annotators(folder: Path, names: Iterable[str]) -> list[str]:
@@ -407,11 +421,11 @@ def packed(table: Path) -> Path:
 
 
 def _status(entry: Database) -> Status:
-    folder = entry.folder
     sizes: dict[str, int] = {}
     why: UserError | None = None
-    if folder.exists():
-        with readable(folder):
+    with readable(entry.folder):
+        folder = entry.home
+        if folder.exists():
             try:
                 sizes = _sizes(entry, folder)
                 why = _in_several(folder, _places(entry, folder))
@@ -420,7 +434,7 @@ def _status(entry: Database) -> Status:
     found = _count(entry, sizes)
     present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"
-    why = why or (_unread(entry, folder) if sizes and not found else None)
+    why = why or (_unread(entry, folder, found) if sizes and not present else None)
     hint, size = "" if present else str(why or entry.hint), sum(sizes.values())
     about = {key: getattr(entry, key) for key in ("name", "title", "version", "expected", "licence", "citation", "doi")}
     return Status(
@@ -449,12 +463,12 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
     """The source in `ECGLIB_DATA`, or None and why there is none: a `RecordError` is that of its first record. Where a
     folder below has all of what it is known by, that is its folder. What an unfinished first fetch has brought is no
     source yet: results would follow from where it stopped."""
-    home = folder = entry.folder
-    if not folder.exists():
-        return None, None
-    with readable(folder):
+    with readable(entry.folder):
+        home = entry.home
+        if not home.exists():
+            return None, None
         try:
-            folder = opened(folder, entry.forms)
+            folder = opened(home, entry.forms)
         except UserError as error:
             return None, error
         places = _places(entry, folder)
@@ -491,7 +505,7 @@ def _places(entry: Database, folder: Path) -> list[Path]:
     if all((folder / name).is_file() for name in known_by.values()):
         return [folder]
     found = defaultdict[Path, set[str]](set)
-    for path in records.walked(folder):
+    for path in _walked(folder):
         if path.name in known_by:
             found[path.parent].add(known_by[path.name])
     whole = [place for place, names in found.items() if names == set().union(*found.values())]
@@ -506,16 +520,17 @@ def _in_several(folder: Path, places: Sequence[Path]) -> UserError | None:
     return UserError(folder, f"its files are in several folders ({found})", do="move them together, or copies away")
 
 
-def _unread(entry: Database, folder: Path) -> RecordError | None:
-    """The first file that may be of the database and is not in the form in which it is read."""
-    for path in sorted(records.walked(folder)):
+def _unread(entry: Database, folder: Path, found: int = 0) -> RecordError | None:
+    """The first file that may be of the database and is not in the form in which it is read, where so much is found."""
+    for path in sorted(_walked(folder)):
         suffix = path.suffix.lower()
         if path.is_symlink() and not path.exists():
             return RecordError(path, "a link that leads nowhere", str(path.readlink()), do="mend the link")
-        if suffix in _PACKED:
-            read = path == _packed_alone(folder, entry.forms)
-            found, do = ("nothing of it inside", entry.hint) if read else ("", "unpack it there")
-            return RecordError(path, "a packed file", found, do=do)
+        if suffix in _PACKED and path.name not in entry.forms:
+            if path != _packed_alone(folder, entry.forms):
+                return RecordError(path, "a packed file", do="unpack it there")
+            if not found:
+                return RecordError(path, "a packed file", "nothing of it inside", do=entry.hint)
         if path.name not in entry.tables and (path.name.lower() in entry.tables or path.suffix != suffix in _SUFFIXES):
             return RecordError(path, "a name in capitals", expected="small letters", do="rename it")
     return None

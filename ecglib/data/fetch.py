@@ -81,7 +81,8 @@ def download(name: str, *, deadline: float | None = None, progress: Report | Non
         if not (folder / SUMS).is_file() or verify(name):
             sums = text(entry.url + SUMS, seconds=min(seconds, PROBE_SECONDS))
             wanted = listed(entry, sums, entry.url + SUMS)
-            first = databases.find(name) is None
+            there = databases.find(name)
+            first = there is None or not there.folder.is_relative_to(folder)  # but in a zip file
             (folder / UNFINISHED).write_text(sums, encoding="utf-8")
             if not first:
                 (folder / UNFINISHED).replace(folder / SUMS)

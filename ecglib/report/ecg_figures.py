@@ -36,12 +36,13 @@ def ecg_paper(signals: Samples, fs: float, *, attention: Samples | None = None, 
     more a sample weighs. Both axes are in mm, so that the paper is true whatever its size on the page.
     """
     with style():
-        width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 1)
+        # Half a row above and below, for what leaves the first row and the last.
+        width, height = MM_PER_S * SECONDS + 2 * _PULSE_MM, ROW_MM * (len(LAYOUT) + 2)
         figure, axes = subplots(1, 1, height=6.4 * height / width + 0.35)
         ax = axes[0, 0]
         _grid(ax, width, height)
         for row, names in enumerate((*LAYOUT, ("II",))):
-            middle, piece = height - ROW_MM * (row + 0.5), SECONDS / len(names)
+            middle, piece = height - ROW_MM * (row + 1), SECONDS / len(names)
             pulse = middle + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])  # 1 mV over 0.1 s
             ax.plot([1.0, 1.5, 1.5, 4.0, 4.0, 4.5], pulse, color=_TRACE, linewidth=0.6)
             for column, name in enumerate(names):

@@ -338,7 +338,9 @@ def label_curve(records: Sequence[Record]) -> Figure:
         if drawn:
             figure.legend(loc="outside upper center", ncols=min(2, len(drawn)))
         else:
-            ax.text(0.5, 0.5, NOT_RUN, ha="center", va="center", transform=ax.transAxes)
+            ax.set_yticks([])
+            said = "learnt from all patients alone" if records else NOT_RUN
+            ax.text(0.5, 0.5, said, ha="center", va="center", transform=ax.transAxes)
         return marked(figure, *drawn)
 
 

@@ -24,7 +24,7 @@ from ecglib.evaluation import metrics as metrics_of
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report.names import NOT_RUN, UNDEFINED, metric_name, sentence
+from ecglib.report.names import ANSWERS, NOT_RUN, UNDEFINED, metric_name, sentence
 
 if TYPE_CHECKING:
     from ecglib.data.beats import Beats
@@ -50,7 +50,9 @@ _EC57 = ("se", "ppv", "fpr", "f1")
 
 def number(value: float | None, digits: int = 3) -> str:
     """A value with a fixed number of digits after the point, or `–` where it is None or not finite."""
-    return UNDEFINED if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not np.isfinite(value):
+        return UNDEFINED
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(n: float) -> str:
@@ -170,7 +172,7 @@ def headline(records: Mapping[str, Record]) -> str:
         if (validated(record) or 0.0) > (validated(known[1]) or 0.0):
             mine[protocol] = name, record
     rows = []
-    for (model, imbalance), found in sorted(groups.items(), key=lambda item: item[0][1] != "none"):  # plain ones first
+    for (model, imbalance), found in sorted(groups.items(), key=lambda item: [*ANSWERS, UNDEFINED].index(item[0][1])):
         by_class = found["inter"][1].per_class if "inter" in found else {}
         rare = {f"inter: {name} F1": mean(by_class.get(name, {}).get("f1")) for name in "SV"}
         one = without(found["inter"][1], HOLDS_MOST_S, "S") if "inter" in found else None
@@ -212,8 +214,9 @@ def _takes_sequences(record: Record) -> bool:
 
 
 def model_name(record: Record) -> str:
-    """A result's model, and in what it is not as its file defaults."""
-    said = variant(record)
+    """A result's model, and in what it is not as its file defaults; of the forest, that it weighs its classes."""
+    balanced = (record.parameters.get("model_options") or {}).get("balanced")
+    said = variant(record) or ("balanced" if balanced else "")
     return f"`{record.parameters.get('model', UNDEFINED)}`" + (f", {said}" if said else "")
 
 
@@ -430,7 +433,7 @@ def _listed(items: Sequence[object]) -> str:
 
 def _value(value: object) -> str:
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return UNDEFINED if value is None else f"`{said}`"
+    return UNDEFINED if value in (None, "") else f"`{said}`"
 
 
 def _escaped(text: str) -> str:

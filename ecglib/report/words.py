@@ -20,8 +20,11 @@ def provenance(record: Record) -> str:
     protocol = "drawn" if p["protocol"] == "inter" and not results.from_ds1(p) else p["protocol"]
     kind = f"the {SAMPLE} of `{data.name}`" if data.sample else f"`{data.name}`"
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {', '.join(map(str, record.seeds))}"
+    size = f" with {count(record.n_parameters)} parameters" if record.n_parameters else ""
+    balanced = (p.get("model_options") or {}).get("balanced")
+    answer = "class weights in the forest by inverse frequency" if balanced else ANSWERS_TOLD[p["imbalance"]]
     return (
-        f"`{p['model']}` with {count(record.n_parameters)} parameters, {ANSWERS_TOLD[p['imbalance']]}, "
+        f"`{p['model']}`{size}, {answer}, "
         f"{PROTOCOLS_TOLD[protocol]}. The run rests on {kind}, {seeds}, profile *{record.profile}*: "
         f"{count(data.n_train)} beats to train on, {count(data.n_val)} to choose on, "
         f"{count(data.n_test) if record.scored == 'test' else 'none'} to test on. "

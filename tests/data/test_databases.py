@@ -148,6 +148,9 @@ def test_a_folder_that_will_not_do_is_refused_with_a_way_out(empty: Path) -> Non
 
     assert "ptb-xl: no beat annotations; expected one of mitdb, svdb, incartdb" in refused("ptb-xl")
     assert "mine: no such database or folder; expected one of mitdb" in refused("mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.listdir", lambda _: Path(__file__, "no folder").stat())
+        assert refused("data").startswith(f"{empty / 'data'}: a file; expected a folder")
     (empty / "mine").mkdir()
     assert "mine: no WFDB record in it" in refused("mine")
     holters.record(empty / "mine", "a", annotators=[], seconds=5)

@@ -216,7 +216,13 @@ def test_fetch_verify_and_mend(physionet: Server, folder: Path) -> None:
     assert fetch.verify("mitdb") == []
 
 
-def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(physionet: Server, folder: Path) -> None:
+@pytest.mark.parametrize("zipped", [False, True])
+def test_an_unfinished_first_fetch_is_no_database_until_it_is_whole(
+    physionet: Server, folder: Path, few_records: Path, zipped: bool
+) -> None:
+    if zipped:
+        shutil.make_archive(str(folder), "zip", few_records)
+        assert databases.get("mitdb").records == FEW
     good, physionet.contents["208.atr"] = physionet.contents["208.atr"], b"spoilt on the server"
     with pytest.raises(UserError, match="another SHA-256"):
         fetch.download("mitdb")

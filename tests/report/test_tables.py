@@ -128,13 +128,15 @@ def test_counts_by_set() -> None:
 
 
 def test_overridden_and_idle_parameters_are_marked() -> None:
-    record = FULL.model_copy(update={"overridden": ["learning_rate"]})
+    record = FULL.model_copy(
+        update={"overridden": ["learning_rate"], "parameters": {"annotator": "", **FULL.parameters}}
+    )
     rows = dict(row for row in cells(tables.parameters(record, {"refit", "unknown"}))[1:])
     assert "`unknown`" not in rows
     assert rows["`learning_rate`"] == "`0.001` **(overridden)**"
     assert rows["`cut`"] == "`kachuee`"
     assert rows["`refit`"] == "`false` *(of no effect)*"
-    assert rows["`ema`"] == "–"
+    assert rows["`ema`"] == rows["`annotator`"] == "–"
 
 
 def test_free_text_stays_text() -> None:

@@ -72,7 +72,9 @@ def test_a_zip_file_of_recordings(
         assert found.read(entry).signals.any()
 
 
-def test_a_zip_file_that_is_none(tmp_path: Path) -> None:
+def test_a_zip_file_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
     frame().to_csv(tmp_path / "labels.csv", index=False)
     (tmp_path / "no.zip").touch()
     for name, said in (("gone.zip", "no such folder"), ("no.zip", r"can't be unpacked \(File is not a zip file\)")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from ecglib.data import databases, records
 from ecglib.data.catalogues import challenge, ptb_xl
-from ecglib.errors import UserError
+from ecglib.errors import UserError, named
 
 LOW, HIGH = ("records100/00000/00001_lr", "records100/21000/21837_lr"), (
     "records500/00000/00001_hr", "records500/21000/21837_hr",
@@ -178,10 +179,11 @@ def zipped(made: Path, target: Path, names: Callable[[str], str] = str, **how: A
 
 
 NAMED: dict[str, tuple[str, Callable[[str], str]]] = {
-    "as it is": ("a.zip", str),
-    "in a folder": ("mit-bih 1.0 [x].ZIP", lambda name: f"mit-bih-1.0.0/{name}"),
-    "deeper": ("a.zip", lambda name: f"./physionet.org/files/its/1.0.0/{name}"),
-    "by Windows": ("a.zip", lambda name: f"its\\{name}".replace("/", "\\")),
+    "as it is": ("/a.zip", str),
+    "in a folder": ("/mit-bih 1.0 [x].ZIP", lambda name: f"mit-bih-1.0.0/{name}"),
+    "deeper": ("/a.zip", lambda name: f"./physionet.org/files/its/1.0.0/{name}"),
+    "by Windows": ("/a.zip", lambda name: f"its\\{name}".replace("/", "\\")),
+    "beside the folder": (".zip", lambda name: f"its/{name}"),
 }
 
 
@@ -194,14 +196,17 @@ def test_a_database_in_a_zip_file_is_unpacked_once(
     made = make(data / name)
     expected, fingerprint = found(name), databases.get(name).fingerprint()
     shutil.move(made, data.parent / "made")
-    packed = zipped(data.parent / "made", data / name / file, names, compression=zipfile.ZIP_DEFLATED)
+    packed = zipped(data.parent / "made", data / f"{name}{file}", names, compression=zipfile.ZIP_DEFLATED)
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("__MACOSX/its/._100.hea", "")
         archive.writestr(".DS_Store", "")
         archive.writestr(names("") or "./", "")
-    (data / name / "LICENSE.txt").touch()
+    if packed.parent != data:
+        (packed.parent / "LICENSE.txt").touch()
     listed = next(row for row in databases.status() if row.name == databases.database(name).name)
-    assert (listed.found, capsys.readouterr().err) == (expected[1], "")
+    assert (listed.found, listed.folder, capsys.readouterr().err) == (
+        expected[1], str(packed if packed.parent == data else packed.parent), ""
+    )  # fmt: skip
     assert (found(name), databases.get(name).fingerprint()) == (expected, fingerprint)
     assert capsys.readouterr().err.count(f"unpacking {packed} into ") == 1
     assert databases.get(name).folder.is_relative_to(data.parent / "cache" / "unpacked")
@@ -254,6 +259,42 @@ def test_a_zip_file_that_can_not_be_read_is_named_and_leaves_nothing(data: Path,
     if kind != "something else":
         assert not [path for path in (data.parent / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
     assert not [path for path in data.parent.rglob("100.hea") if made not in path.parents]
+
+
+def test_a_zip_file_that_changed_and_what_is_broken_in_it(data: Path) -> None:
+    packed = zipped(mitdb(data.parent / "made"), data / "mitdb.zip")
+    other = databases.opened(zipped(data.parent / "made", data / "other.zip"))
+    former = databases.get("mitdb").folder
+    assert named(f"{former}/100.dat") == f"{packed}/100.dat"
+    (data.parent / "made" / "101.dat").unlink()
+    (data.parent / "made" / "100.dat").write_bytes(b"short")
+    zipped(data.parent / "made", packed, lambda name: f"its/{name}")
+    assert other.is_dir() and former.is_dir()
+    with pytest.raises(UserError, match=rf"^{packed}: no record can be read; the first: {packed}/its/100\b") as caught:
+        databases.get("mitdb")
+    assert "unpacked" not in str(caught.value)
+    assert other.is_dir() and not former.exists()
+
+
+@pytest.mark.parametrize(("name", "loose"), [("mitdb", "100.*"), ("heartbeat", "ptbdb_normal.csv")])
+def test_a_zip_file_that_is_not_read_is_told(data: Path, name: str, loose: str) -> None:
+    made = MADE[name](data.parent / "made")
+    packed = zipped(made, data / name / "archive.zip")
+    for path in made.glob(loose):
+        shutil.copy(path, data / name)
+    status = next(row for row in databases.status() if row.folder == str(data / name))
+    assert (status.state, status.found) == ("partial", 1)
+    assert status.hint == f"{packed}: a packed file; unpack it there"
+
+
+def test_a_disk_that_fills_while_a_zip_file_is_unpacked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    zipped(mitdb(data.parent / "made"), data / "mitdb.zip")
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(UserError, match=r"mitdb\.zip: can't be unpacked \(the disk is full\); make room in cache/$"):
+        databases.get("mitdb")
 
 
 def test_no_room_for_a_zip_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
