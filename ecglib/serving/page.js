@@ -131,9 +131,13 @@ function drawTrend(svg, width) {
     add(svg, "path", { d: `M${GUTTER} ${Math.round(y(r)) + 0.5}H${width - 14}`, class: "rule" });
     add(svg, "text", { x: GUTTER - 8, y: y(r) + 4, class: "right" }, r);
   }
-  for (const gap of data.events.filter((event) => event.kind === "no beats"))
-    add(add(svg, "rect", { x: x(gap.start), y: top, width: Math.max(1, x(gap.end) - x(gap.start)), height: height - top - 24, class: "gap" }), "title", {}, gap.text);
-  if (known.length) add(svg, "path", { d: line(0, beats.at.length, (i) => x(beats.at[i]), (i) => beats.rate[i] === null ? null : y(beats.rate[i])), class: "rate" });
+  for (const { kind, start, end, text } of data.events) {
+    if (kind !== "no beats") continue;
+    const shade = { x: x(start), y: top, width: Math.max(1, x(end) - x(start)), height: height - top - 24, class: "gap" };
+    add(add(svg, "rect", shade), "title", {}, text);
+  }
+  const rateAt = (i) => beats.rate[i] === null ? null : y(beats.rate[i]);
+  if (known.length) add(svg, "path", { d: line(0, beats.at.length, (i) => x(beats.at[i]), rateAt), class: "rate" });
   else add(svg, "text", { x: GUTTER + 8, y: top + high / 2 }, "no heart rate");
   lanes.forEach((name, k) => {
     const base = bottom + 14 + 16 * k, marked = beats.at.filter((_, i) => is(name)(i));
@@ -142,7 +146,8 @@ function drawTrend(svg, width) {
     add(svg, "path", { d: [...columns].map((px) => `M${px} ${base + 2}v11`).join(""), class: "tick", "data-class": name });
   });
   ticks(svg, 0, seconds, (width - GUTTER) / seconds, x, height - 8, width);
-  svg.setAttribute("aria-label", `Heart rate over ${clock(seconds)}, ${known.length ? `${Math.round(low)} to ${Math.round(most)} a minute` : "not known"}; ectopic beats are marked below it.`);
+  const range = known.length ? `${Math.round(low)} to ${Math.round(most)} a minute` : "not known";
+  svg.setAttribute("aria-label", `Heart rate over ${clock(seconds)}: ${range}. Ectopic beats are marked below it.`);
   return add(svg, "rect", { y: top, height: height - top - 24, class: "window" });
 }
 
@@ -246,7 +251,11 @@ function controls() {
 
 function pointing() {
   const fingers = new Map(), mean = (xs) => xs.reduce((a, b) => a + b) / xs.length, spread = (xs) => Math.max(...xs) - Math.min(...xs);
-  strip.onpointerdown = (event) => { strip.setPointerCapture(event.pointerId); fingers.set(event.pointerId, event.clientX); };
+  strip.onpointerdown = (event) => {
+    if (event.button) return;
+    strip.setPointerCapture(event.pointerId);
+    fingers.set(event.pointerId, event.clientX);
+  };
   strip.onpointerup = strip.onpointercancel = (event) => fingers.delete(event.pointerId);
   strip.onpointermove = (event) => {
     if (!fingers.has(event.pointerId)) return;

@@ -176,7 +176,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     longest = f"longest {summary['longest_pause']:.1f} s" if summary["pauses"] else f"none of {summaries.PAUSE:g} s"
     tiles.append(("Pauses", _count(summary["pauses"]), "", longest))
     share = f"{summary['unsure_percent']:.1f}" if summary["beats"] else "–"
-    tiles.append(("Model unsure", share, "%", f"{_count(summary['unsure'])} beats below {UNSURE:.0%}"))
+    tiles.append(("Model unsure", share, "%", f"{_count(summary['unsure'])} beats below {100 * UNSURE:.0f} %"))
     return tiles
 
 
@@ -191,8 +191,8 @@ def _made() -> list[str]:
         f"class in succession, a run {summaries.RUN} or more.",
         f"A pause is an RR interval of {summaries.PAUSE:g} s to {summaries.GAP:g} s. Without a beat for longer, the "
         "signal was lost or the heart stood still: the trend is shaded there.",
-        f"The model is unsure of a beat where it gives no class {UNSURE:.0%}; the number below its symbol is the "
-        "probability of that class. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left is 1 mV.",
+        f"The model is unsure of a beat where it gives no class {100 * UNSURE:.0f} %; the number below its symbol is "
+        "the probability of that class. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left 1 mV.",
     ]
 
 

@@ -265,6 +265,19 @@ def test_a_row_of_the_table_leads_to_its_event(shown: tuple[Tab, Recording, Clas
     assert tab.value("[...document.querySelectorAll('#rows tr')].filter((row) => !row.hidden).length") == 1
 
 
+def test_a_stretch_without_beats_is_shaded_and_breaks_the_trend(tab: Tab, tmp_path: Path) -> None:
+    recording, beats = excerpt()
+    lost = (beats.sample > 100 * recording.fs) & (beats.sample < 130 * recording.fs)
+    opened(tab, tmp_path, recording, classified(beats.sample[~lost], beats.decided[~lost]))
+    x, width = (
+        float(tab.value(f"document.querySelector('#trend .gap').getAttribute('{of}')")) for of in ("x", "width")
+    )
+    rate = tab.value("document.querySelector('#trend .rate').getAttribute('d')")
+    drawn = [float(found) for found in re.findall(r"[ML](-?[\d.]+) ", rate)]
+    assert rate.count("M") == 2 and not [at for at in drawn if x < at < x + width] and min(drawn) < x < max(drawn)
+    assert not tab.complaints
+
+
 def test_the_paper_is_calibrated(shown: tuple[Tab, Recording, Classified]) -> None:
     tab, recording, _ = shown
     tab.value("show(20)")
