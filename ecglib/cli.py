@@ -487,6 +487,36 @@ def evaluate(
     print(evaluated.told(found))
 
 
+@app.command()
+def register(
+    model: Annotated[str, typer.Argument(help="A run, a folder written by `ecglib export`, or such as `ecglib:cnet`.")],
+    name: Annotated[str, typer.Option(help="In Unity Catalog: `catalog.schema.name`.")],
+    alias: Annotated[str, typer.Option(help="Such as `champion`: moved to this version from another one.")] = "",
+) -> None:
+    """Register a copy of a model in MLflow's registry, where it is `models:/NAME@ALIAS`."""
+    from ecglib.serving import registry
+
+    print(registry.register(model, name, alias).uri)
+
+
+@app.command()
+def models(
+    name: Annotated[str, typer.Argument(help="One model; Unity Catalog wants it named.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """The registered models, with versions and aliases."""
+    from ecglib.serving import registry
+
+    versions = registry.versions(name)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) | {"uri": one.uri} for one in versions]))
+        return
+    table = Table("name", "version", "aliases", "task", "model", "run", "created")
+    for one in versions:
+        table.add_row(one.name, str(one.version), ", ".join(one.aliases), one.task, one.model, one.key, one.created)
+    _print(table)
+
+
 # --- book -------------------------------------------------------------------------------------------------------------
 
 

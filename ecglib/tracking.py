@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 from ecglib import files, paths
@@ -33,6 +33,8 @@ from ecglib.experiment.record import Moved, Record
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+
+T = TypeVar("T")
 
 EXPLORATION: Final = "exploration"
 """MLflow experiment of the runs of no parameters file, as JupyterLab makes them."""
@@ -52,7 +54,9 @@ _ENVIRONMENT: Final = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # half a dozen processes, for what no run here needs
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a pickle runs code, and no model of ours is one
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
@@ -75,7 +79,7 @@ def log(record: Record, folder: Path) -> str:
         noted: list[dict[str, Any]] = json.loads(note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         noted = []
-    with _store() as store:
+    with open_store() as store:
         mine = [run for run in noted if run["store"] == store.name and store.holds(run["id"])]
         for run in mine:
             if run["evaluated"] == evaluated and record.experiment in (run["experiment"], ""):
@@ -107,7 +111,7 @@ def ui_command(port: int = 5000) -> list[str]:
     if database is None:
         found, expected = f"runs are on {_shown(_server())}", "the embedded store"
         raise UserError("MLFLOW_TRACKING_URI", found, expected, "open that address in a browser")
-    with _store():
+    with open_store():
         pass
     return [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", _sqlite(database),
@@ -117,7 +121,7 @@ def ui_command(port: int = 5000) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Store:
+class Store:
     """An open store: its name in notes, MLflow's client, and where artifacts go (None: the server decides)."""
 
     name: str
@@ -164,7 +168,7 @@ class _Store:
 
 
 @contextmanager
-def _store() -> Iterator[_Store]:
+def open_store() -> Iterator[Store]:
     """Open the store, made where the embedded one isn't there; what goes wrong with it is a UserError."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -175,7 +179,7 @@ def _store() -> Iterator[_Store]:
     database, name = _database(), _shown(_server())
     try:
         if database is None:
-            yield _Store(name, _reach(_server()), None)
+            yield Store(name, _reach(_server()), None)
             return
         if not database.is_file():
             lock = database.with_name(f"{database.name}.lock")
@@ -183,10 +187,10 @@ def _store() -> Iterator[_Store]:
             with files.lock(lock, _LOCK_SECONDS, busy):
                 if not database.is_file():
                     _create(database)
-        yield _Store(name, MlflowClient(tracking_uri=_sqlite(database)), _artifacts(database))
+        yield Store(name, MlflowClient(tracking_uri=_sqlite(database)), _artifacts(database))
     except (MlflowException, SQLAlchemyError, OSError) as error:
         where = _shown(_server()) if database is None else database
-        raise UserError(where, f"MLflow's store failed: {_first_line(error)}", "a store that can be written") from error
+        raise UserError(where, f"MLflow's store failed: {first_line(error)}", "a store that can be written") from error
 
 
 def _create(database: Path) -> None:
@@ -208,27 +212,38 @@ def _create(database: Path) -> None:
 
 
 def _reach(uri: str) -> MlflowClient:
-    """A client whose server answers; it gives up in time whatever hangs (name, connection, answer)."""
+    """A client whose server answers."""
     from mlflow import MlflowClient
 
-    answer: list[MlflowClient | BaseException] = []
+    def ask() -> MlflowClient:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
 
-    def ask() -> None:
+    return reach(ask, "MLFLOW_TRACKING_URI", uri)
+
+
+def reach(ask: Callable[[], T], variable: str, uri: str) -> T:
+    """What a server, named by a variable of the environment, answers; a `UserError` when it is none that is wanted, or
+    hangs (name, connection, answer)."""
+    answer: list[T | BaseException] = []
+
+    def wait() -> None:
         try:
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            answer.append(client)
+            answer.append(ask())
         except Exception as error:  # carried over to the caller's thread
             answer.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     thread.join(SERVER_SECONDS)
     result = answer[0] if answer else TimeoutError(f"no answer within {SERVER_SECONDS} s")
     if isinstance(result, BaseException):
-        found = f"{_shown(uri)} can't be used ({_first_line(result)})"
+        found = f"{_shown(uri)} can't be used ({first_line(result)})"
         do = "start it, or unset the variable to use the embedded store"
-        raise UserError("MLFLOW_TRACKING_URI", found, "a running MLflow server", do)
+        if uri.startswith("databricks"):
+            do = "set DATABRICKS_HOST and DATABRICKS_TOKEN, or unset the variable"
+        raise UserError(variable, found, "a running MLflow server", do)
     return result
 
 
@@ -315,6 +330,7 @@ def _shown(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line, without a password."""
     lines = str(error).strip().splitlines()
     return _shown(textwrap.shorten(lines[0], 160, placeholder=" …")) if lines else type(error).__name__

@@ -69,6 +69,33 @@ def project(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) 
     return make_project(tmp_path / "project", small_mitdb, monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store's file with nothing in it: to make one takes seconds."""
+    from ecglib import tracking
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        tracking.ui_command()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with an empty store, in a folder whose name needs quoting in an address."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    (folder / "_quarto.yml").touch()
+    shutil.copy(empty_store, folder)
+    monkeypatch.setenv("ECGLIB_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package that keys and caches are made from, to be edited."""

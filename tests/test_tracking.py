@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import ROOT, tracked
+from projects import tracked
 
 import ecglib.report  # noqa: F401  (so that runs get pictures)
 from ecglib import tracking
@@ -28,29 +28,6 @@ FORK = multiprocessing.get_context("fork")  # mlflow is imported by then
 def log_each(folders: list[Path]) -> None:
     for folder in folders:
         tracking.log(results.load(folder / "record.json"), folder)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store's file with nothing in it: to make one takes seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        tracking.ui_command()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with an empty store, in a folder whose name needs quoting in an address."""
-    folder = tmp_path / "a project"
-    folder.mkdir()
-    (folder / "_quarto.yml").touch()
-    shutil.copy(empty_store, folder)
-    monkeypatch.setenv("ECGLIB_ROOT", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return folder
 
 
 def finished(root: Path, record: Record) -> Path:

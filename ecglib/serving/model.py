@@ -255,6 +255,10 @@ def located(where: str) -> Path:
         if not (folder / CARD).is_file():
             raise UserError(where, "no such model", f"one of {', '.join(bundled())}")
         return folder
+    if where.startswith("models:/"):
+        from ecglib.serving import registry
+
+        return registry.fetch(where)
     if (Path(where) / CARD).is_file():
         return Path(where)
     if Path(where).is_dir() and not (Path(where) / "record.json").is_file():
