@@ -189,7 +189,7 @@ def _scored(model: Model, given: Wfdb | Row, digest: str) -> Scored:
     else:
         records.check_length(Path(name), n / fs, SHORTEST)
         if r_peaks is None:
-            r_peaks = detection.r_peaks(recording.signals[0], fs, name)
+            r_peaks = detection.unsw(recording.signals[0], fs, name)
         beats = model.classify(recording, r_peaks)
         if not len(beats.sample):
             raise RecordError(name, "no beat to classify", f"{len(r_peaks)} R peaks", "two or more")
