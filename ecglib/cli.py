@@ -517,6 +517,33 @@ def models(
     _print(table)
 
 
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run, a model's folder or name, or models:/NAME@ALIAS.")],
+    given: Annotated[
+        str, typer.Option("--input", help="Delta table, Parquet, or a folder of WFDB records; or a database's name.")
+    ],
+    output: Annotated[str, typer.Option(help="Delta table to write to; what it has of other models stays.")],
+    peaks: Annotated[str, typer.Option(help="R peaks from the annotations beside WFDB records, such as atr.")] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Classify many records: from a table or a folder to a Delta table, with a row a beat or label.
+
+    A repeated run goes on where it was stopped, and passes over what is done. Records that can't be classified stand
+    in a table of their own beside the output, `<output>_quarantine`, with the reason.
+    """
+    from ecglib.serving import predict as batch
+
+    done = batch.predict(model, given, output, peaks=peaks, workers=workers)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(done)))
+        return
+    print("\n".join(filter(None, [batch.told(done), done.compared])))
+    for line in done.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+
+
 # --- book -------------------------------------------------------------------------------------------------------------
 
 

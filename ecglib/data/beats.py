@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ecglib import aami, files, fingerprint, paths
@@ -244,17 +245,20 @@ def cut_signals(signals: NDArray[np.float32], fs: float, r_peaks: NDArray[np.int
 def kachuee(signals: NDArray[np.float32], r_peaks_s: NDArray[np.float64]) -> CutResult:
     """The cut `kachuee` of leads `(leads, samples)` at `RATE`; R peaks in seconds, `(n,)`. A beat that does not vary in
     one of the leads is left out."""
-    n = len(r_peaks_s)
-    starts = np.round(r_peaks_s * RATE).astype(np.int64)
-    lengths = np.round(np.diff(r_peaks_s) * KACHUEE_SPAN * RATE).astype(np.int64).clip(0, KACHUEE_SAMPLES)
-    cuts = np.zeros((n, len(signals), KACHUEE_SAMPLES), dtype=np.float32)
-    flat = np.zeros(n, dtype=bool)
-    for i, (start, length) in enumerate(zip(starts[:-1], lengths, strict=True)):
-        beat = signals[:, start : start + length]
-        flat[i] = beat.size == 0 or (np.ptp(beat, 1) <= 0).any()
-        if not flat[i]:
-            low = beat.min(1, keepdims=True)
-            cuts[i, :, : beat.shape[1]] = (beat - low) / (beat.max(1, keepdims=True) - low)
+    n, samples = len(r_peaks_s), signals.shape[1]
+    starts = np.round(r_peaks_s * RATE).astype(np.int64).clip(0, samples)
+    lengths = np.round(np.diff(r_peaks_s, append=r_peaks_s[-1:]) * KACHUEE_SPAN * RATE).astype(np.int64)
+    ends = (starts + lengths.clip(0, KACHUEE_SAMPLES)).clip(max=samples)
+    padded = np.pad(signals, ((0, 0), (0, KACHUEE_SAMPLES)))
+    spans = np.stack([starts, ends], 1).ravel()  # every second one, to the next beat's start, is of no interest
+    low, high = (of.reduceat(padded, spans, 1)[:, ::2].T[:, :, None] for of in (np.minimum, np.maximum))
+    flat = (ends == starts) | (high <= low).any((1, 2))
+    flat[n - 1 :] = False
+    cuts = sliding_window_view(padded, KACHUEE_SAMPLES, 1).swapaxes(0, 1)[starts]
+    with np.errstate(all="ignore"):  # of flat ones, and beyond the ends
+        cuts -= low
+        cuts /= high - low
+    np.copyto(cuts, 0, where=(np.arange(KACHUEE_SAMPLES) >= (ends - starts)[:, None])[:, None])
     keep = ~flat
     keep[n - 1 :] = False
     left_out = {"no next beat": min(n, 1), "no variation": int(flat.sum())}

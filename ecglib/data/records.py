@@ -305,18 +305,14 @@ def read_repaired(folder: Path, name: str) -> Recording:
     """
     path = header_path(folder, name)
     header = _read_header(path)
-    if not RATES[0] <= header.fs <= RATES[1]:
-        raise RecordError(path, "unsupported rate", f"{header.fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
+    check_rate(path, header.fs)
     files = list(dict.fromkeys(line[_FILE] for line in header.signals))
     if len(files) > 1 and any(file.endswith(".mat") for file in files):
         raise RecordError(path, "unsupported record", "several signal files", "one .mat file")
     names = [line[_LEAD] for line in header.signals]
-    none = RecordError(
-        path, "no standard lead with a signal", (", ".join(names) or "none")[:60], f"some of {', '.join(LEADS)}"
-    )
     standard = _standard_leads(path, names)
     if not standard:
-        raise none
+        raise _without_lead(path, names)
     repairs = []
     if not re.fullmatch(r"[\w-]+", header.record) and header.record.rpartition("/")[2] != path.stem:
         repairs.append(f"record line begins with {header.record!r}, which is no record name")
@@ -327,10 +323,7 @@ def read_repaired(folder: Path, name: str) -> Recording:
         units = _matrix(path, header)[list(standard)]
     else:
         units = _decoded(path, header, list(standard))
-    seconds = units.shape[1] / header.fs
-    if seconds < SHORTEST:
-        reason = "short signal" if seconds else "empty signal"
-        raise RecordError(path, reason, f"{seconds:.2f} s", f"{SHORTEST:g} s or more")
+    check_length(path, units.shape[1] / header.fs)
 
     def in_mv(calibrations: Iterable[tuple[float, int]]) -> tuple[Array, list[str]]:
         leads: dict[str, Array] = {}
@@ -343,16 +336,70 @@ def read_repaired(folder: Path, name: str) -> Recording:
 
     arranged, more = in_mv(calibrations.values())
     if not arranged.any():
-        raise none
+        raise _without_lead(path, names)
     factor, unit = _scale(arranged)
     if factor != 1 and units.dtype.kind == "f" and (units % 1).any():  # no units of a converter
         as_they_are, said = in_mv([(1.0, 0)] * len(standard))
         if _scale(as_they_are)[0] == 1:
             arranged, more, factor, unit = as_they_are, said, 1.0, "numbers that are no whole ones taken for mV"
     if not factor:
-        raise RecordError(path, "implausible amplitude", unit, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
+        raise _implausible(path, unit)
     repairs += more + [unit] * bool(unit) + _of_names(names, standard)
     return Recording(name, arranged * np.float32(factor), header.fs, LEADS, header.comments, tuple(repairs))
+
+
+def repaired(recording: Recording) -> Recording:
+    """A recording that comes from no file, brought to the twelve leads as `read_repaired` does it, with the same
+    `RecordError`s; a sample that is missing is NaN."""
+    where, names, n = Path(recording.name), recording.leads, recording.signals.shape[1]
+    check_rate(where, recording.fs)
+    check_length(where, n / recording.fs)
+    standard = _standard_leads(where, names)
+    leads = {lead: recording.signals[i] * np.float32(sign) for i, (lead, sign) in standard.items()}
+    arranged, repairs = _arranged(leads, n)
+    if not arranged.any():
+        raise _without_lead(where, names)
+    factor, unit = _scale(arranged)
+    if not factor:
+        raise _implausible(where, unit)
+    repairs += [unit] * bool(unit) + _of_names(names, standard)
+    return replace(recording, signals=arranged * np.float32(factor), leads=LEADS, repairs=tuple(repairs))
+
+
+def picked(recording: Recording, leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]]) -> Recording:
+    """These leads of a recording that comes from no file, as `read_recording` takes them and with its `RecordError`s
+    for a lead that is missing, flat or has NaN."""
+    where = Path(recording.name)
+    chosen = leads(where, recording.leads) if callable(leads) else _choose(where, recording.leads, leads)
+    names, signals = tuple(recording.leads[i] for i in chosen), recording.signals[list(chosen)]
+    for name, lead in zip(names, signals, strict=True):
+        if bad := int(np.count_nonzero(~np.isfinite(lead))):
+            raise RecordError(where, "NaN samples", f"{bad} in lead {name}", "numbers only")
+        if lead.size and lead.min() == lead.max():
+            raise RecordError(where, "flat signal", f"lead {name} never varies")
+    return replace(recording, signals=signals, leads=names)
+
+
+def check_rate(where: Path, fs: float) -> None:
+    """A `RecordError` where the rate is not between `RATES`."""
+    if not RATES[0] <= fs <= RATES[1]:
+        raise RecordError(where, "unsupported rate", f"{fs:g} Hz", f"{RATES[0]:g} to {RATES[1]:g} Hz")
+
+
+def check_length(where: Path, seconds: float, shortest: float = SHORTEST) -> None:
+    """A `RecordError` where a recording is shorter."""
+    if seconds < shortest:
+        reason = "short signal" if seconds else "empty signal"
+        raise RecordError(where, reason, f"{seconds:.2f} s", f"{shortest:g} s or more")
+
+
+def _without_lead(where: Path, names: Sequence[str]) -> RecordError:
+    found = (", ".join(names) or "none")[:60]
+    return RecordError(where, "no standard lead with a signal", found, f"some of {', '.join(LEADS)}")
+
+
+def _implausible(where: Path, found: str) -> RecordError:
+    return RecordError(where, "implausible amplitude", found, f"{PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} mV")
 
 
 def at_rate(signals: Array, fs: float, rate: float) -> Array:

@@ -140,8 +140,23 @@ class Model:
             return records.read_recording(folder, name, infarction.wanted_leads(self.card.leads))
         return records.read_recording(folder, name, self.choose, uncalibrated_gain=records.DEFAULT_GAIN)
 
+    def pick(self, recording: Recording) -> Recording:
+        """As `read` of a recording that comes from no file, with all of its leads."""
+        if self.card.task == "recordings":
+            return records.repaired(recording)
+        if self.card.task == "infarction":
+            from ecglib.data import infarction
+
+            return records.picked(recording, infarction.wanted_leads(self.card.leads))
+        return records.picked(recording, self.choose)
+
     def choose(self, where: Path, there: Any) -> list[int]:
-        """Places of the leads that it reads among a record's of these names; a `RecordError` where it has too few."""
+        """Places of the leads that it reads among a record's of these names; a `RecordError` where it has too few, or
+        two of one that it reads."""
+        names = [name.upper() for name in there]
+        for lead in self.card.leads:
+            if names.count(lead.upper()) > 1:
+                raise RecordError(where, "a lead twice", lead)
         return beats.choose_leads(where, there, self.card.leads, self.card.stand_ins)
 
     def classify(self, recording: Recording, r_peaks: NDArray[np.int64]) -> Classified:

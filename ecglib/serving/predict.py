@@ -1,0 +1,356 @@
+"""Batch inference: a table or a folder of records in, a Delta table of their beats or labels out.
+
+Input is WFDB (a folder, or the name of a database), or a Delta table or Parquet with a row a recording; these, and the
+rows of the output, are described in `ecglib.serving.rows`. Rows of one record and one version of the model come and go
+together, in one commit: so a repeated run, one killed and repeated, and two at once leave each beat once. A record that
+can't be classified has a row in the table `<output>_quarantine` instead, with the reason, which is written first. What
+is done of the same input is passed over.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+
+from ecglib.data import databases, records
+from ecglib.errors import UserError, some
+from ecglib.serving import delta, rows
+from ecglib.serving import model as serving
+from ecglib.serving.model import Card
+from ecglib.serving.rows import COLUMNS, OPTIONAL, Row, Scored, Wfdb
+
+ROWS, RECORDS, SECONDS = 250_000, 1000, 30.0
+"""A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
+KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a database's name"
+MANY: Final = 0.1
+"""Share of the records that may have another lead than the model's without a warning."""
+ROOM: Final = 256 * 2**20
+"""Bytes of signals that wait for a worker, or one record."""
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Input:
+    """The records to classify, in the order of their names or of the table."""
+
+    names: list[str]
+    records: Iterable[Wfdb | Row]
+
+
+def read(where: str, peaks: str = "") -> Input:
+    """An input by its path, or the name of a database; `peaks` is the suffix of the annotations beside WFDB records
+    that give the R peaks. A `UserError` when there is none, it is empty, or it has other columns than `COLUMNS`."""
+    dataset = _dataset(where)
+    if dataset is not None and peaks:
+        raise UserError(f"--peaks {peaks}", "the input is a table", "a folder of WFDB records", "use column r_peaks")
+    return _of_folder(where, peaks) if dataset is None else _of_table(where, dataset)
+
+
+def _of_folder(where: str, peaks: str) -> Input:
+    place = where if where in databases.DATABASES else str(Path(where).expanduser().resolve())
+    if peaks:
+        source = databases.annotated(place, peaks)
+    elif place in databases.DATABASES:
+        source = databases.get(place)
+    elif Path(place).is_dir() or databases.is_zip(Path(place)):
+        folder = databases.opened(Path(place))
+        source = databases.Source("", folder, False, tuple(records.list_records(folder)))
+    else:
+        raise UserError(where, "a file" if Path(place).is_file() else "not there", KINDS)
+    if not source.records:
+        raise UserError(where, "no record in it", KINDS)
+    every = (Wfdb(source.folder, name, source.annotator if peaks else "") for name in source.records)
+    return Input(list(source.records), every)
+
+
+def _dataset(where: str) -> pa.dataset.Dataset | None:
+    """Of a Delta table or of Parquet; None where neither is there."""
+    found, path = delta.dataset(where), Path(where)
+    if found is None and "://" in where:
+        raise UserError(where, "no Delta table there")
+    if found is None and (path.suffix == ".parquet" or (path.is_dir() and next(path.rglob("*.parquet"), None))):
+        try:
+            return pa.dataset.dataset(path, format="parquet", partitioning="hive")
+        except (OSError, ValueError) as error:
+            raise UserError(where, f"can't be read as Parquet ({delta.line(error)})") from None
+    return found
+
+
+def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
+    columns = [name for name in COLUMNS if name in dataset.schema.names]
+    for name, (fits, kind) in COLUMNS.items():
+        if name in columns and not fits(dataset.schema.field(name).type):
+            raise UserError(where, f"column {name} is {dataset.schema.field(name).type}", kind)
+        if name not in columns and name != OPTIONAL:
+            found = f"no column {name} (there are: {some(dataset.schema.names, 8)})"
+            raise UserError(where, found, f"columns {', '.join(COLUMNS)}")
+    names = dataset.to_table(columns=["record"])["record"].to_pylist()
+    if not names:
+        raise UserError(where, "empty", "a row a recording")
+    if not all(names):
+        raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")
+    return Input(names, _rows(dataset, columns))
+
+
+def _rows(dataset: pa.dataset.Dataset, columns: list[str]) -> Iterator[Row]:
+    """Row by row, so that a file may be of any size: a scan of the dataset reads whole row groups, ahead of use."""
+    for fragment in dataset.get_fragments():
+        with fragment.filesystem.open_input_file(fragment.path) as file:
+            parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
+            for batch in parquet.iter_batches(1, columns=columns):
+                yield Row.of(batch, 0)
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    output: str
+    quarantine: str
+    version: str
+    """Of the model."""
+    run_id: str
+    records: int = 0
+    """That were classified, now."""
+    rows: int = 0
+    """Of them."""
+    done: int = 0
+    """Records that were passed over: their rows are of this input and version."""
+    set_aside: Counter[str] = field(default_factory=Counter)
+    """Reason -> records in quarantine."""
+    seconds: float = 0.0
+    """From the first record on."""
+    compared: str = ""
+    """The input beside the training data; empty where nothing was classified."""
+    warnings: list[str] = field(default_factory=list)
+    """Where they drift apart."""
+
+
+def predict(model: str, given: str, output: str, *, peaks: str = "", workers: int = 0) -> Summary:
+    """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core.
+
+    A `UserError` for a model, an input or an output that can't be used, before anything is written; and where no record
+    could be classified, or a process died: what was done by then stays.
+    """
+    opened = serving.load(model, threads=1)
+    source = read(given, peaks)
+    sink = Output(output, opened.card)
+    summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
+    twice = {name: n for name, n in Counter(source.names).items() if n > 1}
+    for name, n in twice.items():
+        sink.put(Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)"))
+        summary.set_aside["a record twice"] += 1
+    items = ((one, sink.done.get(one.name, "")) for one in source.records if one.name not in twice)
+    work = functools.partial(rows.score, str(opened.folder.resolve()), opened.card.version)
+    seen, began = Seen(opened.card), time.monotonic()
+    try:
+        with _progress(len(source.names) - sum(twice.values())) as advance:
+            for one in pooled(work, items, workers or len(os.sched_getaffinity(0))):
+                seen.add(one)
+                summary.records, summary.rows = summary.records + bool(len(one)), summary.rows + len(one)
+                summary.done += not len(one) and not one.reason
+                summary.set_aside.update([one.reason] * bool(one.reason))
+                sink.put(one)
+                advance()
+    finally:
+        sink.flush()
+    summary.seconds = time.monotonic() - began
+    summary.compared, summary.warnings = seen.compared()
+    if not summary.records + summary.done:
+        found = f"no record could be classified ({_counted(summary.set_aside)})"
+        raise UserError(given, found, do=f"the reasons are in {sink.quarantine}")
+    return summary
+
+
+def told(summary: Summary) -> str:
+    """A run in a line."""
+    n, seconds = summary.records, max(summary.seconds, 1e-3)
+    line = f"{summary.output}: {summary.rows} rows of {n} records in {seconds:.1f} s ({n / seconds:.1f} records/s)"
+    if summary.done:
+        line += f"; {summary.done} were done before"
+    if summary.set_aside:
+        line += f"; {summary.set_aside.total()} in {summary.quarantine}: {_counted(summary.set_aside)}"
+    return line
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+
+
+def pooled(
+    work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
+) -> Iterator[Scored]:
+    """What `work` gives for the items, in processes, in the order in which it is ready; no more of them are taken than
+    the processes will soon want. A `UserError` where a process dies."""
+    waiting: dict[Future[Scored], Wfdb | Row] = {}
+    # of a fork, ONNX Runtime's threads would be missing
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_in_worker)
+    try:
+        for given, done in items:
+            while waiting and (
+                len(waiting) >= 4 * workers or sum(one.size for one in waiting.values()) + given.size > ROOM
+            ):
+                yield from _ready(waiting)
+            waiting[pool.submit(work, given, done)] = given
+        while waiting:
+            yield from _ready(waiting)
+    except BrokenProcessPool:
+        names = some([one.name for one in waiting.values()], 4 * workers)
+        do = "repeat it, with fewer --workers if memory was short; what is done stays"
+        raise UserError(
+            "ecglib predict", f"a worker died (killed, or out of memory) at one of {names}", do=do
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ready(waiting: dict[Future[Scored], Wfdb | Row]) -> Iterator[Scored]:
+    """The results that are there, one or more."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        scored = future.result()
+        del waiting[future]
+        yield scored
+
+
+def _in_worker() -> None:
+    """A worker leaves Ctrl-C to the process that started it, and ends with it, however it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.1f} records/s")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, with records/s and the time that is left; what is given is called after each record."""
+    columns = BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+class Seen:
+    """What the records of a run are like, beside those that the model learnt from."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.leads, self.rates, self.values = Counter[str](), Counter[float](), defaultdict[str, list[float]](list)
+
+    def add(self, one: Scored) -> None:
+        if len(one):
+            self.leads[" ".join(one.leads)] += 1
+            self.rates[one.fs] += 1
+            for name, value in one.about.items():
+                self.values[name].append(value)
+
+    def compared(self) -> tuple[str, list[str]]:
+        """A line, empty where no record was classified, and warnings."""
+        n, wanted, said, warnings = self.leads.total(), " ".join(self.card.leads), [], []
+        if not n:
+            return "", []
+        leads = ", ".join(f"{name} ({k})" if k < n else name for name, k in self.leads.most_common(3))
+        said += [f"lead {leads}", "/".join(f"{fs:g}" for fs in sorted(self.rates)) + " Hz"]
+        others = sum(k for name, k in self.leads.items() if name.upper() != wanted.upper())
+        slow = sum(k for fs, k in self.rates.items() if fs < self.card.rate)
+        if self.card.task == "beats" and others > MANY * n:
+            warnings.append(f"{others} of {n} records have another lead than {wanted}")
+        if slow:
+            warnings.append(f"{slow} of {n} records were sampled below {self.card.rate:g} Hz")
+        for name, values in self.values.items():
+            median, what = float(np.median(values)), name.replace("_", " ")
+            said.append(f"{what} {median:.3g}")
+            if name in self.card.training:
+                low, _, high = self.card.training[name]
+                said[-1] += f" (training {low:.3g} to {high:.3g})"
+                if not low <= median <= high:
+                    warnings.append(
+                        f"{what} is {median:.3g}, and {low:.3g} to {high:.3g} in nine of ten that it learnt from"
+                    )
+        return f"input, medians over records: {'; '.join(said)}", warnings
+
+
+class Output:
+    """The output of one run and its quarantine, made unless they are there; a `UserError` where other tables are."""
+
+    def __init__(self, where: str, card: Card) -> None:
+        self.where, self.card, self.run_id = where.rstrip("/"), card, uuid.uuid4().hex
+        self.quarantine, self.schema = f"{self.where}_quarantine", rows.schema(card)
+        columns = [f"p_{name}" for name in card.classes] if card.task == "beats" else ["probability"]
+        constraint = " AND ".join(f"`{name}` BETWEEN 0 AND 1" for name in columns)
+        delta.check(self.where, self.schema)
+        delta.make(self.quarantine, rows.QUARANTINE)
+        delta.make(self.where, self.schema, constraint)
+        self._mine = f"version = {delta.text(card.version)}"
+        hashes = f"SELECT record, min(input_hash) AS digest FROM t WHERE {self._mine} GROUP BY record"
+        aside = f"SELECT record FROM t WHERE {self._mine}"
+        self.done = {str(row["record"]): str(row["digest"]) for row in delta.select(self.where, hashes)}
+        """Record -> digest of the input that its rows are of."""
+        self._aside = {row["record"] for row in delta.select(self.quarantine, aside)}
+        self._waiting: list[Scored] = []
+        self._last = time.monotonic()
+
+    def put(self, scored: Scored) -> None:
+        """Take what became of a record; a commit is made when it is time."""
+        self._waiting.append(scored)
+        n, seconds = sum(map(len, self._waiting)), time.monotonic() - self._last
+        if n >= ROWS or len(self._waiting) >= RECORDS or seconds >= SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits: reasons first, then rows, in one commit with the end of these records' earlier ones."""
+        good, bad = ([one for one in self._waiting if test(one)] for test in (len, lambda one: one.reason))
+        made = datetime.now(UTC)
+        if bad:
+            by = (self.card.name, self.card.version)
+            lines = [(one.record, one.reason, one.message, *by, one.input_hash, self.run_id, made) for one in bad]
+            columns = [list(column) for column in zip(*lines, strict=True)]
+            delta.merge(self.quarantine, pa.table(columns, schema=rows.QUARANTINE), ("record", "version"))
+        if good or any(one.record in self.done for one in bad):
+            match = f"{self._mine} AND {delta.among('record', (one.record for one in (*good, *bad)))}"
+            delta.replace(
+                self.where, match, self.schema, lambda: (rows.of(self.card, one, self.run_id, made) for one in good)
+            )
+        back = {one.record for one in self._waiting if not one.reason} & self._aside
+        if back:
+            match = f"{self._mine} AND {delta.among('record', back)}"
+            delta.change(self.quarantine, lambda table: table.delete(match))
+        self._waiting, self._last = [], time.monotonic()
