@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import calibration
+from ecglib.evaluation import calibration, metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
@@ -42,6 +42,8 @@ TASKS: Final = {"multiclass": "beats", "binary": "infarction", "multilabel": "re
 """Task of a record -> that of the card."""
 PERCENTILES: Final = (5, 50, 95)
 """Of `Card.training`."""
+MOST: Final = 0.5
+"""Share of a class's beats from which one record is named that has them."""
 DESCRIBED: Final = 200
 """Records at most that they are taken over."""
 TELLS: Final = {
@@ -56,10 +58,15 @@ APART: Final = {
 }
 """Protocol -> what it means for the results."""
 SAMPLE: Final = "It was trained on the excerpts that the package embeds, and no result of it counts."
+UNCALIBRATED: Final = "Its probabilities are the network's own; nothing was fitted to make them mean what they say."
+FITTED: Final = (
+    "Its probabilities fit the validation data, by a temperature of {card.temperature:.2f}; where classes are "
+    "otherwise distributed, they do not."
+)
 TEMPLATE: Final = """\
 # {card.name}
 
-A `{card.model}` that tells {tells}. **It is no medical device**, and nobody has tested it for clinical use.
+`{card.model}` tells {tells}. **It is no medical device**, and nobody has tested it for clinical use.
 
 - Classes: {classes}. Leads that it reads: {leads}.
 - Trained on `{card.database}`: {results.n_train} examples, {results.n_val} to choose on, {results.n_test} tested.
@@ -79,9 +86,8 @@ Means over the run's seeds ({seeds}); in brackets 95 % intervals over resampled 
 
 - It knows the leads, machines and patients of `{card.database}`. Elsewhere, compare it with annotated recordings first:
   `ecglib evaluate`.
-- Rare classes rest on few patients, as the intervals show.
-- Its probabilities fit the validation data, by a temperature of {card.temperature:.2f}. Where classes are otherwise
-  distributed, they are not those.
+- Rare classes rest on few patients, as the intervals show.{limits}
+- {calibrated}
 
 ## Licence
 
@@ -116,8 +122,9 @@ def export(
     fields["name"] = name or fields["name"]
     n = record.data
     results = Results(
-        n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class
-    )
+        n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class,
+        _of_one_record(record),
+    )  # fmt: skip
     with files.writing_folder(out) as folder:
         card = write(folder, network, _example(record), fields, results, lambda model: _training(record, model))
         if out.exists():
@@ -141,6 +148,8 @@ class Results:
     """Of which its intervals resample."""
     metrics: dict[str, Interval]
     per_class: dict[str, dict[str, Interval]]
+    limits: Sequence[str] = ()
+    """What else must be known of them."""
 
 
 def write(
@@ -265,8 +274,21 @@ def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
             dynamic_shapes=tuple(shapes), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
     assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
+    content = _bare(program.model_proto).SerializeToString(deterministic=True)
     return content
+
+
+def _bare(model: Any) -> Any:
+    """The ONNX model without the exporter's notes, which name files of this machine."""
+    for part in (model, model.graph, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+        for name in ("node", "input", "output", "value_info", "initializer"):
+            for each in getattr(part, name, ()):
+                if hasattr(each, "metadata_props"):  # of a function, inputs are plain names
+                    del each.metadata_props[:]
+                    each.doc_string = ""
+    return model
 
 
 @contextmanager
@@ -387,8 +409,28 @@ def readme(card: Card, results: Results) -> str:
         seeds=", ".join(map(str, results.seeds)),
         metrics=tabulate([[name, _told(value)] for name, value in results.metrics.items()], ["metric", ""], "github"),
         per_class=tabulate(per_class, ["class", *columns], "github"),
+        calibrated=UNCALIBRATED if card.temperature == 1 else FITTED.format(card=card),
         file=CARD,
+        limits="".join(f"\n- {limit}" for limit in results.limits),
     )
+
+
+def _of_one_record(record: Record) -> list[str]:
+    """Where most beats of a class that were tested are of one record: its F1 without that one."""
+    if record.task != "multiclass" or not record.by_record:
+        return []
+    names, matrices = list(record.by_record), np.array(list(record.by_record.values()))  # (records, seeds, true, given)
+    said = []
+    for i, name in enumerate(record.classes):
+        share = matrices[:, 0, i].sum(1) / max(1, matrices[:, 0, i].sum())
+        largest = int(share.argmax())
+        if share[largest] > MOST:
+            f1 = metrics.per_class(np.delete(matrices, largest, 0).sum(0))["f1"][:, i].mean()
+            told = "undefined" if np.isnan(f1) else f"{f1:.3f}"
+            said.append(
+                f"{share[largest]:.0%} of the beats {name} are of record {names[largest]}; without it, F1 is {told}."
+            )
+    return said
 
 
 def _told(value: Interval | None) -> str:
