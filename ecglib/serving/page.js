@@ -92,7 +92,8 @@ function drawStrip(svg, { start, speed, gain, leads }, width) {
   let top = 0;
   leads.forEach((lead, k) => {
     const middle = top + places[k].zero, scale = gain * MM * data.step, first = Math.max(0, Math.floor(start * rate) - 1);
-    const last = Math.min(lead.steps.length, Math.ceil(end * rate) + 2), y = (i) => middle - lead.steps[i] * scale;
+    const last = Math.min(lead.steps.length, Math.ceil(end * rate) + 2);
+    const y = (i) => lead.steps[i] === -32768 ? null : middle - lead.steps[i] * scale;
     if (lead.recorded && last > first) add(inside, "path", { d: line(first, last, (i) => x(i / rate) - GUTTER, y), class: "trace" });
     const pulse = `M${MM} ${LANE + middle}h${2 * MM}v${-gain * MM}h${5 * MM}v${gain * MM}h${2 * MM}`; // 1 mV, 5 mm wide
     add(svg, "path", { d: pulse, class: "pulse" });

@@ -35,7 +35,7 @@ def page(card: Card, recording: Recording, classified: Classified, summary: Mapp
     card
         Of the model; of its classes, all but N have buttons to go from one beat to the next.
     recording
-        All leads that are to be shown, at the record's own rate.
+        All leads that are to be shown, at the record's own rate; samples that are no number leave a gap.
     classified
         Its beats.
     summary
@@ -89,9 +89,10 @@ def _beats(classified: Classified, fs: float) -> dict[str, list[Any]]:
 
 def _signals(recording: Recording, used: Sequence[str], room: int) -> tuple[float, list[dict[str, Any]]]:
     """The rate in Hz and the leads that are shown, of `room` characters."""
-    names, first = recording.leads, min(recording.fs, RATES[0])
+    names, fs, first = recording.leads, recording.fs, min(recording.fs, RATES[0])
+    leads = [_filled(lead) for lead in recording.signals]
     for rate in (first, *(rate for rate in RATES if rate < first)):
-        packed = [_packed(lead) for lead in at_rate(recording.signals, recording.fs, rate)]
+        packed = [_packed(lead, missing, fs, rate) for lead, missing in leads]
         if sum(map(len, packed)) <= room:
             break
     chosen = set[int]()
@@ -102,8 +103,8 @@ def _signals(recording: Recording, used: Sequence[str], room: int) -> tuple[floa
         {
             "name": re.sub("^AV(?=[RLF]$)", "aV", names[i]),
             "used": names[i] in used,
-            "recorded": bool(recording.signals[i].any()),
-            "span": _span(recording.signals[i]),
+            "recorded": bool(leads[i][0].any()),
+            "span": _span(leads[i][0]),
             "data": packed[i],
         }
         for i in sorted(chosen)
@@ -116,10 +117,21 @@ def _span(lead: NDArray[np.float32]) -> list[float]:
     return [round(float(low - middle), 2), round(float(high - middle), 2)]
 
 
-def _packed(lead: NDArray[np.float32]) -> str:
+def _filled(lead: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A lead without what is no number, interpolated, and where that was; of nothing else, zero."""
+    good = np.flatnonzero(np.isfinite(lead))
+    if len(good) == len(lead):
+        return lead, np.zeros(len(lead), dtype=bool)
+    filled = np.interp(np.arange(len(lead)), good, lead[good]) if len(good) else np.zeros(len(lead))
+    return filled.astype(np.float32), ~np.isfinite(lead)
+
+
+def _packed(lead: NDArray[np.float32], missing: NDArray[np.bool_], fs: float, rate: float) -> str:
     """Differences of a lead's samples about its median in `STEP`, 16 bits each, as zigzag numbers (0, -1, 1, -2 …), all
-    low bytes before all high ones; packed by zlib, in base64."""
-    steps = np.rint((lead - np.median(lead)) / STEP).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    low bytes before all high ones; packed by zlib, in base64. -2^15 stands for a sample that is missing."""
+    shown = at_rate(lead[None], fs, rate)[0]
+    steps = np.rint((shown - np.median(lead)) / STEP).clip(-(2**15) + 1, 2**15 - 1).astype(np.int16)
+    steps[missing[(np.arange(len(steps)) * fs / rate).astype(np.int64).clip(max=len(lead) - 1)]] = -(2**15)
     change = np.diff(steps, prepend=np.int16(0))  # wraps, and so does the sum
     zigzag = ((change << 1) ^ (change >> 15)).astype("<i2")
     return base64.b64encode(zlib.compress(zigzag.view(np.uint8).reshape(-1, 2).T.tobytes())).decode()

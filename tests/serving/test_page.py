@@ -111,6 +111,17 @@ def test_what_does_not_fit_is_shown_at_a_lower_rate_and_then_with_fewer_leads() 
     assert said.endswith(f"; {12 - len(data['leads'])} more would not fit") and 1 < len(data["leads"]) < 12
 
 
+def test_samples_that_are_no_number_leave_a_gap() -> None:
+    recording, beats = excerpt()
+    signals = recording.signals.copy()
+    signals[1, 400:900] = np.nan
+    signals[1, 950] = np.inf
+    lost = Recording("lost", np.vstack([signals, np.full_like(signals[:1], np.nan)]), 360.0, ("MLII", "V1", "V2"))
+    leads = held(html(lost, beats))["leads"]
+    assert [lead["recorded"] for lead in leads] == [True, True, False]
+    assert np.array_equal(np.isclose(millivolts(leads[1]), -(2**15) * pages.STEP), ~np.isfinite(signals[1]))
+
+
 def test_foreign_text_is_data_and_never_markup() -> None:
     recording, beats = excerpt()
     comments = ("</script><script>alert(1)</script>", "<!-- <script>", "a \u2028 b \ud800")
@@ -336,11 +347,13 @@ def test_a_hostile_name_is_shown_as_text(tab: Tab, tmp_path: Path) -> None:
 @pytest.mark.parametrize("beats", [0, 1, 2])
 def test_short_twelve_lead_recordings_with_few_beats_open(tab: Tab, tmp_path: Path, beats: int) -> None:
     signals = np.random.default_rng(0).normal(0, 0.1, (12, 5000)).astype(np.float32)
-    signals[3] = 0
+    signals[3], signals[4, 500:800] = 0, np.nan
     found = classified(np.array([1000, 1400][:beats], dtype=np.int64), np.zeros(beats, np.int64))
     opened(tab, tmp_path, Recording("00001_hr", signals, 500.0, LEADS), found, 420)
     assert tab.value("document.querySelectorAll('#strip .trace').length") == 11
     assert tab.value("$('strip').textContent").count("not recorded") == 1
+    paths = tab.value("[...document.querySelectorAll('#strip .trace')].map((path) => path.getAttribute('d'))")
+    assert [path.count("M") for path in paths] == [1, 1, 1, 2, *[1] * 7], "a gap in the fifth lead"
     for key in ("v", "u", "+", "-"):
         tab.key(key)
     assert tab.value("document.documentElement.scrollWidth") <= 420
