@@ -1,22 +1,50 @@
-"""R peaks of a lead that nobody has annotated: QRS complexes by GQRS of the `wfdb` package, then the peak of each."""
+"""R peaks of a lead that nobody has annotated: QRS complexes, then the peak of each.
+
+Complexes of pieces of ten seconds are found by GQRS of the `wfdb` package, those of whole recordings by UNSW. In such
+pieces of `mitdb` (every third one) UNSW had Se 98.6 % and +P 99.3 %, GQRS 91.7 % and 97.2 %; results that are published
+here rest on GQRS.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
+from scipy import ndimage
+from scipy.signal import butter, filtfilt, find_peaks, resample_poly, sosfiltfilt
 
+from ecglib.data.records import ONE_BEAT, RATE, at_rate
 from ecglib.errors import RecordError
 
 LOWEST_RATE = 250
-"""Hz below which a lead is brought to twice this rate first: the detector's filters need room."""
+"""Hz below which GQRS gets a lead at twice this rate: its filters need room."""
 THRESHOLD = 0.5
-"""Of the detector, whose default is 1: in ten seconds it has no time to get used to small complexes."""
+"""Of GQRS, whose default is 1: in ten seconds it has no time to get used to small complexes."""
 WITHIN = 0.08
 """Seconds on either side of a detection within which the R peak lies."""
+SMOOTHING: Final = 0.75
+"""Length of UNSW's smoothing window in seconds, times its cut-off in Hz. As published it grows with the sampling rate:
+0.23 at 125 Hz, 0.67 at 360 Hz. Chosen on the 48 records of `mitdb`, of 0.55, 0.6, 0.67, 0.7, 0.75, 0.8, 0.9 and 1."""
+BASELINE: Final = 0.3
+"""Seconds of the running median that UNSW takes off; 0.5 as published. Chosen on these records, of 0.3, 0.5 and 0.6."""
+BAND: Final = (0.7, 20.0)
+"""Hz that UNSW looks at, as published. 15, 18, 22, 25 and 30 Hz were tried on these records, with muscle artefact of
+`nstdb` too: a wider band finds more beats, and in the artefact more that are none."""
+ENVELOPE: Final = 0.1
+"""Seconds over which the height of the lead is taken, as published; 0.08 and 0.15 were tried."""
+HEIGHT: Final = 0.2
+"""Share of the feature's usual height by which a complex stands out, as published; 0.15 and 0.22 to 0.25 were tried."""
+HEART_RATES: Final = (1.5, 4.0)
+"""Bounds in Hz of the heart rate that the smoothing follows, as published."""
+PART: Final = 1800.0
+"""Seconds of a recording that share a threshold. With 10 s to 10 minutes, a few more beats of `mitdb` are found, and
+more that are none."""
+OVERLAP: Final = 10.0
+"""Seconds of its neighbours that a part is looked at with."""
 
 
 def r_peaks(lead: NDArray[np.float32], fs: float, where: str | Path = "lead") -> NDArray[np.int64]:
@@ -41,8 +69,103 @@ def r_peaks(lead: NDArray[np.float32], fs: float, where: str | Path = "lead") ->
         found = np.asarray(processing.gqrs_detect(signal, fs=rate, threshold=THRESHOLD), dtype=np.float64)
     if not len(found):
         raise RecordError(where, "no R peak", expected="a lead with beats")
+    return _highest(lead, fs, found * fs / rate)
+
+
+def unsw(lead: NDArray[np.float32], fs: float, where: str | Path = "lead") -> NDArray[np.int64]:
+    """R peaks of one lead `(samples,)` of a whole recording, in mV, of `fs` Hz; returns and raises as `r_peaks`.
+
+    A complex is where slope times height, smoothed, stands out by a share of its usual height: by half of that share in
+    an interval of 1.5 times the mean or more, by twice it at either end of one below half the mean. Samples that are no
+    number, and stretches of a second and more of one value, have no R peak and don't count. Memory beside the lead
+    doesn't grow with its length.
+
+    References
+    ----------
+    H. Khamis et al. (2016), QRS detection algorithm for telehealth electrocardiogram recordings, IEEE Transactions on
+    Biomedical Engineering 63(7):1377-1388. Here at 125 Hz, in parts of half an hour and without masks of artefacts; as
+    published, only the first beat of an interval that is too short has to stand out by twice the share.
+    """
+    ends = np.linspace(0, len(lead), max(1, round(len(lead) / (PART * fs))) + 1).astype(np.int64)
+    parts, latest = list[NDArray[np.int64]](), -np.inf
+    for start, end in pairwise(ends):
+        first = max(0, start - round(OVERLAP * fs))
+        peaks = first + _peaks_of_part(lead[first : end + round(OVERLAP * fs)], fs)
+        # a beat at the seam, which the two parts may see at different samples, is taken from the first that has it
+        after = max(start - ONE_BEAT * fs, latest + ONE_BEAT * fs)
+        parts.append(peaks[(peaks > after) & (peaks < end)])
+        latest = parts[-1][-1] if len(parts[-1]) else latest
+    found = np.concatenate(parts)
+    if not len(found):
+        raise RecordError(where, "no R peak", expected="a lead with beats")
+    return found
+
+
+def _peaks_of_part(lead: NDArray[np.float32], fs: float) -> NDArray[np.int64]:
+    """R peaks by UNSW, of a lead whose beats are much alike."""
+    at, second, known = np.arange(len(lead)), max(1, round(fs)), np.isfinite(lead)
+    if known.any():
+        lead = np.interp(at, at[known], lead[known]).astype(np.float32)
+        known &= ndimage.maximum_filter1d(lead, second) > ndimage.minimum_filter1d(lead, second)
+    if known.sum() <= fs:  # of less than a second, or of a line, the detector knows nothing
+        return np.zeros(0, np.int64)
+    signal = at_rate(lead[None], fs, RATE)[0].astype(np.float64)
+    nearest = np.round(np.arange(len(signal)) * fs / RATE).astype(np.int64).clip(0, len(lead) - 1)
+    found = nearest[_complexes(signal, known[nearest])]
+    peaks = _highest(np.where(known, lead, np.median(lead[known])), fs, found)
+    return peaks[known[peaks]]
+
+
+def _complexes(lead: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places of QRS complexes in a lead of `RATE`, where it is known."""
+    lead = lead - ndimage.median_filter(lead, round(BASELINE * RATE) | 1, mode="nearest")
+    lead = sosfiltfilt(butter(7, BAND, "bandpass", fs=RATE, output="sos"), lead)
+    width = round(ENVELOPE * RATE)
+    height = ndimage.maximum_filter1d(lead, width) - ndimage.minimum_filter1d(lead, width)
+    steep = np.abs(np.gradient(lead) * height)
+    heart_rate = _strongest(_smoothed(steep, 6))
+    feature = _smoothed(steep, 2 * np.clip(heart_rate, *HEART_RATES))
+    longest = round(2 * RATE / np.clip(heart_rate, 1, HEART_RATES[1]))
+    usual = ndimage.grey_closing(feature, longest) - ndimage.grey_opening(feature, longest)
+    threshold = HEIGHT * np.median(usual[known])
+    if not threshold > 0:
+        return np.zeros(0, np.int64)
+    places, about = find_peaks(feature, prominence=threshold / 2)
+    clear = about["prominences"] / threshold
+    first = places[clear > 1]
+    gaps = np.diff(first, prepend=0, append=len(feature))[np.searchsorted(first, places)]
+    kept = (clear > 1) | (gaps >= 1.5 * _usual_interval(first))
+    places, clear = places[kept], clear[kept]
+    short = np.diff(places) < 0.5 * _usual_interval(places)
+    return np.asarray(places[~(np.append(short, False) | np.append(False, short)) | (clear > 2)])
+
+
+def _smoothed(steep: NDArray[np.float64], cut_off: float) -> NDArray[np.float64]:
+    """Root of what is left below a cut-off frequency in Hz."""
+    window = np.hamming(round(SMOOTHING / cut_off * RATE))
+    return np.asarray(np.sqrt(np.abs(filtfilt(window / window.sum(), [1.0], steep))))
+
+
+def _strongest(feature: NDArray[np.float64]) -> float:
+    """The strongest frequency below 4 Hz, in Hz: mean of the amplitude spectra of every two seconds, each of area 1."""
+    n = min(2 * RATE, len(feature))
+    windows = feature[: len(feature) // n * n].reshape(-1, n)
+    spectra = np.abs(np.fft.rfft(windows - windows.mean(1, keepdims=True), 32 * RATE))
+    mean = (spectra / np.maximum(spectra.sum(1, keepdims=True), np.finfo(float).tiny)).mean(0)
+    return float(mean[: round(32 * HEART_RATES[1])].argmax() / 32)
+
+
+def _usual_interval(places: NDArray[np.int64]) -> float:
+    """Mean of the intervals below 5 s, in samples; NaN where there is none."""
+    intervals = np.diff(places)
+    intervals = intervals[intervals < 5 * RATE]
+    return float(intervals.mean()) if len(intervals) else np.nan
+
+
+def _highest(lead: NDArray[np.float32], fs: float, found: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where the lead is farthest from its median, `WITHIN` of each place that was found."""
     near = round(WITHIN * fs)
     height = np.abs(np.pad(lead - np.median(lead), near, constant_values=0.0))
-    centres = np.round(found * fs / rate).astype(np.int64).clip(0, len(lead) - 1)
+    centres = np.round(found).astype(np.int64).clip(0, len(lead) - 1)
     windows = height[centres[:, None] + np.arange(2 * near + 1)]
     return np.unique((centres - near + windows.argmax(1)).clip(0, len(lead) - 1))

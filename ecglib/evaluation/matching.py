@@ -34,9 +34,9 @@ class Matched:
 def match(reference: NDArray[np.int64], detected: NDArray[np.int64], fs: float) -> Matched:
     """Pair beats that are at most `WINDOW` apart, each once; both lists increase, in samples of `fs` Hz.
 
-    The rule is that of `bxb`, EC57's comparator: of the earliest two beats that are left, one of either list, the first
-    is paired with the second unless the one after the second is as near or nearer; that one is left to its own
-    neighbour if this is nearer still.
+    The rule is that of `bxb`, EC57's comparator. Of the first beats of the two lists, the earlier is paired with the
+    later, unless the one that follows the earlier is as near to the later, or nearer, and has none of its own that is
+    nearer still. What is paired or left alone is taken off the lists.
 
     References
     ----------

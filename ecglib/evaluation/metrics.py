@@ -92,8 +92,9 @@ def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, A
     """VEB and SVEB detection as EC57 scores it (de Chazal et al. 2004, figures 5 and 6).
 
     A fusion or unknown beat called V is no false VEB, and an unknown beat called S is no false SVEB: these cells are
-    left out of both false positives and true negatives. Of each come `se`, `ppv`, `fpr` (false positives over all other
-    scored beats) and `f1`, `(...)`.
+    left out of both false positives and true negatives. Where the matrix has a row and a column more than there are
+    `classes`, for no beat (see `matching`), a missed beat is no true negative either. Of each come `se`, `ppv`, `fpr`
+    (false positives over all other scored beats) and `f1`, `(...)`.
     """
     result = {}
     for name, target, excused in (("VEB", "V", ("F", "Q")), ("SVEB", "S", ("Q",))):
@@ -102,7 +103,8 @@ def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, A
         for other in excused:
             m[..., classes.index(other), t] = 0
         tp, fn, fp = m[..., t, t], m[..., t, :].sum(-1) - m[..., t, t], m[..., :, t].sum(-1) - m[..., t, t]
-        tn = m.sum((-2, -1)) - tp - fn - fp
+        beats = m[..., : len(classes)]
+        tn = beats.sum((-2, -1)) - beats[..., t, :].sum(-1) - fp
         found = rates(tp, fp, fn, tn)
         result[name] = {"se": found["se"], "ppv": found["ppv"], "fpr": ratio(fp, fp + tn), "f1": found["f1"]}
     return result

@@ -74,6 +74,12 @@ MUTANTS: Final = {
         "ecglib/evaluation/metrics.py", "np.nanmean(values, axis=-1)", "np.nanmedian(values, axis=-1)",
         "twelve-lead/folds",
     ),
+    "R peaks are searched again in longer intervals only": Mutant(
+        "ecglib/data/detection.py", "gaps >= 1.5", "gaps >= 3", "evaluation/detection"
+    ),
+    "a missed beat is a true negative": Mutant(
+        "ecglib/evaluation/metrics.py", "m[..., : len(classes)]", "m", "evaluation/detection"
+    ),
     "batch normalisation with another epsilon": Mutant(
         "ecglib/models/layers.py", "        y = super()", "        self.eps = 2e-5\n        y = super()",
         "heartbeat/enhanced_cnn-none-intra",

@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 
 from ecglib import aami, config, paths, tracking
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
-from ecglib.data import databases, digest
+from ecglib.data import databases, detection, digest, records
 from ecglib.data.catalogues import snomed
-from ecglib.evaluation import challenge, metrics
+from ecglib.evaluation import challenge, matching, metrics
 from ecglib.experiment import comparison, driver, heartbeat, infarction, provenance, tasks, twelve_lead
 from ecglib.experiment.record import Record
 from ecglib.models import registry
@@ -226,8 +226,25 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         x = torch.from_numpy(draw.random((30, 1, 187)))
         return dict(digest.of(logits=run.model(0).predict_logits(x)))
 
+    def detection_() -> Digest:
+        """R peaks of each record beside the annotated ones: where, and the classes if these took turns."""
+        given: Digest = {}
+        for name in (source := databases.get("mitdb")).records:
+            recording = records.read_recording(source.folder, name)
+            marks = records.read_annotations(source.folder, name)
+            known = [(at, aami.index_of(mark)) for at, mark in zip(marks.samples, marks.symbols, strict=True)]
+            true, labels = np.array([beat for beat in known if beat[1] is not None]).T
+            found = detection.unsw(recording.signals[0], recording.fs)
+            matched = matching.match(true, found, recording.fs)
+            matrix = matching.confusion(matched, labels, np.arange(len(found)) % 5, 5)
+            veb = metrics.ec57(matrix, list(aami.CLASSES))["VEB"]
+            rates = [float(value) for value in (*matching.detection(matrix).values(), veb["fpr"])]
+            given[name] = [int(found.sum()), matrix.tolist(), rates]
+        return given
+
     return {
         "evaluation/comparison": comparison_,
+        "evaluation/detection": detection_,
         "evaluation/rewards": rewards,
         "evaluation/attention": attention,
         "evaluation/loaded": loaded,
