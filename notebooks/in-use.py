@@ -62,10 +62,9 @@ model = serving.load("ecglib:ecgnet")
 #
 # `ecglib annotate RECORD` finds the R peaks [@khamis2016], classifies each beat, and writes annotations that other
 # programs read, a summary, and a page to look at the recording. Here it is done to five minutes of record 208.
-#
-# ::: {.callout-note}
-# What is run on this page is run on the [embedded sample]{.sample}: no number of this section is a result.
-# :::
+
+# %%
+Markdown(in_use.BOX)
 
 # %%
 annotated = annotate.annotate(model, sample.folder / "208")

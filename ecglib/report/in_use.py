@@ -13,13 +13,16 @@ from ecglib import aami, paths, serving
 from ecglib.evaluation import metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.report.names import metric_name, sentence
-from ecglib.report.tables import HOLDS_MOST_S, count, interval, number, table
+from ecglib.report.tables import HOLDS_MOST_S, SAMPLE, count, interval, number, table
 from ecglib.serving import model as models
 from ecglib.serving.annotate import Annotated
 from ecglib.serving.evaluate import Evaluated
 
 FILE: Final = "in-use.json"
 """In `book/results/`; `tools/in_use.py` writes it."""
+BOX: Final = f"""::: {{.callout-note}}
+What is run on this page is run on the {SAMPLE}: no number of this section and the next is a result.
+:::"""
 BAR: Final = 0.01
 """By how much an F1 may fall with detected R peaks."""
 STRIP: Final = 10.0

@@ -120,7 +120,7 @@ def beats(
         counts={name: int(n) for name, n in zip(aami.CLASSES, sums, strict=False)},
         metrics=bootstrap.intervals({name: summary[name] for name in ("macro_f1", "macro_recall", "accuracy")}),
         per_class=bootstrap.by_class(per_class, aami.CLASSES),
-        ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, [*aami.CLASSES, ""]).items()},
+        ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
         detection=bootstrap.intervals(matching.detection(drawn)) if matched else {},
         by_record={name: one.matrix.tolist() for name, one in found.items()},
     )
