@@ -42,11 +42,17 @@ from ecglib.serving import model as serving
 from ecglib.serving.model import Card
 from ecglib.serving.rows import COLUMNS, OPTIONAL, Row, Scored, Wfdb
 
-ROWS, RECORDS, SECONDS = 250_000, 1000, 30.0
+ROWS, RECORDS, SECONDS = 100_000, 1000, 30.0
 """A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
 KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a database's name"
 MANY: Final = 0.1
 """Share of the records that may have another lead than the model's without a warning."""
+SHOWN: Final = {
+    "amplitude_mv": ("amplitude", 1, " mV"),
+    "beats_per_minute": ("heart rate", 1, "/min"),
+    "unsure": ("unsure of", 100, " %"),
+}
+"""Name in `Card.training` -> what it is, by how much it is multiplied, and the unit."""
 ROOM: Final = 256 * 2**20
 """Bytes of signals that wait for a worker, or one record."""
 
@@ -295,16 +301,17 @@ class Seen:
             warnings.append(f"{others} of {n} records have another lead than {wanted}")
         if slow:
             warnings.append(f"{slow} of {n} records were sampled below {self.card.rate:g} Hz")
-        for name, values in self.values.items():
-            median, what = float(np.median(values)), name.replace("_", " ")
-            said.append(f"{what} {median:.3g}")
+        for name, (what, factor, unit) in SHOWN.items():
+            if name not in self.values:
+                continue
+            median = factor * float(np.median(self.values[name]))
+            said.append(f"{what} {median:.3g}{unit}")
             if name in self.card.training:
-                low, _, high = self.card.training[name]
+                low, _, high = (factor * value for value in self.card.training[name])
                 said[-1] += f" (training {low:.3g} to {high:.3g})"
                 if not low <= median <= high:
-                    warnings.append(
-                        f"{what} is {median:.3g}, and {low:.3g} to {high:.3g} in nine of ten that it learnt from"
-                    )
+                    usual = f"{low:.3g} to {high:.3g}{unit} in nine of ten records that the model learnt from"
+                    warnings.append(f"{what} {median:.3g}{unit}; {usual}")
         return f"input, medians over records: {'; '.join(said)}", warnings
 
 

@@ -299,7 +299,7 @@ def test_drift_is_warned_of() -> None:
         p = np.ones((1, 5), np.float32)
         seen.add(rows.Scored(str(i), "x", "", "", p, fs=100.0, leads=("V5",), about=about))
     line, warnings = seen.compared()
-    assert "lead V5; 100 Hz; amplitude mv" in line and f"(training {low:.3g} to {high:.3g})" in line
+    assert "lead V5; 100 Hz; amplitude " in line and f"(training {low:.3g} to {high:.3g})" in line
     assert [warning.split()[0] for warning in warnings] == ["3", "3", "amplitude"]
 
 
