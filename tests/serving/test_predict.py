@@ -23,7 +23,7 @@ import pyarrow.parquet
 import pytest
 
 from ecglib import serving
-from ecglib.data import databases, records
+from ecglib.data import databases, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
@@ -118,6 +118,19 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
     for i, place in enumerate(places):
         predict.predict(CNET, place, str(tmp_path / f"out{i}"))
         assert without(read(tmp_path / f"out{i}"), "input_hash") == expected
+
+
+@pytest.mark.usefixtures("here")
+def test_r_peaks_that_nobody_gives_are_detected(folder: Path, tmp_path: Path) -> None:
+    predict.predict(CNET, str(folder), str(tmp_path / "wfdb"))
+    found = read(tmp_path / "wfdb")
+    for name in NAMES:
+        recording = serving.load(CNET).read(folder, name)
+        peaks = detection.unsw(recording.signals[0], recording.fs)
+        assert [row["sample"] for row in found if row["record"] == name] == peaks[:-1].tolist()
+    given = table(tmp_path / "in", [{**row, "r_peaks": None} for row in of_folder(folder)])
+    predict.predict(CNET, given, str(tmp_path / "table"))
+    assert without(read(tmp_path / "table"), "input_hash") == without(found, "input_hash")
 
 
 @pytest.mark.usefixtures("here")
