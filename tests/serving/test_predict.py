@@ -271,6 +271,7 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "column fs is string; expected double": (CNET, parquet("text", as_text), out, ""),
         "column signal is list<element: list": (CNET, parquet("nested", nested), out, ""),
         "1 rows without a name": (CNET, parquet("null", unnamed), out, ""),
+        "ecglib:xresnet is a model of recordings": ("ecglib:xresnet", str(folder), out, "atr"),
         "the input is a table": (CNET, good, out, "atr"),
         "a file: a file; expected a Delta table": (CNET, str(tmp_path / "a file"), out, ""),
         "no annotations .qrs": (CNET, str(folder), out, "qrs"),
@@ -290,6 +291,24 @@ def test_a_wrong_whole_is_one_line_and_nothing_is_written(folder: Path, tmp_path
             predict.predict(model, given, output, peaks=peaks)
         assert message in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
         assert sorted(path for path in tmp_path.rglob("*")) == before, message
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_breaks_off_or_differs_ends_the_run_after_what_is_whole(folder: Path, tmp_path: Path) -> None:
+    given, (first, second, third) = tmp_path / "in", of_folder(folder)
+    given.mkdir()
+    pa.parquet.write_table(pa.Table.from_pylist([first, second], SCHEMA), given / "0.parquet")
+    nested = pa.table({"record": ["233"], "fs": [360.0], "leads": [["II"]], "signal": [[[1.0]]], "r_peaks": [[1]]})
+    pa.parquet.write_table(nested, given / "1.parquet")
+    with pytest.raises(UserError, match=r"1.parquet: column signal is list<element: list<element: double>>"):
+        predict.predict(CNET, str(given), str(tmp_path / "out"))
+    assert {row["record"] for row in read(tmp_path / "out")} == {"100", "208"}
+    pa.parquet.write_table(pa.Table.from_pylist([third], SCHEMA), given / "1.parquet")
+    whole = (given / "1.parquet").read_bytes()
+    (given / "1.parquet").write_bytes(whole[:100] + bytes(4000) + whole[4100:])
+    with pytest.raises(UserError, match=r"1.parquet: can't be read as Parquet"):
+        predict.predict(CNET, str(given), str(tmp_path / "out"))
+    assert {row["record"] for row in read(tmp_path / "out")} == {"100", "208"}
 
 
 def test_the_table_refuses_what_is_no_probability(tmp_path: Path) -> None:
