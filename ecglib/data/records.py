@@ -73,6 +73,8 @@ SHORTEST: Final = 1.0
 """Seconds of a repaired record."""
 ONE_BEAT: Final = 0.1
 """Seconds in which a heart beats once; the shortest interval in `mitdb` is 0.25 s."""
+PIECE: Final = 2**22
+"""Samples that are decoded at a time, so that a recording of days takes little more memory than its samples."""
 CLIPPED_RUN: Final = 5
 """Samples in succession on a lead's lowest or highest value that make a plateau."""
 CLIPPED_SHARE: Final = 0.01
@@ -287,7 +289,8 @@ def read_recording(
     signals = np.empty(units.shape, dtype=np.float32)
     for row, i in enumerate(chosen):
         _check_lead(path.parent / header.signals[i][_FILE], header, i, units[row])
-        signals[row] = millivolts(units[row], *calibrations[row])
+        for low in range(0, units.shape[1], PIECE):
+            signals[row, low : low + PIECE] = millivolts(units[row, low : low + PIECE], *calibrations[row])
         if not np.isfinite(signals[row]).all():
             found = f"{calibrations[row][0]:g} units per mV for lead {there[i]}"
             raise RecordError(path, "bad gain", found, "one that gives an amplitude in mV")
@@ -747,12 +750,17 @@ def _decoded_file(path: Path, lines: list[list[str]], samples: int) -> NDArray[n
     if max(skews) > samples:
         raise RecordError(path, "unreadable header", f"a skew of {max(skews)} samples")
     firsts = [_whole(path, line[_FIRST]) or 0 if fmt == "8" else 0 for line in lines]
+    units = np.empty((len(lines), samples), dtype=np.int32)
+    # what one sample takes of others can't be read in pieces
+    step = samples if compressed or fmt == "8" or any(skews) else PIECE
     with _reading(file, "signal"):
-        each = _signal._rd_dat_signals(
-            file.name, str(file.parent), None, fmt, len(lines), samples, offsets[0], frames, skews, firsts, 0, samples
-        )
-        units = [_framed(one.reshape(samples, -1), fmt, skew) for one, skew in zip(each, skews, strict=True)]
-    return np.stack(units)
+        for low in range(0, samples, step):
+            high = min(low + step, samples)
+            about = len(lines), samples, offsets[0], frames, skews, firsts, low, high
+            each = _signal._rd_dat_signals(file.name, str(file.parent), None, fmt, *about)
+            for row, one, skew in zip(units, each, skews, strict=True):
+                row[low:high] = _framed(one.reshape(high - low, -1), fmt, skew)
+    return units
 
 
 def _framed(frames: NDArray[Any], fmt: str, skew: int) -> NDArray[np.int32]:

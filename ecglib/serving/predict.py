@@ -42,11 +42,17 @@ from ecglib.serving import model as serving
 from ecglib.serving.model import Card
 from ecglib.serving.rows import COLUMNS, OPTIONAL, Row, Scored, Wfdb
 
-ROWS, RECORDS, SECONDS = 250_000, 1000, 30.0
+ROWS, RECORDS, SECONDS = 100_000, 1000, 30.0
 """A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
 KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a database's name"
 MANY: Final = 0.1
 """Share of the records that may have another lead than the model's without a warning."""
+SHOWN: Final = {
+    "amplitude_mv": ("amplitude", 1, " mV"),
+    "beats_per_minute": ("heart rate", 1, "/min"),
+    "unsure": ("unsure of", 100, " %"),
+}
+"""Name in `Card.training` -> what it is, by how much it is multiplied, and the unit."""
 ROOM: Final = 256 * 2**20
 """Bytes of signals that wait for a worker, or one record."""
 
@@ -93,37 +99,49 @@ def _dataset(where: str) -> pa.dataset.Dataset | None:
     found, path = delta.dataset(where), Path(where)
     if found is None and "://" in where:
         raise UserError(where, "no Delta table there")
-    if found is None and (path.suffix == ".parquet" or (path.is_dir() and next(path.rglob("*.parquet"), None))):
-        try:
+    if found is None and (path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*=*/"))):
+        with _reading(where):
             return pa.dataset.dataset(path, format="parquet", partitioning="hive")
-        except (OSError, ValueError) as error:
-            raise UserError(where, f"can't be read as Parquet ({delta.line(error)})") from None
     return found
 
 
 def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
-    columns = [name for name in COLUMNS if name in dataset.schema.names]
-    for name, (fits, kind) in COLUMNS.items():
-        if name in columns and not fits(dataset.schema.field(name).type):
-            raise UserError(where, f"column {name} is {dataset.schema.field(name).type}", kind)
-        if name not in columns and name != OPTIONAL:
-            found = f"no column {name} (there are: {some(dataset.schema.names, 8)})"
-            raise UserError(where, found, f"columns {', '.join(COLUMNS)}")
-    names = dataset.to_table(columns=["record"])["record"].to_pylist()
+    _check(where, dataset.schema)
+    with _reading(where):
+        names = dataset.to_table(columns=["record"])["record"].to_pylist()
     if not names:
         raise UserError(where, "empty", "a row a recording")
     if not all(names):
         raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")
-    return Input(names, _rows(dataset, columns))
+    return Input(names, _rows(dataset))
 
 
-def _rows(dataset: pa.dataset.Dataset, columns: list[str]) -> Iterator[Row]:
+def _check(where: str, schema: pa.Schema) -> None:
+    """A `UserError` for a column that is missing or of another type."""
+    for name, (fits, kind) in COLUMNS.items():
+        if name in schema.names and not fits(schema.field(name).type):
+            raise UserError(where, f"column {name} is {schema.field(name).type}", kind)
+        if name not in schema.names and name != OPTIONAL:
+            raise UserError(where, f"no column {name} ({some(schema.names, 8)})", f"columns {', '.join(COLUMNS)}")
+
+
+def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
     """Row by row, so that a file may be of any size: a scan of the dataset reads whole row groups, ahead of use."""
     for fragment in dataset.get_fragments():
-        with fragment.filesystem.open_input_file(fragment.path) as file:
+        with _reading(fragment.path), fragment.filesystem.open_input_file(fragment.path) as file:
             parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-            for batch in parquet.iter_batches(1, columns=columns):
+            _check(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
+            for batch in parquet.iter_batches(1, columns=[*COLUMNS]):
                 yield Row.of(batch, 0)
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """A file that is none of Parquet, or is torn, becomes a `UserError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(where, f"can't be read as Parquet ({delta.line(error)})") from None
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -147,7 +165,7 @@ class Summary:
     set_aside: Counter[str] = field(default_factory=Counter)
     """Reason -> records in quarantine."""
     seconds: float = 0.0
-    """From the first record on."""
+    """From the start of the workers to the last commit."""
     compared: str = ""
     """The input beside the training data; empty where nothing was classified."""
     warnings: list[str] = field(default_factory=list)
@@ -161,6 +179,8 @@ def predict(model: str, given: str, output: str, *, peaks: str = "", workers: in
     could be classified, or a process died: what was done by then stays.
     """
     opened = serving.load(model, threads=1)
+    if peaks and opened.card.task != "beats":
+        raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
     source = read(given, peaks)
     sink = Output(output, opened.card)
     summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
@@ -295,16 +315,17 @@ class Seen:
             warnings.append(f"{others} of {n} records have another lead than {wanted}")
         if slow:
             warnings.append(f"{slow} of {n} records were sampled below {self.card.rate:g} Hz")
-        for name, values in self.values.items():
-            median, what = float(np.median(values)), name.replace("_", " ")
-            said.append(f"{what} {median:.3g}")
+        for name, (what, factor, unit) in SHOWN.items():
+            if name not in self.values:
+                continue
+            median = factor * float(np.median(self.values[name]))
+            said.append(f"{what} {median:.3g}{unit}")
             if name in self.card.training:
-                low, _, high = self.card.training[name]
+                low, _, high = (factor * value for value in self.card.training[name])
                 said[-1] += f" (training {low:.3g} to {high:.3g})"
                 if not low <= median <= high:
-                    warnings.append(
-                        f"{what} is {median:.3g}, and {low:.3g} to {high:.3g} in nine of ten that it learnt from"
-                    )
+                    usual = f"{low:.3g} to {high:.3g}{unit} in nine of ten records that the model learnt from"
+                    warnings.append(f"{what} {median:.3g}{unit}; {usual}")
         return f"input, medians over records: {'; '.join(said)}", warnings
 
 

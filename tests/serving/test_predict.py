@@ -23,7 +23,7 @@ import pyarrow.parquet
 import pytest
 
 from ecglib import serving
-from ecglib.data import databases, records
+from ecglib.data import databases, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
@@ -118,6 +118,19 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
     for i, place in enumerate(places):
         predict.predict(CNET, place, str(tmp_path / f"out{i}"))
         assert without(read(tmp_path / f"out{i}"), "input_hash") == expected
+
+
+@pytest.mark.usefixtures("here")
+def test_r_peaks_that_nobody_gives_are_detected(folder: Path, tmp_path: Path) -> None:
+    predict.predict(CNET, str(folder), str(tmp_path / "wfdb"))
+    found = read(tmp_path / "wfdb")
+    for name in NAMES:
+        recording = serving.load(CNET).read(folder, name)
+        peaks = detection.unsw(recording.signals[0], recording.fs)
+        assert [row["sample"] for row in found if row["record"] == name] == peaks[:-1].tolist()
+    given = table(tmp_path / "in", [{**row, "r_peaks": None} for row in of_folder(folder)])
+    predict.predict(CNET, given, str(tmp_path / "table"))
+    assert without(read(tmp_path / "table"), "input_hash") == without(found, "input_hash")
 
 
 @pytest.mark.usefixtures("here")
@@ -258,6 +271,7 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "column fs is string; expected double": (CNET, parquet("text", as_text), out, ""),
         "column signal is list<element: list": (CNET, parquet("nested", nested), out, ""),
         "1 rows without a name": (CNET, parquet("null", unnamed), out, ""),
+        "ecglib:xresnet is a model of recordings": ("ecglib:xresnet", str(folder), out, "atr"),
         "the input is a table": (CNET, good, out, "atr"),
         "a file: a file; expected a Delta table": (CNET, str(tmp_path / "a file"), out, ""),
         "no annotations .qrs": (CNET, str(folder), out, "qrs"),
@@ -277,6 +291,24 @@ def test_a_wrong_whole_is_one_line_and_nothing_is_written(folder: Path, tmp_path
             predict.predict(model, given, output, peaks=peaks)
         assert message in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
         assert sorted(path for path in tmp_path.rglob("*")) == before, message
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_breaks_off_or_differs_ends_the_run_after_what_is_whole(folder: Path, tmp_path: Path) -> None:
+    given, (first, second, third) = tmp_path / "in", of_folder(folder)
+    given.mkdir()
+    pa.parquet.write_table(pa.Table.from_pylist([first, second], SCHEMA), given / "0.parquet")
+    nested = pa.table({"record": ["233"], "fs": [360.0], "leads": [["II"]], "signal": [[[1.0]]], "r_peaks": [[1]]})
+    pa.parquet.write_table(nested, given / "1.parquet")
+    with pytest.raises(UserError, match=r"1.parquet: column signal is list<element: list<element: double>>"):
+        predict.predict(CNET, str(given), str(tmp_path / "out"))
+    assert {row["record"] for row in read(tmp_path / "out")} == {"100", "208"}
+    pa.parquet.write_table(pa.Table.from_pylist([third], SCHEMA), given / "1.parquet")
+    whole = (given / "1.parquet").read_bytes()
+    (given / "1.parquet").write_bytes(whole[:100] + bytes(4000) + whole[4100:])
+    with pytest.raises(UserError, match=r"1.parquet: can't be read as Parquet"):
+        predict.predict(CNET, str(given), str(tmp_path / "out"))
+    assert {row["record"] for row in read(tmp_path / "out")} == {"100", "208"}
 
 
 def test_the_table_refuses_what_is_no_probability(tmp_path: Path) -> None:
@@ -299,7 +331,7 @@ def test_drift_is_warned_of() -> None:
         p = np.ones((1, 5), np.float32)
         seen.add(rows.Scored(str(i), "x", "", "", p, fs=100.0, leads=("V5",), about=about))
     line, warnings = seen.compared()
-    assert "lead V5; 100 Hz; amplitude mv" in line and f"(training {low:.3g} to {high:.3g})" in line
+    assert "lead V5; 100 Hz; amplitude " in line and f"(training {low:.3g} to {high:.3g})" in line
     assert [warning.split()[0] for warning in warnings] == ["3", "3", "amplitude"]
 
 
