@@ -274,7 +274,7 @@ def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
             dynamic_shapes=tuple(shapes), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
     assert program is not None
-    content = _bare(program.model_proto).SerializeToString(deterministic=True)
+    content: bytes = _bare(program.model_proto).SerializeToString(deterministic=True)
     return content
 
 
