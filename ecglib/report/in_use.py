@@ -55,7 +55,14 @@ def embedded() -> str:
         size = sum(path.stat().st_size for path in model.folder.iterdir())
         card = model.card
         row = {"model": f"`{name}`", "class": ", ".join(card.classes), "measured on": f"`{card.database}`"}
-        rows.append(row | {"protocol": card.protocol, "lead": ", ".join(card.leads[:1]), "MB": f"{size / 1e6:.1f}"})
+        rows.append(
+            row
+            | {
+                "protocol": card.protocol,
+                "lead": " ".join(card.leads) if len(card.leads) == 1 else f"{len(card.leads)} leads",
+                "MB": f"{size / 1e6:.1f}",
+            }
+        )
     titles = {"class": "classes", "measured on": "trained on"}
     return table([{titles.get(key, key): value for key, value in row.items()} for row in rows])
 
@@ -103,11 +110,12 @@ def busiest_strip(annotated: Annotated, classes: Sequence[str]) -> dict[str, Any
 def rows(beats: pd.DataFrame) -> str:
     """The first rows of a table of beats, versions and hashes cut short."""
     cells = []
-    for row in beats.head(5).to_dict("records"):
+    for row in beats.sort_values(["record", "sample"]).head(5).to_dict("records"):
         named = {str(name): value for name, value in row.items()}
         long = {name: f"{str(named[name])[:8]}…" for name in ("version", "input_hash", "run_id") if name in named}
-        parts = {name: f"{value:.3f}" for name, value in named.items() if name.startswith("p_")}
-        cells.append({name: str(value) for name, value in named.items()} | long | parts)
+        parts = {name: f"{value:.3f}" for name, value in named.items() if name.startswith(("p_", "time_s"))}
+        when = {"time": f"{named['time']:%Y-%m-%d %H:%M}"} if "time" in named else {}
+        cells.append({name: str(value) for name, value in named.items()} | long | parts | when)
     return table(cells)
 
 

@@ -42,7 +42,7 @@ FIRST_METRIC: Final = {"multiclass": "macro_f1", "binary": "auroc", "multilabel"
 _TEXT_COLUMNS = frozenset({
     "experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "this network is", "metric",
     "ectopy", "records", "parameter", "circumstance", "value", "model", "source", "known flaw", "what", "aim",
-    "hardware", "record", "for", "measured on", "tried", "ours", "not as by default",
+    "hardware", "record", "for", "measured on", "tried", "ours", "not as by default", "classes", "trained on", "lead",
 })  # fmt: skip
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")

@@ -68,7 +68,14 @@ def test_a_recording_is_told_and_its_busiest_strip_found() -> None:
 
 
 def test_rows_are_cut_short() -> None:
-    row = {"record": "100", "class": "N", "p_N": 0.98765, "version": "0123456789abcdef", "time": pd.Timestamp(0)}
+    row = {
+        "record": "100",
+        "sample": 5,
+        "class": "N",
+        "p_N": 0.98765,
+        "version": "0123456789abcdef",
+        "time": pd.Timestamp(0),
+    }
     text = in_use.rows(pd.DataFrame([row] * 7))
     assert len(text.splitlines()) == 7 and "01234567…" in text and "0.988" in text
 
