@@ -29,7 +29,7 @@ CARD: Final = "model.json"
 ONNX, WEIGHTS, README = "model.onnx", "weights.safetensors", "README.md"
 BUNDLED: Final = Path(__file__).parents[1] / "pretrained"
 """The models that the package embeds, named `ecglib:<folder>`."""
-AT_ONCE: Final = 512
+AT_ONCE: Final = 64
 """Beats, or windows of them, that the network is given at a time."""
 UNSURE: Final = 0.8
 """A model is unsure of a beat whose highest probability is below this."""
