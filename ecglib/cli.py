@@ -405,6 +405,8 @@ def export(
     """Export a run's network to a folder that needs no torch: ONNX, weights, description and model card."""
     from ecglib.serving import export as exporting
 
+    if (Path(run) / "model.json").is_file() or ":" in run:
+        raise UserError(run, "it is exported already", "a run")
     card = exporting.export(*results.find(run), out, name=name, seed=seed, moved=moved)
     print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
 

@@ -7,6 +7,7 @@ chooses epoch and thresholds, and the others are learnt from.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
-from safetensors.torch import save_file
 from torch import nn
 
 from ecglib import config, files, serving
@@ -158,10 +158,12 @@ def finetune(
         versions=provenance.versions(),
         created=provenance.now(),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    _write(trained.fitted.model, note, p, out)
-    pd.concat([validated, tested]).to_csv(out / SCORES, index=False)
-    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    with files.writing_folder(out) as folder:
+        _write(trained.fitted.model, note, p, folder)
+        pd.concat([validated, tested]).to_csv(folder / SCORES, index=False)
+        (folder / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rmdir()
     return note
 
 
@@ -198,14 +200,17 @@ def beats(
     }, "ecglib finetune")  # fmt: skip
     assert isinstance(p, HeartbeatParameters)
     run = heartbeat.run(p)
-    return export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned")
+    start = f"{card.name} ({card.version[:12]})"
+    return export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned", started_from=start)
 
 
 def start(name: str) -> Run | Model:
     """What training goes on from: a model as of `serving.load`, or a run of 12-lead recordings as of `find`."""
-    if ":" in name or (Path(name) / CARD).is_file() or results.find(name)[0].task != "multilabel":
-        return serving.load(name)
-    return find(name)
+    if ":" not in name and not (Path(name) / CARD).is_file():
+        with contextlib.suppress(UserError):  # which serving.load tells better
+            if results.find(name)[0].task == "multilabel":
+                return find(name)
+    return serving.load(name)
 
 
 def load(folder: Path) -> Network:
@@ -239,21 +244,18 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
 
 
 def _write(network: nn.Module, note: Finetuned, p: TwelveLeadParameters, out: Path) -> None:
-    """The network to use; its weights alone where the exporter is not installed, which a line tells."""
+    """The network to use."""
     name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
     fields = {
         **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
         "name": name, "task": "recordings", "leads": list(LEADS), "cut": "",
         "input_shape": [len(LEADS), round(note.seconds * note.rate)],
         "database": "own recordings", "sample": False, "protocol": "by-patient", "profile": "",
-        "key": note.started_from, "recipe": recipes.of(p), "commit": provenance.commit(),
+        "key": "", "started_from": note.started_from, "examples": train,
+        "recipe": recipes.of(p), "commit": provenance.commit(),
     }  # fmt: skip
     results = export.Results(train, val, tested, [note.seed], "patient", note.metrics, note.per_class)
-    try:
-        export.write(out, network, [torch.randn(3, *fields["input_shape"])], fields, results)
-    except export.Missing as error:
-        files.tell(f"not exported: {error}")
-        save_file({name: t.detach().contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
+    export.write(out, network, [torch.randn(3, *fields["input_shape"])], fields, results)
 
 
 def _parameters(

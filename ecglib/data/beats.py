@@ -18,6 +18,7 @@ import difflib
 import fnmatch
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,8 @@ RELATIVE_CLIP = 4.0
 """Bound of a `relative` beat, in mV."""
 STAND_INS: Final[dict[str, tuple[str, ...]]] = {"MLII": ("II", "ML2", "ECG1", "ECG")}
 """Lead -> those that are taken for it where a record lacks it, in this order."""
+NO_ECG: Final = re.compile(r"EEG|EOG|EMG|RESP|SPO2|PLETH|PPG|ABP|CVP|FLOW|TEMP", re.IGNORECASE)
+"""In the names of channels that never stand in for a lead."""
 RR_NEIGHBOURS = 5
 """Intervals on either side of a beat that its local mean RR is taken over."""
 RR_FEATURES = ("rr_previous", "rr_next", "rr_local", "previous_to_local", "next_to_local", "previous_to_next")
@@ -227,8 +230,11 @@ def choose_leads(
     for lead in leads:
         places = (records.find_lead(where, there, name) for name in (lead, *stand_ins.get(lead, ())))
         chosen.append(next((place for place in places if place is not None and place not in chosen), None))
-    free = iter([i for i in range(len(there)) if i not in chosen])
-    return [next(free) if place is None else place for place in chosen]
+    free = iter([i for i, name in enumerate(there) if i not in chosen and not NO_ECG.search(name)])
+    found = [next(free, None) if place is None else place for place in chosen]
+    if None in found:
+        raise RecordError(where, "too few leads", ", ".join(there), f"{len(leads)} of an ECG")
+    return [place for place in found if place is not None]
 
 
 CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]

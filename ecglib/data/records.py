@@ -383,6 +383,11 @@ def picked(recording: Recording, leads: Sequence[str] | Callable[[Path, Sequence
     return replace(recording, signals=signals, leads=names)
 
 
+def is_negated(name: str) -> bool:
+    """Whether a lead's name says that it is turned over, as `-aVR` or `MLII neg`."""
+    return re.match(r"\s*[-\u2212\u2013]", name) is not None or name.strip().upper().endswith("NEG")
+
+
 def check_rate(where: Path, fs: float) -> None:
     """A `RecordError` where the rate is not between `RATES`."""
     if not RATES[0] <= fs <= RATES[1]:

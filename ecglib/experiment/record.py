@@ -341,8 +341,8 @@ def _put_raw(content: dict[str, Any], path: Path, digest: str) -> None:
 
 def find(run: str, task: str = "") -> tuple[Record, Path]:
     """A run on this machine, and its folder: by the name of an experiment (its newest run, one of the full profile
-    before any other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none, or its
-    record's task is another one than that asked for."""
+    before any other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none; it names
+    runs of that task alone, where one is asked for."""
     folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
     fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
     if (Path(run) / "record.json").is_file():
@@ -369,7 +369,7 @@ def find(run: str, task: str = "") -> tuple[Record, Path]:
 
 def log_test_read(line: Mapping[str, Any]) -> None:
     """Add a line to the log of test scorings; nothing where there is no clone, whose log it is."""
-    with contextlib.suppress(UserError):
+    if (paths.root() / "_quarto.yml").is_file():
         path = paths.test_reads()
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.lock(paths.runs() / "test-reads.lock"), path.open("a", encoding="utf-8") as file:

@@ -39,6 +39,8 @@ def told(found: Evaluated) -> str:
         f"{found.subject} on {len(found.records)} records of {found.data}{' (the embedded sample)' * found.sample}",
         peaks[found.peaks],
         f"not scored: {left}" if left else "",
+        f"{len(found.passed_over)} records passed over" if found.passed_over else "",
+        f"it learnt from {len(found.learnt)} of these records" if found.learnt else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,7 +21,7 @@ from ecglib.evaluation import bootstrap, matching, metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import provenance, record
 from ecglib.serving.annotate import ANNOTATOR, UNCLASSIFIED
-from ecglib.serving.model import Classified, Model
+from ecglib.serving.model import Card, Classified, Model
 
 Peaks = Literal["given", "detected"]
 N: Final = len(aami.CLASSES)
@@ -43,6 +43,8 @@ class Evaluated(BaseModel):
     records: list[str]
     passed_over: dict[str, str]
     """Records that can't be used -> why."""
+    learnt: list[str] = []
+    """Records that the model learnt from, or may have: what it scores on them says nothing of others."""
     left_out: dict[str, int]
     """Beats that are not scored, by reason."""
     counts: dict[str, int]
@@ -67,7 +69,8 @@ class _Scored:
 def beats(
     subject: Model | Path, source: Source, *, peaks: Peaks = "given", protocol: Literal["all", "inter"] = "all"
 ) -> Evaluated:
-    """Score the beats of a source's records by ANSI/AAMI EC57.
+    """Score the beats of a source's records as ANSI/AAMI EC57 compares and counts them. Unlike there, the first five
+    minutes of a record count, and so do paced records.
 
     Parameters
     ----------
@@ -89,7 +92,10 @@ def beats(
         subject.expect("beats")
         if subject.card.classes != list(aami.CLASSES):
             raise UserError(subject.card.name, f"classes {', '.join(subject.card.classes)}", "those of EC57")
-    names = [name for name in source.records if protocol == "all" or source.name != "mitdb" or name in aami.DS2]
+    of_mitdb = source.name == "mitdb" or {*source.records} == {*databases.DATABASES["mitdb"].records}
+    if protocol == "inter" and not of_mitdb:
+        raise UserError("--protocol inter", f"{source.name} has no DS2", "mitdb, or of recordings ptb-xl")
+    names = [name for name in source.records if protocol == "all" or name in aami.DS2]
     found: dict[str, _Scored] = {}
     passed_over: dict[str, str] = {}
     for name in names:
@@ -123,9 +129,11 @@ def beats(
         ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
         detection=bootstrap.intervals(matching.detection(drawn)) if matched else {},
         by_record={name: one.matrix.tolist() for name, one in found.items()},
+        learnt=_learnt(subject.card, source, found) if isinstance(subject, Model) else [],
     )
-    if isinstance(subject, Model) and source.name == "mitdb" and not source.sample and {*found} & {*aami.DS2}:
-        _log(subject, evaluated)
+    tested = {*found} & {*aami.DS2} - {*evaluated.learnt}
+    if of_mitdb and not source.sample and tested:
+        _log(subject, evaluated, np.sum([found[name].matrix for name in tested], 0))
     return evaluated
 
 
@@ -182,16 +190,24 @@ def evaluate(
     or annotations in a folder on annotated records. Arguments and errors as of `beats` and `recordings`, and a
     `UserError` when there are no such data."""
     if not isinstance(subject, Model) or subject.card.task == "beats":
-        return beats(subject, databases.annotated(data, annotator), peaks=peaks, protocol=protocol)
+        if labels is not None:
+            raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")
+        here = data if data in databases.DATABASES or not Path(data).exists() else str(Path(data).resolve())
+        return beats(subject, databases.annotated(here, annotator), peaks=peaks, protocol=protocol)
     subject.expect("recordings")
+    if peaks == "detected":
+        raise UserError("--peaks", f"means nothing of {subject.card.name}, which reads whole recordings")
     if labels is not None:
         return recordings(subject, folder.read(Path(data), labels), data)
     if data != "ptb-xl":
-        raise UserError("--labels", f"not given with {data}", "a table of labels, or ptb-xl")
+        said = f"{data} has no labels of whole recordings" if data in databases.DATABASES else f"not given with {data}"
+        raise UserError("--labels", said, "a folder of recordings with a table of labels, or ptb-xl")
     source = databases.get(data)
-    fold = int(subject.card.part.removeprefix("fold") or 0) if protocol == "inter" else 0
-    found = recordings(subject, ptb_xl.read(source), data, fold=fold)
-    return found.model_copy(update={"sample": source.sample})
+    own = int(subject.card.part.removeprefix("fold") or 0) if subject.card.database == data else 0
+    whole = ptb_xl.read(source)
+    found = recordings(subject, whole, data, fold=own if protocol == "inter" else 0)
+    learnt = [entry.record for entry in whole.entries if own and entry.fold != own and entry.record in found.records]
+    return found.model_copy(update={"sample": source.sample, "learnt": learnt})
 
 
 # --- beats of one record ----------------------------------------------------------------------------------------------
@@ -230,7 +246,12 @@ def _in_flutter(reference: Annotations, r_peaks: NDArray[np.int64]) -> NDArray[n
 
 def _detected(model: Model, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """R peaks that are found, and the class of each."""
-    r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
+    try:
+        r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
+    except RecordError as error:
+        if error.reason != "no R peak":
+            raise
+        r_peaks = np.zeros(0, dtype=np.int64)  # then all are missed
     return r_peaks, decided(r_peaks, model.classify(recording, r_peaks))
 
 
@@ -266,13 +287,26 @@ def _summed(each: Iterator[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def _log(model: Model, found: Evaluated) -> None:
-    card = model.card
-    values: dict[str, Any] = {name: value.mean for name, value in found.metrics.items()}
-    record.log_test_read(
-        {
-            "time": provenance.now(), "key": card.key, "experiment": card.name, "profile": card.profile,
-            "model": card.model, "seed": card.seed, "decision": f"{found.peaks} peaks",
-            "metrics": {name: None if value is None else round(value, 6) for name, value in values.items()},
+def _learnt(card: Card, source: Source, names: Iterable[str]) -> list[str]:
+    """The records of these that the model learnt from, or may have: of its own database all but those that its
+    protocol kept for the test."""
+    if card.database != source.name:
+        return []
+    return [name for name in names if card.protocol != "inter" or source.name != "mitdb" or name not in aami.DS2]
+
+
+def _log(subject: Model | Path, found: Evaluated, matrix: NDArray[np.int64]) -> None:
+    """A line in the log of DS2's scorings, of the confusion matrix of its records."""
+    about: dict[str, Any] = {"key": "", "experiment": "annotations", "profile": "", "model": "", "seed": 0}
+    if isinstance(subject, Model):
+        card = subject.card
+        about = {
+            "key": card.key,
+            "experiment": card.name,
+            "profile": card.profile,
+            "model": card.model,
+            "seed": card.seed,
         }
-    )  # fmt: skip
+    values = metrics.summary(matrix, [aami.CLASSES.index(name) for name in SCORED])
+    scored = {name: round(float(values[name]), 6) for name in ("macro_f1", "macro_recall", "accuracy")}
+    record.log_test_read({"time": provenance.now(), **about, "decision": f"{found.peaks} peaks", "metrics": scored})

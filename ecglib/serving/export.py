@@ -6,10 +6,12 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,7 +72,7 @@ TEMPLATE: Final = """\
 
 - Classes: {classes}. Leads that it reads: {leads}.
 - Trained on `{card.database}`: {results.n_train} examples, {results.n_val} to choose on, {results.n_test} tested.
-  {apart}{sample}
+  {apart}{started}{sample}
 - Profile `{card.profile}`; the network of seed {card.seed}{part}; run `{card.key}`, commit `{card.commit}`.
 - What lies between a recording and a probability stands in `{file}`, and `ecglib.serving.load` does it.
 
@@ -96,13 +98,20 @@ The weights are under the project's licence (MIT). The recordings are under thos
 
 
 def export(
-    record: Record, run: Path, out: Path, *, name: str = "", seed: int | None = None, moved: bool = False
+    record: Record,
+    run: Path,
+    out: Path,
+    *,
+    name: str = "",
+    seed: int | None = None,
+    moved: bool = False,
+    started_from: str = "",
 ) -> Card:
     """Export the network of one of a run's seeds, by default the best on validation, to a folder that is not there yet.
 
     Of folds the network of the official one is taken, or else of the last; `moved` decides with the thresholds that
-    were moved on validation; `name` is what the model is called in place of its experiment. A `UserError` when the run
-    keeps no network, or the folder is there.
+    were moved on validation; `name` is what the model is called in place of its experiment, `started_from` the
+    model that it was taught on from. A `UserError` as of `refuse`, or when the run keeps no network.
     """
     refuse(out)
     p = _parameters(record)
@@ -119,7 +128,7 @@ def export(
     fill(network, weights)
     part = weights.stem.partition(f"seed{seed}")[2].lstrip("-")
     fields = _described(record, seed) | _decision(record, run, seed, part, moved)
-    fields["name"] = name or fields["name"]
+    fields |= {"name": name or fields["name"], "started_from": started_from}
     n = record.data
     results = Results(
         n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class,
@@ -130,10 +139,6 @@ def export(
         if out.exists():
             out.rmdir()
     return card
-
-
-class Missing(UserError):
-    """The exporter is not installed."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,18 @@ def write(
 
 
 def refuse(out: Path) -> None:
-    """A `UserError` where a folder to be made is there already, with something in it."""
+    """A `UserError` where a folder to be made is there already, with something in it, or can't be made, or the exporter
+    is not installed."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent):
+            pass
+    except OSError as error:
+        raise UserError(out.parent, f"can't be written ({error.strerror})", do="--out names another") from None
+    if find_spec("onnxscript") is None:
+        raise UserError("the exporter", "not installed", do="pip install ecglib-book[serve]")
 
 
 def cached(record: Record, run: Path) -> Path:
@@ -259,10 +273,6 @@ def _example(record: Record) -> list[Tensor]:
 
 
 def _onnx(network: nn.Module, given: list[Tensor], any_length: bool) -> bytes:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise Missing("the exporter", "not installed", do="pip install ecglib-book[serve]") from None
     batch = torch.export.Dim("batch", min=1, max=2**20)
     shapes: list[dict[int, Any]] = [{0: batch} for _ in given]
     if any_length:
@@ -349,6 +359,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
         "recipe": record.recipe,
         "commit": record.commit,
         "created": record.created,
+        "examples": record.data.n_train,
     }
 
 
@@ -404,6 +415,7 @@ def readme(card: Card, results: Results) -> str:
         leads=", ".join(card.leads),
         tells=TELLS[card.task],
         apart=APART.get(card.protocol, "Patients of the test set are in no other set."),
+        started=f" It started from {card.started_from}, which may have learnt from them." if card.started_from else "",
         part=f", `{card.part}`" if card.part else "",
         sample=f"\n- {SAMPLE}" if card.sample else "",
         seeds=", ".join(map(str, results.seeds)),
@@ -420,7 +432,8 @@ def _of_one_record(record: Record) -> list[str]:
     if record.task != "multiclass" or not record.by_record:
         return []
     names, matrices = list(record.by_record), np.array(list(record.by_record.values()))  # (records, seeds, true, given)
-    said = []
+    never = [name for name in record.classes if record.per_class[name]["se"].mean == 0]
+    said = [f"It finds no beat of class {', '.join(never)}."] if never else []
     for i, name in enumerate(record.classes):
         share = matrices[:, 0, i].sum(1) / max(1, matrices[:, 0, i].sum())
         largest = int(share.argmax())

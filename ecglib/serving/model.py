@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -72,6 +72,10 @@ class Card(BaseModel):
     training: dict[str, list[float]] = {}
     """Of the records that were learnt from, the 5th, 50th and 95th percentile of what `described` tells; empty where
     they were not at hand."""
+    started_from: str = ""
+    """The model that it was taught on from; empty of weights that were drawn."""
+    examples: int
+    """Beats or recordings that it learnt from."""
     database: str
     sample: bool
     """Whether it was trained on the excerpts that the package embeds, in place of the database."""
@@ -138,7 +142,8 @@ class Model:
             from ecglib.data import infarction
 
             return records.read_recording(folder, name, infarction.wanted_leads(self.card.leads))
-        return records.read_recording(folder, name, self.choose, uncalibrated_gain=records.DEFAULT_GAIN)
+        recording = records.read_recording(folder, name, self.choose, uncalibrated_gain=records.DEFAULT_GAIN)
+        return self.upright(recording)
 
     def pick(self, recording: Recording) -> Recording:
         """As `read` of a recording that comes from no file, with all of its leads."""
@@ -148,7 +153,7 @@ class Model:
             from ecglib.data import infarction
 
             return records.picked(recording, infarction.wanted_leads(self.card.leads))
-        return records.picked(recording, self.choose)
+        return self.upright(records.picked(recording, self.choose))
 
     def choose(self, where: Path, there: Any) -> list[int]:
         """Places of the leads that it reads among a record's of these names; a `RecordError` where it has too few, or
@@ -158,6 +163,18 @@ class Model:
             if names.count(lead.upper()) > 1:
                 raise RecordError(where, "a lead twice", lead)
         return beats.choose_leads(where, there, self.card.leads, self.card.stand_ins)
+
+    def upright(self, recording: Recording) -> Recording:
+        """A recording with the leads that were chosen, those turned over whose names say that they are negated; its
+        `repairs` tell of these, and of a lead that stands in without being known to."""
+        sign = np.array([-1 if records.is_negated(name) else 1 for name in recording.leads], dtype=np.float32)
+        said = [f"lead {name} turned over" for name in recording.leads if records.is_negated(name)]
+        for wanted, name in zip(self.card.leads, recording.leads, strict=True):
+            known = (wanted, *self.card.stand_ins.get(wanted, ()))
+            if all(records.find_lead(Path(recording.name), [name], lead) is None for lead in known):
+                said.append(f"no lead {wanted}, so {name} was read")
+        signals = recording.signals * sign[:, None] if (sign < 0).any() else recording.signals
+        return replace(recording, signals=signals, repairs=(*recording.repairs, *said))
 
     def classify(self, recording: Recording, r_peaks: NDArray[np.int64]) -> Classified:
         """The class of every beat of a recording, whose signals are its leads in order, in mV, at R peaks `(n,)` in its

@@ -15,7 +15,7 @@ from excerpts import SAMPLE
 from ecglib import aami, cli, serving
 from ecglib.data import beats, databases, records
 from ecglib.data.databases import Source
-from ecglib.errors import UserError
+from ecglib.errors import RecordError, UserError
 from ecglib.evaluation import metrics
 from ecglib.serving import evaluate
 from ecglib.serving.model import Model
@@ -104,8 +104,50 @@ def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             evaluate.beats(*given)
-    with pytest.raises(UserError, match="--labels: not given with challenge-2021"):
-        evaluate.evaluate(serving.load("ecglib:xresnet"), "challenge-2021")
+    xresnet = serving.load("ecglib:xresnet")
+    for given, said in (
+        ((xresnet, "challenge-2021"), "--labels: challenge-2021 has no labels of whole recordings"),
+        ((xresnet, str(tmp_path)), "--labels: not given with"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate.evaluate(*given)
+    for more, said in (({"labels": tmp_path / "a.csv"}, "means nothing of beats"), ({"protocol": "inter"}, "no DS2")):
+        copy = Source(str(tmp_path), SAMPLE, False, ("208",), "atr")
+        with pytest.raises(UserError, match=said):
+            evaluate.evaluate(model, str(SAMPLE), **more) if "labels" in more else evaluate.beats(model, copy, **more)
+
+
+def test_every_scoring_of_ds2_is_logged_whatever_its_name_is(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(root))
+    every = databases.DATABASES["mitdb"].records
+    found = evaluate.beats(model, Source(str(SAMPLE), SAMPLE, False, every, "atr"), protocol="inter")
+    assert sorted(found.records) == sorted(aami.DS2) and not found.learnt
+    (line,) = (root / "book" / "results" / "test-reads.jsonl").read_text().splitlines()
+    said = json.loads(line)
+    assert said["experiment"] == "ecglib:ecgnet" and said["decision"] == "given peaks"
+    assert said["metrics"]["accuracy"] == pytest.approx(found.metrics["accuracy"].mean, abs=1e-6)
+    evaluate.beats(SAMPLE, Source("mitdb", SAMPLE, False, every, "atr"))
+    assert len((root / "book" / "results" / "test-reads.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_a_model_learnt_from_is_said(model: Model) -> None:
+    source = Source("mitdb", SAMPLE, True, ("100", "101"), "atr")
+    assert evaluate.beats(model, source).learnt == ["101"], "101 is of DS1"
+    assert evaluate.beats(serving.load("ecglib:cnet"), source).learnt == ["100", "101"]
+
+
+def test_a_record_without_a_detected_beat_is_missed_as_a_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(lead: object, fs: float, where: str) -> np.ndarray:
+        raise RecordError(where, "no R peak")
+
+    monkeypatch.setattr(evaluate.detection, "unsw", blind)
+    found = evaluate.beats(model, Source("mitdb", SAMPLE, True, ("100",), "atr"), peaks="detected")
+    assert found.detection["se"].mean == 0.0 and not found.passed_over
 
 
 def test_the_command_prints_both_tables(

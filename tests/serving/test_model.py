@@ -184,6 +184,24 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         serving.load("no/such")
 
 
+def test_negated_leads_are_turned_over_and_stand_ins_told() -> None:
+    model = serving.load("ecglib:cnet")
+    recording = records.read_recording(SAMPLE, "100", ["MLII"])
+    usual = model.pick(recording)
+    assert not usual.repairs
+
+    def of(name: str, sign: int = 1) -> records.Recording:
+        return model.pick(records.Recording("it", sign * recording.signals, recording.fs, (name,)))
+
+    turned = of("-MLII", -1)
+    assert np.array_equal(turned.signals, usual.signals) and turned.repairs[0] == "lead -MLII turned over"
+    assert of("V5").repairs == ("no lead MLII, so V5 was read",)
+    assert not of("II").repairs
+    for name in ("EEG C3-A2", "Resp", "SpO2"):
+        with pytest.raises(RecordError, match="too few leads"):
+            of(name)
+
+
 def test_signals_that_cannot_be_classified() -> None:
     model = serving.load("ecglib:cnet")
     recording, r_peaks = of_record(model, "100")
