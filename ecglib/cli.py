@@ -229,9 +229,11 @@ def _asked(p: config.SharedParameters) -> list[tuple[str, str]]:
 
 
 def _source(name: str, annotator: str) -> databases.Source:
-    """A database, or a folder in its place."""
-    from ecglib.data import databases
+    """A database, or a folder or a table in its place."""
+    from ecglib.data import databases, delta
 
+    if path := config.table_of(name):
+        return databases.Source(name, delta.Table(path).where, False, ())
     return databases.get(name) if name in databases.DATABASES else databases.annotated(name, annotator)
 
 
@@ -332,7 +334,11 @@ def finetune(
         str, typer.Argument(help="An experiment that was run here, a run's key or folder, a model's folder or name.")
     ],
     records: Annotated[
-        str, typer.Option(help="Folder of WFDB records, or its zip file: any of the twelve leads; or annotated beats.")
+        str,
+        typer.Option(
+            help="Folder of WFDB records, or its zip file: any of the twelve leads; or a Delta table of them with "
+            "labels, PATH or PATH@VERSION; or annotated beats."
+        ),
     ],
     labels: Annotated[
         Path | None,
@@ -362,6 +368,7 @@ def finetune(
     used at once: `ecglib annotate`, `predict` and `evaluate` take the folder.
     """
     from ecglib import finetune as tuning
+    from ecglib.data import delta
     from ecglib.experiment import told
     from ecglib.report import tables
     from ecglib.serving import Model
@@ -374,11 +381,13 @@ def finetune(
         card = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
         print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
         return
-    if labels is None:
-        raise UserError("--labels", "not given", "a table of the recordings' labels")
+    if delta.exists(records) and labels is not None:
+        raise UserError("--labels", "means nothing of a Delta table, which has a column labels")
+    if labels is None and not delta.exists(records):
+        raise UserError("--labels", "not given", "a CSV of the recordings' labels, or a Delta table as --records")
     note = tuning.finetune(start, Path(records), labels, out, **how)
     if as_json:
-        where = {"folder": out, "records": Path(records), "labels": labels}
+        where = {"folder": out, "records": Path(records)} | ({"labels": labels} if labels else {})
         print(json.dumps({k: str(path.resolve()) for k, path in where.items()} | note.model_dump(mode="json")))
         return
     for line in told.of_own(note.refused, note.repaired, note.assumed):
@@ -784,16 +793,44 @@ def data_counts(
 
 @data_app.command("export")
 def data_export(
-    name: Annotated[str, typer.Argument(help="`kaggle`, the one set that can be rebuilt.")],
-    out: Annotated[Path, typer.Option(help="Folder for the files; none of them may be there.")],
-    split: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the division into the two files.")] = 0,
+    name: Annotated[str, typer.Argument(help="`kaggle`, or `delta`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files, none of which may be there, or of the table.")],
+    split: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of kaggle: seed of the division into files.")] = 0,
+    database: Annotated[
+        str, typer.Option(help="Of delta: ptb-xl, challenge-2021, or a folder of WFDB records.")
+    ] = "ptb-xl",
+    labels: Annotated[
+        str,
+        typer.Option(help="Of delta: superclasses or scored, or of a folder the CSV of its labels, as for finetune."),
+    ] = "superclasses",
 ) -> None:
-    """Rebuild the files of the Kaggle set from `mitdb` and, where it is here, `ptbdb`, with the record of every row."""
+    """Rebuild the files of the Kaggle set from `mitdb` and, where it is here, `ptbdb`, with the record of every row; or
+    make a Delta table of 12-lead recordings with their labels, which experiments and `finetune` take."""
     from ecglib.data import databases, export
 
+    if name == "delta":
+        _export_table(database, labels, out)
+        return
     if databases.database(name).name != "kaggle":
-        raise UserError("data export", f"{name} is no set of beats", "kaggle")
+        raise UserError("data export", f"{name} is no set of beats", "kaggle, or delta")
     for file, n in export.kaggle(out, split).items():
         print(f"{out / file}: {n} beats")
     if databases.get("mitdb").sample:
         print("cut from the embedded sample, five minutes of each record of mitdb")
+
+
+def _export_table(database: str, labels: str, out: Path) -> None:
+    from ecglib.data import export
+    from ecglib.data.catalogues import folder
+    from ecglib.experiment import told, twelve_lead
+
+    if database in twelve_lead.READERS or config.table_of(database):
+        p = config.check("twelve-lead", {"database": database, "labels": labels}, "data export")
+        assert isinstance(p, config.TwelveLeadParameters)
+        source = twelve_lead.read(p)
+    else:
+        source = folder.read(Path(database), Path(labels))
+    refused = export.table(source, out)
+    for line in told.of_own(source.refused | refused, {}, source.assumed):
+        print(line)
+    print(f"{out}: {len(source.entries) - len(refused)} recordings" + " of the embedded sample" * source.sample)

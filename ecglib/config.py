@@ -456,10 +456,11 @@ class TwelveLeadParameters(TrainedParameters):
     READ = ("database", "max_records", "labels", "min_positives", "rate", "protocol", "test_folds")
 
     # data
-    database: Literal["ptb-xl", "challenge-2021"] = "ptb-xl"
-    """Where the recordings come from; `challenge-2021` takes PTB-XL's beside the Challenge's where they are here."""
+    database: str = "ptb-xl"
+    """Where the recordings come from: `ptb-xl`; `challenge-2021`, with PTB-XL's beside the Challenge's where they are
+    here; or `delta:PATH[@VERSION]`, a Delta table."""
     labels: Literal["superclasses", "scored"] = "superclasses"
-    """PTB-XL's five diagnostic superclasses, or the diagnoses that the Challenge scores."""
+    """PTB-XL's five diagnostic superclasses, or the diagnoses that the Challenge scores; a Delta table has its own."""
     min_positives: int = Field(10, ge=1)
     """Labels that fewer recordings have are left out."""
     rate: float = Field(100.0, ge=50, le=1000)
@@ -508,9 +509,13 @@ class TwelveLeadParameters(TrainedParameters):
              "model: {p.model} reads beats, not recordings; take one of {p.fitting}"),
         Rule(lambda p, e: len(set(p.test_folds)) != len(p.test_folds),
              "test_folds: {p.test_folds} names a fold twice"),
+        Rule(lambda p, e: p.database not in ("ptb-xl", "challenge-2021") and not table_of(p.database),
+             "database: {p.database} is none of ptb-xl, challenge-2021 and delta:PATH[@VERSION]"),
+        Rule(lambda p, e: bool(table_of(p.database)),
+             "{name}: a Delta table has labels of its own; take superclasses, the default", ("labels",)),
         Rule(lambda p, e: p.database == "challenge-2021" and p.labels != "scored",
              "labels: Challenge records have no superclasses; take scored"),
-        Rule(lambda p, e: p.leave_source_out and p.database != "challenge-2021",
+        Rule(lambda p, e: p.leave_source_out and p.database == "ptb-xl",
              "leave_source_out: ptb-xl is one source"),
         Rule(lambda p, e: True, fields=("max_beats", "beats_per_epoch")),
         Rule(lambda p, e: p.imbalance != "focal", fields=("focal_gamma",)),
@@ -523,6 +528,12 @@ class TwelveLeadParameters(TrainedParameters):
         from ecglib.models import registry
 
         return ", ".join(n for n, entry in registry.ENTRIES.items() if entry.reads_recordings or entry.yardstick)
+
+
+def table_of(database: str) -> str:
+    """Path, and maybe version, of the Delta table that a `database` names, from the project's root; else empty."""
+    path = database.removeprefix("delta:").strip()
+    return str(paths.root() / Path(path).expanduser()) if path != database and path else ""
 
 
 MODELS: dict[str, type[SharedParameters]] = {

@@ -22,6 +22,7 @@ from torch import nn
 
 from ecglib import config, files, serving
 from ecglib.config import HeartbeatParameters, TwelveLeadParameters
+from ecglib.data.catalogues import delta
 from ecglib.data.catalogues import folder as own
 from ecglib.data.records import LEADS
 from ecglib.data.splits import OFFICIAL, Part
@@ -52,6 +53,8 @@ class Finetuned(BaseModel):
 
     started_from: str
     """Key of the recorded run."""
+    data: str = ""
+    """Fingerprint of recordings and labels; that of a Delta table begins with its version."""
     model: str
     model_options: dict[str, int | float | bool | str]
     rate: float
@@ -105,7 +108,7 @@ def find(run: str) -> Run:
 def finetune(
     start: Run | Model,
     folder: Path,
-    table: Path,
+    table: Path | None,
     out: Path,
     *,
     epochs: int = 20,
@@ -117,16 +120,16 @@ def finetune(
     `ecglib.serving`.
 
     Of a run, the network of PTB-XL's own split, or else of its last fold, is taken. `folder` and `table` are the user's
-    recordings and labels (see `catalogues.folder`): any number of labels, any of the twelve leads, at any rate from 100
-    to 1000 Hz. `out` is a folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's. A
-    `UserError` when something can't be read or written, no label can be learnt, or the network can't take the
-    recordings.
+    recordings and labels (see `catalogues.folder`), or without `table` a Delta table of both, `PATH` or `PATH@VERSION`
+    (see `catalogues.delta`): any number of labels, any of the twelve leads, at any rate from 100 to 1000 Hz. `out` is a
+    folder that is not there yet, or empty. The rate's default is `SHARE_OF_RATE` of the run's. A `UserError` when
+    something can't be read or written, no label can be learnt, or the network can't take the recordings.
     """
     export.refuse(out)
     before, n_classes, file, key = _started(start)
     p = _parameters(before, epochs, learning_rate, seed, device)
-    data = twelve_lead.Data(p, own.read(folder, table))
-    source, part = data.catalogue, _divided(data, p, table)
+    data = twelve_lead.Data(p, delta.read(str(folder)) if table is None else own.read(folder, table))
+    source, part = data.catalogue, _divided(data, p, table or folder)
 
     def make() -> nn.Module:
         network = twelve_lead.maker(p, n_classes)()
@@ -142,6 +145,7 @@ def finetune(
     note = Finetuned(
         **p.model_dump(include={"model", "model_options", "rate", "learning_rate"}),
         started_from=key,
+        data=data.fingerprint,
         seconds=p.crop_seconds,
         classes=list(source.classes),
         thresholds=trained.thresholds.tolist(),

@@ -172,6 +172,8 @@ RECORDINGS: list[tuple[dict[str, object], str]] = [
     ({"test_folds": [11]}, "less than or equal to 10"),
     ({"database": "challenge-2021"}, "take scored"),
     ({"leave_source_out": True}, "one source"),
+    ({"database": "delta:"}, r"database: delta: is none of ptb-xl, challenge-2021 and delta:PATH\[@VERSION\]"),
+    ({"database": "delta:a", "labels": "scored"}, "labels: a Delta table has labels of its own"),
     ({"focal_gamma": 1.0}, "means nothing"),
     ({"imbalance": "none", "weight_exponent": 1.0}, "means nothing"),
 ]

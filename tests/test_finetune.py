@@ -117,6 +117,39 @@ def test_its_json_names_what_was_read_and_written(
     assert said == json.loads((folder / "finetuned.json").read_text())
 
 
+def test_a_delta_table_teaches_the_same_as_the_folder_that_it_was_made_of(
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("deltalake")
+    records, labels, table = *map(str, clinic), str(tmp_path / "table")
+
+    def call(*arguments: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["ecglib", *arguments])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr()
+
+    said, _ = call("data", "export", "delta", "--database", records, "--labels", labels, "--out", table)
+    assert said.splitlines() == [
+        "left out 1: missing header (ward/lost)",
+        "assumed: no patient in 1 rows, so each counts as a patient of its own (ward/lost)",
+        f"{table}: 60 recordings",
+    ]
+    teach = ("finetune", "twelve-lead/crnn", "--epochs", "1", "--json", "--records")
+    one = json.loads(call(*teach, records, "--labels", labels, "--out", str(tmp_path / "a"))[0])
+    two = json.loads(call(*teach, f"{table}@0", "--out", str(tmp_path / "b"))[0])
+    assert two["data"].startswith("0-") and two["data"] != one["data"]
+    for name in ("sets", "repaired", "metrics", "per_class", "thresholds", "classes"):
+        assert one[name] == two[name], name
+    a, b = (load_file(tmp_path / name / "weights.safetensors") for name in "ab")
+    assert a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+    for arguments, wrong in (
+        ((records,), "--labels: not given; expected a CSV"),
+        ((table, "--labels", labels), "--labels: means nothing of a Delta table"),
+    ):
+        assert call(*teach, *arguments, "--out", str(tmp_path / "c"))[1].startswith(f"error: {wrong}")
+
+
 @pytest.mark.slow
 def test_the_command_starts_from_the_recorded_weights(
     run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

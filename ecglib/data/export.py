@@ -1,10 +1,13 @@
-"""The files of the Kaggle set rebuilt from the databases that it was cut from, and of which record each row is."""
+"""Data in other forms: the files of the Kaggle set rebuilt from the databases that it was cut from, with the record of
+each row; and 12-lead recordings as a Delta table."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,13 +17,26 @@ from numpy.typing import NDArray
 
 from ecglib import files
 from ecglib.data import beats, databases, infarction, splits
-from ecglib.data.catalogues import kaggle_csv
-from ecglib.errors import UserError, some
+from ecglib.data import delta as tables
+from ecglib.data.catalogues import delta, kaggle_csv
+from ecglib.data.catalogues.catalogue import Entry, Records
+from ecglib.data.records import LEADS, Recording
+from ecglib.errors import RecordError, UserError, some
 
 ROWS: Final = "_rows.csv"
 """How the name ends of the file that says whose rows a table has."""
 COLUMNS: Final = ["record", "patient", "sample", "symbol"]
 """Its columns."""
+GROUP: Final = 16
+"""Recordings in a row group of a Delta table, which is read at once."""
+SEX: Final = {0.0: "male", 1.0: "female"}
+_TEXT, _TEXTS = pyarrow.string(), pyarrow.list_(pyarrow.string())
+_TYPES: Final = {
+    "record_id": _TEXT, "patient": _TEXT, "fs": pyarrow.float64(), "leads": _TEXTS,
+    "signal": pyarrow.list_(pyarrow.float32()), "labels": _TEXTS, "age": pyarrow.float64(), "sex": _TEXT,
+    "source": _TEXT, "fold": pyarrow.int32(), "codes": _TEXTS, "repairs": _TEXTS, "position": pyarrow.int32(),
+}  # fmt: skip
+"""Of the columns of `catalogues.delta`, all of them."""
 Tables = dict[str, tuple[NDArray[np.float32], NDArray[np.int64], pd.DataFrame]]
 """File -> signals `(n, 187)`, labels `(n,)`, and the `COLUMNS` of every row."""
 
@@ -74,3 +90,55 @@ def _write(path: Path, signals: NDArray[np.float32], labels: NDArray[np.int64]) 
     columns = [*signals.T, labels.astype(np.float32)]
     table = pyarrow.table({str(i): np.ascontiguousarray(column) for i, column in enumerate(columns)})
     pyarrow.csv.write_csv(table, path, pyarrow.csv.WriteOptions(include_header=False))
+
+
+def table(source: Records, out: Path) -> dict[str, str]:
+    """Write recordings as a Delta table (see `catalogues.delta`): leads that are known, in mV at the record's own rate
+    after all repairs, so that the table gives the same bits as the source.
+
+    Returns the recordings that can't be read -> why; they have no row. A `UserError` when all are so, or something is
+    there already; nothing is written then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    notes = {"labels": {delta.NOTES: json.dumps({"classes": source.classes, "sample": source.sample})}}
+    schema = pyarrow.schema(
+        [pyarrow.field(name, kind, name in delta.OPTIONAL, notes.get(name)) for name, kind in _TYPES.items()]
+    )
+    refused: dict[str, str] = {}
+    with files.writing_folder(out) as folder:
+        tables.write(folder, schema, _batches(source, schema, refused))
+    return refused
+
+
+def _batches(source: Records, schema: pyarrow.Schema, refused: dict[str, str]) -> Iterator[pyarrow.RecordBatch]:
+    entries = {entry.record: (i, entry) for i, entry in enumerate(source.entries)}
+
+    def read(name: str) -> dict[str, Any]:
+        position, entry = entries[name]
+        return _row(entry, source.read(entry), position)
+
+    names = list(entries)
+    for start in range(0, len(names), GROUP):
+        found = beats.tried(read, names[start : start + GROUP])
+        refused |= {name: row.reason for name, row in found.items() if isinstance(row, RecordError)}
+        rows = [row for row in found.values() if isinstance(row, dict)]
+        if rows:
+            yield pyarrow.RecordBatch.from_pylist(rows, schema)
+    if len(refused) == len(names):
+        raise UserError("data export", "no recording can be read; {}: {}".format(*next(iter(refused.items()))))
+
+
+def _row(entry: Entry, recording: Recording, position: int) -> dict[str, Any]:
+    known = np.flatnonzero(recording.signals.any(1))
+    return {
+        "record_id": entry.record,
+        "fs": recording.fs,
+        "leads": [LEADS[i] for i in known],
+        "signal": recording.signals[known].ravel(),
+        "age": None if np.isnan(entry.age) else entry.age,
+        "sex": SEX.get(entry.female),
+        "repairs": recording.repairs,
+        "position": position,
+        **{name: getattr(entry, name) for name in ("patient", "labels", "source", "fold", "codes")},
+    }

@@ -139,6 +139,7 @@ class TwelveLead(Dataset[Example | Refused]):
             with contextlib.suppress(OSError, ValueError):
                 stat = (header.parent / name).stat()
                 stats.append((name, stat.st_size, stat.st_mtime_ns))
+        stats += [] if entry.row is None else [entry.row.stamp]
         text = fingerprint.of_values(str(entry.folder), entry.record, stats)
         return self._folder / text[:2] / f"{text[2:34]}.npy"
 

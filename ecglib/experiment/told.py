@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from ecglib.config import table_of
 from ecglib.errors import some
 from ecglib.experiment.record import Record
 
@@ -42,7 +43,9 @@ def of_run(record: Record) -> list[str]:
     of_sample = [*record.data.of_sample, *["nstdb"] * (card.get("noise") == "sample")]
     if of_sample:
         said.append(f"assumed: the embedded sample stands in for {' and '.join(of_sample)}")
-    if nobody := sum(n for source, n in card.get("by_source", {}).items() if source != "PTB-XL"):
+    said += [f"assumed: {sentence}" for sentence in (record.data.model_extra or {}).get("assumed", [])]
+    by_source = {} if table_of(record.data.name) else card.get("by_source", {})
+    if nobody := sum(n for source, n in by_source.items() if source != "PTB-XL"):
         said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
     return said
 

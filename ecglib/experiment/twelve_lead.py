@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ecglib import losses
-from ecglib.config import TwelveLeadParameters
+from ecglib.config import TwelveLeadParameters, table_of
 from ecglib.data import beats, databases, digest, median_beats, splits
 from ecglib.data import recordings as data_sets
-from ecglib.data.catalogues import catalogue, ptb_xl, snomed
+from ecglib.data.catalogues import catalogue, delta, ptb_xl, snomed
 from ecglib.data.catalogues import challenge as challenge_2021
 from ecglib.data.catalogues.catalogue import Records
 from ecglib.data.recordings import TwelveLead
@@ -69,6 +69,11 @@ class Data(driver.Data):
     def fingerprint(self) -> str:
         """Of the files."""
         return self.catalogue.fingerprint
+
+    @cached_property
+    def sample(self) -> bool:
+        """Whether it is excerpts that the package embeds."""
+        return self.catalogue.sample
 
     @property
     def in_key(self) -> dict[str, Any]:
@@ -227,11 +232,17 @@ def example(run: Run) -> Example:
 
 def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     """The recordings, and the labels that too few of them have."""
-    whole = READERS[p.database](p.labels == "scored")
+    whole = read(p)
     enough = catalogue.with_enough(whole, p.min_positives)
     counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
+
+
+def read(p: TwelveLeadParameters) -> Records:
+    """All recordings of the database."""
+    table = table_of(p.database)
+    return delta.read(table) if table else READERS[p.database](p.labels == "scored")
 
 
 def _challenge(scored: bool) -> Records:
@@ -435,7 +446,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
     yardstick = entry.yardstick
     tables, every = found.tables("scores"), parts(data, p, p.seeds[0])
     code = {each.abbreviation: each.code for each in snomed.CLASSES}
-    codes = [code[name] for name in classes] if p.labels == "scored" and "NSR" in classes else []
+    codes = [code[name] for name in classes] if "NSR" in classes and code.keys() >= set(classes) else []
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
     whole, per_class = measured(folds, codes, p.bootstrap, calibrated=not yardstick)
     matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
@@ -450,6 +461,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
             "n_test": len(folds.rows),
             "test_indices_sha256": hashlib.sha256(b"".join(part.scored.tobytes() for part in every)).hexdigest(),
             "records_left_out": data.catalogue.refused | data.survey["refused"],
+            **({"assumed": list(data.catalogue.assumed)} if data.catalogue.assumed else {}),
             "class_counts": {
                 "recordings": driver.counted(classes, folds.y.sum(0)),
                 "patients": dict(zip(classes, patients, strict=True)),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ecglib.data import databases, detection, records
+from ecglib.data import databases, delta, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
 from ecglib.serving import model as serving
@@ -99,10 +98,10 @@ class Row:
     def of(cls, batch: pa.RecordBatch, i: int) -> Row:
         """Row `i` of a batch with the columns of an input."""
         values = {name: batch[name][i] for name in COLUMNS if name in batch.schema.names}
-        signal, peaks = values["signal"].values, values[OPTIONAL].values if OPTIONAL in values else None
+        peaks = values[OPTIONAL].values if OPTIONAL in values else None
         name, fs, leads = (values[name].as_py() for name in ("record", "fs", "leads"))
-        units = None if signal is None else signal.to_numpy(zero_copy_only=False).astype(np.float32)
-        return cls(name, fs, leads, units, None if peaks is None else peaks.fill_null(-1).to_numpy().astype(np.int64))
+        whole = None if peaks is None else peaks.fill_null(-1).to_numpy().astype(np.int64)
+        return cls(name, fs, leads, delta.samples(values["signal"]), whole)
 
     @property
     def size(self) -> int:
@@ -117,18 +116,11 @@ class Row:
 
     def read(self, model: Model) -> tuple[Recording, NDArray[np.int64] | None]:
         """As of `Wfdb`."""
-        if self.fs is None or self.signal is None or not self.leads:
-            missing = {"fs": self.fs is None, "leads": not self.leads, "signal": self.signal is None}
-            raise RecordError(self.name, "missing value", ", ".join(name for name, no in missing.items() if no))
-        names = tuple(lead or "" for lead in self.leads)
-        if len(self.signal) % len(names):
-            found = f"{len(self.signal)} samples of {len(names)} leads"
-            raise RecordError(self.name, "signal and leads disagree", found, "as many of each")
-        signals = self.signal.reshape(len(names), -1)
-        peaks, n = self.r_peaks, signals.shape[1]
+        recording = delta.recording(self.name, self.fs, self.leads, self.signal)
+        peaks, n = self.r_peaks, recording.signals.shape[1]
         if peaks is not None and peaks.size and (peaks[0] < 0 or peaks[-1] >= n or (np.diff(peaks) <= 0).any()):
             raise RecordError(self.name, "bad R peaks", expected=f"increasing samples of 0 to {n - 1}")
-        return model.pick(Recording(self.name, signals, float(self.fs), names)), peaks
+        return model.pick(recording), peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,24 +210,8 @@ def _same(value: Any, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.timestamp("us", "UTC") if isinstance(value, datetime) else None), n)
 
 
-def _list_of(fits: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
-    return lambda kind: isinstance(kind, pa.ListType | pa.LargeListType) and fits(kind.value_type)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return kind in (pa.string(), pa.large_string(), pa.string_view())
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
-
-
 COLUMNS: Final = {
-    "record": (_is_text, "string"),
-    "fs": (_is_number, "double"),
-    "leads": (_list_of(_is_text), "array<string>"),
-    "signal": (_list_of(pa.types.is_floating), "array<float>: mV, lead after lead"),
-    "r_peaks": (_list_of(pa.types.is_integer), "array<long>"),
-}
+    "record": delta.TEXT, "fs": delta.NUMBER, "leads": delta.TEXTS, "signal": delta.SAMPLES, "r_peaks": delta.PLACES,
+}  # fmt: skip
 """Of a table of recordings: whether a type fits, and the one to take."""
 OPTIONAL: Final = "r_peaks"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report.example import example_record
+from safetensors.torch import load_file
 
 from ecglib import finetune
 from ecglib.config import TwelveLeadParameters
-from ecglib.data import databases
+from ecglib.data import databases, export
 from ecglib.data.catalogues import challenge, ptb_xl
 from ecglib.data.catalogues.catalogue import Records
 from ecglib.errors import UserError
-from ecglib.experiment import recipes, tasks, twelve_lead, verify
+from ecglib.experiment import recipes, tasks, told, twelve_lead, verify
 from ecglib.experiment import record as results
 from ecglib.report import ecg_figures, recordings, tables, yardsticks
 
@@ -106,6 +109,25 @@ def test_a_source_that_leaves_nothing_to_learn_from_is_not_left_out(joined: Reco
     assert names == [f"fold{n}" for n in range(1, 11)]
     names = [part.name for part in twelve_lead.divided(source, p, np.concatenate([few, others]))]
     assert names[10:] == ["source-Georgia", "source-PTB-XL"]
+
+
+def test_a_delta_table_gives_the_same_weights_scores_and_digest(lasting: Path, tmp_path: Path) -> None:
+    pytest.importorskip("deltalake")
+    p = small(seeds=[0], test_folds=[4], deterministic=True)
+    export.table(twelve_lead.read(p), tmp_path / "table")
+    q = small(seeds=[0], test_folds=[4], deterministic=True, database=f"delta:{tmp_path / 'table'}@0")
+    a, b = twelve_lead.run(p), twelve_lead.run(q)
+    assert b.trained and a.record.key != b.record.key
+    mine, its = (load_file(run.folder / "weights-seed0-fold4.safetensors") for run in (a, b))
+    assert mine.keys() == its.keys() and all(mine[name].equal(its[name]) for name in mine)
+    pd.testing.assert_frame_equal(a.scores(), b.scores())
+    assert a.record.metrics == b.record.metrics and a.record.confusion == b.record.confusion
+    assert a.record.data.digest == b.record.data.digest
+    assert b.record.data.fingerprint.startswith("0-") and b.record.data.name == q.database
+    assert told.of_run(b.record) == told.of_run(a.record), "patients are named"
+    export.table(replace(twelve_lead.read(p), sample=True), tmp_path / "of-sample")
+    assert twelve_lead.Data(small(database=f"delta:{tmp_path / 'of-sample'}")).sample
+    assert not twelve_lead.Data(q).sample
 
 
 def test_the_key_follows_what_changes_scores_and_nothing_else(lasting: Path) -> None:

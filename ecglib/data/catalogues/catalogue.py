@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ecglib.data import records, splits
 from ecglib.data.catalogues import snomed
+from ecglib.data.delta import Row
 from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
@@ -54,6 +55,8 @@ class Entry:
     """1 to 10: the part that it belongs to. A patient's recordings are of one."""
     repairs: tuple[str, ...] = ()
     """What the source says of it and was put right, one sentence each."""
+    row: Row | None = None
+    """Where it is in a table; None of a WFDB record."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,13 @@ class Records:
     """Recordings left out because another one is the same -> that one."""
     assumed: tuple[str, ...] = ()
     """What the tables leave open and was assumed, a sentence each."""
+    sample: bool = False
+    """Whether they are excerpts that the package embeds."""
 
     def read(self, entry: Entry) -> Recording:
         """Read a recording's twelve leads, the entry's repairs before its own; errors as of `records.read_repaired`."""
-        found = records.read_repaired(entry.folder, entry.record)
+        row, name = entry.row, entry.record
+        found = records.read_repaired(entry.folder, name) if row is None else row.read(name)
         return replace(found, repairs=(*entry.repairs, *found.repairs))
 
 

@@ -53,7 +53,8 @@ def read(source: Source) -> Records:
         entries.append(Entry(source.folder, record, origin, patient, labels, codes, age, female, repairs=odd))
     if not entries:
         raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
-    return Records(snomed.SCORED, dealt(entries), source.fingerprint(), refused, duplicates)
+    key = source.fingerprint()
+    return Records(snomed.SCORED, dealt(entries), key, refused, duplicates, sample=source.sample)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
@@ -70,4 +71,5 @@ def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
             duplicates[entry.record] = twin.record
     key = fingerprint.of_values(of_ptb_xl.fingerprint, of_challenge.fingerprint)
     refused = of_ptb_xl.refused | of_challenge.refused
-    return Records(of_challenge.classes, (*of_ptb_xl.entries, *kept), key, refused, duplicates)
+    entries = (*of_ptb_xl.entries, *kept)
+    return Records(of_challenge.classes, entries, key, refused, duplicates, sample=of_challenge.sample)

@@ -61,7 +61,8 @@ def read(source: Source, scored: bool = False) -> Records:
         first = next((f"can be used; {record}: {why}" for record, why in refused.items()), "is here")
         expected = "" if refused else "records100 or records500"
         raise UserError(source.folder, f"no recording of {TABLE} {first}", expected)
-    return Records(snomed.SCORED if scored else SUPERCLASSES, tuple(entries), source.fingerprint(), refused)
+    classes = snomed.SCORED if scored else SUPERCLASSES
+    return Records(classes, tuple(entries), source.fingerprint(), refused, sample=source.sample)
 
 
 def people(source: Source) -> Iterator[Person | RecordError]:
