@@ -32,7 +32,7 @@ BUNDLED: Final = Path(__file__).parents[1] / "pretrained"
 AT_ONCE: Final = 64
 """Beats, or windows of them, that the network is given at a time."""
 UNSURE: Final = 0.8
-"""A model is unsure of a beat whose highest probability is below this."""
+"""A model is unsure of a beat the probability of whose class is below this."""
 
 
 class Card(BaseModel):
@@ -114,9 +114,14 @@ class Classified:
     """R peaks whose beat was not classified, by reason."""
 
     @property
+    def sure(self) -> Array:
+        """`(n,)`: probability of the class decided, which offsets may make another than the likeliest."""
+        return np.asarray(self.probability[np.arange(len(self.decided)), self.decided])
+
+    @property
     def unsure(self) -> NDArray[np.bool_]:
-        """`(n,)`: whether the highest probability is below `UNSURE`."""
-        return np.asarray(self.probability.max(1, initial=0.0) < UNSURE)
+        """`(n,)`: whether that is below `UNSURE`."""
+        return np.asarray(self.sure < UNSURE)
 
 
 class Model:

@@ -81,7 +81,7 @@ class Summary:
     longest_pause: float | None
     """Seconds."""
     unsure: int
-    """Beats whose highest probability is below `model.UNSURE`."""
+    """Beats the probability of whose class is below `model.UNSURE`."""
     unsure_percent: float | None
     """Of all beats, 0 to 100."""
     events: list[Event]
@@ -126,7 +126,7 @@ def summarise(
     at, rates = sample / fs, heart_rate(sample, fs)
     rr, usable = np.diff(at), _usable(np.diff(at))
     pauses = (rr >= PAUSE) & usable
-    unsure = int((probability.max(1, initial=0.0) < UNSURE).sum())
+    unsure = int((probability[np.arange(n), decided] < UNSURE).sum())
     events = [
         Event("pause", float(at[i]), float(at[i + 1]), f"no beat for {rr[i]:.1f} s") for i in np.flatnonzero(pauses)
     ]
