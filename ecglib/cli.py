@@ -442,6 +442,11 @@ def annotate(
     from ecglib.serving import annotate as annotating
     from ecglib.serving import load
 
+    names = [annotating.name_of(path) for path in recordings]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(
+            twice, "two recordings of this name", "one, as each gets a folder", "annotate the other with another --out"
+        )
     opened, failed = load(model), False
     for path in recordings:
         try:

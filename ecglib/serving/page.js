@@ -89,6 +89,8 @@ function drawStrip(svg, { start, speed, gain, leads }, width) {
   const inside = add(svg, "svg", { x: GUTTER, y: LANE, width: w, height: rows });
   const lane = add(svg, "svg", { x: GUTTER, y: 0, width: w, height: LANE });
   for (let i = beatAt(start - 1); i < beats.at.length && beats.at[i] <= end + 1; i++) drawBeat(lane, inside, i, x, rows, perSecond);
+  for (const time of data.others.filter((time) => time > start && time < end))
+    add(add(lane, "text", { x: x(time) - GUTTER, y: 18, class: "other middle" }, "?"), "title", {}, "not classified");
   let top = 0;
   leads.forEach((lead, k) => {
     const middle = top + places[k].zero, scale = gain * MM * data.step, first = Math.max(0, Math.floor(start * rate) - 1);

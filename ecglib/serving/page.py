@@ -27,7 +27,13 @@ STEP: Final = 0.005
 """In mV, of the signals shown: the resolution of `mitdb`, and a fifth of a pixel at 10 mm/mV."""
 
 
-def page(card: Card, recording: Recording, classified: Classified, summary: Mapping[str, Any]) -> str:
+def page(
+    card: Card,
+    recording: Recording,
+    classified: Classified,
+    summary: Mapping[str, Any],
+    r_peaks: NDArray[np.int64],
+) -> str:
     """The page of a recording, to be written in UTF-8.
 
     Parameters
@@ -41,6 +47,8 @@ def page(card: Card, recording: Recording, classified: Classified, summary: Mapp
     summary
         The fields of `summary.Summary` as plain values, `leads` (names of those that the model read), and `date` (text)
         where one is known.
+    r_peaks
+        All R peaks, in samples; those that are not of its beats are shown as `?`.
 
     All of it but the signals stays as it is. These are shown in steps of `STEP` about each lead's median, at the
     highest rate at which all leads fit into `LIMIT`; where none does, at the lowest with as many leads as fit, those
@@ -55,6 +63,7 @@ def page(card: Card, recording: Recording, classified: Classified, summary: Mapp
         "made": _made(),
         "events": summary["events"],
         "beats": _beats(classified, recording.fs),
+        "others": np.round(np.setdiff1d(r_peaks, classified.sample) / recording.fs, 3).tolist(),
         "classes": card.classes,
         "step": STEP,
         "seconds": recording.signals.shape[1] / recording.fs,
@@ -73,7 +82,7 @@ def _hash(text: str) -> str:
 
 
 def _beats(classified: Classified, fs: float) -> dict[str, list[Any]]:
-    sure = classified.probability[np.arange(len(classified.sample)), classified.decided].astype(np.float64)
+    sure = classified.sure.astype(np.float64)
     rates = np.round(summaries.heart_rate(classified.sample, fs), 1).tolist()
     return {
         "at": np.round(classified.sample / fs, 3).tolist(),
@@ -203,8 +212,9 @@ def _made() -> list[str]:
         f"class in succession, a run {summaries.RUN} or more.",
         f"A pause is an RR interval of {summaries.PAUSE:g} s to {summaries.GAP:g} s. Without a beat for longer, the "
         "signal was lost or the heart stood still: the trend is shaded there.",
-        f"The model is unsure of a beat where it gives no class {100 * UNSURE:.0f} %; the number below its symbol is "
-        "the probability of that class. Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left 1 mV.",
+        f"The model is unsure of a beat where it gives its class less than {100 * UNSURE:.0f} %, which is the number "
+        "below its symbol. An R peak marked ? was found and not classified, as the first and the last of a recording.",
+        "Paper: a small square is 1 mm, a large one 5 mm; the pulse at the left 1 mV.",
     ]
 
 

@@ -74,9 +74,9 @@ def test_the_same_lead_gives_the_same_beats_from_whatever_file(model: Model, tmp
         for lead, name in zip(recording.signals, recording.leads, strict=True)
     ]
     pulse = edfio.EdfSignal(np.arange(300.0), 1, label="SpO2", physical_dimension="%")
-    edfio.Edf([pulse, *uv]).write(tmp_path / "a.EDF")
+    edfio.Edf([pulse, *uv[::-1]]).write(tmp_path / "a.EDF")
     of_edf = annotating.annotate(model, tmp_path / "a.EDF")
-    assert of_wfdb.summary["leads"] == of_csv.summary["leads"] == ["MLII"]
+    assert of_wfdb.summary["leads"] == of_csv.summary["leads"] == of_edf.summary["leads"] == ["MLII"]
     assert np.array_equal(of_csv.r_peaks, of_wfdb.r_peaks)
     assert np.array_equal(of_csv.classified.probability, of_wfdb.classified.probability)
     near = np.abs(of_edf.r_peaks - of_wfdb.r_peaks) <= 1
@@ -87,12 +87,23 @@ def test_the_same_lead_gives_the_same_beats_from_whatever_file(model: Model, tmp
 
 CSV = {
     "no rate": ("MLII\n0.1\n0.2\n", None, "no sampling rate"),
-    "no header": ("0.1,0.2\n0.3,0.4\n", 250, r"its first line is 0\.1, 0\.2; expected names of the leads"),
-    "text": ("MLII\n0.1\nhigh\n", 250, "can't be read"),
-    "empty": ("", 250, "can't be read"),
-    "flat": ("MLII\n" + "0.1\n" * 900, 250, "flat lead"),
-    "no number": ("MLII\n" + "0.1\n,\n" * 900, 250, "no number|can't be read"),
+    "no header": ("0.1,0.2\n0.3,0.4\n", 250, r"its first line is '0\.1,0\.2'; expected names of the leads"),
+    "text": ("MLII\n0.1\nhigh\n", 250, "can't be read .*'high'"),
+    "empty": ("", 250, "its first line is ''"),
+    "flat": ("MLII\n" + "0.1\n" * 1500, 250, "flat lead"),
+    "blank line": ("MLII\n" + "0.1\n\n0.2\n" * 900, 250, "no number"),
+    "blank cell": ("MLII,V1\n" + "0.1,0.2\n,0.3\n" * 900, 250, "no number"),
     "no sample": ("MLII\n", 250, "empty signal"),
+    "more numbers than names": ("MLII,V1\n" + "0.1,0.2,0.3\n" * 900, 250, "3 numbers a line under 'MLII,V1'"),
+    "more further down": ("MLII,V1\n0.1,0.2\n0.1,0.2,0.3\n", 250, "Expected 2 fields in line 3, saw 3"),
+    "fewer": ("MLII,V1\n" + "0.1\n" * 900, 250, "1 numbers a line"),
+    "semicolons": ("MLII;V1\n" + "0,1;0,2\n" * 900, 250, "with commas between them"),
+    "decimal commas": ("MLII\n" + "0,1\n" * 900, 250, "2 numbers a line under 'MLII'"),
+    "a lead twice": ("MLII,MLII\n" + "0.1,0.2\n" * 900, 250, "names of the leads, each once"),
+    "µV": ("MLII\n" + "100\n-900\n" * 900, 250, r"implausible amplitude \(1e\+03 mV\); expected 0\.05 to 20 mV"),
+    "3 s": ("MLII\n" + "0.1\n0.9\n" * 375, 250, r"short signal \(3\.00 s\); expected 5 s or more"),
+    "a slow rate": ("MLII\n" + "0.1\n0.9\n" * 900, 90, r"unsupported rate \(90 Hz\)"),
+    "no finite rate": ("MLII\n" + "0.1\n0.9\n" * 900, float("inf"), r"unsupported rate \(inf Hz\)"),
 }
 
 
@@ -104,10 +115,71 @@ def test_files_that_are_refused(model: Model, tmp_path: Path, what: str) -> None
         annotating.annotate(model, tmp_path / "a.csv", rate=rate)
 
 
+def edf(path: Path, signals: np.ndarray, rates: list[float], labels: list[str], *, continuous: bool = True) -> Path:
+    """Signals `(leads, samples)` in mV, each as many seconds as the first has at its rate; with `continuous` false one
+    data record begins later than the one before it ends."""
+    seconds = int(signals.shape[1] / rates[0])
+    made = [
+        edfio.EdfSignal(lead[: round(seconds * fs)].astype(float), fs, label=label, physical_dimension="mV")
+        for lead, fs, label in zip(signals, rates, labels, strict=True)
+    ]
+    file = edfio.Edf(made, annotations=[edfio.EdfAnnotation(1, None, "it")], data_record_duration=1)
+    file.write(path)
+    if not continuous:
+        content = path.read_bytes()
+        assert content.count(b"+9\x14") == 1
+        path.write_bytes(content.replace(b"EDF+C", b"EDF+D").replace(b"+9\x14", b"+8\x14"))
+    return path
+
+
+def test_the_lead_of_an_edf_file_is_chosen_before_its_rate(model: Model, tmp_path: Path) -> None:
+    signals = records.read_recording(SAMPLE, "119").signals[:, :7200]
+    slow = edf(tmp_path / "sleep.edf", signals[[0, 1]], [360, 120], ["MLII", "EEG"])
+    found = annotating.annotate(model, slow)
+    assert found.recording.leads == ("MLII",) and found.summary["seconds"] == 20 and not found.summary["repaired"]
+    with pytest.raises(UserError, match=r"it has interruptions \(EDF\+D\)"):
+        annotating.annotate(model, edf(tmp_path / "d.edf", signals, [360, 360], ["MLII", "V1"], continuous=False))
+
+
+def test_samples_missing_in_another_lead_and_another_lead_than_the_models_are_named(
+    model: Model, tmp_path: Path
+) -> None:
+    recording = records.read_recording(SAMPLE, "119")
+    table = pd.DataFrame(recording.signals.T, columns=list(recording.leads))
+    table.loc[[5, 900], "V1"] = np.nan
+    table.loc[7, "V1"] = np.inf
+    table.to_csv(tmp_path / "a.csv", index=False)
+    found = annotating.annotate(model, tmp_path / "a.csv", rate=recording.fs)
+    assert found.summary["repaired"] == ["3 samples of V1 are no number"]
+    annotating.write(model, found, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.atr", "summary.json", "report.html"}
+    second = annotating.annotate(model, SAMPLE / "119", leads=["V1"])
+    assert second.summary["repaired"] == ["V1 read in place of MLII"] == list(second.recording.repairs)
+    assert " in V1; " in annotating.told(second, tmp_path)
+
+
+def test_equal_names_and_names_that_lead_elsewhere_are_refused(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for given, said in (
+        ([SAMPLE / "100", tmp_path / "100.csv"], "100: two recordings of this name"),
+        ([SAMPLE / "100", SAMPLE / "100.dat"], "100: two recordings of this name"),
+        ([SAMPLE / "100", tmp_path / "...csv"], "its name is no name of a folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["ecglib", "annotate", *map(str, given), "--out", str(out)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert done.value.code == 2 and said in capsys.readouterr().err and not out.exists()
+    with pytest.raises(UserError, match="its name is no name of a folder"):
+        annotating.annotate(model, tmp_path / "...csv", rate=360)
+
+
 def test_recordings_and_calls_that_are_refused(model: Model, tmp_path: Path, annotated: Path) -> None:
     (tmp_path / "a.edf").write_bytes(b"0       " + b"x" * 300)
     for given, said in (
-        ({"path": tmp_path / "a.edf"}, "expected an EDF"),
+        ({"path": tmp_path / "a.edf"}, r"a\.edf: damaged, or no EDF; expected an EDF or EDF\+ file$"),
+        ({"path": tmp_path / "a.edf", "rate": 100.0}, "only means something of a CSV"),
         ({"path": tmp_path / "b.edf"}, "no such file"),
         ({"path": tmp_path / "b"}, "missing header"),
         ({"path": SAMPLE / "208", "rate": 250.0}, "only means something of a CSV"),
@@ -124,16 +196,8 @@ def test_recordings_and_calls_that_are_refused(model: Model, tmp_path: Path, ann
     with pytest.raises(UserError, match="holds the record 208 itself"):
         annotating.write(model, found, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match=r"can't be written \(Not a directory\); --out names another"):
         annotating.write(model, found, tmp_path / "file" / "208")
-
-
-def test_three_seconds_are_annotated(model: Model, tmp_path: Path) -> None:
-    recording = records.read_recording(SAMPLE, "100", ["MLII"])
-    pd.DataFrame({"MLII": recording.signals[0, :1080]}).to_csv(tmp_path / "short.csv", index=False)
-    found = annotating.annotate(model, tmp_path / "short.csv", rate=360)
-    assert len(found.r_peaks) in (3, 4, 5) and found.summary["seconds"] == 3
-    annotating.write(model, found, tmp_path / "out")
 
 
 def test_the_command_goes_on_after_a_record_that_it_cannot_read(
@@ -146,7 +210,7 @@ def test_the_command_goes_on_after_a_record_that_it_cannot_read(
     said = capsys.readouterr()
     assert done.value.code == 2 and "nothing.hea: missing header" in said.err
     assert re.fullmatch(
-        rf"100: \d+ beats \(.*\); \d+ unsure; .*{re.escape(str(tmp_path))}/100/report\.html\n", said.out
+        rf"100: \d+ beats \(.*\) in MLII; \d+ unsure; .*{re.escape(str(tmp_path))}/100/report\.html\n", said.out
     )
     assert {path.name for path in (tmp_path / "100").iterdir()} == {"100.atr", "summary.json", "report.html"}
 

@@ -51,7 +51,7 @@ def html(recording: Recording, beats: Classified, **more: Any) -> str:
     length, fs = recording.signals.shape[1], recording.fs
     found = summarise(beats.sample, beats.decided, beats.probability, fs, length, CARD.classes)
     summary = asdict(found) | {"leads": list(recording.leads[:1])} | more
-    return pages.page(CARD, recording, beats, summary)
+    return pages.page(CARD, recording, beats, summary, np.append(beats.sample, length - 1))
 
 
 def held(text: str) -> dict[str, Any]:
@@ -130,6 +130,18 @@ def test_foreign_text_is_data_and_never_markup() -> None:
     assert "<img" not in text and "<!--" not in text and text.count("</script>") == 2
     data = held(text)
     assert data["record"] == HOSTILE and dict(data["facts"])["Comments of the header"] == "\n".join(comments)
+
+
+def test_the_model_is_unsure_of_a_beat_by_the_class_that_it_gives() -> None:
+    """Offsets may decide for another class than the likeliest."""
+    recording, beats = excerpt()
+    moved = replace(beats, decided=np.where(beats.decided == 0, 1, beats.decided))
+    given = beats.decided == 0
+    assert given.any() and moved.unsure[given].all() and (moved.sure[given] < 0.02).all()
+    data = held(html(recording, moved))
+    assert data["beats"]["unsure"] == moved.unsure.astype(int).tolist()
+    tiles = {name: detail for name, *_, detail in data["tiles"]}
+    assert tiles["Model unsure"] == f"{moved.unsure.sum()} beats below 80 %"
 
 
 def test_the_page_names_model_leads_repairs_and_what_was_left_out() -> None:
@@ -245,6 +257,15 @@ def test_the_mouse_drags_zooms_and_jumps(shown: tuple[Tab, Recording, Classified
     seconds = recording.signals.shape[1] / recording.fs
     assert chosen(tab) == pytest.approx(seconds / 2, abs=1.5)
     assert tab.value("classes[beats.class[chosen]]") != "N"
+
+
+def test_an_r_peak_that_was_not_classified_is_marked(shown: tuple[Tab, Recording, Classified]) -> None:
+    tab, recording, _ = shown
+    assert tab.value("data.others") == [round((recording.signals.shape[1] - 1) / recording.fs, 3)]
+    for at, marks in ((60, 0), (1e9, 1)):
+        tab.value(f"show({at})")
+        tab.value("new Promise(requestAnimationFrame)")
+        assert tab.value("document.querySelectorAll('#strip .other').length") == marks
 
 
 def test_fingers_pan_and_pinch(shown: tuple[Tab, Recording, Classified]) -> None:
