@@ -26,8 +26,8 @@ from ecglib.serving.summary import summarise
 
 CARD = Card(
     name="heartbeat/baseline", task="beats", model="cnet", classes=list(aami.CLASSES), leads=["MLII"], rate=125,
-    cut="kachuee", input_shape=[1, 187], database="mitdb", sample=True, protocol="inter", profile="full", seed=0,
-    key="k", recipe={}, commit="c", created="today", files={}, version="0123456789abcdef",
+    cut="kachuee", input_shape=[1, 187], examples=1000, database="mitdb", sample=True, protocol="inter", profile="full",
+    seed=0, key="k", recipe={}, commit="c", created="today", files={}, version="0123456789abcdef",
 )  # fmt: skip
 HOSTILE = '<img src=x onerror="alert(1)">'
 
