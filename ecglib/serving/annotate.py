@@ -7,6 +7,7 @@ import io
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -246,12 +247,14 @@ def _edf(
     import edfio
 
     try:
-        file = edfio.read_edf(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", r"Incomplete data record|\w+ header indicates \d")  # what is truncated
+            file = edfio.read_edf(path)
         continuous = file.is_continuous
         there = [signal for signal in file.signals if signal.physical_dimension.lower() in UNITS]
         rates = [signal.sampling_frequency for signal in there]
     except Exception:  # edfio raises many kinds for what is damaged
-        raise UserError(path, "damaged, or no EDF", "an EDF or EDF+ file") from None
+        raise UserError(path, "damaged, truncated, or no EDF", "an EDF or EDF+ file") from None
     if not continuous:
         raise UserError(path, "it has interruptions (EDF+D)", "a recording without any", "cut it at them")
     if not there:

@@ -137,6 +137,9 @@ def test_the_lead_of_an_edf_file_is_chosen_before_its_rate(model: Model, tmp_pat
     slow = edf(tmp_path / "sleep.edf", signals[[0, 1]], [360, 120], ["MLII", "EEG"])
     found = annotating.annotate(model, slow)
     assert found.recording.leads == ("MLII",) and found.summary["seconds"] == 20 and not found.summary["repaired"]
+    slow.write_bytes(slow.read_bytes()[:-2])
+    with pytest.raises(UserError, match=r"sleep\.edf: damaged, truncated, or no EDF"):
+        annotating.annotate(model, slow)
     with pytest.raises(UserError, match=r"it has interruptions \(EDF\+D\)"):
         annotating.annotate(model, edf(tmp_path / "d.edf", signals, [360, 360], ["MLII", "V1"], continuous=False))
 
@@ -178,7 +181,7 @@ def test_equal_names_and_names_that_lead_elsewhere_are_refused(
 def test_recordings_and_calls_that_are_refused(model: Model, tmp_path: Path, annotated: Path) -> None:
     (tmp_path / "a.edf").write_bytes(b"0       " + b"x" * 300)
     for given, said in (
-        ({"path": tmp_path / "a.edf"}, r"a\.edf: damaged, or no EDF; expected an EDF or EDF\+ file$"),
+        ({"path": tmp_path / "a.edf"}, r"a\.edf: damaged, truncated, or no EDF; expected an EDF or EDF\+ file$"),
         ({"path": tmp_path / "a.edf", "rate": 100.0}, "only means something of a CSV"),
         ({"path": tmp_path / "b.edf"}, "no such file"),
         ({"path": tmp_path / "b"}, "missing header"),
