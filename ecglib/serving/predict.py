@@ -40,7 +40,7 @@ from ecglib.errors import UserError, some
 from ecglib.serving import delta, rows
 from ecglib.serving import model as serving
 from ecglib.serving.model import Card
-from ecglib.serving.rows import COLUMNS, OPTIONAL, Row, Scored, Wfdb
+from ecglib.serving.rows import Row, Scored, Wfdb
 
 ROWS, RECORDS, SECONDS = 100_000, 1000, 30.0
 """A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
@@ -70,7 +70,7 @@ class Input:
 
 def read(where: str, peaks: str = "") -> Input:
     """An input by its path, or the name of a database; `peaks` is the suffix of the annotations beside WFDB records
-    that give the R peaks. A `UserError` when there is none, it is empty, or it has other columns than `COLUMNS`."""
+    that give the R peaks. A `UserError` when there is none, it is empty, or has other columns than `rows.COLUMNS`."""
     dataset = _dataset(where)
     if dataset is not None and peaks:
         raise UserError(f"--peaks {peaks}", "the input is a table", "a folder of WFDB records", "use column r_peaks")
@@ -106,23 +106,11 @@ def _dataset(where: str) -> pa.dataset.Dataset | None:
 
 
 def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
-    _check(where, dataset.schema)
+    rows.check_columns(where, dataset.schema)
     with _reading(where):
         names = dataset.to_table(columns=["record"])["record"].to_pylist()
-    if not names:
-        raise UserError(where, "empty", "a row a recording")
-    if not all(names):
-        raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")
+    rows.check_names(where, names)
     return Input(names, _rows(dataset))
-
-
-def _check(where: str, schema: pa.Schema) -> None:
-    """A `UserError` for a column that is missing or of another type."""
-    for name, (fits, kind) in COLUMNS.items():
-        if name in schema.names and not fits(schema.field(name).type):
-            raise UserError(where, f"column {name} is {schema.field(name).type}", kind)
-        if name not in schema.names and name != OPTIONAL:
-            raise UserError(where, f"no column {name} ({some(schema.names, 8)})", f"columns {', '.join(COLUMNS)}")
 
 
 def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
@@ -130,8 +118,8 @@ def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
     for fragment in dataset.get_fragments():
         with _reading(fragment.path), fragment.filesystem.open_input_file(fragment.path) as file:
             parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-            _check(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
-            for batch in parquet.iter_batches(1, columns=[*COLUMNS]):
+            rows.check_columns(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
+            for batch in parquet.iter_batches(1, columns=[*rows.COLUMNS]):
                 yield Row.of(batch, 0)
 
 
@@ -186,7 +174,7 @@ def predict(model: str, given: str, output: str, *, peaks: str = "", workers: in
     summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
     twice = {name: n for name, n in Counter(source.names).items() if n > 1}
     for name, n in twice.items():
-        sink.put(Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)"))
+        sink.put(rows.twice(name, n))
         summary.set_aside["a record twice"] += 1
     items = ((one, sink.done.get(one.name, "")) for one in source.records if one.name not in twice)
     work = functools.partial(rows.score, str(opened.folder.resolve()), opened.card.version)
@@ -361,10 +349,8 @@ class Output:
         good, bad = ([one for one in self._waiting if test(one)] for test in (len, lambda one: one.reason))
         made = datetime.now(UTC)
         if bad:
-            by = (self.card.name, self.card.version)
-            lines = [(one.record, one.reason, one.message, *by, one.input_hash, self.run_id, made) for one in bad]
-            columns = [list(column) for column in zip(*lines, strict=True)]
-            delta.merge(self.quarantine, pa.table(columns, schema=rows.QUARANTINE), ("record", "version"))
+            lines = [rows.aside(self.card, one, self.run_id, made) for one in bad]
+            delta.merge(self.quarantine, pa.Table.from_pylist(lines, rows.QUARANTINE), ("record", "version"))
         if good or any(one.record in self.done for one in bad):
             match = f"{self._mine} AND {delta.among('record', (one.record for one in (*good, *bad)))}"
             delta.replace(

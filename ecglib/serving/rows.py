@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from ecglib.data import databases, delta, detection, records
 from ecglib.data.records import Recording
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import RecordError, UserError, some
 from ecglib.serving import model as serving
 from ecglib.serving.model import Card, Model
 
@@ -206,6 +207,17 @@ def of(card: Card, scored: Scored, run_id: str, made: datetime) -> pa.RecordBatc
     return pa.record_batch([*own, *(_same(value, n) for value in made_by)], schema=schema(card))
 
 
+def aside(card: Card, scored: Scored, run_id: str, made: datetime) -> dict[str, Any]:
+    """The quarantine's row of a record that was not classified."""
+    own = {"record": scored.record, "reason": scored.reason, "message": scored.message, "input_hash": scored.input_hash}
+    return own | {"model": card.name, "version": card.version, "run_id": run_id, "time": made}
+
+
+def twice(name: str, n: int) -> Scored:
+    """Of a record with so many rows."""
+    return Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)")
+
+
 def _same(value: Any, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.timestamp("us", "UTC") if isinstance(value, datetime) else None), n)
 
@@ -215,3 +227,20 @@ COLUMNS: Final = {
 }  # fmt: skip
 """Of a table of recordings: whether a type fits, and the one to take."""
 OPTIONAL: Final = "r_peaks"
+
+
+def check_columns(where: str, schema: pa.Schema) -> None:
+    """A `UserError` where a column of an input is missing, or of another type."""
+    for name, (fits, kind) in COLUMNS.items():
+        if name in schema.names and not fits(schema.field(name).type):
+            raise UserError(where, f"column {name} is {schema.field(name).type}", kind)
+        if name not in schema.names and name != OPTIONAL:
+            raise UserError(where, f"no column {name} ({some(schema.names, 8)})", f"columns {', '.join(COLUMNS)}")
+
+
+def check_names(where: str, names: Collection[str | None]) -> None:
+    """A `UserError` where there are none, or a record has none."""
+    if not names:
+        raise UserError(where, "empty", "a row a recording")
+    if not all(names):
+        raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")
