@@ -21,11 +21,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -160,12 +161,17 @@ class Summary:
     """Where they drift apart."""
 
 
-def predict(model: str, given: str, output: str, *, peaks: str = "", workers: int = 0) -> Summary:
-    """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core.
+def predict(
+    model: str, given: str, output: str, *, peaks: str = "", engine: Literal["pool", "ray"] = "pool", workers: int = 0
+) -> Summary:
+    """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core; engine `pool` is
+    this machine, `ray` the cluster of `RAY_ADDRESS`.
 
     A `UserError` for a model, an input or an output that can't be used, before anything is written; and where no record
     could be classified, or a process died: what was done by then stays.
     """
+    if engine == "ray" and not find_spec("ray"):
+        raise UserError("--engine ray", "Ray is not here", do="pip install ray")
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
@@ -177,11 +183,13 @@ def predict(model: str, given: str, output: str, *, peaks: str = "", workers: in
         sink.put(rows.twice(name, n))
         summary.set_aside["a record twice"] += 1
     items = ((one, sink.done.get(one.name, "")) for one in source.records if one.name not in twice)
-    work = functools.partial(rows.score, str(opened.folder.resolve()), opened.card.version)
+    where = rows.Packed.of(opened) if engine == "ray" else str(opened.folder.resolve())
+    work = functools.partial(rows.score, where, opened.card.version)
+    run = on_ray if engine == "ray" else pooled
     seen, began = Seen(opened.card), time.monotonic()
     try:
         with _progress(len(source.names) - sum(twice.values())) as advance:
-            for one in pooled(work, items, workers or len(os.sched_getaffinity(0))):
+            for one in run(work, items, workers or len(os.sched_getaffinity(0))):
                 seen.add(one)
                 summary.records, summary.rows = summary.records + bool(len(one)), summary.rows + len(one)
                 summary.done += not len(one) and not one.reason
@@ -223,14 +231,7 @@ def pooled(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_in_worker)
     try:
-        for given, done in items:
-            while waiting and (
-                len(waiting) >= 4 * workers or sum(one.size for one in waiting.values()) + given.size > ROOM
-            ):
-                yield from _ready(waiting)
-            waiting[pool.submit(work, given, done)] = given
-        while waiting:
-            yield from _ready(waiting)
+        yield from _flow(lambda given, done: pool.submit(work, given, done), items, waiting, 4 * workers)
     except BrokenProcessPool:
         names = some([one.name for one in waiting.values()], 4 * workers)
         do = "repeat it, with fewer --workers if memory was short; what is done stays"
@@ -239,6 +240,50 @@ def pooled(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def on_ray(
+    work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
+) -> Iterator[Scored]:
+    """As `pooled`, in tasks of the cluster of `RAY_ADDRESS`, or else of one that is started here and ended; where a
+    process dies its task is repeated, three times. Machines of a cluster see WFDB records at the same path. A
+    `UserError` when the cluster can't be had or fails."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    address, waiting = os.environ.get("RAY_ADDRESS") or "local", dict[Future[Scored], Wfdb | Row]()
+    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    where, do = f"--engine ray ({address})", "repeat it; what is done stays"
+    try:
+        cluster = ray.init(address, log_to_driver=False, logging_level="error", **own)
+    except Exception as error:  # some are of no kind of their own
+        raise UserError(where, f"Ray does not start ({delta.line(error)})", do=do) from None
+    with redirect_stdout(sys.stderr), cluster:  # what Ray tells of its workers is no output
+        once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine
+        most = 2 * int(ray.cluster_resources()["CPU"])
+        try:
+            yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, waiting, most)
+        except ray.exceptions.RayError as error:
+            raise UserError(where, f"Ray failed ({delta.line(error)})", do=do) from None
+
+
+def _task(work: Callable[[Wfdb | Row, str], Scored], given: Wfdb | Row, done: str) -> Scored:
+    return work(given, done)
+
+
+def _flow(
+    submit: Callable[[Wfdb | Row, str], Future[Scored]],
+    items: Iterable[tuple[Wfdb | Row, str]],
+    waiting: dict[Future[Scored], Wfdb | Row],
+    most: int,
+) -> Iterator[Scored]:
+    """The results as they come; so many items wait, and those of `ROOM`."""
+    for given, done in items:
+        while waiting and (len(waiting) >= most or sum(one.size for one in waiting.values()) + given.size > ROOM):
+            yield from _ready(waiting)
+        waiting[submit(given, done)] = given
+    while waiting:
+        yield from _ready(waiting)
 
 
 def _ready(waiting: dict[Future[Scored], Wfdb | Row]) -> Iterator[Scored]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -148,18 +149,37 @@ class Scored:
         return 0 if self.probability is None else len(self.probability)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A model that travels with its work, so that another machine needs neither its folder nor a registry."""
+
+    version: str
+    files: dict[str, bytes] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, model: Model) -> Packed:
+        names = (serving.CARD, *model.card.files)
+        return cls(model.card.version, {name: (model.folder / name).read_bytes() for name in names})
+
+    def load(self) -> Model:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.files.items():
+                (Path(folder) / name).write_bytes(content)
+            return serving.load(folder, threads=1)
+
+
 @functools.lru_cache(maxsize=1)
-def _model(where: str, version: str) -> Model:
+def _model(where: str | Packed, version: str) -> Model:
     """Loaded once in a process, for one thread."""
-    model = serving.load(where, threads=1)
+    model = where.load() if isinstance(where, Packed) else serving.load(where, threads=1)
     if model.card.version != version:
-        raise UserError(where, f"version {model.card.version[:12]}", f"{version[:12]}, as when this began")
+        raise UserError(str(where), f"version {model.card.version[:12]}", f"{version[:12]}, as when this began")
     return model
 
 
-def score(where: str, version: str, given: Wfdb | Row, done: str = "") -> Scored:
-    """Classify one record with the model of this folder and version, unless `done` is its digest. Whatever is wrong
-    with the record is the reason of its quarantine."""
+def score(where: str | Packed, version: str, given: Wfdb | Row, done: str = "") -> Scored:
+    """Classify one record with the model, of this folder or packed, and of this version, unless `done` is its digest.
+    Whatever is wrong with the record is the reason of its quarantine."""
     model, digest = _model(where, version), ""
     try:
         digest = given.digest()

@@ -6,13 +6,11 @@ PySpark 4, which is no dependency of this package, must be there, and this packa
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -21,10 +19,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from ecglib.errors import UserError
-from ecglib.serving import model as serving
 from ecglib.serving import rows
 from ecglib.serving.model import Card, Model
-from ecglib.serving.rows import Row, Scored
+from ecglib.serving.rows import Packed, Row, Scored
 
 DONE: Final = "done"
 AT_ONCE: Final = 8
@@ -49,20 +46,16 @@ def check(given: DataFrame) -> dict[str, int]:
 
 def scored(given: DataFrame, twice: dict[str, int], done: DataFrame, model: Model, run_id: str) -> DataFrame:
     """The rows of `staged` for an input that was checked. `done` holds records and the digests of the inputs that their
-    rows are of: one with the same input is passed over. The model travels with the task, so that an executor needs
-    neither its folder nor a registry."""
+    rows are of: one with the same input is passed over."""
     spark, card, made = given.sparkSession, model.card, datetime.now(UTC)
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", AT_ONCE)
-    schema, content = (
-        from_arrow_schema(staged(card)),
-        {name: (model.folder / name).read_bytes() for name in (serving.CARD, *card.files)},
-    )
+    schema = from_arrow_schema(staged(card))
     found = (
         given.select(_columns(given))
         .where(~F.col("record").isin([*twice]))
         .join(F.broadcast(done.toDF("record", DONE)), "record", "left")
         .repartition("record")
-        .mapInArrow(partial(_work, card, content, run_id, made), schema)
+        .mapInArrow(partial(_work, card, Packed.of(model), run_id, made), schema)
     )
     aside = [_batch(card, rows.twice(name, n), run_id, made) for name, n in twice.items()]
     return found.union(spark.createDataFrame(pa.Table.from_batches(aside, staged(card)), schema)) if aside else found
@@ -102,17 +95,14 @@ def _columns(given: DataFrame) -> list[str]:
 
 
 def _work(
-    card: Card, content: dict[str, bytes], run_id: str, made: datetime, batches: Iterable[pa.RecordBatch]
+    card: Card, model: Packed, run_id: str, made: datetime, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """On an executor."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in content.items():
-            (Path(folder) / name).write_bytes(data)
-        for batch in batches:
-            for i in range(len(batch)):
-                one = rows.score(folder, card.version, Row.of(batch, i), batch[DONE][i].as_py() or "")
-                if len(one) or one.reason:
-                    yield _batch(card, one, run_id, made)
+    for batch in batches:
+        for i in range(len(batch)):
+            one = rows.score(model, card.version, Row.of(batch, i), batch[DONE][i].as_py() or "")
+            if len(one) or one.reason:
+                yield _batch(card, one, run_id, made)
 
 
 def _batch(card: Card, one: Scored, run_id: str, made: datetime) -> pa.RecordBatch:

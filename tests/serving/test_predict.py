@@ -329,3 +329,32 @@ def test_a_dead_worker_is_told_and_the_command_goes_on_next_time(folder: Path, t
     command += ["--output", str(tmp_path / "out"), "--workers", "2"]
     done = json.loads(subprocess.check_output(command, env=os.environ, text=True))
     assert (done["records"], done["set_aside"]) == (3, {}) and len(read(tmp_path / "out")) == done["rows"]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_rows_though_a_worker_is_killed(
+    small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (pip install ray)")
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps its token there
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    command = [sys.executable, "-m", "ecglib", "predict", CNET, "--input", str(small_mitdb / "mitdb"), "--json"]
+    command += ["--peaks", "atr", "--workers", "2"]
+    subprocess.run([*command, "--output", str(tmp_path / "pool")], check=True, capture_output=True)
+    ray = [*command, "--engine", "ray", "--output", str(tmp_path / "ray")]
+    for _ in range(3):  # on a busy machine its start may time out
+        with subprocess.Popen(ray, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            killed = killing.worker_of_ray(process)
+            out, errors = process.communicate()
+        if "Ray does not start" not in errors:
+            break
+    assert process.returncode == 0, errors
+    assert killed and json.loads(out)["records"] == 48 and "a worker died" in errors.lower()
+    assert without(read(tmp_path / "ray")) == without(read(tmp_path / "pool"))
+
+
+def test_ray_that_is_missing_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="--engine ray: Ray is not here; pip install ray"):
+        predict.predict(CNET, str(folder), str(tmp_path / "out"), engine="ray")
+    assert not (tmp_path / "out").exists()
