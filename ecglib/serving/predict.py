@@ -249,6 +249,7 @@ def on_ray(
     process dies its task is repeated, three times. Machines of a cluster see WFDB records at the same path. A
     `UserError` when the cluster can't be had or fails."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # a cluster that is not there is told in a minute
     import ray
 
     address, waiting = os.environ.get("RAY_ADDRESS") or "local", dict[Future[Scored], Wfdb | Row]()
