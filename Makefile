@@ -5,7 +5,7 @@ PROFILE ?= quick
 # Notebooks at once: much of a short one is start-up, and they share the processor.
 J ?= 2
 
-.PHONY: book test coverage lint notebooks lab bench mlflow env
+.PHONY: book test test-spark coverage lint notebooks lab bench mlflow env
 .DEFAULT_GOAL := book
 
 env:
@@ -17,6 +17,15 @@ book: env
 
 test: env
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The tests of Spark, which wants Java 17 or 21: PySpark lies beside the environment, which stays as it is.
+test-spark: .venv-spark
+	@PYTHONPATH=.:.venv-spark $(BIN)/python -m pytest tests/spark $(ARGS)
+
+.venv-spark: requirements-spark.lock | env
+	@rm -rf $@ $@.tmp
+	@$(BIN)/python -m pip install --quiet --no-deps --target $@.tmp -r $<
+	@mv $@.tmp $@ && touch $@
 
 # How much of the code that makes numbers the golden trainings reach, branches too.
 coverage: env

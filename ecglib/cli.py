@@ -541,6 +541,9 @@ def predict(
     ],
     output: Annotated[str, typer.Option(help="Delta table to write to; what it has of other models stays.")],
     peaks: Annotated[str, typer.Option(help="R peaks from the annotations beside WFDB records, such as atr.")] = "",
+    engine: Annotated[
+        Literal["pool", "ray"], typer.Option(help="This machine, or the cluster of RAY_ADDRESS.")
+    ] = "pool",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -551,7 +554,7 @@ def predict(
     """
     from ecglib.serving import predict as batch
 
-    done = batch.predict(model, given, output, peaks=peaks, workers=workers)
+    done = batch.predict(model, given, output, peaks=peaks, engine=engine, workers=workers)
     if as_json:
         print(json.dumps(dataclasses.asdict(done)))
         return

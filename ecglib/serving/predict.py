@@ -21,11 +21,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ from ecglib.errors import UserError, some
 from ecglib.serving import delta, rows
 from ecglib.serving import model as serving
 from ecglib.serving.model import Card
-from ecglib.serving.rows import COLUMNS, OPTIONAL, Row, Scored, Wfdb
+from ecglib.serving.rows import Row, Scored, Wfdb
 
 ROWS, RECORDS, SECONDS = 100_000, 1000, 30.0
 """A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
@@ -70,7 +71,7 @@ class Input:
 
 def read(where: str, peaks: str = "") -> Input:
     """An input by its path, or the name of a database; `peaks` is the suffix of the annotations beside WFDB records
-    that give the R peaks. A `UserError` when there is none, it is empty, or it has other columns than `COLUMNS`."""
+    that give the R peaks. A `UserError` when there is none, it is empty, or has other columns than `rows.COLUMNS`."""
     dataset = _dataset(where)
     if dataset is not None and peaks:
         raise UserError(f"--peaks {peaks}", "the input is a table", "a folder of WFDB records", "use column r_peaks")
@@ -106,23 +107,11 @@ def _dataset(where: str) -> pa.dataset.Dataset | None:
 
 
 def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
-    _check(where, dataset.schema)
+    rows.check_columns(where, dataset.schema)
     with _reading(where):
         names = dataset.to_table(columns=["record"])["record"].to_pylist()
-    if not names:
-        raise UserError(where, "empty", "a row a recording")
-    if not all(names):
-        raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")
+    rows.check_names(where, names)
     return Input(names, _rows(dataset))
-
-
-def _check(where: str, schema: pa.Schema) -> None:
-    """A `UserError` for a column that is missing or of another type."""
-    for name, (fits, kind) in COLUMNS.items():
-        if name in schema.names and not fits(schema.field(name).type):
-            raise UserError(where, f"column {name} is {schema.field(name).type}", kind)
-        if name not in schema.names and name != OPTIONAL:
-            raise UserError(where, f"no column {name} ({some(schema.names, 8)})", f"columns {', '.join(COLUMNS)}")
 
 
 def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
@@ -130,8 +119,8 @@ def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
     for fragment in dataset.get_fragments():
         with _reading(fragment.path), fragment.filesystem.open_input_file(fragment.path) as file:
             parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-            _check(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
-            for batch in parquet.iter_batches(1, columns=[*COLUMNS]):
+            rows.check_columns(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
+            for batch in parquet.iter_batches(1, columns=[*rows.COLUMNS]):
                 yield Row.of(batch, 0)
 
 
@@ -172,12 +161,17 @@ class Summary:
     """Where they drift apart."""
 
 
-def predict(model: str, given: str, output: str, *, peaks: str = "", workers: int = 0) -> Summary:
-    """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core.
+def predict(
+    model: str, given: str, output: str, *, peaks: str = "", engine: Literal["pool", "ray"] = "pool", workers: int = 0
+) -> Summary:
+    """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core; engine `pool` is
+    this machine, `ray` the cluster of `RAY_ADDRESS`.
 
     A `UserError` for a model, an input or an output that can't be used, before anything is written; and where no record
     could be classified, or a process died: what was done by then stays.
     """
+    if engine == "ray" and not find_spec("ray"):
+        raise UserError("--engine ray", "Ray is not here", do="pip install ray")
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
@@ -186,14 +180,16 @@ def predict(model: str, given: str, output: str, *, peaks: str = "", workers: in
     summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
     twice = {name: n for name, n in Counter(source.names).items() if n > 1}
     for name, n in twice.items():
-        sink.put(Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)"))
+        sink.put(rows.twice(name, n))
         summary.set_aside["a record twice"] += 1
     items = ((one, sink.done.get(one.name, "")) for one in source.records if one.name not in twice)
-    work = functools.partial(rows.score, str(opened.folder.resolve()), opened.card.version)
+    where = rows.Packed.of(opened) if engine == "ray" else str(opened.folder.resolve())
+    work = functools.partial(rows.score, where, opened.card.version)
+    run = on_ray if engine == "ray" else pooled
     seen, began = Seen(opened.card), time.monotonic()
     try:
         with _progress(len(source.names) - sum(twice.values())) as advance:
-            for one in pooled(work, items, workers or len(os.sched_getaffinity(0))):
+            for one in run(work, items, workers or len(os.sched_getaffinity(0))):
                 seen.add(one)
                 summary.records, summary.rows = summary.records + bool(len(one)), summary.rows + len(one)
                 summary.done += not len(one) and not one.reason
@@ -235,14 +231,7 @@ def pooled(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_in_worker)
     try:
-        for given, done in items:
-            while waiting and (
-                len(waiting) >= 4 * workers or sum(one.size for one in waiting.values()) + given.size > ROOM
-            ):
-                yield from _ready(waiting)
-            waiting[pool.submit(work, given, done)] = given
-        while waiting:
-            yield from _ready(waiting)
+        yield from _flow(lambda given, done: pool.submit(work, given, done), items, waiting, 4 * workers)
     except BrokenProcessPool:
         names = some([one.name for one in waiting.values()], 4 * workers)
         do = "repeat it, with fewer --workers if memory was short; what is done stays"
@@ -251,6 +240,51 @@ def pooled(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def on_ray(
+    work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
+) -> Iterator[Scored]:
+    """As `pooled`, in tasks of the cluster of `RAY_ADDRESS`, or else of one that is started here and ended; where a
+    process dies its task is repeated, three times. Machines of a cluster see WFDB records at the same path. A
+    `UserError` when the cluster can't be had or fails."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # a cluster that is not there is told in a minute
+    import ray
+
+    address, waiting = os.environ.get("RAY_ADDRESS") or "local", dict[Future[Scored], Wfdb | Row]()
+    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    where, do = f"--engine ray ({address})", "repeat it; what is done stays"
+    try:
+        cluster = ray.init(address, log_to_driver=False, logging_level="error", **own)
+    except Exception as error:  # some are of no kind of their own
+        raise UserError(where, f"Ray does not start ({delta.line(error)})", do=do) from None
+    with redirect_stdout(sys.stderr), cluster:  # what Ray tells of its workers is no output
+        once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine
+        most = 2 * int(ray.cluster_resources()["CPU"])
+        try:
+            yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, waiting, most)
+        except ray.exceptions.RayError as error:
+            raise UserError(where, f"Ray failed ({delta.line(error)})", do=do) from None
+
+
+def _task(work: Callable[[Wfdb | Row, str], Scored], given: Wfdb | Row, done: str) -> Scored:
+    return work(given, done)
+
+
+def _flow(
+    submit: Callable[[Wfdb | Row, str], Future[Scored]],
+    items: Iterable[tuple[Wfdb | Row, str]],
+    waiting: dict[Future[Scored], Wfdb | Row],
+    most: int,
+) -> Iterator[Scored]:
+    """The results as they come; so many items wait, and those of `ROOM`."""
+    for given, done in items:
+        while waiting and (len(waiting) >= most or sum(one.size for one in waiting.values()) + given.size > ROOM):
+            yield from _ready(waiting)
+        waiting[submit(given, done)] = given
+    while waiting:
+        yield from _ready(waiting)
 
 
 def _ready(waiting: dict[Future[Scored], Wfdb | Row]) -> Iterator[Scored]:
@@ -361,10 +395,8 @@ class Output:
         good, bad = ([one for one in self._waiting if test(one)] for test in (len, lambda one: one.reason))
         made = datetime.now(UTC)
         if bad:
-            by = (self.card.name, self.card.version)
-            lines = [(one.record, one.reason, one.message, *by, one.input_hash, self.run_id, made) for one in bad]
-            columns = [list(column) for column in zip(*lines, strict=True)]
-            delta.merge(self.quarantine, pa.table(columns, schema=rows.QUARANTINE), ("record", "version"))
+            lines = [rows.aside(self.card, one, self.run_id, made) for one in bad]
+            delta.merge(self.quarantine, pa.Table.from_pylist(lines, rows.QUARANTINE), ("record", "version"))
         if good or any(one.record in self.done for one in bad):
             match = f"{self._mine} AND {delta.among('record', (one.record for one in (*good, *bad)))}"
             delta.replace(

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 from ecglib.data import databases, delta, detection, records
 from ecglib.data.records import Recording
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import RecordError, UserError, some
 from ecglib.serving import model as serving
 from ecglib.serving.model import Card, Model
 
@@ -147,18 +149,37 @@ class Scored:
         return 0 if self.probability is None else len(self.probability)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A model that travels with its work, so that another machine needs neither its folder nor a registry."""
+
+    version: str
+    files: dict[str, bytes] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, model: Model) -> Packed:
+        names = (serving.CARD, *model.card.files)
+        return cls(model.card.version, {name: (model.folder / name).read_bytes() for name in names})
+
+    def load(self) -> Model:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.files.items():
+                (Path(folder) / name).write_bytes(content)
+            return serving.load(folder, threads=1)
+
+
 @functools.lru_cache(maxsize=1)
-def _model(where: str, version: str) -> Model:
+def _model(where: str | Packed, version: str) -> Model:
     """Loaded once in a process, for one thread."""
-    model = serving.load(where, threads=1)
+    model = where.load() if isinstance(where, Packed) else serving.load(where, threads=1)
     if model.card.version != version:
-        raise UserError(where, f"version {model.card.version[:12]}", f"{version[:12]}, as when this began")
+        raise UserError(str(where), f"version {model.card.version[:12]}", f"{version[:12]}, as when this began")
     return model
 
 
-def score(where: str, version: str, given: Wfdb | Row, done: str = "") -> Scored:
-    """Classify one record with the model of this folder and version, unless `done` is its digest. Whatever is wrong
-    with the record is the reason of its quarantine."""
+def score(where: str | Packed, version: str, given: Wfdb | Row, done: str = "") -> Scored:
+    """Classify one record with the model, of this folder or packed, and of this version, unless `done` is its digest.
+    Whatever is wrong with the record is the reason of its quarantine."""
     model, digest = _model(where, version), ""
     try:
         digest = given.digest()
@@ -206,6 +227,17 @@ def of(card: Card, scored: Scored, run_id: str, made: datetime) -> pa.RecordBatc
     return pa.record_batch([*own, *(_same(value, n) for value in made_by)], schema=schema(card))
 
 
+def aside(card: Card, scored: Scored, run_id: str, made: datetime) -> dict[str, Any]:
+    """The quarantine's row of a record that was not classified."""
+    own = {"record": scored.record, "reason": scored.reason, "message": scored.message, "input_hash": scored.input_hash}
+    return own | {"model": card.name, "version": card.version, "run_id": run_id, "time": made}
+
+
+def twice(name: str, n: int) -> Scored:
+    """Of a record with so many rows."""
+    return Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)")
+
+
 def _same(value: Any, n: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.timestamp("us", "UTC") if isinstance(value, datetime) else None), n)
 
@@ -215,3 +247,20 @@ COLUMNS: Final = {
 }  # fmt: skip
 """Of a table of recordings: whether a type fits, and the one to take."""
 OPTIONAL: Final = "r_peaks"
+
+
+def check_columns(where: str, schema: pa.Schema) -> None:
+    """A `UserError` where a column of an input is missing, or of another type."""
+    for name, (fits, kind) in COLUMNS.items():
+        if name in schema.names and not fits(schema.field(name).type):
+            raise UserError(where, f"column {name} is {schema.field(name).type}", kind)
+        if name not in schema.names and name != OPTIONAL:
+            raise UserError(where, f"no column {name} ({some(schema.names, 8)})", f"columns {', '.join(COLUMNS)}")
+
+
+def check_names(where: str, names: Collection[str | None]) -> None:
+    """A `UserError` where there are none, or a record has none."""
+    if not names:
+        raise UserError(where, "empty", "a row a recording")
+    if not all(names):
+        raise UserError(where, f"{sum(not name for name in names)} rows without a name", "a name in column record")

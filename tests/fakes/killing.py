@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -80,3 +81,18 @@ def at_once(folder: Path, where: Path) -> str:
 def dies(given: predict.Wfdb, done: str) -> None:
     """A worker that is killed."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def worker_of_ray(driver: subprocess.Popen[str]) -> bool:
+    """Kill the first worker that is at a task of this driver's own Ray; whether there was one before the end."""
+    while driver.poll() is None:
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                title, family = (path / "cmdline").read_bytes(), path
+                while b"ray::_task" in title and family.name not in ("0", "1", str(driver.pid)):
+                    family = Path("/proc", (family / "stat").read_text().rpartition(") ")[2].split()[1])
+                if b"ray::_task" in title and family.name == str(driver.pid):
+                    os.kill(int(path.name), signal.SIGKILL)
+                    return True
+        time.sleep(0.01)
+    return False

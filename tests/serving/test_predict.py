@@ -24,25 +24,15 @@ import pytest
 
 from ecglib import serving
 from ecglib.data import databases, detection, records
-from ecglib.data.records import Recording
 from ecglib.errors import UserError
 
 pytest.importorskip("deltalake")
 from deltalake import DeltaTable, write_deltalake
+from tables import NAMES, SCHEMA, bad, of_folder, read, row
 
 from ecglib.serving import delta, predict, rows
 
 CNET = "ecglib:cnet"
-NAMES = ("100", "208", "233")
-SCHEMA = pa.schema(
-    {
-        "record": pa.string(),
-        "fs": pa.float64(),
-        "leads": pa.list_(pa.string()),
-        "signal": pa.list_(pa.float32()),
-        "r_peaks": pa.list_(pa.int64()),
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +49,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "pooled", lambda work, items, workers: itertools.starmap(work, items))
 
 
-def row(recording: Recording, peaks: Any = None, **other: Any) -> dict[str, Any]:
-    """A recording as a row of a table."""
-    values = {"record": recording.name, "fs": recording.fs, "leads": list(recording.leads)}
-    return values | {"signal": recording.signals.ravel(), "r_peaks": peaks} | other
-
-
-def of_folder(folder: Path, **other: Any) -> list[dict[str, Any]]:
-    read = [(records.read_recording(folder, name), records.read_annotations(folder, name)) for name in NAMES]
-    return [row(recording, marks.samples[marks.is_beat], **other) for recording, marks in read]
-
-
 def table(where: Path, rows: list[dict[str, Any]]) -> str:
     write_deltalake(str(where), pa.Table.from_pylist(rows, SCHEMA), mode="overwrite")
     return str(where)
-
-
-def read(where: str | Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    found = DeltaTable(str(where)).to_pyarrow_table(columns).to_pylist()
-    return sorted(found, key=lambda row: (row["record"], row.get("sample", 0), row.get("label", "")))
 
 
 def without(found: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -163,27 +137,6 @@ def test_models_stand_side_by_side(folder: Path, tmp_path: Path) -> None:
     predict.predict(str(other), str(folder), str(out), peaks="atr")
     assert [row for row in read(out) if row["version"] != card.version] == before
     assert sum(row["version"] == card.version for row in read(out)) == len(before)
-
-
-def bad(good: Recording) -> dict[str, dict[str, Any]]:
-    """Reason -> a row that it is the reason of."""
-    n, fs, half = good.signals.shape[1], good.fs, good.signals.copy()
-    half[0, 100] = np.nan
-    flat = np.zeros_like(good.signals)
-    peaks = np.arange(100, n, 300)
-    return {
-        "missing value": row(good, peaks) | {"signal": None},
-        "unsupported rate": row(good, peaks, fs=36.0),
-        "signal and leads disagree": row(good, peaks, signal=good.signals.ravel()[:-1]),
-        "NaN samples": row(good, peaks, signal=half.ravel()),
-        "flat signal": row(good, peaks, signal=flat.ravel()),
-        "short signal": row(good, peaks[:3], signal=good.signals[:, : int(3 * fs)].ravel()),
-        "empty signal": row(good, None, signal=np.zeros(0, np.float32)),
-        "a lead twice": row(good, peaks, leads=["MLII", "mlii"]),
-        "too few leads": row(good, peaks, leads=[]) | {"leads": None},
-        "bad R peaks": row(good, peaks[::-1]),
-        "no beat to classify": row(good, peaks[:1]),
-    }
 
 
 @pytest.mark.usefixtures("here")
@@ -376,3 +329,32 @@ def test_a_dead_worker_is_told_and_the_command_goes_on_next_time(folder: Path, t
     command += ["--output", str(tmp_path / "out"), "--workers", "2"]
     done = json.loads(subprocess.check_output(command, env=os.environ, text=True))
     assert (done["records"], done["set_aside"]) == (3, {}) and len(read(tmp_path / "out")) == done["rows"]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_rows_though_a_worker_is_killed(
+    small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (pip install ray)")
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps its token there
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    command = [sys.executable, "-m", "ecglib", "predict", CNET, "--input", str(small_mitdb / "mitdb"), "--json"]
+    command += ["--peaks", "atr", "--workers", "2"]
+    subprocess.run([*command, "--output", str(tmp_path / "pool")], check=True, capture_output=True)
+    ray = [*command, "--engine", "ray", "--output", str(tmp_path / "ray")]
+    for _ in range(3):  # on a busy machine its start may time out
+        with subprocess.Popen(ray, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            killed = killing.worker_of_ray(process)
+            out, errors = process.communicate()
+        if "Ray does not start" not in errors:
+            break
+    assert process.returncode == 0, errors
+    assert killed and json.loads(out)["records"] == 48 and "a worker died" in errors.lower()
+    assert without(read(tmp_path / "ray")) == without(read(tmp_path / "pool"))
+
+
+def test_ray_that_is_missing_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="--engine ray: Ray is not here; pip install ray"):
+        predict.predict(CNET, str(folder), str(tmp_path / "out"), engine="ray")
+    assert not (tmp_path / "out").exists()
