@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ecglib import fingerprint
 from ecglib.data import databases, delta, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
@@ -70,8 +71,9 @@ class Wfdb:
     size = 0
 
     def digest(self) -> str:
-        """SHA-256 of its files."""
-        return databases.Source("", self.folder, False, (self.name,), self.annotator).fingerprint()
+        """SHA-256 of its files, and of where its R peaks are from."""
+        files = databases.Source("", self.folder, False, (self.name,), self.annotator).fingerprint()
+        return fingerprint.of_values(files, self.annotator or _detector())
 
     def read(self, model: Model) -> tuple[Recording, NDArray[np.int64] | None]:
         """With the leads that the model reads, and the R peaks, if they are annotated. A `RecordError` as of the
@@ -108,8 +110,8 @@ class Row:
         return 0 if self.signal is None else self.signal.nbytes
 
     def digest(self) -> str:
-        """SHA-256 of its values."""
-        whole = hashlib.sha256(repr((self.fs, self.leads)).encode())
+        """SHA-256 of its values, and of where its R peaks are from."""
+        whole = hashlib.sha256(repr((self.fs, self.leads, "" if self.r_peaks is not None else _detector())).encode())
         for array in (self.signal, self.r_peaks):
             whole.update(b"-" if array is None else len(array).to_bytes(8) + array.tobytes())
         return whole.hexdigest()
@@ -145,6 +147,11 @@ class Scored:
     def __len__(self) -> int:
         """Rows in the output."""
         return 0 if self.probability is None else len(self.probability)
+
+
+def _detector() -> str:
+    """The code that R peaks are detected with: where it changes, what was done is done anew."""
+    return fingerprint.of_code(["data/detection.py"])
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ecglib import serving
+from ecglib import fingerprint, serving
 from ecglib.data import databases, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import UserError
@@ -149,6 +149,25 @@ def test_what_is_done_is_passed_over_and_what_changed_is_replaced_as_a_whole(fol
     assert [row for row in found if row["record"] != "208"] == [row for row in before if row["record"] != "208"]
     samples = [row["sample"] for row in found if row["record"] == "208"]
     assert set(samples) <= set(given[1]["r_peaks"].tolist()) and len(samples) == changed.rows
+
+
+@pytest.mark.usefixtures("here")
+def test_other_r_peaks_are_another_input(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, place = tmp_path / "out", table(tmp_path / "in", [{**row, "r_peaks": None} for row in of_folder(folder)])
+    predict.predict(CNET, str(folder), str(out))
+    detected = without(read(out))
+    assert predict.predict(CNET, str(folder), str(out), peaks="atr").records == 3
+    annotated = without(read(out))
+    assert annotated != detected and len({row["input_hash"] for row in annotated + detected}) == 6
+    assert predict.predict(CNET, str(folder), str(out), peaks="atr").done == 3
+    predict.predict(CNET, place, str(out))
+    assert predict.predict(CNET, place, str(out)).done == 3
+    code = fingerprint.of_code
+    monkeypatch.setattr(fingerprint, "of_code", lambda names: f"another {code(names)}")
+    assert predict.predict(CNET, place, str(out)).records == 3
+    assert predict.predict(CNET, table(tmp_path / "in", of_folder(folder)), str(out)).records == 3
+    monkeypatch.setattr(fingerprint, "of_code", code)
+    assert predict.predict(CNET, place, str(out)).done == 3, "of given R peaks, the detector tells nothing"
 
 
 @pytest.mark.usefixtures("here")
