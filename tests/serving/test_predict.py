@@ -19,6 +19,7 @@ import excerpts
 import killing
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
@@ -115,9 +116,26 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
     (tmp_path / "parquet").mkdir()
     pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), tmp_path / "parquet" / "0.parquet")
     places = [given, f"file://{given}", str(tmp_path / "parquet"), str(tmp_path / "parquet" / "0.parquet")]
+    whole = pa.Table.from_pylist(of_folder(folder), SCHEMA)
+    write_deltalake(str(tmp_path / "parts"), whole, partition_by=["fs", "record"])
+    hive = {"partitioning": ["fs"], "partitioning_flavor": "hive"}
+    pa.dataset.write_dataset(whole, tmp_path / "hive", format="parquet", **hive)
+    places += [str(tmp_path / "parts"), str(tmp_path / "hive")]
     for i, place in enumerate(places):
         predict.predict(CNET, place, str(tmp_path / f"out{i}"))
         assert without(read(tmp_path / f"out{i}"), "input_hash") == expected
+
+
+@pytest.mark.usefixtures("here")
+def test_what_else_lies_in_a_folder_of_a_table_or_of_records_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    parquet, both = tmp_path / "parquet", shutil.copytree(folder, tmp_path / "both")
+    (parquet / "_temporary").mkdir(parents=True)
+    (parquet / "README.md").write_text("of the table")
+    (parquet / "_temporary" / "torn.parquet").write_bytes(b"PAR1 and no more")
+    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), parquet / "0.parquet")
+    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder)[:1], SCHEMA), both / "0.parquet")
+    for place in (parquet, both):
+        assert predict.predict(CNET, str(place), str(tmp_path / f"of {place.name}")).records == 3
 
 
 @pytest.mark.usefixtures("here")
@@ -298,6 +316,9 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "another schema (a long); expected record string": (CNET, good, str(other), ""),
         "a file: no Delta table, but something else": (CNET, good, str(tmp_path / "a file"), ""),
         "records: no Delta table, but something else": (CNET, good, str(folder), ""),
+        "out: inside the input": (CNET, str(folder), f"{folder}/out", ""),
+        "good: inside the input": (CNET, f"file://{good}/", good, ""),
+        "s3://b/t/u: inside the input": (CNET, "s3://b/t/", "s3://b/t/u", ""),
         "a file/out": (CNET, good, str(tmp_path / "a file" / "out"), ""),
     }  # fmt: skip
 
