@@ -161,7 +161,7 @@ class Model:
         wanted["logits"] = [*windows, len(card.classes)]
         for one in (*self._session.get_inputs(), *self._session.get_outputs()):
             shape, expected = one.shape[1:], wanted.get(one.name, [])
-            fixed = [b if isinstance(a, str) else a for a, b in zip(shape, expected, strict=False)]
+            fixed = [a if isinstance(a, int) else b for a, b in zip(shape, expected, strict=False)]
             if not expected or len(shape) != len(expected) or fixed != expected:
                 raise UserError(folder / ONNX, f"{one.name} of the shape {shape}", f"{expected}, as {CARD} says")
 
