@@ -297,8 +297,8 @@ def load(where: str | Path, threads: int = 0) -> Model:
     """Open a model: `ecglib:cnet` and its kin, a folder that `ecglib export` wrote, a registered one (`models:/…`), or
     a run by experiment, key or folder, which is exported into the cache first.
 
-    `threads` of ONNX Runtime, 0 for one a core. A `UserError` when there is none, or a file of it is missing, damaged,
-    or not the one that it was.
+    `threads` of ONNX Runtime, 0 for one a core. A `UserError` when there is none, a file of it is missing, damaged, or
+    not the one that it was, or the network has other inputs or outputs than the card says.
     """
     folder = located(str(where))
     card = _card(folder)
