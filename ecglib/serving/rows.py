@@ -61,6 +61,11 @@ def schema(card: Card) -> pa.Schema:
     return pa.schema([*(pa.field(name, kind, nullable=False) for name, kind in columns.items()), *_MADE])
 
 
+def _detector() -> str:
+    """The code that R peaks are detected with: where it changes, what was done is done anew."""
+    return fingerprint.of_code(["data/detection.py"])
+
+
 @dataclass(frozen=True, eq=False)
 class Wfdb:
     """A WFDB record of a folder, and the suffix of the annotations that its R peaks are taken from, or none."""
@@ -147,11 +152,6 @@ class Scored:
     def __len__(self) -> int:
         """Rows in the output."""
         return 0 if self.probability is None else len(self.probability)
-
-
-def _detector() -> str:
-    """The code that R peaks are detected with: where it changes, what was done is done anew."""
-    return fingerprint.of_code(["data/detection.py"])
 
 
 @functools.lru_cache(maxsize=1)
