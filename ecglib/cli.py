@@ -539,7 +539,9 @@ def predict(
     given: Annotated[
         str, typer.Option("--input", help="Delta table, Parquet, or a folder of WFDB records; or a database's name.")
     ],
-    output: Annotated[str, typer.Option(help="Delta table to write to; what it has of other models stays.")],
+    output: Annotated[
+        str, typer.Option(help="Delta table; replaces what it has of this model and a record of the same name.")
+    ],
     peaks: Annotated[str, typer.Option(help="R peaks from the annotations beside WFDB records, such as atr.")] = "",
     engine: Annotated[
         Literal["pool", "ray"], typer.Option(help="This machine, or the cluster of RAY_ADDRESS.")

@@ -2,8 +2,8 @@
 
 The folder holds `model.onnx`, which ONNX Runtime runs; `weights.safetensors`, which training goes on from;
 `model.json`, the `Card`, which says all that lies between a recording and a probability; and `README.md`, the model
-card for a reader. What is read is compared with the hashes in `model.json`, and that with its own, so that a file that
-was changed or exchanged is refused. Nothing in it is code, and nothing is unpickled.
+card for a reader. What is read is compared with the hashes in `model.json`, and that with its own: they tell accidents,
+not forgery, for who changes a file can sign it anew. Nothing in it is code, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError, model_validator
 from scipy.special import expit, softmax
 
 from ecglib.data import beats, records
@@ -31,6 +31,9 @@ BUNDLED: Final = Path(__file__).parents[1] / "pretrained"
 """The models that the package embeds, named `ecglib:<folder>`."""
 AT_ONCE: Final = 64
 """Beats, or windows of them, that the network is given at a time."""
+CUTS: Final = {"beats": ("kachuee", "centred", "relative"), "infarction": ("kachuee", "aligned"), "recordings": ("",)}
+"""Task -> cuts that it knows."""
+Positive = Annotated[FiniteFloat, Field(gt=0)]
 UNSURE: Final = 0.8
 """A model is unsure of a beat the probability of whose class is below this."""
 
@@ -53,19 +56,19 @@ class Card(BaseModel):
     """The leads that it reads, in order."""
     stand_ins: dict[str, list[str]] = {}
     """Lead -> those taken where a record lacks it, in this order; of beats, the first other one after them."""
-    rate: float
+    rate: Positive
     """Hz that the leads are brought to."""
     cut: Literal["kachuee", "centred", "relative", "aligned", ""]
     """How beats are cut (`ecglib.data.beats`, `ecglib.data.infarction`); empty of whole recordings."""
     features: list[str] = []
     """The features of a beat that are read, in order."""
-    beats_per_sequence: int = 1
+    beats_per_sequence: PositiveInt = 1
     """Consecutive beats that are read together."""
-    input_shape: list[int]
+    input_shape: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     """Channels and samples of a beat; of a whole recording, which may have any length, those it was trained on."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """The logits are divided by this."""
-    offsets: list[float] | None = None
+    offsets: list[FiniteFloat] | None = None
     """Added to the log-probabilities where a class is decided; None: the likeliest class."""
     thresholds: list[float] | None = None
     """A recording has the label whose probability is at least this."""
@@ -93,6 +96,26 @@ class Card(BaseModel):
     """File -> SHA-256."""
     version: str = ""
     """SHA-256 of all this: what the model is told apart by."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """A `ValueError` where fields contradict each other."""
+        n, leads, cut, shape = len(self.classes), len(self.leads), self.cut, tuple(self.input_shape)
+        if cut not in CUTS[self.task]:
+            raise ValueError(f"cut {cut!r} of the task {self.task}")
+        if not n or len(set(self.classes)) < n:
+            raise ValueError("no classes, or one twice")
+        for name, values in (("offsets", self.offsets), ("thresholds", self.thresholds)):
+            if values is not None and len(values) != n:
+                raise ValueError(f"{len(values)} {name} of {n} classes")
+        wanted, unknown = (leads, shape[1]), set(self.features)
+        if cut and cut != "aligned":
+            wanted, unknown = beats.shape(cut, leads), unknown - set(beats.features_of(cut, leads))
+        if shape != wanted:
+            raise ValueError(f"input_shape {shape}, where {leads} leads give {wanted}")
+        if unknown:
+            raise ValueError(f"unknown features {', '.join(sorted(unknown))}")
+        return self
 
     def sha256(self) -> str:
         """What `version` must be."""
@@ -138,6 +161,14 @@ class Model:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # it has a kind of its own for every fault
             raise UserError(folder / ONNX, f"damaged ({type(error).__name__})", do="export it again") from None
+        windows = [card.beats_per_sequence] if card.beats_per_sequence > 1 else []
+        wanted = {"x": windows + card.input_shape, "features": [len(card.features)]}
+        wanted["logits"] = [*windows, len(card.classes)]
+        for one in (*self._session.get_inputs(), *self._session.get_outputs()):
+            shape, expected = one.shape[1:], wanted.get(one.name, [])
+            fixed = [a if isinstance(a, int) else b for a, b in zip(shape, expected, strict=False)]
+            if not expected or len(shape) != len(expected) or fixed != expected:
+                raise UserError(folder / ONNX, f"{one.name} of the shape {shape}", f"{expected}, as {CARD} says")
 
     def read(self, folder: Path, name: str) -> Recording:
         """A WFDB record with the leads that it reads; a `RecordError` where it can't be used."""
@@ -271,8 +302,8 @@ def load(where: str | Path, threads: int = 0) -> Model:
     """Open a model: `ecglib:cnet` and its kin, a folder that `ecglib export` wrote, a registered one (`models:/…`), or
     a run by experiment, key or folder, which is exported into the cache first.
 
-    `threads` of ONNX Runtime, 0 for one a core. A `UserError` when there is none, or a file of it is missing, damaged,
-    or not the one that it was.
+    `threads` of ONNX Runtime, 0 for one a core. A `UserError` when there is none, a file of it is missing, damaged, or
+    not the one that it was, or the network has other inputs or outputs than the card says.
     """
     folder = located(str(where))
     card = _card(folder)
@@ -321,8 +352,12 @@ def _card(folder: Path) -> Card:
     path = folder / CARD
     try:
         card = Card.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        raise UserError(path, f"damaged ({str(error).splitlines()[0]})", do="export it again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise UserError(path, f"damaged ({found})", do="export it again") from None
+    except OSError as error:
+        raise UserError(path, f"damaged ({error.strerror})", do="export it again") from None
     if card.version != card.sha256() or set(card.files) != {ONNX, WEIGHTS}:
         raise UserError(path, "changed since it was exported", do="export it again")
     return card

@@ -100,10 +100,20 @@ def _dataset(where: str) -> pa.dataset.Dataset | None:
     found, path = delta.dataset(where), Path(where)
     if found is None and "://" in where:
         raise UserError(where, "no Delta table there")
-    if found is None and (path.suffix == ".parquet" or any(path.glob("*.parquet")) or any(path.glob("*=*/"))):
+    if found is None and (files := _parquet(path)):
         with _reading(where):
-            return pa.dataset.dataset(path, format="parquet", partitioning="hive")
+            return pa.dataset.dataset(files, format="parquet", partitioning="hive")
     return found
+
+
+def _parquet(path: Path) -> list[str]:
+    """The files of a table of Parquet; none of a folder with WFDB records, whatever else lies there."""
+    if not path.is_dir():
+        return [str(path)] * (path.suffix == ".parquet")
+    if any(path.rglob("*.hea")):
+        return []
+    found = (one for one in path.rglob("*.parquet") if one.is_file())
+    return sorted(str(one) for one in found if not any(part[0] in "_." for part in one.relative_to(path).parts))
 
 
 def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
@@ -119,8 +129,13 @@ def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
     for fragment in dataset.get_fragments():
         with _reading(fragment.path), fragment.filesystem.open_input_file(fragment.path) as file:
             parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-            rows.check_columns(fragment.path, parquet.schema_arrow)  # it may be another than that of the first file
+            schema = parquet.schema_arrow  # it may be another than that of the first file
+            of_path = pa.dataset.get_partition_keys(fragment.partition_expression)  # partitioned tables lack these
+            more = [dataset.schema.field(name) for name in of_path if name in rows.COLUMNS and name not in schema.names]
+            rows.check_columns(fragment.path, pa.schema([*schema, *more]))
             for batch in parquet.iter_batches(1, columns=[*rows.COLUMNS]):
+                for one in more:
+                    batch = batch.append_column(one, pa.array([of_path[one.name]], one.type))
                 yield Row.of(batch, 0)
 
 
@@ -175,6 +190,8 @@ def predict(
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
+    if given not in databases.DATABASES and f"{_place(output)}/".startswith(f"{_place(given)}/"):
+        raise UserError(output, "inside the input", "a place of its own")
     source = read(given, peaks)
     sink = Output(output, opened.card)
     summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
@@ -204,6 +221,11 @@ def predict(
         found = f"no record could be classified ({_counted(summary.set_aside)})"
         raise UserError(given, found, do=f"the reasons are in {sink.quarantine}")
     return summary
+
+
+def _place(where: str) -> str:
+    path = where.removeprefix("file://")
+    return path.rstrip("/") if "://" in path else str(Path(path).resolve())
 
 
 def told(summary: Summary) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ecglib import fingerprint
 from ecglib.data import databases, delta, detection, records
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError, some
@@ -62,6 +63,11 @@ def schema(card: Card) -> pa.Schema:
     return pa.schema([*(pa.field(name, kind, nullable=False) for name, kind in columns.items()), *_MADE])
 
 
+def _detector() -> str:
+    """The code that R peaks are detected with: where it changes, what was done is done anew."""
+    return fingerprint.of_code(["data/detection.py"])
+
+
 @dataclass(frozen=True, eq=False)
 class Wfdb:
     """A WFDB record of a folder, and the suffix of the annotations that its R peaks are taken from, or none."""
@@ -72,8 +78,9 @@ class Wfdb:
     size = 0
 
     def digest(self) -> str:
-        """SHA-256 of its files."""
-        return databases.Source("", self.folder, False, (self.name,), self.annotator).fingerprint()
+        """SHA-256 of its files, and of where its R peaks are from."""
+        files = databases.Source("", self.folder, False, (self.name,), self.annotator).fingerprint()
+        return fingerprint.of_values(files, self.annotator or _detector())
 
     def read(self, model: Model) -> tuple[Recording, NDArray[np.int64] | None]:
         """With the leads that the model reads, and the R peaks, if they are annotated. A `RecordError` as of the
@@ -110,8 +117,8 @@ class Row:
         return 0 if self.signal is None else self.signal.nbytes
 
     def digest(self) -> str:
-        """SHA-256 of its values."""
-        whole = hashlib.sha256(repr((self.fs, self.leads)).encode())
+        """SHA-256 of its values, and of where its R peaks are from."""
+        whole = hashlib.sha256(repr((self.fs, self.leads, "" if self.r_peaks is not None else _detector())).encode())
         for array in (self.signal, self.r_peaks):
             whole.update(b"-" if array is None else len(array).to_bytes(8) + array.tobytes())
         return whole.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -148,6 +149,36 @@ def test_a_changed_file_is_refused(folder: Path, name: str) -> None:
 def test_a_changed_description_is_refused(folder: Path, edit: object, said: str) -> None:
     assert callable(edit)
     (folder / CARD).write_text(json.dumps(edit(json.loads((folder / CARD).read_text()))))
+    with pytest.raises(UserError, match=said):
+        serving.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"leads": ["MLII", "V1"]}, r"damaged \(input_shape \(1, 187\), where 2 leads give \(2, 187\)\)"),
+        ({"leads": ["MLII", "V1"], "input_shape": [2, 187]}, r"x of the shape \[1, 187\]; expected \[2, 187\]"),
+        ({"cut": ""}, "cut '' of the task beats"),
+        ({"cut": "centred"}, r"where 1 leads give \(1, 225\)"),
+        ({"cut": "centred", "input_shape": [1, 225]}, r"x of the shape \[1, 187\]; expected \[1, 225\]"),
+        ({"temperature": 0}, "temperature: Input should be greater than 0"),
+        ({"temperature": float("nan")}, "temperature: Input should be a finite number"),
+        ({"classes": ["N", "S", "V", "F"]}, r"logits of the shape \[5\]; expected \[4\]"),
+        ({"classes": ["N", "S", "V", "F", "N"]}, "one twice"),
+        ({"offsets": [0.0, 1.0]}, "2 offsets of 5 classes"),
+        ({"thresholds": [0.5]}, "1 thresholds of 5 classes"),
+        ({"features": ["rr_next"]}, "unknown features rr_next"),
+        ({"beats_per_sequence": 3}, r"expected \[3, 1, 187\]"),
+    ],
+)
+def test_a_description_that_contradicts_itself_or_the_network_is_refused(
+    folder: Path, edit: dict[str, object], said: str
+) -> None:
+    """Even where it was signed anew."""
+    card = json.loads((folder / CARD).read_text()) | edit
+    del card["version"]
+    version = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    (folder / CARD).write_text(json.dumps(card | {"version": version}))
     with pytest.raises(UserError, match=said):
         serving.load(folder)
 

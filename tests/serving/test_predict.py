@@ -19,10 +19,11 @@ import excerpts
 import killing
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
-from ecglib import serving
+from ecglib import fingerprint, serving
 from ecglib.data import databases, detection, records
 from ecglib.errors import UserError
 
@@ -89,9 +90,26 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
     (tmp_path / "parquet").mkdir()
     pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), tmp_path / "parquet" / "0.parquet")
     places = [given, f"file://{given}", str(tmp_path / "parquet"), str(tmp_path / "parquet" / "0.parquet")]
+    whole = pa.Table.from_pylist(of_folder(folder), SCHEMA)
+    write_deltalake(str(tmp_path / "parts"), whole, partition_by=["fs", "record"])
+    hive = {"partitioning": ["fs"], "partitioning_flavor": "hive"}
+    pa.dataset.write_dataset(whole, tmp_path / "hive", format="parquet", **hive)
+    places += [str(tmp_path / "parts"), str(tmp_path / "hive")]
     for i, place in enumerate(places):
         predict.predict(CNET, place, str(tmp_path / f"out{i}"))
         assert without(read(tmp_path / f"out{i}"), "input_hash") == expected
+
+
+@pytest.mark.usefixtures("here")
+def test_what_else_lies_in_a_folder_of_a_table_or_of_records_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    parquet, both = tmp_path / "parquet", shutil.copytree(folder, tmp_path / "both")
+    (parquet / "_temporary").mkdir(parents=True)
+    (parquet / "README.md").write_text("of the table")
+    (parquet / "_temporary" / "torn.parquet").write_bytes(b"PAR1 and no more")
+    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), parquet / "0.parquet")
+    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder)[:1], SCHEMA), both / "0.parquet")
+    for place in (parquet, both):
+        assert predict.predict(CNET, str(place), str(tmp_path / f"of {place.name}")).records == 3
 
 
 @pytest.mark.usefixtures("here")
@@ -123,6 +141,25 @@ def test_what_is_done_is_passed_over_and_what_changed_is_replaced_as_a_whole(fol
     assert [row for row in found if row["record"] != "208"] == [row for row in before if row["record"] != "208"]
     samples = [row["sample"] for row in found if row["record"] == "208"]
     assert set(samples) <= set(given[1]["r_peaks"].tolist()) and len(samples) == changed.rows
+
+
+@pytest.mark.usefixtures("here")
+def test_other_r_peaks_are_another_input(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, place = tmp_path / "out", table(tmp_path / "in", [{**row, "r_peaks": None} for row in of_folder(folder)])
+    predict.predict(CNET, str(folder), str(out))
+    detected = without(read(out))
+    assert predict.predict(CNET, str(folder), str(out), peaks="atr").records == 3
+    annotated = without(read(out))
+    assert annotated != detected and len({row["input_hash"] for row in annotated + detected}) == 6
+    assert predict.predict(CNET, str(folder), str(out), peaks="atr").done == 3
+    predict.predict(CNET, place, str(out))
+    assert predict.predict(CNET, place, str(out)).done == 3
+    code = fingerprint.of_code
+    monkeypatch.setattr(fingerprint, "of_code", lambda names: f"another {code(names)}")
+    assert predict.predict(CNET, place, str(out)).records == 3
+    assert predict.predict(CNET, table(tmp_path / "in", of_folder(folder)), str(out)).records == 3
+    monkeypatch.setattr(fingerprint, "of_code", code)
+    assert predict.predict(CNET, place, str(out)).done == 3, "of given R peaks, the detector tells nothing"
 
 
 @pytest.mark.usefixtures("here")
@@ -232,6 +269,9 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "another schema (a long); expected record string": (CNET, good, str(other), ""),
         "a file: no Delta table, but something else": (CNET, good, str(tmp_path / "a file"), ""),
         "records: no Delta table, but something else": (CNET, good, str(folder), ""),
+        "out: inside the input": (CNET, str(folder), f"{folder}/out", ""),
+        "good: inside the input": (CNET, f"file://{good}/", good, ""),
+        "s3://b/t/u: inside the input": (CNET, "s3://b/t/", "s3://b/t/u", ""),
         "a file/out": (CNET, good, str(tmp_path / "a file" / "out"), ""),
     }  # fmt: skip
 
