@@ -46,6 +46,8 @@ from ecglib.serving.rows import Row, Scored, Wfdb
 ROWS, RECORDS, SECONDS = 100_000, 1000, 30.0
 """A commit is made of no more than so many rows (but a whole record) and records, and after so many seconds."""
 KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a database's name"
+OF_TRAINING: Final = "record_id"
+"""What `ecglib data export delta` calls the column `record`."""
 MANY: Final = 0.1
 """Share of the records that may have another lead than the model's without a warning."""
 SHOWN: Final = {
@@ -117,9 +119,10 @@ def _parquet(path: Path) -> list[str]:
 
 
 def _of_table(where: str, dataset: pa.dataset.Dataset) -> Input:
-    rows.check_columns(where, dataset.schema)
+    rows.check_columns(where, _named(dataset.schema))
+    column = "record" if "record" in dataset.schema.names else OF_TRAINING
     with _reading(where):
-        names = dataset.to_table(columns=["record"])["record"].to_pylist()
+        names = dataset.to_table(columns=[column])[column].to_pylist()
     rows.check_names(where, names)
     return Input(names, _rows(dataset))
 
@@ -129,14 +132,22 @@ def _rows(dataset: pa.dataset.Dataset) -> Iterator[Row]:
     for fragment in dataset.get_fragments():
         with _reading(fragment.path), fragment.filesystem.open_input_file(fragment.path) as file:
             parquet = pa.parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-            schema = parquet.schema_arrow  # it may be another than that of the first file
+            schema = _named(parquet.schema_arrow)  # it may be another than that of the first file
             of_path = pa.dataset.get_partition_keys(fragment.partition_expression)  # partitioned tables lack these
             more = [dataset.schema.field(name) for name in of_path if name in rows.COLUMNS and name not in schema.names]
             rows.check_columns(fragment.path, pa.schema([*schema, *more]))
-            for batch in parquet.iter_batches(1, columns=[*rows.COLUMNS]):
+            for batch in parquet.iter_batches(1, columns=[*rows.COLUMNS, OF_TRAINING]):
+                batch = batch.rename_columns(_named(batch.schema).names)
                 for one in more:
                     batch = batch.append_column(one, pa.array([of_path[one.name]], one.type))
                 yield Row.of(batch, 0)
+
+
+def _named(schema: pa.Schema) -> pa.Schema:
+    """With the column `record`, where training data has `OF_TRAINING` in its place."""
+    if "record" in schema.names:
+        return schema
+    return pa.schema([one.with_name("record") if one.name == OF_TRAINING else one for one in schema])
 
 
 @contextmanager

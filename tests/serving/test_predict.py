@@ -101,6 +101,15 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("here")
+def test_training_data_can_be_predicted_as_it_is(folder: Path, tmp_path: Path) -> None:
+    rows_ = [{("record_id" if name == "record" else name): value for name, value in row.items()}
+             for row in of_folder(folder)]  # fmt: skip
+    schema = pa.schema([one.with_name("record_id") if one.name == "record" else one for one in SCHEMA])
+    pa.parquet.write_table(pa.Table.from_pylist(rows_, schema), tmp_path / "a.parquet")
+    predict.predict("ecglib:cnet", str(tmp_path / "a.parquet"), str(tmp_path / "out"), workers=1)
+    assert {row["record"] for row in read(tmp_path / "out")} == set(NAMES)
+
+
 def test_what_else_lies_in_a_folder_of_a_table_or_of_records_is_passed_over(folder: Path, tmp_path: Path) -> None:
     parquet, both = tmp_path / "parquet", shutil.copytree(folder, tmp_path / "both")
     (parquet / "_temporary").mkdir(parents=True)
