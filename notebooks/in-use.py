@@ -97,7 +97,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %%
 #| label: tbl-rows
-#| tbl-cap: The first rows of the table
+#| tbl-cap: The first rows of the table, but for the columns of the run and its time
 Markdown(in_use.rows(beats))
 
 # %% [markdown]

@@ -109,14 +109,13 @@ def busiest_strip(annotated: Annotated, classes: Sequence[str]) -> dict[str, Any
 
 
 def rows(beats: pd.DataFrame) -> str:
-    """The first rows of a table of beats, versions and hashes cut short."""
+    """The first rows of a table of beats, versions and hashes cut short; without what differs from run to run."""
     cells = []
     for row in beats.sort_values(["record", "sample"]).head(5).to_dict("records"):
-        named = {str(name): value for name, value in row.items()}
-        long = {name: f"{str(named[name])[:8]}…" for name in ("version", "input_hash", "run_id") if name in named}
+        named = {str(name): value for name, value in row.items() if name not in ("run_id", "time")}
+        long = {name: f"{str(named[name])[:8]}…" for name in ("version", "input_hash") if name in named}
         parts = {name: f"{value:.3f}" for name, value in named.items() if name.startswith(("p_", "time_s"))}
-        when = {"time": f"{named['time']:%Y-%m-%d %H:%M}"} if "time" in named else {}
-        cells.append({name: str(value) for name, value in named.items()} | long | parts | when)
+        cells.append({name: str(value) for name, value in named.items()} | long | parts)
     return table(cells)
 
 
