@@ -23,6 +23,7 @@ from ecglib import files, paths, serving
 from ecglib.data import beats, databases, detection, records
 from ecglib.errors import UserError
 from ecglib.experiment import provenance
+from ecglib.experiment import record as results
 from ecglib.report import in_use
 from ecglib.serving import evaluate
 from ecglib.training import device
@@ -47,7 +48,7 @@ def main() -> None:
         "commit": provenance.commit(),
         "created": provenance.now(),
     }
-    files.write(paths.results() / in_use.FILE, json.dumps(found, indent=1) + "\n")
+    files.write(paths.results() / in_use.FILE, "\n".join(results.json_lines(found)) + "\n")
     print(json.dumps(found["speed"], indent=1))
 
 
