@@ -5,7 +5,7 @@ PROFILE ?= quick
 # Notebooks at once: much of a short one is start-up, and they share the processor.
 J ?= 2
 
-.PHONY: book test test-spark coverage lint notebooks lab bench mlflow env
+.PHONY: book test test-slow test-spark coverage lint notebooks lab bench mlflow env
 .DEFAULT_GOAL := book
 
 env:
@@ -26,6 +26,10 @@ test-spark: .venv-spark
 	@rm -rf $@ $@.tmp
 	@$(BIN)/python -m pip install --quiet --no-deps --target $@.tmp -r $<
 	@mv $@.tmp $@ && touch $@
+
+# What takes minutes: every network exported, kills of a batch, a served model.
+test-slow: env
+	@$(BIN)/python -m pytest -n 2 -m long $(ARGS)
 
 # How much of the code that makes numbers the golden trainings reach, branches too.
 coverage: env

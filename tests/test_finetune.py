@@ -117,6 +117,7 @@ def test_its_json_names_what_was_read_and_written(
     assert said == json.loads((folder / "finetuned.json").read_text())
 
 
+@pytest.mark.long
 def test_a_delta_table_teaches_the_same_as_the_folder_that_it_was_made_of(
     run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ from ecglib.evaluation import metrics, thresholds
 from ecglib.experiment import driver, heartbeat, provenance, raw, tasks
 from ecglib.experiment import record as results
 from ecglib.report.check_records import check_records
+from ecglib.serving.model import BUNDLED
 from ecglib.training import checkpoint, loop
 
 LOGITS = [f"logit_{name}" for name in aami.CLASSES]
@@ -167,7 +168,8 @@ OTHER: dict[str, Any] = {
     "patience": 3, "max_beats": 1500, "max_records": 5, "bootstrap": 7, "protocol": "inter", "cut": "centred",
     "leads": ["V1"], "validation_fraction": 0.2, "test": False, "model_options": {"width": 8}, "imbalance": "weighted",
     "weight_exponent": 0.5, "smote_neighbours": 3, "batch_size": 128, "learning_rate": 0.001, "schedule": "cosine",
-    "weight_decay": 0.0, "label_smoothing": 0.1, "gradient_clip": None, "ema": 0.9, "refit": True, "device": "cpu",
+    "weight_decay": 0.0, "label_smoothing": 0.1, "gradient_clip": None, "ema": 0.9, "refit": True,
+    "start_from": str(BUNDLED / "cnet" / "weights.safetensors"), "device": "cpu",
     "precision": "bfloat16", "deterministic": True, "in_book": False, "beats_per_epoch": 1000, "sampling": "by-record",
     "beats_per_sequence": 5, "effective_beta": 0.9, "focal_gamma": 1.0, "adjustment_strength": 0.5, "adaptation": "all",
     "adaptation_minutes": 2.0, "adaptation_steps": 9, "adaptation_rate": 0.1, "annotator": "atr", "train_on": ["a"],

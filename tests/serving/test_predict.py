@@ -363,7 +363,7 @@ def test_writers_that_collide_lose_nothing(tmp_path: Path) -> None:
     assert all(row["writer"] == 7 for row in found if row["record"][0] == "w")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_kills_and_two_at_once(small_mitdb: Path, tmp_path: Path) -> None:
     print(killing.kill(small_mitdb / "mitdb", tmp_path, 3))
     print(killing.at_once(small_mitdb / "mitdb", tmp_path))

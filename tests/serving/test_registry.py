@@ -319,7 +319,7 @@ def test_a_dead_server_is_told_in_time(root: Path, variable: str, monkeypatch: p
             registry.register(str(made), "beats")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_server_keeps_it_and_mlflow_serves_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = serving.load("ecglib:ecgnet")
     inputs, expected = real_input(model)
