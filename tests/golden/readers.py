@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ def numbers() -> dict[str, Any]:
         found: dict[str, Any] = {name: [_strict(folder, name), _repairing(folder, name)] for name in names}
         found["comments"] = records.field(records.comments(folder, "plain"), "Dx")
         plain = records.read_repaired(folder, "plain")
+        other = replace(plain, signals=1000 * plain.signals, leads=("-I", *LEADS[1:]))
+        in_memory = records.repaired(other), records.picked(plain, ["V2", "ii"])
+        found["in memory"] = [[digest.of(x=one.signals)["x"], *one.repairs] for one in in_memory]
         found["rates"] = records.at_rate(plain.signals, plain.fs, 250.0).shape
         found["rate"] = records.sampling_rate(folder, "plain")
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
