@@ -166,8 +166,6 @@ def finetune(
         _write(trained.fitted.model, note, p, folder)
         pd.concat([validated, tested]).to_csv(folder / SCORES, index=False)
         (folder / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rmdir()
     return note
 
 

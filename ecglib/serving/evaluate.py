@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -122,7 +123,7 @@ def beats(
         peaks=peaks if isinstance(subject, Model) else "annotated",
         records=list(found),
         passed_over=passed_over,
-        left_out=_summed(one.left_out for one in found.values()),
+        left_out=dict(sum((Counter(one.left_out) for one in found.values()), Counter[str]())),
         counts={name: int(n) for name, n in zip(aami.CLASSES, sums, strict=False)},
         metrics=bootstrap.intervals({name: summary[name] for name in ("macro_f1", "macro_recall", "accuracy")}),
         per_class=bootstrap.by_class(per_class, aami.CLASSES),
@@ -277,14 +278,6 @@ def _annotations(where: Path, name: str, fs: float) -> Annotations:
 def _labels(annotations: Annotations) -> NDArray[np.int64]:
     symbols = annotations.symbols[annotations.is_beat]
     return np.array([aami.index_of(str(symbol)) for symbol in symbols], dtype=np.int64)
-
-
-def _summed(each: Iterator[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in each:
-        for reason, n in one.items():
-            total[reason] = total.get(reason, 0) + n
-    return total
 
 
 def _learnt(card: Card, source: Source, names: Iterable[str]) -> list[str]:

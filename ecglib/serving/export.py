@@ -136,8 +136,6 @@ def export(
     )  # fmt: skip
     with files.writing_folder(out) as folder:
         card = write(folder, network, _example(record), fields, results, lambda model: _training(record, model))
-        if out.exists():
-            out.rmdir()
     return card
 
 
