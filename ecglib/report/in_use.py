@@ -73,11 +73,7 @@ def summary(found: Mapping[str, Any]) -> str:
     heart = found["heart_rate"] or {}
     rows = {
         "beats": ", ".join(f"{count(n)} {name}" for name, n in found["counts"].items() if n),
-        **{
-            kind: f"{own['per_hour']:.0f} an hour, {own['couplets']} couplets, {own['runs']} runs, the longest of "
-            f"{own['longest_run']} beats"
-            for kind, own in found["ectopy"].items()
-        },
+        **{kind: _ectopy(own) for kind, own in found["ectopy"].items()},
         "heart rate": f"{heart['lowest']:.0f} to {heart['highest']:.0f} a minute" if heart else "not told",
         "pauses": str(found["pauses"]),
         "unsure": f"{found['unsure']} beats",
@@ -85,6 +81,11 @@ def summary(found: Mapping[str, Any]) -> str:
         "lead": ", ".join(found["leads"]),
     }
     return table([{"what": name, "value": text} for name, text in rows.items()])
+
+
+def _ectopy(found: Mapping[str, Any]) -> str:
+    runs = f"{found['runs']} runs, the longest of {found['longest_run']} beats" if found["runs"] else "no run"
+    return f"{found['per_hour']:.0f} an hour, {found['couplets']} couplets, {runs}"
 
 
 def busiest_strip(annotated: Annotated, classes: Sequence[str]) -> dict[str, Any]:
