@@ -235,7 +235,9 @@ def _old_code(experiment: str, record: Record, scratch: Path) -> tuple[Path, str
         with contextlib.suppress(UserError):  # it is not in this clone, or had no such experiment, or no recipes, then
             archived = _git("archive", commit, "ecglib", "params", "_quarto.yml")
             with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
-                archive.extractall(folder, filter="data")
+                if hasattr(tarfile, "data_filter"):  # Python 3.11 has it from its fourth patch on, Debian 12 the second
+                    archive.extraction_filter = tarfile.data_filter
+                archive.extractall(folder)
             if _python(folder, "recipe", experiment) == record.recipe:
                 return folder, commit
     raise UserError(experiment, "no commit with its recipe", "one in this history", "run it anew, in full")
