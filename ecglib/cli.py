@@ -172,7 +172,7 @@ def execute(order: str) -> None:
     from ecglib.report import book, runner
 
     values = json.loads(order)
-    runner.end_with(values["parent"])
+    files.end_with(values["parent"])
     name = values["parameters"]["experiment"]
     parameters = config.check(name.split("/")[0], values["parameters"], name)
     target = Path(values["target"]) if values["target"] else None
@@ -288,6 +288,37 @@ def _run(jobs: list[Job], at_once: int) -> list[Job]:
     for line, names in said.items():
         print(f"{some(list(names))}: {line}" if len(jobs) > 1 else line, file=sys.stderr)
     return failed
+
+
+@app.command()
+def tune(
+    search: Annotated[str, typer.Argument(help="`tuning/cnn`, or a file of that kind.")],
+    profile: Profile = "quick",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or Ray.")] = "local",
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the file's.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time after which no trial begins, such as 40m.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was begun.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the search that was begun.")] = False,
+) -> None:
+    """Search for better parameters of an experiment, on validation alone.
+
+    It writes `book/searches/NAME.json` and the experiment of the best parameters, which `ecglib run` then trains in
+    full and tests.
+    """
+    from ecglib import tuning
+
+    overrides: dict[str, Any] = {}
+    if trials is not None:
+        overrides["trials"] = trials
+    if budget is not None:
+        overrides["budget"] = budget
+    found = tuning.run(tuning.load(search, profile=profile, overrides=overrides), engine, resume=resume, fresh=fresh)
+    base, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
+    print(f"best of {sum(found['states'].values())} trials: {found['best']['value']:.4f} on validation")
+    for name, value in found["best"]["drawn"].items():
+        print(f"  {name}: {value}")
+    print(f"under other seeds: {', '.join(best)}; as it was: {', '.join(base)}")
+    print(f"next: ecglib run {found['tuned']} --profile full")
 
 
 @app.command()

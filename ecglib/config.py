@@ -103,6 +103,45 @@ class ModelChapterParameters(ChapterParameters):
     """The model whose results are compared."""
 
 
+class TuningParameters(ChapterParameters):
+    """`notebooks/tuning.py`: a search for better parameters of an experiment, which `ecglib tune` runs; its page shows
+    what was found."""
+
+    base: str = ""
+    """The experiment whose other parameters stay as they are."""
+    space: dict[str, Any] = {}
+    """Parameter -> how it is drawn (see `ecglib.tuning.space`)."""
+    fixed: dict[str, Any] = {}
+    """Parameters that are as here in every trial, over those of the base."""
+    metric: Literal["macro_f1", "macro_recall", "abnormal_recall", "macro_auroc", "auroc"] = "macro_f1"
+    """What is to be high on validation; `abnormal_recall`: the recall in which the normal class counts half."""
+    searcher: Literal["tpe", "gp", "random", "grid", "hyperopt"] = "tpe"
+    """Who proposes parameters: a tree-structured Parzen estimator, a Gaussian process ("bayes"), chance, all of a grid,
+    or HyperOpt's own estimator, which Ray has."""
+    scheduler: Literal["asha", "hyperband", "median", "none"] = "asha"
+    """Who ends a trial early: asynchronous successive halving, HyperBand, the median of the others, nobody."""
+    grace: int = Field(1, ge=1)
+    """Epochs that every trial gets."""
+    reduction: int = Field(4, ge=2)
+    """`asha`, `hyperband`: one of so many goes on at each step, for so many times as many epochs."""
+    trials: int = Field(150, ge=1)
+    """How many sets of parameters are tried."""
+    concurrency: int = Field(2, ge=1)
+    """Trials at once; at most as many as the machine, or the cluster, has resources for."""
+    cpus: int = Field(1, ge=1)
+    """Processors of a trial."""
+    gpus: float = Field(0, ge=0, le=8)
+    """Share of a GPU, or GPUs, of a trial."""
+    budget: str = Field("", pattern=r"^(\d+(s|m|h))?$")
+    """Time after which no trial begins and those that run end with their epoch, such as `40m`; empty: none."""
+    seed: Seed = 0
+    """Of the searcher, and of the split and the first weights of every trial."""
+    confirm: list[Seed] = [1, 2]
+    """Seeds that the search did not see, under which base and best parameters are compared on validation."""
+    quick: dict[str, Any] = {}
+    """Parameters of this file that are otherwise in the quick profile."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What does not go together in the parameters of a training."""
@@ -293,6 +332,8 @@ class HeartbeatParameters(TrainedParameters):
     """Beats of an epoch: all, or drawn anew from each record, at most so many of a class (see `training.sampling`)."""
 
     # training
+    selection: Literal["macro_f1", "macro_recall", "abnormal_recall"] = "macro_f1"
+    """What the epoch is chosen by, on validation (see `ecglib.evaluation.metrics.chosen_by`)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread evenly over the classes."""
     refit: bool = False
@@ -546,6 +587,7 @@ MODELS: dict[str, type[SharedParameters]] = {
     "splits": ModelChapterParameters,
     "published": ChapterParameters,
     "transfer": ModelChapterParameters,
+    "tuning": TuningParameters,
     "in-use": ChapterParameters,
 }
 """Notebook name -> model of its parameters. Those that compare come after those that they read."""
@@ -600,6 +642,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 HOW_MUCH = ("seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "max_records", "bootstrap")
 """How much of an experiment that trains is done; a profile sets these where they mean nothing too."""
+NOT_SEARCHED = frozenset({
+    *SharedParameters.model_fields, *HOW_MUCH, "device", "precision", "deterministic", "database", "annotator",
+    "protocol", "train_on", "test_on", "test", "validation_fraction", "selection", "refit", "start_from", "model_options",
+    "folds", "test_folds", "curve", "pretrained", "labels", "min_positives", "leave_source_out", "workers", "sample",
+})  # fmt: skip
+"""Parameters that say what is computed, on what and how much, so that trials which differ in them can't be compared."""
 OF_PROFILES = ("profile", *HOW_MUCH, "curve", "folds", "test_folds")
 """What a profile may set: how much is done, never what."""
 

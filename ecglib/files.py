@@ -11,13 +11,19 @@ import os
 import secrets
 import shutil
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from ecglib.errors import UNPACKED, UserError
+
+WATCH: Final = 1.0
+"""Seconds between two looks at a parent."""
 
 
 @contextlib.contextmanager
@@ -92,6 +98,17 @@ def tell(line: str) -> None:
     """Say a line: to `ecglib run`, where that started this process, else on stderr."""
     if not to_watcher("said", line):
         print(line, file=sys.stderr, flush=True)
+
+
+def end_with(parent: int) -> None:
+    """End this process when `parent` has ended, however it did; the notebook's kernel follows this process likewise."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def zipped(packed: Path) -> dict[str, int]:

@@ -84,6 +84,11 @@ def reference(experiment: str) -> Path:
     return results() / f"{experiment}.json"
 
 
+def search(name: str) -> Path:
+    """What a search of this name found: `book/searches/<name>.json`, and `.parquet` with every epoch of it."""
+    return book() / "searches" / f"{name}.json"
+
+
 def test_reads() -> Path:
     """The log with a line for every scoring of DS2."""
     return results() / "test-reads.jsonl"

@@ -88,6 +88,16 @@ def summary(matrix: NDArray[np.int64], macro_classes: list[int]) -> dict[str, Ar
     }
 
 
+def chosen_by(metric: str, matrix: NDArray[np.int64], macro_classes: list[int]) -> float:
+    """A metric that epochs are chosen by: `macro_f1`, `macro_recall`, or `abnormal_recall`, the mean recall in which
+    class 0, the normal one, counts half as much as each other one."""
+    if metric != "abnormal_recall":
+        return float(summary(matrix, macro_classes)[metric])
+    recall = per_class(matrix)["se"][macro_classes]
+    weights = np.where(np.array(macro_classes) == 0, 0.5, 1.0)[np.isfinite(recall)]
+    return float(np.average(recall[np.isfinite(recall)], weights=weights))
+
+
 def ec57(matrix: NDArray[np.int64], classes: list[str]) -> dict[str, dict[str, Array]]:
     """VEB and SVEB detection as EC57 scores it (de Chazal et al. 2004, figures 5 and 6).
 

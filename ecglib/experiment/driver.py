@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -183,6 +183,9 @@ class Task(Generic[P, D]):
     """The divisions into sets under a seed, each with a network of its own."""
     fit: Callable[[D, Part, P, int, Where], Fitted]
     """Train on a part under a seed and score it."""
+    epochs: Callable[[D, P, int, Where], Iterator[Epoch]]
+    """The epochs of a training under a seed as they come, of which a search watches the validation metric. What is
+    tested is not read."""
     evaluate: Callable[[D, Found, P], dict[str, Any]]
     """The fields of the record that follow from the scores of every seed; `data` and `parameters` are added to what is
     known of the data and to the parameters that the experiment was given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, Final
@@ -36,7 +36,7 @@ from ecglib.models import registry
 from ecglib.models.classical import Classical
 from ecglib.models.ecgnet import ECGNet
 from ecglib.training import adaptation, device, loop, sequences, transfer
-from ecglib.training.history import SeedRun
+from ecglib.training.history import Epoch, SeedRun
 from ecglib.training.sampling import ByRecord
 
 RECIPE = 1
@@ -48,6 +48,7 @@ FEWEST: Final = 3
 """Beats of a class that can be divided into three sets."""
 SAMPLE_MINUTES: Final = 1.0
 """Of the five minutes of a record in the sample, those that a patient-adapted network may learn from."""
+Arguments = dict[str, Any]
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Signals `(n, channels, samples)` and labels `(n,)` that are trained on, maybe resampled."""
 LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
@@ -175,7 +176,8 @@ class Data(driver.Data):
         if _beats_alone(p):
             return splits.as_published(y, self.beats.record == kaggle_csv.TEST, seed, p.validation_fraction)
         if p.protocol == "intra":
-            return splits.intra(y, seed, p.validation_fraction)
+            split = splits.intra(y, seed, p.validation_fraction)
+            return split if p.test else replace(split, test=split.test[:0])
         if p.of_mitdb:
             return splits.inter(self.beats.record, with_test=p.test)
         kept = np.flatnonzero(~self._tested)
@@ -298,10 +300,17 @@ class Fitting:
 
     def fit(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         """Train on the beats at these positions, whose `sample` is the part."""
+        if registry.entry(self.p.model).classical:
+            return self._fit_at_once(index, part, val)
+        fitted = loop.fit(**self.training(index, part, name, val=val, **changes))
+        if reads_sequences(self.p):
+            fitted.run.examples_per_epoch *= self.p.beats_per_sequence
+        return fitted
+
+    def training(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> Arguments:
+        """The arguments of `loop.fit` for that."""
         p = self.p
         x, y = part
-        if registry.entry(p.model).classical:
-            return self._fit_at_once(index, part, val)
         training: loop.InMemory
         if reads_sequences(p):
             training = sequences.Sequences(self.beats, self._windows, index, told=index)
@@ -314,18 +323,16 @@ class Fitting:
             n = min(n, max(1, p.beats_per_epoch // beats_each))
         if p.sampling == "by-record":
             changes["sampler"] = ByRecord(self.beats.record[index], y)
-        fitted = loop.fit(
-            lambda: self._made(index),
-            training,
-            None if val is None else self.examples(val),
-            self.loss(index),
-            self.macro_f1,
-            driver.recipe(p, n, self.where, **changes),
-            seed=self.seed,
+        return {
+            "make_model": lambda: self._made(index),
+            "train": training,
+            "val": None if val is None else self.examples(val),
+            "loss": self.loss(index),
+            "metric": self.metric,
+            "recipe": driver.recipe(p, n, self.where, **changes),
+            "seed": self.seed,
             **self.where.training(f"{name}-seed{self.seed}"),
-        )
-        fitted.run.examples_per_epoch *= beats_each
-        return fitted
+        }
 
     def predict(self, model: nn.Module, index: Index) -> NDArray[np.float32]:
         """Logits `(n, classes)` of the beats at these increasing positions."""
@@ -350,7 +357,7 @@ class Fitting:
             loop.as_tensor(x[order]),
             torch.from_numpy(y[order]),
             x_val,
-            lambda logits: self.macro_f1(logits, labels),
+            lambda logits: self.metric(logits, labels),
             features=None if features is None else features[order],
         )
         run = SeedRun(seed=self.seed, best_epoch=0, epochs_run=0, stopped_early=False, strength=strength, history=[])
@@ -403,11 +410,11 @@ class Fitting:
         weights = None if weights is None else np.where(scored, weights, 1.0)
         return losses.cross_entropy(weights, p.label_smoothing)
 
-    def macro_f1(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-        """The metric that every choice is made on; beats of a sequence that do not count are left out."""
+    def metric(self, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+        """The metric that the epoch is chosen by; beats of a sequence that do not count are left out."""
         counted = labels != losses.IGNORED
         matrix = metrics.confusion(labels[counted], logits[counted].argmax(1), N_CLASSES)
-        return float(metrics.summary(matrix, self.classes)["macro_f1"])
+        return metrics.chosen_by(self.p.selection, matrix, self.classes)
 
 
 def refuse_rare(p: HeartbeatParameters, labels: NDArray[np.int64]) -> None:
@@ -500,6 +507,18 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
     return Fitted(fitted.model, run, seconds, tables, note, test_reads)
 
 
+def epochs(data: Data, p: HeartbeatParameters, seed: int, where: Where) -> Iterator[Epoch]:
+    """The epochs of a training as they come; of what is fitted at once, one."""
+    (part,), fitting = parts(data, p, seed), Fitting(p, data.beats, seed, where, data.classes)
+    if registry.entry(p.model).classical:
+        done = fitting.fit(part.train, fitting.sample(part.train), "checkpoint", val=part.val)
+        value = fitting.metric(fitting.predict(done.model, part.val), data.beats.labels[part.val])
+        none: dict[str, Any] = {"train_loss": math.nan, "val_loss": None, "learning_rate": 0.0}
+        yield Epoch(epoch=1, val_metric=value, seconds=done.seconds, **none)
+        return
+    yield from loop.epochs(**fitting.training(part.train, fitting.sample(part.train), "checkpoint", val=part.val))
+
+
 def _adapted(
     fitting: Fitting, model: nn.Module, data: Data, part: Part, index: Index
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -539,7 +558,7 @@ def evaluate(data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]
         "classes": list(aami.CLASSES),
         "macro_classes": [aami.CLASSES[i] for i in data.classes],
         "scored": "test" if p.test else "val",
-        "selection": "macro_f1",
+        "selection": p.selection,
         **_decision(p, data.classes, tables),
         "moved": _moved(p, data.classes, found, tables),
         "predicted": raw.pack(scoring.predicted(tables[0])),
@@ -554,7 +573,7 @@ def evaluate(data: Data, found: Found, p: HeartbeatParameters) -> dict[str, Any]
     }
 
 
-TASK: Final = driver.Task(Data, network, parts, fit, evaluate, frozenset({"max_records"}))
+TASK: Final = driver.Task(Data, network, parts, fit, epochs, evaluate, frozenset({"max_records"}))
 
 
 def _moves_thresholds(p: HeartbeatParameters) -> bool:

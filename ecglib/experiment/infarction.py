@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, Final
@@ -34,7 +34,7 @@ from ecglib.experiment.record import InfarctionCard, Resampling
 from ecglib.models import age_and_sex, registry
 from ecglib.models.layers import Vote
 from ecglib.training import device, loop, transfer
-from ecglib.training.history import SeedRun
+from ecglib.training.history import Epoch, SeedRun
 from ecglib.training.transfer import State, Transferred
 
 RECIPE = 1
@@ -300,6 +300,10 @@ def _fit_yardstick(data: Data, part: Part, p: InfarctionParameters, seed: int) -
     return Fitted(None, None, time.perf_counter() - started, {"scores": table}, note)
 
 
+def epochs(data: Data, p: InfarctionParameters, seed: int, where: Where) -> Iterator[Epoch]:
+    raise NotImplementedError
+
+
 def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any]:
     """Metrics of recordings, whose scores are the means of their beats', and of the beats."""
     beats = [table.sort_values("beat") for table in found.tables("scores")]
@@ -359,7 +363,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
     }
 
 
-TASK: Final = driver.Task(Data, network, parts, fit, evaluate)
+TASK: Final = driver.Task(Data, network, parts, fit, epochs, evaluate)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -41,6 +41,7 @@ from ecglib.experiment.record import Record, Resampling, TwelveLeadCard, card
 from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
 from ecglib.training import augmentation, device, loop, recordings
+from ecglib.training.history import Epoch
 from ecglib.training.augmentation import Augmentation, Noise
 
 RECIPE = 1
@@ -304,22 +305,29 @@ class Trained:
     """Chosen on validation, `(labels,)`."""
 
 
+def training(
+    make: Callable[[], nn.Module], data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
+) -> dict[str, Any]:
+    """The arguments of `loop.fit` that train on a part, the epoch chosen by macro AUROC on validation."""
+    how: dict[str, Any] = {"how": augmentation_of(p), "noise": data.noise, "seed": seed, "workers": p.workers}
+    return {
+        "make_model": make,
+        "train": recordings.Recordings(data.recordings, part.train, **how),
+        "val": recordings.Recordings(data.recordings, part.val, workers=p.workers),
+        "loss": loss_of(p, data.labels[part.train]),
+        "metric": macro_auroc,
+        "recipe": driver.recipe(p, max(len(part.train), p.fewest_per_epoch), where),
+        "seed": seed,
+        **where.training(f"checkpoint-seed{seed}-{part.name}"),
+    }
+
+
 def train(
     make: Callable[[], nn.Module], data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
 ) -> Trained:
     """Train a network that `make` makes, the epoch chosen by macro AUROC on validation, and score; the rest as for
     `driver.Task.fit`."""
-    how: dict[str, Any] = {"how": augmentation_of(p), "noise": data.noise, "seed": seed, "workers": p.workers}
-    fitted = loop.fit(
-        make,
-        recordings.Recordings(data.recordings, part.train, **how),
-        recordings.Recordings(data.recordings, part.val, workers=p.workers),
-        loss_of(p, data.labels[part.train]),
-        macro_auroc,
-        driver.recipe(p, max(len(part.train), p.fewest_per_epoch), where),
-        seed=seed,
-        **where.training(f"checkpoint-seed{seed}-{part.name}"),
-    )
+    fitted = loop.fit(**training(make, data, part, p, seed, where))
     given: dict[str, Any] = {"device": where.device, "precision": where.precision, "workers": p.workers}
     val, scored = (
         recordings.sigmoid(recordings.predict(fitted.model, data.recordings, index, **given))
@@ -440,6 +448,12 @@ def fit(data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where
     return Fitted(fitted.model, fitted.run, fitted.seconds, {"scores": table}, note)
 
 
+def epochs(data: Data, p: TwelveLeadParameters, seed: int, where: Where) -> Iterator[Epoch]:
+    """The epochs of the first part's training as they come."""
+    part = parts(data, p, seed)[0]
+    yield from loop.epochs(**training(maker(p, data.labels.shape[1]), data, part, p, seed, where))
+
+
 def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
     """Metrics over all folds together."""
     classes, entry = data.catalogue.classes, registry.entry(p.model)
@@ -481,7 +495,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
     }
 
 
-TASK: Final = driver.Task(Data, network, parts, fit, evaluate)
+TASK: Final = driver.Task(Data, network, parts, fit, epochs, evaluate)
 
 
 def _card(data: Data, found: Found, p: TwelveLeadParameters, folds: Scored, codes: Sequence[str]) -> TwelveLeadCard:

@@ -56,7 +56,8 @@ class CRNN(nn.Module):
     a stem (convolution of 15 samples with stride 3, batch normalisation, ReLU, max-pooling by 2) and three residual
     stages with squeeze-and-excitation (Hu et al. 2018), of which the second and third halve the length: a step is left
     for every 24 samples. Two bidirectional LSTM layers read the steps, self-attention with one head (Lin et al. 2017)
-    weighs their states into one vector, and a linear layer tells each label's logit. `dropout` is of that vector.
+    weighs their states into one vector, and a linear layer tells each label's logit. `hidden` are the units of each
+    direction of an LSTM layer, `dropout` is of that vector.
     """
 
     STRIDE = 24
@@ -65,24 +66,27 @@ class CRNN(nn.Module):
     """Two steps: attention would have nothing to weigh in one."""
     WIDTHS, STRIDES = (64, 64, 96, 128), (1, 2, 2)
     """Channels of the stem and of each stage, and the stages' strides."""
-    HIDDEN, SCORING = 128, 64
-    """Units of each direction of an LSTM layer, and of the layer that scores a step."""
+    SCORING = 64
+    """Units of the layer that scores a step."""
     DROPPED = 0.2
     """Share of the units between the LSTM layers that is dropped in training, the same ones at every step."""
 
-    def __init__(self, n_leads: int, n_samples: int, n_classes: int, *, dropout: float = 0.5) -> None:
+    def __init__(
+        self, n_leads: int, n_samples: int, n_classes: int, *, hidden: int = 128, dropout: float = 0.5
+    ) -> None:
         super().__init__()
+        layers.refuse_below_one(hidden=hidden)
         self.stem = Conv1d(n_leads, self.WIDTHS[0], 15, stride=3, padding=7, bias=False)
         self.stem_norm = layers.BatchNorm1d(self.WIDTHS[0])
         self.pool = layers.MaxPool1d(3, 2, padding=1)
         stages = zip(pairwise(self.WIDTHS), self.STRIDES, strict=True)
         self.blocks = nn.ModuleList(ResidualBlock(*widths, stride) for widths, stride in stages)
-        self.lstm1 = layers.LSTM(self.WIDTHS[-1], self.HIDDEN)
-        self.lstm2 = layers.LSTM(2 * self.HIDDEN, self.HIDDEN)
+        self.lstm1 = layers.LSTM(self.WIDTHS[-1], hidden)
+        self.lstm2 = layers.LSTM(2 * hidden, hidden)
         self.between = layers.StepDropout(self.DROPPED)
-        self.weigh = Attention(2 * self.HIDDEN, self.SCORING)
+        self.weigh = Attention(2 * hidden, self.SCORING)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * self.HIDDEN, n_classes)
+        self.head = nn.Linear(2 * hidden, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """Logits `(batch, classes)` of recordings padded at their end, those of the bare ones; none of them may
@@ -104,7 +108,7 @@ class CRNN(nn.Module):
         return spread(weights, length, x.shape[2], self.STRIDE)
 
     def _read(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """States `(batch, steps, 2 · HIDDEN)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
+        """States `(batch, steps, 2 · hidden)` of the last LSTM layer, and the attention `(batch, steps)` on them."""
         x, mask = layers.masked(x, lengths, self.MIN_SAMPLES)
         mask = layers.strided_mask(mask, 3)
         x = F.relu(self.stem_norm(self.stem(x), mask))

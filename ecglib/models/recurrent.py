@@ -78,28 +78,36 @@ class GRU(nn.GRU):
 class PatchRNN(nn.Module):
     """Recurrent layers over the patches of a beat, mean and maximum over time, a linear head.
 
-    Time is the beat's own, never the batch: non-overlapping patches of `PATCH` samples of all leads, the last one
+    Time is the beat's own, never the batch: non-overlapping patches of `patch` samples of all leads, the last one
     padded with zeros, 17 steps for 187 samples. Dropout stands between single layers, of the same units at every step,
     and before the head: that of a stacked `nn.LSTM` is not reproducible on a GPU.
-    There are two bidirectional layers, one on the other, with `hidden` units in each direction.
+    There are so many bidirectional `layers`, one on the other, with `hidden` units in each direction.
     """
 
     MIN_SAMPLES = 1
-    PATCH = 11
     LAYER: type[LSTM] | type[GRU]
 
     def __init__(
-        self, n_leads: int, n_samples: int, n_classes: int, *, hidden: int = 128, dropout: float = 0.2
+        self,
+        n_leads: int,
+        n_samples: int,
+        n_classes: int,
+        *,
+        hidden: int = 128,
+        layers: int = 2,
+        patch: int = 11,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        refuse_below_one(hidden=hidden)
-        self.padding = -n_samples % self.PATCH
-        self.layers = nn.ModuleList(self.LAYER(width, hidden) for width in (n_leads * self.PATCH, 2 * hidden))
+        refuse_below_one(hidden=hidden, layers=layers, patch=patch)
+        self.patch, self.padding = patch, -n_samples % patch
+        widths = (n_leads * patch, *(2 * hidden for _ in range(layers - 1)))
+        self.layers = nn.ModuleList(self.LAYER(width, hidden) for width in widths)
         self.dropout = StepDropout(dropout)
         self.head = nn.Linear(4 * hidden, n_classes)
 
     def forward(self, x: Tensor, *, features: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
-        patches = F.pad(x, (0, self.padding)).unflatten(2, (-1, self.PATCH))
+        patches = F.pad(x, (0, self.padding)).unflatten(2, (-1, self.patch))
         x = patches.permute(2, 0, 1, 3).flatten(2)
         for i, layer in enumerate(self.layers):
             x = layer(self.dropout(x) if i else x)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -24,7 +23,6 @@ from ecglib import paths
 from ecglib.config import SharedParameters
 
 _PAUSE = 0.2
-_WATCH = 1.0
 
 
 @dataclass
@@ -144,14 +142,3 @@ def _table(jobs: Iterable[Job]) -> Table:
         time_ = f"{job.seconds:.0f} s" if job.seconds else ""
         table.add_row(job.name, time_, job.state.removeprefix(f"{job.name} "))
     return table
-
-
-def end_with(parent: int) -> None:
-    """End this process when `parent` has ended, however it did; the notebook's kernel follows this process likewise."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -182,7 +182,7 @@ def epoch_order(epoch: int, n: int, size: int, seed: int) -> Tensor:
     return torch.cat(parts)
 
 
-def fit(
+def epochs(
     make_model: Callable[[], nn.Module],
     train: Examples,
     val: Examples | None,
@@ -194,8 +194,9 @@ def fit(
     device: torch.device,
     kept: tuple[Path, str] | None = None,
     title: str = "training",
-) -> Fitted:
-    """Train a network and keep the epoch that is best on validation.
+) -> Generator[Epoch, None, Fitted]:
+    """Train a network and keep the epoch that is best on validation; yields every epoch, those of before a resumption
+    too, and returns what `fit` does. Who closes it ends the training.
 
     `make_model` is called once, after torch's generators are seeded; the seed fixes initialisation, order and dropout.
     The loss is of logits `(batch, classes)` and `Batch.y`, those of sequences in one row. The metric chooses the epoch,
@@ -211,13 +212,26 @@ def fit(
     with determinism(recipe.deterministic):
         state = Training(make_model, train, val, loss, metric, recipe, seed, device)
         resumed = 0 if kept is None else state.resume(*kept)
+        yield from state.history
         report = Reporter(title, state.epochs)
         while state.epoch < state.epochs and not state.stopped_early:
             note = state.run_epoch()
             report.epoch(state.epoch, note)
             if kept is not None:
                 checkpoint.save(kept[0], state.state_dict(kept[1]))
+            yield state.history[-1]
         return state.result(resumed)
+
+
+def fit(*given: Any, **named: Any) -> Fitted:
+    """Train to the end; arguments and errors are those of `epochs`."""
+    training = epochs(*given, **named)
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            fitted: Fitted = end.value
+            return fitted
 
 
 @dataclass(eq=False)

@@ -1,0 +1,46 @@
+"""Experiments -> better parameters: spaces, trials, and the engines that run them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecglib import config
+from ecglib.config import TuningParameters
+
+
+def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | None = None) -> TuningParameters:
+    """The parameters of a search, `tuning/<name>` or a file, with those of its quick profile over them where that is
+    asked for. A `UserError` where there is no such search, or it can't be read."""
+    path = Path(search)
+    if path.suffix in (".yaml", ".yml"):
+        values = config.load_yaml(path)
+        values.setdefault("experiment", f"tuning/{path.stem}")
+        asked = config.check("tuning", values, path)
+    else:
+        asked = config.load(search if "/" in search else f"tuning/{search}")
+    assert isinstance(asked, TuningParameters)
+    laid = dict(asked.quick) if profile == "quick" else {}
+    if "fixed" in laid:
+        laid["fixed"] = asked.fixed | laid["fixed"]
+    given = asked.model_dump() | laid | {"profile": profile} | dict(overrides or {})
+    checked = config.check("tuning", given, search)
+    assert isinstance(checked, TuningParameters)
+    return checked
+
+
+def run(asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False) -> dict[str, Any]:
+    """Search, compare the best with the base under other seeds, and write what was found (see `tuning.search`), which
+    is returned. A `UserError`, before anything is trained, where something does not fit."""
+    from ecglib.tuning import local, search
+    from ecglib.tuning.watch import Watch
+
+    started = time.monotonic()
+    prepared = search.prepared(asked)
+    local.library()
+    search.begin(prepared, resume=resume, fresh=fresh)
+    with Watch(prepared) as watch:
+        trials = local.run(prepared, watch.look)
+    return search.finish(prepared, trials, engine, time.monotonic() - started)

@@ -1,0 +1,318 @@
+"""The engine of one machine: Optuna in a few worker processes, and a journal file on disk.
+
+The journal is the whole state. A trial is locked by the worker that runs it, and a lock falls with its process, however
+that ended: a trial that is running and not locked was left, and whoever finds it goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from filelock import FileLock, Timeout
+
+from ecglib import files, paths
+from ecglib.errors import UserError
+from ecglib.tuning import search as searches
+from ecglib.tuning import trial as trials
+from ecglib.tuning.search import Search, Trial
+from ecglib.tuning.space import Dimension, Values
+from ecglib.tuning.trial import Told
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL: Final = "journal.log"
+ATTEMPTS: Final = 3
+"""Processes that may die with a trial before it has failed."""
+PAUSE: Final = 0.5
+STARTUP: Final = 10
+"""Trials at random before the estimator has something to go by."""
+
+
+def library() -> Any:
+    """Optuna; a `UserError` where it is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        do = 'pip install "ecglib-book[tune]"'
+        raise UserError("ecglib tune", "optuna is not installed", "the extra tune", do) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+class _JournalLock:
+    """Falls with its process, where Optuna's own, a file, would stay for half a minute."""
+
+    def __init__(self, path: Path) -> None:
+        self.held = FileLock(path)
+
+    def acquire(self) -> bool:
+        self.held.acquire()
+        return True
+
+    def release(self) -> None:
+        self.held.release()
+
+
+def _mend(journal: Path) -> None:
+    """Cut off what a killed process left of a line, which the next one would go on in."""
+    if journal.is_file() and not (whole := journal.read_bytes()).endswith(b"\n"):
+        files.write(journal, whole[: whole.rfind(b"\n") + 1])
+
+
+def study_of(search: Search) -> optuna.Study:
+    """The study in the search's journal, made where it is not there."""
+    optuna = library()
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    lock: Any = _JournalLock(search.folder / f"{JOURNAL}.lock")
+    storage = JournalStorage(JournalFileBackend(str(search.folder / JOURNAL), lock_obj=lock))
+    made: optuna.Study = optuna.create_study(
+        storage=storage, study_name=search.name, direction="maximize", pruner=_pruner(search), load_if_exists=True
+    )
+    return made
+
+
+def _pruner(search: Search) -> optuna.pruners.BasePruner:
+    pruners, asked = library().pruners, search.asked
+    grace, reduction = asked.grace, asked.reduction
+    made: optuna.pruners.BasePruner
+    if asked.scheduler == "asha":
+        made = pruners.SuccessiveHalvingPruner(min_resource=grace, reduction_factor=reduction)
+    elif asked.scheduler == "hyperband":
+        made = pruners.HyperbandPruner(grace, search.epochs, reduction)
+    elif asked.scheduler == "median":
+        made = pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=grace)
+    else:
+        made = pruners.NopPruner()
+    return made
+
+
+def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+    """Who draws a trial's parameters; its seed is of the trial, so that workers do not draw the same."""
+    samplers, seed = library().samplers, search.asked.seed * 100_003 + number
+    if search.asked.searcher == "gp":
+        gp: optuna.samplers.BaseSampler = samplers.GPSampler(seed=seed, n_startup_trials=STARTUP)
+        return gp
+    if search.asked.searcher == "tpe":
+        known = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": STARTUP}
+        tpe: optuna.samplers.BaseSampler = samplers.TPESampler(seed=seed, **known)
+        return tpe
+    random: optuna.samplers.BaseSampler = samplers.RandomSampler(seed=seed)
+    return random
+
+
+def suggested(search: Search, of: optuna.Trial) -> Values:
+    """The parameters of a trial; what it was given before, it is given again."""
+    drawn: Values = {}
+    for one in search.space.dimensions:
+        if search.space.is_drawn(one, drawn, search.base):
+            drawn[one.name] = _suggest(of, one)
+    return drawn
+
+
+def _suggest(of: optuna.Trial, one: Dimension) -> Any:
+    if one.kind == "choice":  # Optuna has no lists for choices
+        texts = {json.dumps(value): value for value in one.choices}
+        return texts[of.suggest_categorical(one.name, list(texts))]
+    if one.whole:
+        step = int(one.step or 1)
+        return of.suggest_int(one.name, int(one.low), int(one.high), step=step, log=one.log)
+    return one.value(of.suggest_float(one.name, one.low, one.high, step=one.step, log=one.log))
+
+
+def encoded(search: Search, drawn: Values) -> Values:
+    """A draw as Optuna keeps it."""
+    return {k: json.dumps(v) if search.space[k].kind == "choice" else v for k, v in drawn.items()}
+
+
+def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
+    """Run the search to its end, or go on with it; `look` is given all trials from time to time. Returns them."""
+    _mend(search.folder / JOURNAL)
+    study = study_of(search)
+    if search.asked.searcher == "grid":
+        known = [one.user_attrs.get("given") for one in study.trials]
+        for number, drawn in enumerate(search.space.grid(search.base)[: search.asked.trials]):
+            if number not in known:
+                study.enqueue_trial(encoded(search, drawn), user_attrs={"given": number})
+    elif not study.trials and search.of_base is not None:
+        study.enqueue_trial(encoded(search, search.of_base))
+    deadline = time.time() + search.budget
+    wanted = min(search.asked.concurrency, max(1, (os.cpu_count() or 1) // search.asked.cpus))
+    workers = {slot: _worker(search, slot, deadline) for slot in range(wanted)}
+    deaths = 0
+    try:
+        while workers:
+            time.sleep(PAUSE)
+            for slot, worker in list(workers.items()):
+                if (code := worker.poll()) is None:
+                    continue
+                del workers[slot]
+                if code:
+                    deaths += 1
+                    if deaths > ATTEMPTS * wanted and not any(one.intermediate_values for one in study.trials):
+                        raise UserError("ecglib tune", f"its workers end at once: {_last_words(search, slot)}")
+                    _note_death(study, slot)
+                    workers[slot] = _worker(search, slot, deadline)
+            look(told(search, study))
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(10)
+    found = told(search, study)
+    look(found)
+    return found
+
+
+def _worker(search: Search, slot: int, deadline: float) -> subprocess.Popen[bytes]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
+    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(_progress(search, slot)), **threads}
+    limit = "" if math.isinf(deadline) else str(deadline)
+    command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]
+    with _errors(search, slot).open("w", encoding="utf-8") as errors:
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+
+
+def _progress(search: Search, slot: int) -> Path:
+    return search.folder / f"worker-{slot}.txt"
+
+
+def _errors(search: Search, slot: int) -> Path:
+    return search.folder / f"worker-{slot}.err"
+
+
+def _last_words(search: Search, slot: int) -> str:
+    lines = _errors(search, slot).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "without a word"
+
+
+def _note_death(study: optuna.Study, slot: int) -> None:
+    """Note of the trial that a worker ran that it died with it. That the whole search was killed is no fault of it."""
+    optuna = library()
+    for one in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        if one.user_attrs.get("slot") == slot:
+            optuna.trial.Trial(study, one._trial_id).set_user_attr("died", one.user_attrs.get("died", 0) + 1)
+
+
+STATES: Final = {"RUNNING": "running", "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
+
+
+def told(search: Search, study: optuna.Study) -> list[Trial]:
+    """The trials of a study, but for those that wait."""
+    found = []
+    for one in study.get_trials(deepcopy=False):
+        if one.state.name not in STATES:
+            continue
+        attributes = one.user_attrs
+        curve = [Told(*each) for each in attributes.get("curve", [])]
+        found.append(Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", "")))
+    return found
+
+
+# --- in a worker ------------------------------------------------------------------------------------------------------
+
+
+def work(folder: Path, slot: int, deadline: float) -> None:
+    """Run trials until there are enough of them."""
+    search = searches.opened(folder)
+    study = study_of(search)
+    while time.time() < deadline:
+        found = _next(search, study, slot)
+        if found is None:
+            return
+        of, lock = found
+        try:
+            _run_trial(search, study, of, deadline)
+        finally:
+            lock.release()
+
+
+def _next(search: Search, study: optuna.Study, slot: int) -> tuple[optuna.Trial, FileLock] | None:
+    """A trial that was left, or a new one; None where there are enough."""
+    optuna = library()
+    states = optuna.trial.TrialState
+    with files.lock(search.folder / "next.lock"):
+        there = study.get_trials(deepcopy=False)
+        for one in there:
+            if one.state == states.RUNNING and (lock := _locked(search, one.number)) is not None:
+                of = optuna.trial.Trial(study, one._trial_id)
+                of.set_user_attr("slot", slot)
+                if (died := one.user_attrs.get("died", 0)) < ATTEMPTS:
+                    return of, lock
+                of.set_user_attr("why", f"its process died {died} times")
+                study.tell(of, state=states.FAIL)
+                lock.release()
+        begun = [one for one in there if one.state != states.WAITING]
+        waiting = len(there) > len(begun)
+        if len(begun) >= search.asked.trials or (search.asked.searcher == "grid" and not waiting):
+            return None
+        study.sampler = _sampler(search, len(begun))
+        of = study.ask()
+        of.set_user_attr("slot", slot)
+        lock = _locked(search, of.number)
+        assert lock is not None
+        return of, lock
+
+
+def _locked(search: Search, number: int) -> FileLock | None:
+    """A trial's lock, where nobody holds it."""
+    (search.folder / "trials").mkdir(exist_ok=True)
+    lock = FileLock(search.folder / "trials" / f"{number}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
+
+
+def _run_trial(search: Search, study: optuna.Study, of: optuna.Trial, deadline: float) -> None:
+    states = library().trial.TrialState
+    folder = search.folder / "trials" / str(of.number)
+    folder.mkdir(exist_ok=True)
+    drawn = suggested(search, of)
+    of.set_user_attr("drawn", drawn)
+    curve: list[list[float]] = of.user_attrs.get("curve", [])
+    state, title = states.COMPLETE, f"trial {of.number}"
+    try:
+        for epoch in trials.epochs(search.parameters(drawn), search.place, folder, title):
+            if epoch.epoch <= len(curve):
+                continue
+            curve.append(list(epoch))
+            of.set_user_attr("curve", curve)
+            of.report(epoch.best, epoch.epoch)
+            if epoch.epoch < search.epochs and of.should_prune():
+                state = states.PRUNED
+                break
+            if time.time() > deadline and epoch.epoch < search.epochs:
+                of.set_user_attr("why", "the time was up")
+                state = states.PRUNED
+                break
+    except UserError as error:  # such as a loss that is no number any more
+        of.set_user_attr("why", str(error))
+        study.tell(of, state=states.FAIL)
+    else:
+        study.tell(of, curve[-1][2] if state == states.COMPLETE else None, state=state)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    files.end_with(int(sys.argv[2]))
+    try:
+        work(Path(sys.argv[1]), int(sys.argv[3]), float(sys.argv[4] or "inf"))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None

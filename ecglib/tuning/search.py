@@ -1,0 +1,290 @@
+"""A search: what is checked before it begins, what its folder holds, and what is written when it ends.
+
+Its folder `runs/tuning/<name>` has `search.json` (what was asked), the engine's journal, and a folder of every trial
+with its checkpoint. In the end `book/searches/<name>.json` and `.parquet` tell what was found, and
+`params/<notebook>/<name>-tuned.yaml` is the experiment of the best parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import torch
+import yaml
+
+from ecglib import config, files, paths
+from ecglib.config import HOW_MUCH, TrainedParameters, TuningParameters
+from ecglib.errors import UserError
+from ecglib.experiment import provenance, tasks
+from ecglib.experiment import record as results
+from ecglib.experiment.recipes import Trained
+from ecglib.tuning import space as spaces
+from ecglib.tuning import trial
+from ecglib.tuning.space import OPTION, Space, Values
+from ecglib.tuning.trial import Place, Told
+
+ASKED: Final = "search.json"
+UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+DEFAULT_METRIC: Final = {"heartbeat": "macro_f1", "infarction": "auroc", "twelve-lead": "macro_auroc"}
+METRICS: Final = {
+    "heartbeat": ("macro_f1", "macro_recall", "abnormal_recall"),
+    "infarction": ("auroc",),
+    "twelve-lead": ("macro_auroc",),
+}
+"""Notebook -> what its trials can be judged by."""
+SAME: Final = ("experiment", "base", "space", "fixed", "metric", "searcher", "scheduler", "grace", "reduction", "seed")
+"""Of what was asked, what a search must share with the one that it goes on with."""
+
+
+@dataclass
+class Trial:
+    """One set of parameters and how it went."""
+
+    number: int
+    drawn: Values
+    state: str = "running"
+    """`running`, `finished`, `stopped` early, or `failed`."""
+    curve: list[Told] = field(default_factory=list)
+    why: str = ""
+    """Why it failed or was stopped, where that is not the scheduler's doing."""
+
+    @property
+    def value(self) -> float:
+        """The highest validation metric of its epochs; NaN where there is none."""
+        return self.curve[-1].best if self.curve else math.nan
+
+    @property
+    def seconds(self) -> float:
+        return sum(told.seconds for told in self.curve)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, checked."""
+
+    asked: TuningParameters
+    base: Trained
+    """In development, with what is fixed."""
+    space: Space
+    place: Place
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.asked.experiment.partition("/")[2]
+
+    @property
+    def notebook(self) -> str:
+        return self.asked.base.partition("/")[0]
+
+    @property
+    def tuned(self) -> str:
+        """The experiment that the best parameters become."""
+        return f"{self.notebook}/{self.name}-tuned"
+
+    @property
+    def budget(self) -> float:
+        """Seconds; infinite where none is given."""
+        text = self.asked.budget
+        return int(text[:-1]) * UNITS[text[-1]] if text else math.inf
+
+    @property
+    def epochs(self) -> int:
+        """Those of a trial in full."""
+        return self.base.max_epochs
+
+    def parameters(self, drawn: Mapping[str, Any], seed: int | None = None) -> Trained:
+        """Those of a trial, under the search's seed or another one."""
+        p = spaces.applied(self.base, drawn)
+        return p if seed is None else p.model_copy(update={"seeds": [seed]})
+
+    @cached_property
+    def of_base(self) -> Values | None:
+        """The base's own values, as a draw; None where they lie outside the space."""
+        inside: Values = {}
+        for one in self.space.dimensions:
+            if self.space.is_drawn(one, inside, self.base):
+                value = spaces.value_of(self.base, one.name)
+                if not one.holds(value):
+                    return None
+                inside[one.name] = value
+        return inside
+
+    def keep(self) -> None:
+        """Write what was asked into the search's folder."""
+        values = {"asked": self.asked.model_dump(), "device": self.place.device, "precision": self.place.precision}
+        files.write(self.folder / ASKED, json.dumps(values, indent=1))
+
+
+def folder_of(name: str) -> Path:
+    return paths.runs() / "tuning" / name
+
+
+def prepared(asked: TuningParameters) -> Search:
+    """Check all that can be checked before anything is trained, and prepare the data. A `UserError` says, in a line,
+    what does not fit."""
+    notebook, name = asked.base.partition("/")[0], asked.experiment.partition("/")[2]
+    if not name:
+        raise UserError("experiment", f"{asked.experiment!r}", "tuning/<name>")
+    full = config.load(asked.base, profile="quick")
+    if not isinstance(full, TrainedParameters):
+        raise UserError(f"base: {asked.base}", "it trains nothing", "an experiment that trains")
+    if asked.metric not in METRICS[notebook]:
+        raise UserError(f"metric: {asked.metric}", f"not of {notebook}", f"one of {', '.join(METRICS[notebook])}")
+    assert isinstance(full, Trained)
+    base = trial.in_development(full, asked.fixed, asked.metric, asked.seed)
+    space = spaces.parsed(asked.space, base)
+    task = tasks.of(base)
+    data = trial.data_of(base)
+    space.check(base, lambda p: task.network(data, p)[0]())
+    if asked.searcher == "gp" and any(one.when for one in space.dimensions):
+        raise UserError("searcher: gp", "a space with when", "every parameter in every trial", "take tpe")
+    if asked.searcher == "grid":
+        space.grid(base)
+    if asked.seed in asked.confirm or len(set(asked.confirm)) < len(asked.confirm):
+        raise UserError(f"confirm: {asked.confirm}", "a seed twice, or the search's own", "seeds that it did not see")
+    return Search(asked, base, space, Place.of(base), folder_of(name))
+
+
+def opened(folder: Path) -> Search:
+    """The search of a folder, as a worker has it: checked before."""
+    known = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+    asked = config.check("tuning", known["asked"], folder / ASKED)
+    assert isinstance(asked, TuningParameters)
+    full = config.load(asked.base, profile="quick")
+    assert isinstance(full, Trained)
+    base = trial.in_development(full, asked.fixed, asked.metric, asked.seed)
+    return Search(asked, base, spaces.parsed(asked.space, base), Place(known["device"], known["precision"]), folder)
+
+
+def begin(search: Search, *, resume: bool, fresh: bool) -> None:
+    """Make the search's folder, or go on in it. A `UserError` where it holds a search and neither is said, or another
+    search than this one."""
+    path = search.folder / ASKED
+    if fresh and search.folder.is_dir():
+        shutil.rmtree(search.folder)
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        now = search.asked.model_dump()
+        if differs := [name for name in SAME if before.get(name) != now[name]]:
+            found = f"holds another search ({', '.join(differs)} differ)"
+            raise UserError(search.folder, found, do="--fresh throws it away; or give the search another name")
+        if not resume:
+            raise UserError(search.folder, "holds this search", do="--resume goes on with it, --fresh begins anew")
+    elif resume:
+        raise UserError(search.folder, "no search to go on with", do="leave --resume away")
+    search.keep()
+
+
+def best_of(trials: list[Trial]) -> Trial:
+    """The one with the highest value, of equal ones the first; a `UserError` where none has one."""
+    valued = [one for one in trials if not math.isnan(one.value)]
+    if not valued:
+        why = next((one.why for one in trials if one.why), "none came to the end of an epoch")
+        raise UserError("search", f"no trial has a value: {why}")
+    return max(valued, key=lambda one: (one.value, -one.number))
+
+
+def confirmed(search: Search, best: Trial) -> dict[str, list[dict[str, float]]]:
+    """Base and best, trained in full under the seeds that the search did not see: value and epoch of each."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for name, drawn in (("base", {}), ("best", best.drawn)):
+        found[name] = []
+        for seed in search.asked.confirm:
+            folder = search.folder / "confirm" / f"{name}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            curve = [*trial.epochs(search.parameters(drawn, seed), search.place, folder, f"{name}, seed {seed}")]
+            found[name].append({"seed": seed, "value": curve[-1].best, "epochs": len(curve)})
+    return found
+
+
+def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> dict[str, Any]:
+    """Compare the best with the base, and write what was found; returns it."""
+    best = best_of(trials)
+    confirmations = confirmed(search, best)
+    asked = search.asked.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
+    states = [one.state for one in trials]
+    found = {
+        "name": search.name,
+        **asked,
+        "tuned": search.tuned,
+        "engine": engine,
+        "states": {name: states.count(name) for name in ("finished", "stopped", "failed")},
+        "epochs": {
+            "trial": search.epochs,
+            "run": sum(len(one.curve) for one in trials),
+            "full": search.epochs * sum(bool(one.curve) for one in trials),
+        },
+        "seconds": round(seconds, 1),
+        "best": {"trial": best.number, "value": best.value, "epochs": len(best.curve), "drawn": best.drawn},
+        "base_value": next((one.value for one in trials if one.drawn == search.of_base), None),
+        "confirmed": confirmations,
+        "data": trial.data_of(search.base).fingerprint,
+        "precision": search.place.precision,
+        "hardware": _hardware(search.place),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "created": provenance.now(),
+    }
+    path = paths.search(search.name)
+    files.write(path, "\n".join(results.json_lines(found)) + "\n")
+    with files.writing(path.with_suffix(".parquet")) as temporary:
+        table(trials).to_parquet(temporary, index=False, compression="zstd")
+    write_parameters(search, best)
+    return found
+
+
+def _hardware(place: Place) -> str:
+    from ecglib.training import device
+
+    return device.hardware(torch.device(place.device))
+
+
+def table(trials: list[Trial]) -> pd.DataFrame:
+    """A row for every epoch of every trial, and one with epoch 0 of a trial without any: `trial, state, why, drawn`
+    (JSON), `epoch, value, best, seconds`."""
+    rows = []
+    for one in trials:
+        own = {"trial": one.number, "state": one.state, "why": one.why, "drawn": json.dumps(one.drawn)}
+        rows += [own | told._asdict() for told in one.curve or [Told(0, math.nan, math.nan, 0.0)]]
+    kinds = {"trial": "int32", "epoch": "int32", "value": "float64", "best": "float64", "seconds": "float32"}
+    return pd.DataFrame(rows).astype(kinds)
+
+
+def trials_of(stored: pd.DataFrame) -> list[Trial]:
+    """The trials of such a table."""
+    found = []
+    for (number, state, why, drawn), rows in stored.groupby(["trial", "state", "why", "drawn"], sort=False):
+        curve = [Told(*one) for one in rows[list(Told._fields)].itertuples(index=False) if one.epoch]
+        found.append(Trial(int(number), json.loads(drawn), state, curve, why))
+    return sorted(found, key=lambda one: one.number)
+
+
+def write_parameters(search: Search, best: Trial) -> Path:
+    """Write the experiment of the best parameters: the base's own file, with what was found over it."""
+    path = paths.params() / f"{search.tuned}.yaml"
+    base = config.load(search.asked.base)
+    assert isinstance(base, Trained)
+    fixed = {name: value for name, value in search.asked.fixed.items() if name not in HOW_MUCH}
+    p = spaces.applied(base.model_copy(update=fixed), best.drawn)
+    own = config.load_yaml(paths.params() / f"{search.asked.base}.yaml")
+    names = {*own, *fixed, *(name for name in best.drawn if not name.startswith(OPTION))} - {"experiment", "title"}
+    values = {"experiment": search.tuned, "title": f"{base.title}, tuned", "in_book": False}
+    given = p.model_dump()
+    values |= {name: given[name] for name in type(p).model_fields if name in names}
+    if p.model_options:
+        values["model_options"] = dict(p.model_options)
+    if search.asked.metric != DEFAULT_METRIC[search.notebook]:
+        values["selection"] = search.asked.metric
+    kept = {name: value for name, value in values.items() if name not in p.idle()}
+    head = f"# The best of {search.asked.experiment}, a search over {search.asked.base}.\n"
+    files.write(path, head + yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120))
+    return path

@@ -1,0 +1,84 @@
+"""A trial: parameters in, the validation metric of every epoch out. It knows no engine, and reads nothing tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from ecglib import config, fingerprint
+from ecglib.experiment import driver, tasks
+from ecglib.experiment.recipes import Trained
+from ecglib.experiment.verify import OF_DIGEST
+
+MOST_KEPT: Final = 4
+"""Sets of data that a process keeps; more come up where a space says how beats are cut."""
+_PREPARED: dict[str, Any] = {}
+
+
+class Told(NamedTuple):
+    """What an epoch gave."""
+
+    epoch: int
+    """From 1 on; those of before a resumption are told again."""
+    value: float
+    """The validation metric after it."""
+    best: float
+    """The highest so far."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials are computed: the same for all of a search, so that they can be compared."""
+
+    device: str
+    precision: str
+
+    @classmethod
+    def of(cls, base: Trained) -> Place:
+        """As the base's parameters, and the machine, have it."""
+        task = tasks.of(base)
+        device, precision, _ = driver.place(base, *task.network(task.data(base), base))
+        return cls(device.type, precision)
+
+
+def epochs(p: Trained, place: Place, folder: Path | None = None, title: str = "trial") -> Iterator[Told]:
+    """Train with these parameters, which must be of development (`test: false`), under their first seed.
+
+    After each epoch the state is kept in `folder`; a trial that finds one there of the same parameters and data goes on
+    from it. Errors are those of the training.
+    """
+    if p.test:
+        raise ValueError("a trial with test: true would read what is tested")
+    task, data, best = tasks.of(p), data_of(p), -float("inf")
+    key = fingerprint.of_values(p.model_dump(), data.fingerprint, place.precision)
+    where = driver.Where(torch.device(place.device), place.precision, title, folder, key)
+    for epoch in task.epochs(data, p, p.seeds[0], where):
+        value = float("nan") if epoch.val_metric is None else epoch.val_metric
+        best = max(best, value)
+        yield Told(epoch.epoch, value, best, epoch.seconds)
+
+
+def data_of(p: Trained) -> Any:
+    """What trials of these parameters rest on: prepared once a process, and once a machine in the cache."""
+    read = f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)] | {'test'})}"
+    if read not in _PREPARED:
+        while len(_PREPARED) >= MOST_KEPT:
+            del _PREPARED[next(iter(_PREPARED))]
+        _PREPARED[read] = tasks.of(p).data(p)
+    return _PREPARED[read]
+
+
+def in_development(base: Trained, fixed: dict[str, Any], metric: str, seed: int) -> Trained:
+    """The base as its trials have it: what is tested is not read, and the metric chooses the epoch."""
+    given = base.model_dump() | fixed | {"test": False, "seeds": [seed], "bootstrap": 0}
+    if "selection" in type(base).model_fields:
+        given["selection"] = metric
+    notebook = next(name for name, model in config.MODELS.items() if model is type(base))
+    p = config.check(notebook, given, "fixed")
+    assert isinstance(p, Trained)
+    return p
