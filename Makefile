@@ -5,7 +5,7 @@ PROFILE ?= quick
 # Notebooks at once: much of a short one is start-up, and they share the processor.
 J ?= 2
 
-.PHONY: book test test-slow test-spark coverage lint notebooks lab bench mlflow env
+.PHONY: book test test-slow test-spark coverage lint notebooks lab bench mlflow tensorboard env
 .DEFAULT_GOAL := book
 
 env:
@@ -59,3 +59,7 @@ bench: env
 
 mlflow: env
 	@$(BIN)/ecglib mlflow
+
+# The trials of every search, epoch by epoch.
+tensorboard: env
+	@$(BIN)/tensorboard --logdir runs/tuning --host 127.0.0.1

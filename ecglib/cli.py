@@ -169,7 +169,8 @@ def _selected(
 @app.command(hidden=True)
 def execute(order: str) -> None:
     """Run one notebook; started by `run` for each, in a process of its own."""
-    from ecglib.report import book, runner
+    from ecglib import files
+    from ecglib.report import book
 
     values = json.loads(order)
     files.end_with(values["parent"])

@@ -644,8 +644,9 @@ HOW_MUCH = ("seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "
 """How much of an experiment that trains is done; a profile sets these where they mean nothing too."""
 NOT_SEARCHED = frozenset({
     *SharedParameters.model_fields, *HOW_MUCH, "device", "precision", "deterministic", "database", "annotator",
-    "protocol", "train_on", "test_on", "test", "validation_fraction", "selection", "refit", "start_from", "model_options",
-    "folds", "test_folds", "curve", "pretrained", "labels", "min_positives", "leave_source_out", "workers", "sample",
+    "protocol", "train_on", "test_on", "test", "validation_fraction", "selection", "refit", "start_from",
+    "model_options", "folds", "test_folds", "curve", "pretrained", "labels", "min_positives", "leave_source_out",
+    "workers",
 })  # fmt: skip
 """Parameters that say what is computed, on what and how much, so that trials which differ in them can't be compared."""
 OF_PROFILES = ("profile", *HOW_MUCH, "curve", "folds", "test_folds")

@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,8 @@ _LOCK_SECONDS: Final = 300
 _BATCH: Final = 1000
 """The metrics that MLflow takes in one call."""
 _PARAM_LENGTH: Final = 6000
+_MOST: Final = 5000
+"""Runs that are looked through of a search."""
 
 _ENVIRONMENT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -99,6 +101,47 @@ def log(record: Record, folder: Path) -> str:
             store.delete(run["id"])
         files.write(note, json.dumps([*kept, new | {"evaluated": evaluated}]))
         return run_id
+
+
+def parent_of(store: Store, experiment: str, folder: str, name: str) -> tuple[str, set[str]]:
+    """The run of a search in this folder, made where it isn't there, and the trials that are logged under it; what was
+    half-logged is deleted."""
+    ids, mine = [store.experiment(experiment)], f"tags.folder = '{folder}'"
+    found = store.client.search_runs(ids, f"{mine} and attributes.status != 'KILLED'", max_results=1)
+    if not found:
+        made = store.client.create_run(ids[0], run_name=name, tags={"folder": folder})
+        return str(made.info.run_id), set()
+    parent, known = str(found[0].info.run_id), set()
+    for run in store.client.search_runs(ids, f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_MOST):
+        if run.info.status == "RUNNING":
+            store.delete(str(run.info.run_id))
+        else:
+            known.add(run.data.tags["trial"])
+    return parent, known
+
+
+def log_child(
+    store: Store,
+    experiment: str,
+    parent: str,
+    tags: Mapping[str, str],
+    parameters: Mapping[str, Any],
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    seconds: float,
+    state: str,
+) -> None:
+    """Log a trial under a search's run: its parameters, and each metric by epoch."""
+    from mlflow.entities import Metric, Param
+
+    end = int(time.time() * 1000)
+    tags = {**tags, "mlflow.parentRunId": parent}
+    name = f"trial {tags['trial']}"
+    start = end - int(1000 * seconds)
+    made = store.client.create_run(store.experiment(experiment), start_time=start, run_name=name, tags=tags)
+    metrics = [Metric(key, value, end, step) for key, curve in curves.items() for step, value in curve]
+    params = [Param(key, str(value)) for key, value in parameters.items()]
+    store.client.log_batch(str(made.info.run_id), params=params, metrics=metrics)
+    store.client.set_terminated(str(made.info.run_id), state, end_time=end)
 
 
 def ui_command(port: int = 5000) -> list[str]:

@@ -41,8 +41,8 @@ from ecglib.experiment.record import Record, Resampling, TwelveLeadCard, card
 from ecglib.models import age_and_sex, registry
 from ecglib.models.crnn import CRNN
 from ecglib.training import augmentation, device, loop, recordings
-from ecglib.training.history import Epoch
 from ecglib.training.augmentation import Augmentation, Noise
+from ecglib.training.history import Epoch
 
 RECIPE = 1
 """1: as published."""

@@ -34,13 +34,12 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
 def run(asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False) -> dict[str, Any]:
     """Search, compare the best with the base under other seeds, and write what was found (see `tuning.search`), which
     is returned. A `UserError`, before anything is trained, where something does not fit."""
-    from ecglib.tuning import local, search
-    from ecglib.tuning.watch import Watch
+    from ecglib.tuning import local, search, watch
 
     started = time.monotonic()
     prepared = search.prepared(asked)
     local.library()
     search.begin(prepared, resume=resume, fresh=fresh)
-    with Watch(prepared) as watch:
-        trials = local.run(prepared, watch.look)
+    with watch.Watch(prepared, *watch.logs(prepared)) as shown:
+        trials = local.run(prepared, shown.look)
     return search.finish(prepared, trials, engine, time.monotonic() - started)

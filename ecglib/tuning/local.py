@@ -31,6 +31,9 @@ from ecglib.tuning.trial import Told
 
 if TYPE_CHECKING:
     import optuna
+    import optuna.pruners
+    import optuna.samplers
+    import optuna.trial
 
 JOURNAL: Final = "journal.log"
 ATTEMPTS: Final = 3
@@ -180,15 +183,13 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
 
 def _worker(search: Search, slot: int, deadline: float) -> subprocess.Popen[bytes]:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
-    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(_progress(search, slot)), **threads}
+    own = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(search.folder / f"worker-{slot}.txt")}
     limit = "" if math.isinf(deadline) else str(deadline)
     command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]
     with _errors(search, slot).open("w", encoding="utf-8") as errors:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
-
-
-def _progress(search: Search, slot: int) -> Path:
-    return search.folder / f"worker-{slot}.txt"
+        return subprocess.Popen(
+            command, env=os.environ | own | threads, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
+        )
 
 
 def _errors(search: Search, slot: int) -> Path:
@@ -219,7 +220,9 @@ def told(search: Search, study: optuna.Study) -> list[Trial]:
             continue
         attributes = one.user_attrs
         curve = [Told(*each) for each in attributes.get("curve", [])]
-        found.append(Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", "")))
+        found.append(
+            Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", ""))
+        )
     return found
 
 

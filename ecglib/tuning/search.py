@@ -262,10 +262,11 @@ def table(trials: list[Trial]) -> pd.DataFrame:
 def trials_of(stored: pd.DataFrame) -> list[Trial]:
     """The trials of such a table."""
     found = []
-    for (number, state, why, drawn), rows in stored.groupby(["trial", "state", "why", "drawn"], sort=False):
+    for number, rows in stored.groupby("trial"):
+        first = rows.iloc[0]
         curve = [Told(*one) for one in rows[list(Told._fields)].itertuples(index=False) if one.epoch]
-        found.append(Trial(int(number), json.loads(drawn), state, curve, why))
-    return sorted(found, key=lambda one: one.number)
+        found.append(Trial(int(str(number)), json.loads(first["drawn"]), first["state"], curve, first["why"]))
+    return found
 
 
 def write_parameters(search: Search, best: Trial) -> Path:

@@ -1,0 +1,328 @@
+"""The engine of one machine: trials from stored curves, and whole searches that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from ecglib import config, tuning
+from ecglib.config import TuningParameters
+from ecglib.errors import UserError
+from ecglib.experiment.recipes import Trained
+from ecglib.tuning import local, search, trial
+from ecglib.tuning.search import Search
+from ecglib.tuning.trial import Told
+
+CURVES = Path(__file__).parent / "curves.parquet"
+SMALL: dict[str, Any] = {
+    "experiment": "tuning/small",
+    "base": "heartbeat/baseline",
+    "fixed": {"max_epochs": 4, "max_beats": 1000, "beats_per_epoch": 200, "patience": 4},
+    "space": {
+        "learning_rate": {"log-uniform": [0.001, 0.02]},
+        "model_options.width": {"int": [4, 8], "step": 2},
+    },
+    "trials": 6,
+}
+
+
+def asked(**changes: Any) -> TuningParameters:
+    return TuningParameters(**SMALL | changes)
+
+
+def begun(**changes: Any) -> Search:
+    made = search.prepared(asked(**changes))
+    search.begin(made, resume=False, fresh=False)
+    return made
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are calls."""
+
+    class Worker:
+        def __init__(self, given: Search, slot: int, deadline: float) -> None:
+            local.work(given.folder, slot, deadline)
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(local, "_worker", Worker)
+    monkeypatch.setattr(local, "PAUSE", 0.0)
+
+
+def replayed(monkeypatch: pytest.MonkeyPatch, curve_of: Any) -> list[tuple[Any, int]]:
+    """Trials take their curves from a function of their parameters; returns the epochs that were asked for."""
+    ran: list[tuple[Any, int]] = []
+
+    def epochs(p: Trained, place: Any, folder: Any = None, title: str = "") -> Iterator[Told]:
+        best = -1.0
+        for number, value in enumerate(curve_of(p), 1):
+            ran.append((p.learning_rate, number))
+            best = max(best, value)
+            yield Told(number, value, best, 0.1)
+
+    monkeypatch.setattr(trial, "epochs", epochs)
+    return ran
+
+
+def rising(p: Trained) -> list[float]:
+    """Better the nearer the rate is to 0.005."""
+    return [0.9 - abs(p.learning_rate - 0.005) * 10 + epoch / 100 for epoch in range(4)]
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "gp", "random"])
+def test_a_search_finds_what_is_best_in_the_space(
+    searcher: str, project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed(monkeypatch, rising)
+    made = begun(searcher=searcher, trials=20, scheduler="none")
+    looked: list[int] = []
+    found = local.run(made, lambda trials: looked.append(len(trials)))
+    assert [one.number for one in found] == list(range(20)) and looked[-1] == 20
+    assert {one.state for one in found} == {"finished"} and all(len(one.curve) == 4 for one in found)
+    assert found[0].drawn == made.of_base | {"model_options.width": 8} if made.of_base else True
+    best = search.best_of(found)
+    assert abs(best.drawn["learning_rate"] - 0.005) < 0.001
+    assert len({json.dumps(one.drawn) for one in found}) == 20
+
+
+def test_a_grid_is_tried_whole_and_each_point_once(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed(monkeypatch, rising)
+    space = {"learning_rate": {"choice": [0.002, 0.005]}, "model_options.width": {"int": [4, 8], "step": 2}}
+    found = local.run(begun(searcher="grid", space=space, trials=100, scheduler="none"), lambda trials: None)
+    assert len(found) == 6 == len({json.dumps(one.drawn) for one in found})
+    assert search.best_of(found).drawn["learning_rate"] == 0.005
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_the_poor_are_stopped_early(
+    scheduler: str, project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = replayed(monkeypatch, rising)
+    made = begun(searcher="random", scheduler=scheduler, trials=20, reduction=2)
+    found = local.run(made, lambda trials: None)
+    stopped = [one for one in found if one.state == "stopped"]
+    assert stopped and len(ran) == sum(len(one.curve) for one in found) < 20 * 4
+    finished = [one.value for one in found if one.state == "finished"]
+    assert max(finished) == max(one.value for one in found)
+
+
+def test_trials_that_fail_are_told_and_do_not_end_the_search(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(p: Trained) -> list[float]:
+        if p.learning_rate > 0.005:
+            raise UserError("training", "the loss became nan in epoch 1")
+        return rising(p)
+
+    replayed(monkeypatch, fails)
+    found = local.run(begun(searcher="random", scheduler="none"), lambda trials: None)
+    failed = [one for one in found if one.state == "failed"]
+    assert len(found) == 6 and failed and all("loss became nan" in one.why for one in failed)
+    assert all(one.drawn["learning_rate"] > 0.005 for one in failed)
+
+
+def test_no_trial_begins_when_the_time_is_up(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed(monkeypatch, rising)
+    assert local.run(begun(budget="0s"), lambda trials: None) == []
+    with pytest.raises(UserError, match="no trial has a value"):
+        search.best_of([])
+
+
+def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(p: Trained) -> Iterator[float]:
+        for number, value in enumerate(rising(p)):
+            if number == 2 and not died:
+                died.append(p)
+                raise KeyboardInterrupt
+            yield value
+
+    died: list[Trained] = []
+    replayed(monkeypatch, dies)
+    made = begun(scheduler="none")
+    with pytest.raises(KeyboardInterrupt):
+        local.run(made, lambda trials: None)
+    (left,) = local.told(made, local.study_of(made))
+    assert left.state == "running" and [told.epoch for told in left.curve] == [1, 2]
+    with (made.folder / local.JOURNAL).open("a") as journal:
+        journal.write('{"half a line')
+    found = local.run(made, lambda trials: None)
+    assert [one.number for one in found] == list(range(6)) and found[0].drawn == left.drawn
+    assert all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in found)
+
+
+def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = begun()
+    study = local.study_of(made)
+    for _ in range(local.ATTEMPTS):
+        found = local._next(made, study, 0)
+        assert found is not None and found[0].number == 0
+        found[1].release()
+        local._note_death(study, 0)
+    found = local._next(made, study, 0)
+    assert found is not None and found[0].number == 1
+    found[1].release()
+    (first, _) = local.told(made, study)
+    assert first.state == "failed" and "died 3 times" in first.why
+
+
+# --- successive halving on stored curves ------------------------------------------------------------------------------
+
+
+def test_successive_halving_spends_a_part_and_keeps_the_best(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the full curves of a random search over CNet: in their order, as they came."""
+    full = search.trials_of(pd.read_parquet(CURVES))
+    epochs = max(len(one.curve) for one in full)
+    assert len(full) >= 40 and all(len(one.curve) == epochs for one in full)
+    curves = iter(full)
+    replayed(monkeypatch, lambda p: [told.value for told in next(curves).curve])
+    fixed = SMALL["fixed"] | {"max_epochs": epochs}
+    made = begun(searcher="random", scheduler="asha", grace=2, reduction=4, trials=len(full), fixed=fixed)
+    monkeypatch.setattr(Search, "of_base", None)
+    found = local.run(made, lambda trials: None)
+    spent = sum(len(one.curve) for one in found) / (epochs * len(full))
+    assert spent <= 0.4
+    best = search.best_of(full)
+    assert search.best_of(found).number == best.number and search.best_of(found).value == best.value
+
+
+# --- what is checked before anything starts ---------------------------------------------------------------------------
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"base": "heartbeat/basline"}, "no such experiment; .*did you mean heartbeat/baseline"),
+    ({"base": "imbalance/cnet"}, "no such experiment|it trains nothing"),
+    ({"metric": "auroc"}, "metric: auroc: not of heartbeat"),
+    ({"fixed": {"max_epoch": 3}}, "unknown parameter max_epoch"),
+    ({"searcher": "gp", "space": {"imbalance": {"choice": ["none", "focal"]}, "focal_gamma": {"uniform": [1, 2],
+      "when": {"imbalance": "focal"}}}}, "a space with when"),
+    ({"searcher": "grid"}, "without a step"),
+    ({"confirm": [0, 1]}, "confirm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_what_does_not_fit_is_said_before_anything_starts(changes: dict[str, Any], said: str, project: Path) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        search.prepared(asked(**changes))
+    assert "\n" not in str(caught.value) and not (project / "runs" / "tuning").exists()
+
+
+def test_a_folder_with_another_search_is_not_gone_on_with(project: Path) -> None:
+    begun()
+    with pytest.raises(UserError, match="holds this search; --resume goes on with it"):
+        begun()
+    search.begin(search.prepared(asked(trials=9)), resume=True, fresh=False)
+    other = search.prepared(asked(space={"learning_rate": {"uniform": [0.001, 0.01]}}))
+    with pytest.raises(UserError, match=r"holds another search \(space differ\)"):
+        search.begin(other, resume=True, fresh=False)
+    search.begin(other, resume=False, fresh=True)
+    with pytest.raises(UserError, match="no search to go on with"):
+        search.begin(search.prepared(asked(experiment="tuning/new")), resume=True, fresh=False)
+
+
+def test_without_optuna_it_is_said_what_to_install(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r'optuna is not installed; .*pip install "ecglib-book\[tune\]"'):
+        tuning.run(asked())
+
+
+# --- whole searches ---------------------------------------------------------------------------------------------------
+
+
+def written(project: Path, **changes: Any) -> Path:
+    path = project / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL | changes))
+    return path
+
+
+def command(path: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "ecglib", "tune", str(path), *more]
+
+
+@pytest.mark.slow
+def test_a_search_from_its_file_to_its_experiment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(command(written(project, trials=3)), cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "best of 3 trials" in done.stdout and "next: ecglib run heartbeat/small-tuned" in done.stdout
+    assert "3 of 3 trials" in done.stderr
+    found = json.loads((project / "book" / "searches" / "small.json").read_text())
+    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+    assert found["epochs"]["run"] == sum(len(one.curve) for one in trials) <= found["epochs"]["full"] == 12
+    assert [each["seed"] for each in found["confirmed"]["base"]] == [1, 2]
+    p = config.load("heartbeat/small-tuned")
+    assert isinstance(p, config.HeartbeatParameters) and p.test and not p.in_book
+    assert {"learning_rate": p.learning_rate, "model_options.width": p.model_options["width"]} == found["best"]["drawn"]
+    assert (project / "runs" / "tuning" / "small" / "tensorboard").is_dir()
+    from ecglib import tracking
+
+    with tracking.open_store() as store:
+        runs = store.client.search_runs([store.experiment("tuning")])
+    assert len(runs) == 4 and sum("trial" in run.data.tags for run in runs) == 3
+
+
+@pytest.mark.long
+def test_a_search_that_is_killed_ten_times_ends_with_every_trial_once(project: Path) -> None:
+    """`kill -9` of the search, whose workers end with it, or of a worker, which is replaced."""
+    path, draw = written(project, trials=12, scheduler="none"), random.Random(0)
+    folder = project / "runs" / "tuning" / "small"
+    kills = 0
+    while kills < 10:
+        more = ["--resume"] if (folder / search.ASKED).is_file() else []
+        process = subprocess.Popen(command(path, *more), cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        time.sleep(draw.uniform(4, 12))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        time.sleep(draw.uniform(0, 2))
+    done = subprocess.run(command(path, "--resume"), cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+    assert [one.number for one in trials] == list(range(12))
+    assert all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in trials)
+    assert kills >= 3, "the search was over too soon to be killed"
+    print(f"{kills} kills; {len(trials)} trials, each once")
+
+
+@pytest.mark.long
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on(project: Path) -> None:
+    path, folder = written(project, trials=6, scheduler="none"), project / "runs" / "tuning" / "small"
+    process = subprocess.Popen(command(path), cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(folder.glob("trials/*/*.pt")):
+        time.sleep(0.1)
+    worker = next(int(pid.name) for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_worker(pid, folder))
+    os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+    assert len(trials) == 6 and all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in trials)
+
+
+def _is_worker(process: Path, folder: Path) -> bool:
+    try:
+        said = (process / "cmdline").read_bytes().decode()
+    except OSError:
+        return False
+    return "ecglib.tuning.local" in said and str(folder) in said
