@@ -89,9 +89,9 @@ def windows_of(signals: Array, r_peaks_s: NDArray[np.float64], before: int, afte
     return np.ascontiguousarray(padded[:, centres[:, None] + np.arange(before + after)].transpose(1, 0, 2))
 
 
-def _template(beats: Array, r_peaks_s: NDArray[np.float64]) -> Array:
+def _template(beats: NDArray[np.floating], r_peaks_s: NDArray[np.float64]) -> NDArray[np.floating]:
     """The median of the usual ones of a record's beats `(n, …)`."""
-    return np.median(beats[not_premature(r_peaks_s)], 0) if len(beats) else np.zeros(beats.shape[1:], dtype=np.float32)
+    return np.median(beats[not_premature(r_peaks_s)], 0) if len(beats) else np.zeros(beats.shape[1:], dtype=beats.dtype)
 
 
 # --- rhythm -----------------------------------------------------------------------------------------------------------
@@ -175,7 +175,8 @@ def _rank(values: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray
 def shapes(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     """How each beat differs from its record's template, sizes in shares of the template's QRS height;
     parameters as of `features`."""
-    beats = windows_of(signal[None], r_peaks_s, BEFORE, AFTER)[:, 0]
+    # in double precision, as sums of single ones differ from one processor to another
+    beats = windows_of(signal[None], r_peaks_s, BEFORE, AFTER)[:, 0].astype(np.float64)
     template = _template(beats, r_peaks_s)
     complex_ = slice(BEFORE - QRS, BEFORE + QRS + 1)
     qrs, qrs_template = beats[:, complex_], template[complex_]
@@ -200,11 +201,11 @@ def shapes(signal: Array, r_peaks_s: NDArray[np.float64]) -> Columns:
     return columns
 
 
-def _centred(x: Array) -> Array:
+def _centred(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(x - x.mean(-1, keepdims=True))
 
 
-def _width(qrs: Array) -> Array:
+def _width(qrs: NDArray[np.floating]) -> NDArray[np.floating]:
     """Spread of a QRS complex `(n, 31)` about the R peak, in samples: the root of its second moment."""
     size = np.abs(qrs)
     return np.asarray(np.sqrt((size * (np.arange(31) - 15.0) ** 2).sum(1) / (size.sum(1) + 1e-3)))
