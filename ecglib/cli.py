@@ -293,13 +293,15 @@ def _run(jobs: list[Job], at_once: int) -> list[Job]:
 
 @app.command()
 def tune(
-    search: Annotated[str, typer.Argument(help="`tuning/cnn`, or a file of that kind.")],
+    search: Annotated[str, typer.Argument(help="`tuning/cnn`, a file of that kind, or a sweep of Weights & Biases.")],
     profile: Profile = "quick",
+    base: Annotated[str | None, typer.Option(help="The experiment to search, which a sweep does not name.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or Ray.")] = "local",
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the file's.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time after which no trial begins, such as 40m.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was begun.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the search that was begun.")] = False,
+    wandb: Annotated[str, typer.Option(help="Project of Weights & Biases that trials are logged to.")] = "",
 ) -> None:
     """Search for better parameters of an experiment, on validation alone.
 
@@ -313,12 +315,15 @@ def tune(
         overrides["trials"] = trials
     if budget is not None:
         overrides["budget"] = budget
-    found = tuning.run(tuning.load(search, profile=profile, overrides=overrides), engine, resume=resume, fresh=fresh)
-    base, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
+    if base is not None:
+        overrides["base"] = base
+    asked = tuning.load(search, profile=profile, overrides=overrides)
+    found = tuning.run(asked, engine, resume=resume, fresh=fresh, wandb=wandb)
+    was, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
     print(f"best of {sum(found['states'].values())} trials: {found['best']['value']:.4f} on validation")
     for name, value in found["best"]["drawn"].items():
         print(f"  {name}: {value}")
-    print(f"under other seeds: {', '.join(best)}; as it was: {', '.join(base)}")
+    print(f"under other seeds: {', '.join(best)}; as it was: {', '.join(was)}")
     print(f"next: ecglib run {found['tuned']} --profile full")
 
 

@@ -61,7 +61,9 @@ def test_the_lock_pins_everything_and_holds_nothing_of_one_machine() -> None:
         assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
     assert lock()["torch"] == "2.13.0"
     assert not re.search(r"nvidia|triton|://|sha256", text)
-    declared = sum((PROJECT["optional-dependencies"][name] for name in ("dev", "serve")), PROJECT["dependencies"])
+    declared = sum(
+        (PROJECT["optional-dependencies"][name] for name in ("dev", "serve", "wandb")), PROJECT["dependencies"]
+    )
     assert sorted(name_of(line) for line in declared if name_of(line) not in lock()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,17 @@ from ecglib.config import TuningParameters
 
 def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | None = None) -> TuningParameters:
     """The parameters of a search, `tuning/<name>` or a file, with those of its quick profile over them where that is
-    asked for. A `UserError` where there is no such search, or it can't be read."""
+    asked for; the file may be a sweep of Weights & Biases (see `tuning.sweeps`). A `UserError` where there is no such
+    search, or it can't be read."""
+    from ecglib.tuning import sweeps
+
     path = Path(search)
-    if path.suffix in (".yaml", ".yml"):
-        values = config.load_yaml(path)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        values = sweeps.load_json(path) if path.suffix == ".json" else config.load_yaml(path)
+        if sweeps.is_sweep(values):
+            values, said = sweeps.converted(values, path, (overrides or {}).get("base", ""))
+            for line in said:
+                print(f"{path}: {line}", file=sys.stderr)
         values.setdefault("experiment", f"tuning/{path.stem}")
         asked = config.check("tuning", values, path)
     else:
@@ -31,15 +39,21 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
     return checked
 
 
-def run(asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False) -> dict[str, Any]:
+def run(
+    asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False, wandb: str = ""
+) -> dict[str, Any]:
     """Search, compare the best with the base under other seeds, and write what was found (see `tuning.search`), which
-    is returned. A `UserError`, before anything is trained, where something does not fit."""
-    from ecglib.tuning import local, search, watch
+    is returned; trials go to the project `wandb` of Weights & Biases, where one is named. A `UserError`, before
+    anything is trained, where something does not fit."""
+    from ecglib.tuning import local, search, wandb_log, watch
 
     started = time.monotonic()
+    if wandb:
+        wandb_log.library()
     prepared = search.prepared(asked)
     local.library()
     search.begin(prepared, resume=resume, fresh=fresh)
-    with watch.Watch(prepared, *watch.logs(prepared)) as shown:
+    logs = watch.logs(prepared) + ([wandb_log.Log(prepared, wandb).log] if wandb else [])
+    with watch.Watch(prepared, *logs) as shown:
         trials = local.run(prepared, shown.look)
     return search.finish(prepared, trials, engine, time.monotonic() - started)
