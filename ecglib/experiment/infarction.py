@@ -288,8 +288,8 @@ def fit(data: Data, part: Part, p: InfarctionParameters, seed: int, where: Where
     whole = learn(p, data, seed, part.train, part.scored, where)
     table = _table(cohort, part, part.scored).assign(score=whole.scores, log_odds=whole.log_odds)
     runs = [whole.run]
-    curve = p.curve if where.epochs is None else []
-    for n in splits.curve_sizes(curve, cohort.patients, [one.train for one in parts(data, p, seed)]):
+    trains = [one.train for one in parts(data, p, seed)] if p.curve and where.epochs is None else []
+    for n in splits.curve_sizes(p.curve, cohort.patients, trains) if trains else []:
         few = splits.some_patients(cohort.labels, cohort.patients, part.train, n, seed)
         one = learn(p, data, seed, few, part.scored, replace(where, title=f"{where.title}, {n} patients"))
         table[f"score_{n}"] = one.scores

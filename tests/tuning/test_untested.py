@@ -176,6 +176,15 @@ def test_where_patients_are_shared_the_test_beats_have_no_part_in_it() -> None:
     assert found(p) == before
 
 
+def test_a_pretraining_scores_no_ds2_and_does_not_reach_a_trial_from_scratch() -> None:
+    """Trials that differ in how they start share their data."""
+    found(developed("infarction", way="finetune", profile="smoke"))
+    shared = found(developed("infarction", profile="smoke"))
+    trial._PREPARED.clear()
+    assert found(developed("infarction", profile="smoke")) == shared
+    assert not paths.test_reads().exists()
+
+
 # --- what is validated instead ----------------------------------------------------------------------------------------
 
 
