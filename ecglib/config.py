@@ -419,7 +419,7 @@ class HeartbeatParameters(TrainedParameters):
 class InfarctionParameters(TrainedParameters):
     """`notebooks/infarction.py`: infarction or not, from a network of beats, pretrained or not, out of fold."""
 
-    READ = ("database", "max_records", "leads", "protocol", "folds")
+    READ = ("database", "max_records", "leads", "protocol", "folds", "test")
 
     # data
     database: Literal["ptb-xl", "ptbdb", "kaggle"] = "ptb-xl"
@@ -428,10 +428,13 @@ class InfarctionParameters(TrainedParameters):
         ["II"], min_length=1
     )
     """Leads by name; of several, a network of aligned beats reads all together, and any other is shared by them."""
-    protocol: Literal["by-patient", "by-beat"] = "by-patient"
-    """`by-patient`: a patient is in one fold; `by-beat`: beats of a patient are in several, as in the Kaggle set."""
+    protocol: Literal["by-patient", "by-beat", "held-out"] = "by-patient"
+    """`by-patient`: a patient is in one fold; `by-beat`: beats of a patient are in several, as in the Kaggle set;
+    `held-out`: a fifth of the patients, the same under every seed, is scored once by what learnt from the others."""
     folds: int = Field(10, ge=3)
-    """Parts that are scored in turn by a network that learnt from the others."""
+    """Parts that are scored in turn by a network that learnt from the others; of `held-out`, those of development."""
+    test: bool = True
+    """False in development, of `held-out`: its fifth is not read, folds of the other patients are scored in turn."""
 
     # model
     way: Literal["scratch", "frozen", "finetune", "gradual"] = "finetune"
@@ -471,15 +474,19 @@ class InfarctionParameters(TrainedParameters):
     RULES = (
         Rule(lambda p, e: (e.classical and not e.yardstick) or e.reads_features or e.reads_recordings,
              "model: {p.model} is not trained on single beats alone, so nothing can be transferred"),
-        Rule(lambda p, e: e.yardstick and (p.way != "scratch" or p.protocol != "by-patient"),
+        Rule(lambda p, e: e.yardstick and (p.way != "scratch" or p.protocol == "by-beat"),
              "model: {p.model} is fitted at once; take way: scratch and protocol: by-patient"),
-        Rule(lambda p, e: e.reads_aligned and (p.way != "scratch" or p.protocol != "by-patient"),
+        Rule(lambda p, e: e.reads_aligned and (p.way != "scratch" or p.protocol == "by-beat"),
              "model: {p.model} takes aligned beats; take way: scratch and protocol: by-patient"),
         Rule(lambda p, e: e.yardstick and p.database == "kaggle",
              "database: kaggle has beats alone, and {p.model} reads a recording's {e.takes}"),
         Rule(lambda p, e: p.database == "kaggle" and (p.protocol != "by-beat" or p.leads != ["II"]),
              "database: kaggle has no patients and lead II alone; take protocol: by-beat and leads: [II]"),
         Rule(lambda p, e: p.database == "kaggle", fields=("folds", "bootstrap")),
+        Rule(lambda p, e: p.protocol == "held-out" and p.test, fields=("folds",)),
+        Rule(lambda p, e: not p.test and p.protocol != "held-out",
+             "test: false needs patients who are not tested, and {p.protocol} tests all in turn; take protocol: "
+             "held-out"),
         Rule(lambda p, e: p.protocol == "by-beat" and p.curve,
              "curve: counts patients, and by-beat does not hold them apart"),
         Rule(lambda p, e: True, fields=("patience", "max_beats", "beats_per_epoch")),
@@ -494,7 +501,7 @@ class InfarctionParameters(TrainedParameters):
 class TwelveLeadParameters(TrainedParameters):
     """`notebooks/twelve-lead.py`: several labels of whole 12-lead recordings, scored fold by fold."""
 
-    READ = ("database", "max_records", "labels", "min_positives", "rate", "protocol", "test_folds")
+    READ = ("database", "max_records", "labels", "min_positives", "rate", "protocol", "test_folds", "test")
 
     # data
     database: str = "ptb-xl"
@@ -510,6 +517,8 @@ class TwelveLeadParameters(TrainedParameters):
     """A patient is in one fold; PTB-XL's folds are its own."""
     test_folds: list[Annotated[int, Field(ge=1, le=10)]] = Field(list(range(1, 11)), min_length=1)
     """Folds that are scored in turn; the one before each is its validation set. `[10]` is PTB-XL's own split."""
+    test: bool = True
+    """False in development: `test_folds` are not loaded, the validation folds are scored in their place."""
     leave_source_out: bool = False
     """Whether every database that recordings come from is also scored by a network that learnt from the others."""
 
@@ -556,6 +565,10 @@ class TwelveLeadParameters(TrainedParameters):
              "{name}: a Delta table has labels of its own; take superclasses, the default", ("labels",)),
         Rule(lambda p, e: p.database == "challenge-2021" and p.labels != "scored",
              "labels: Challenge records have no superclasses; take scored"),
+        Rule(lambda p, e: not p.test and len(p.test_folds) > 8,
+             "test_folds: test: false needs a fold that is not tested to learn from, and another to choose on"),
+        Rule(lambda p, e: not p.test and p.leave_source_out,
+             "leave_source_out: its sources are tested, and test: false has nobody to score then"),
         Rule(lambda p, e: p.leave_source_out and p.database == "ptb-xl",
              "leave_source_out: ptb-xl is one source"),
         Rule(lambda p, e: True, fields=("max_beats", "beats_per_epoch")),

@@ -38,6 +38,7 @@ database = "ptb-xl"
 leads = ["II"]
 protocol = "by-patient"
 folds = 10
+test = True
 
 model = "cnet"
 model_options = {}

@@ -39,6 +39,7 @@ min_positives = 10
 rate = 100.0
 protocol = "by-patient"
 test_folds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+test = True
 leave_source_out = False
 
 model = "crnn"

@@ -39,7 +39,7 @@ def test_defaults_of_the_notebook_are_those_of_the_model(notebook: str) -> None:
 def test_a_yardstick_shares_with_networks_what_is_read_and_nothing_of_training() -> None:
     p = config.check("infarction", {"model": "age_and_sex", "way": "scratch", "seeds": [4]}, "here")
     assert isinstance(p, config.InfarctionParameters)
-    assert p.read_by("age_and_sex") == {"database", "max_records", "protocol", "folds"}
+    assert p.read_by("age_and_sex") == {"database", "max_records", "protocol", "folds", "test"}
     assert p.read_by("kernel_machine") == p.read_by("age_and_sex") | {"leads"}
     assert {"leads", "learning_rate", "epochs", "pretrained", "max_epochs"} <= p.idle()
     assert not {"database", "folds", "seeds", "model", "way", "bootstrap"} & p.idle()

@@ -10,7 +10,7 @@ each lead scaled to 0..1 on its own, and padded with zeros to 187 samples. R pea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecglib.data import beats, rhythm
+from ecglib.data import beats, rhythm, splits
 from ecglib.data.catalogues import kaggle_csv, ptb_xl, ptbdb
 from ecglib.data.catalogues.catalogue import OTHER, Person
 from ecglib.data.databases import Source
@@ -31,6 +31,8 @@ from ecglib.errors import RecordError, UserError
 CLASSES: Final = ("healthy", "infarction")
 PEOPLE: Final = {"ptb-xl": ptb_xl.people, "ptbdb": ptbdb.people}
 """Database -> who is in it."""
+HELD_OUT: Final = 5
+"""Parts of a database's patients of which one is held out."""
 RHYTHM_LEAD: Final = "II"
 """The lead that R peaks are found in, whichever leads are read."""
 BEFORE, AFTER = 38, 63
@@ -75,21 +77,32 @@ class Cohort:
         return np.unique(names, return_inverse=True)[1][self.recording]
 
 
-def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,)) -> Cohort:
+def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,), without: Set[str] = frozenset()) -> Cohort:
     """All beats of `ptb-xl`, `ptbdb` or `kaggle` with one of the two diagnoses, from the cache where they were cut
-    before. Leads are by name, upper or lower case; `kaggle` has lead II alone. A `UserError` when the database is
-    another one, a table of it can't be read, or no recording is left."""
+    before; no recording is read of patients that it is to be `without`. Leads are by name, upper or lower case;
+    `kaggle` has lead II alone. A `UserError` when the database is another one, a table of it can't be read, or no
+    recording is left."""
     if source.name == "kaggle":
         return _of_csv(source, leads)
     if source.name not in PEOPLE:
         raise UserError(source.name, "no database of infarctions", "ptb-xl, ptbdb or kaggle")
 
     def made() -> dict[str, Any]:
-        cohort = read_recordings(source, leads)
+        cohort = read_recordings(source, leads, without)
         return vars(cohort) | {"recordings": cohort.recordings.to_dict("list")}
 
-    found = beats.cached(f"{source.name}-infarction", [source.fingerprint(), list(leads)], made)
+    made_of = [source.fingerprint(), list(leads), *([sorted(without)] if without else [])]
+    found = beats.cached(f"{source.name}-infarction", made_of, made)
     return Cohort(**found | {"recordings": pd.DataFrame(found["recordings"])})
+
+
+def held_out(source: Source) -> frozenset[str]:
+    """The patients of one part of `HELD_OUT`, drawn by diagnosis from the database's tables alone, before any signal is
+    read. They are the same ones in every experiment on these tables; errors are those of `load`."""
+    table, _ = _people(source)
+    patients = np.unique(table["patient"].to_numpy(dtype=np.str_), return_inverse=True)[1]
+    fold = splits.folds(table["label"].to_numpy(np.int64), patients, HELD_OUT, 0, CLASSES)
+    return frozenset(table["patient"][fold == 0])
 
 
 def limited(cohort: Cohort, n: int | None) -> Cohort:
@@ -138,21 +151,28 @@ def aligned(cohort: Cohort, source: Source, leads: Sequence[str]) -> Cohort:
 # --- cutting ----------------------------------------------------------------------------------------------------------
 
 
-def read_recordings(source: Source, leads: Sequence[str]) -> Cohort:
-    """All beats of a database, cut from its recordings; parameters and errors as of `load`."""
+def _people(source: Source) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Who is in a database, a row a recording, and the recordings left out, with the reason."""
     people = list(PEOPLE[source.name](source))
     aside = [(each.where, each.reason) for each in people if isinstance(each, RecordError)]
     table = pd.DataFrame([each for each in people if isinstance(each, Person)], columns=list(Person.__annotations__))
     in_both = table.groupby("patient")["label"].transform("nunique") > 1
     aside += [(record, "patient in both classes") for record in table["record"][in_both]]
-    parts = beats.tried(lambda record: _cut(source.folder, record, leads), table["record"][~in_both])
+    return table[~in_both], aside
+
+
+def read_recordings(source: Source, leads: Sequence[str], without: Set[str] = frozenset()) -> Cohort:
+    """All beats of a database, cut from its recordings; parameters and errors as of `load`."""
+    table, aside = _people(source)
+    table = table[~table["patient"].isin(without)]
+    parts = beats.tried(lambda record: _cut(source.folder, record, leads), table["record"])
     aside += [(record, part.reason) for record, part in parts.items() if isinstance(part, RecordError)]
     found = {record: part for record, part in parts.items() if not isinstance(part, RecordError)}
     named = {record: reason for record, reason in aside if reason != OTHER}
     if not found:
         first = next(
             (f"{name}: {why}" for name, why in named.items()),
-            "none is of the two diagnoses" if people else "none is here",
+            "none is of the two diagnoses" if aside else "none is here",
         )
         raise UserError(source.folder, f"no recording is left; {first}", f"recordings of {' and '.join(CLASSES)}")
     table = table[table["record"].isin(found)].reset_index(drop=True)

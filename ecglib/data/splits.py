@@ -152,9 +152,10 @@ def held_out(fold: Index, number: int) -> tuple[Index, Index]:
     return np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
-def curve_sizes(wanted: Sequence[int], patients: Index, fold: Index) -> list[int]:
-    """The numbers of patients wanted of which every fold has more to train on; arrays run over beats."""
-    fewest = min(len(np.unique(patients[held_out(fold, i)[0]])) for i in np.unique(fold))
+def curve_sizes(wanted: Sequence[int], patients: Index, trains: Sequence[Index]) -> list[int]:
+    """The numbers of patients wanted of which every training part has more; `patients` are of every beat, `(beats,)`,
+    and the parts positions of beats."""
+    fewest = min(len(np.unique(patients[train])) for train in trains)
     return [n for n in wanted if n < fewest]
 
 

@@ -1,7 +1,7 @@
 """Infarction or not, out of fold: the task.
 
 Patients are divided into folds; a fold is scored by a network, transferred or not, or by a yardstick, that never saw
-its patients.
+its patients. Or some are held out, and the folds of the others are for choices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
 from ecglib.errors import UserError
-from ecglib.evaluation import binary, bootstrap, metrics
+from ecglib.evaluation import binary, bootstrap, metrics, ranking
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, heartbeat, raw
 from ecglib.experiment.driver import Fitted, Found, Where
@@ -52,7 +52,7 @@ class Data(driver.Data):
         super().__init__(p.database)
         self._p = p
         self.folds = cache(self._folds)
-        self.pretrained = cache(self._pretrained)
+        self._states: dict[int, State] = {}
 
     @cached_property
     def sampled(self) -> list[str]:
@@ -77,26 +77,42 @@ class Data(driver.Data):
         return {"pretrained": hashlib.sha256((paths.root() / p.pretrained).read_bytes()).hexdigest()}
 
     def _folds(self, seed: int) -> Index:
-        """Number of every beat's fold, `(beats,)`; the beats of a patient stay together where the protocol says so."""
+        """Number of every beat's fold, `(beats,)`; the beats of a patient stay together where the protocol says so.
+        Where but one is scored, it is the first."""
         cohort = self.cohort
         if self._p.database == "kaggle":
             return splits.fifth(cohort.labels, seed)
-        groups = cohort.patients if self._p.protocol == "by-patient" else np.arange(len(cohort))
+        if self._p.protocol == "held-out" and self._p.test:
+            scored = cohort.recordings["patient"].isin(self._held_out).to_numpy()
+            if not scored.any() or scored.all():
+                found = f"{scored.sum()} of {len(scored)} recordings are of patients held out"
+                raise UserError("protocol held-out", found, "some of them, and others to learn from")
+            return np.where(scored, 0, 1)[cohort.recording]
+        groups = np.arange(len(cohort)) if self._p.protocol == "by-beat" else cohort.patients
         return splits.folds(cohort.labels, groups, self._p.folds, seed, CLASSES)
 
-    def _pretrained(self, seed: int) -> State | None:
-        """The weights that are transferred; a beat experiment that was not run yet is run first."""
-        if self._p.way == "scratch":
+    @cached_property
+    def _held_out(self) -> frozenset[str]:
+        """The patients who are tested by the protocol of that name."""
+        return infarction.held_out(self.source)
+
+    def pretrained(self, p: InfarctionParameters, seed: int) -> State | None:
+        """The weights that are transferred, None where none are; a beat experiment that was not run yet is run first.
+        Of `p`, that and the model must be those of the data."""
+        if p.way == "scratch":
             return None
-        before, file = pretraining(self._p), paths.root() / self._p.pretrained
-        if before is not None:
-            file = driver.run(heartbeat.TASK, before).folder / f"weights-seed{seed}.safetensors"
-        return transfer.read_weights(file)
+        if seed not in self._states:
+            before, file = pretraining(p), paths.root() / p.pretrained
+            if before is not None:
+                file = driver.run(heartbeat.TASK, before).folder / f"weights-seed{seed}.safetensors"
+            self._states[seed] = transfer.read_weights(file)
+        return self._states[seed]
 
     @cached_property
     def cohort(self) -> Cohort:
-        """As the experiment's network reads it."""
-        found = infarction.limited(infarction.load(self.source, self._p.leads), self._p.max_records)
+        """As the experiment's network reads it; in development without those who are held out."""
+        without = frozenset() if self._p.test else self._held_out
+        found = infarction.limited(infarction.load(self.source, self._p.leads, without), self._p.max_records)
         return infarction.aligned(found, self.source, self._p.leads) if _aligned(self._p) else found
 
     @cached_property
@@ -220,7 +236,7 @@ def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: 
 def _pretrained(p: InfarctionParameters, data: Data, seed: int, where: Where) -> Callable[[], nn.Module]:
     """A function that makes the network with the weights that it starts from; for a look at the first epochs alone,
     with those of a network of beats as it is drawn."""
-    state = data.pretrained(seed) if where.epochs is None else None
+    state = data.pretrained(p, seed) if where.epochs is None else None
     if p.way != "scratch" and where.epochs is not None:
         torch.manual_seed(seed)
         state = registry.build(p.model, 1, infarction.N_SAMPLES, len(aami.CLASSES), **p.model_options).state_dict()
@@ -256,9 +272,11 @@ def network(data: Data, p: InfarctionParameters) -> tuple[Callable[[], nn.Module
 
 
 def parts(data: Data, p: InfarctionParameters, seed: int) -> list[Part]:
-    """The folds, or of the Kaggle set the fifth that is scored; there are no beats to choose on."""
+    """The folds, or the fifth that is scored of the Kaggle set, or of patients held out; there are no beats to choose
+    on."""
     fold, nothing = data.folds(seed), np.zeros(0, dtype=np.int64)
-    divided = [splits.held_out(fold, n) for n in range(1 if p.database == "kaggle" else int(fold.max()) + 1)]
+    alone = p.database == "kaggle" or (p.protocol == "held-out" and p.test)
+    divided = [splits.held_out(fold, n) for n in range(1 if alone else int(fold.max()) + 1)]
     return [Part(f"fold{n}", train, nothing, scored) for n, (train, scored) in enumerate(divided)]
 
 
@@ -270,12 +288,13 @@ def fit(data: Data, part: Part, p: InfarctionParameters, seed: int, where: Where
     whole = learn(p, data, seed, part.train, part.scored, where)
     table = _table(cohort, part, part.scored).assign(score=whole.scores, log_odds=whole.log_odds)
     runs = [whole.run]
-    for n in splits.curve_sizes(p.curve, cohort.patients, data.folds(seed)) if where.epochs is None else []:
+    trains = [one.train for one in parts(data, p, seed)] if p.curve and where.epochs is None else []
+    for n in splits.curve_sizes(p.curve, cohort.patients, trains) if trains else []:
         few = splits.some_patients(cohort.labels, cohort.patients, part.train, n, seed)
         one = learn(p, data, seed, few, part.scored, replace(where, title=f"{where.title}, {n} patients"))
         table[f"score_{n}"] = one.scores
         runs.append(one.run)
-    start = data.pretrained(seed) if where.epochs is None else None
+    start = data.pretrained(p, seed) if where.epochs is None else None
     note = {
         "n_train": len(np.unique(cohort.recording[part.train])),
         "transfer": _take(maker(p)(), p, start),
@@ -301,7 +320,30 @@ def _fit_yardstick(data: Data, part: Part, p: InfarctionParameters, seed: int) -
 
 
 def epochs(data: Data, p: InfarctionParameters, seed: int, where: Where) -> Iterator[Epoch]:
-    raise NotImplementedError
+    """One for each fold that is scored, with the AUROC of all recordings scored so far: a network's number of epochs is
+    fixed beforehand, so nothing is chosen within its training. Folds that were scored before a resumption are not
+    repeated."""
+    p, scored = p.model_copy(update={"curve": []}), []
+    for number, part in enumerate(parts(data, p, seed), 1):
+        path = None if where.folder is None else where.folder / f"{part.name}.json"
+        found = None if path is None else driver.note(path)
+        if found is None or found["key"] != where.key:
+            fitted = fit(data, part, p, seed, replace(where, title=f"{where.title}, {part.name}"))
+            rows = binary.pooled(fitted.tables["scores"]).to_dict("list")
+            last = fitted.run.history[-1].model_dump() if fitted.run else {"train_loss": 0.0, "learning_rate": 0.0}
+            found = {"key": where.key, "rows": rows, "epoch": last | {"seconds": fitted.seconds}}
+            if path is not None:
+                driver.write_note(path, found)
+        scored.append(pd.DataFrame(found["rows"]))
+        told = {"epoch": number, "val_loss": None, "val_metric": _auroc(pd.concat(scored))}
+        yield Epoch(**found["epoch"] | told)
+
+
+def _auroc(rows: pd.DataFrame) -> float | None:
+    """Of recordings, None where they are of one class."""
+    one, sick = np.zeros(len(rows), dtype=np.int64), rows["label"].to_numpy() == 1
+    auroc, _ = ranking.auroc_auprc(rows["score"].to_numpy(), sick, one, np.ones((1, 1), dtype=np.int64))
+    return None if np.isnan(auroc[0]) else float(auroc[0])
 
 
 def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any]:
@@ -331,8 +373,8 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
         "task": "binary",
         "data": {
             "n_train": first["n_train"],
-            "n_val": 0,
-            "n_test": len(rows),
+            "n_val": 0 if p.test else len(rows),
+            "n_test": len(rows) if p.test else 0,
             "test_indices_sha256": hashlib.sha256(data.folds(p.seeds[0]).tobytes()).hexdigest(),
             "left_out": cohort.left_out,
             "records_left_out": cohort.records_left_out,
@@ -340,7 +382,8 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
             **({"sampled": data.sampled} if data.sample else {}),
             "class_counts": _class_counts(cohort),
         },
-        "parameters": {"test": True, "cut": cut, "refit": False},
+        "parameters": {"cut": cut, "refit": False},
+        "scored": "test" if p.test else "val",
         "classes": list(CLASSES),
         "metrics": scores,
         "per_class": _per_class(matrices, scores),

@@ -232,8 +232,10 @@ def example(run: Run) -> Example:
 
 
 def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
-    """The recordings, and the labels that too few of them have."""
+    """The recordings, and the labels that too few of them have; in development no recording that is tested counts."""
     whole = read(p)
+    if not p.test:
+        whole = replace(whole, entries=tuple(entry for entry in whole.entries if entry.fold not in p.test_folds))
     enough = catalogue.with_enough(whole, p.min_positives)
     counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
@@ -277,15 +279,16 @@ def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
 
 
 def divided(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Part]:
-    """The divisions of an experiment; `usable` are the places of the recordings that can be read."""
-    return splits.parts(
-        usable,
-        np.array([source.entries[i].fold for i in usable]),
-        np.array([source.entries[i].source for i in usable]),
-        scored=p.test_folds,
-        leave_source_out=p.leave_source_out,
-        validates=not registry.entry(p.model).yardstick,  # chooses its epoch and thresholds
-    )
+    """The divisions of an experiment; `usable` are the places of the recordings that can be read. In development what
+    is validated is what is scored, so far as it isn't tested itself."""
+    fold, name = (np.array([getattr(source.entries[i], each) for i in usable]) for each in ("fold", "source"))
+    validates = not registry.entry(p.model).yardstick  # chooses its epoch and thresholds
+    if p.test:
+        given: dict[str, Any] = {"leave_source_out": p.leave_source_out, "validates": validates}
+        return splits.parts(usable, fold, name, scored=p.test_folds, **given)
+    before = {(number - 2) % splits.FOLDS + 1 for number in p.test_folds} - set(p.test_folds)
+    parts = splits.parts(usable, fold, name, scored=sorted(before), leave_source_out=False, validates=False)
+    return [replace(part, val=part.scored) for part in parts] if validates else parts
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -472,7 +475,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
         "data": {
             "n_train": len(last.train),
             "n_val": len(last.val),
-            "n_test": len(folds.rows),
+            "n_test": len(folds.rows) if p.test else 0,
             "test_indices_sha256": hashlib.sha256(b"".join(part.scored.tobytes() for part in every)).hexdigest(),
             "records_left_out": data.catalogue.refused | data.survey["refused"],
             **({"assumed": list(data.catalogue.assumed)} if data.catalogue.assumed else {}),
@@ -481,7 +484,8 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
                 "patients": dict(zip(classes, patients, strict=True)),
             },
         },
-        "parameters": {"test": True, "cut": entry.takes if yardstick else "whole recordings", "refit": False},
+        "parameters": {"cut": entry.takes if yardstick else "whole recordings", "refit": False},
+        "scored": "test" if p.test else "val",
         "classes": list(classes),
         "metrics": whole,
         "per_class": per_class,
@@ -491,20 +495,23 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
         "training": [] if yardstick else [part["run"] for part in noted],
         "n_parameters": noted[0]["n_parameters"],
         "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
-        "twelve_lead": _card(data, found, p, folds, codes),
+        "twelve_lead": _card(data, found, p, every, folds, codes),
     }
 
 
 TASK: Final = driver.Task(Data, network, parts, fit, epochs, evaluate)
 
 
-def _card(data: Data, found: Found, p: TwelveLeadParameters, folds: Scored, codes: Sequence[str]) -> TwelveLeadCard:
+def _card(
+    data: Data, found: Found, p: TwelveLeadParameters, every: list[Part], folds: Scored, codes: Sequence[str]
+) -> TwelveLeadCard:
     """The 12-lead part of the record."""
     noise, classes, records = data.noise, folds.classes, folds.rows["record"]
     yardstick = registry.entry(p.model).yardstick
-    thresholds_of = [[part.get("thresholds") for part in found.parts(f"fold{n}")] for n in sorted(p.test_folds)]
+    names = [part.name for part in every if part.name.startswith("fold")]
+    thresholds_of = [[part.get("thresholds") for part in found.parts(name)] for name in names]
     official: dict[str, Interval] = {}
-    if OFFICIAL in p.test_folds:
+    if p.test and OFFICIAL in p.test_folds:
         own = folds.some(folds.rows["fold"] == OFFICIAL)
         official = measured(own, codes, p.bootstrap, calibrated=not yardstick)[0]
     digits = OF_YARDSTICKS if yardstick else OF_NETWORKS

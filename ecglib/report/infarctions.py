@@ -62,13 +62,15 @@ def provenance(record: Record) -> str:
         how = f"`{p['model']}` on {read}, {WAYS[p['way']]}{source}; {learn}"
     what = f"{who}, from `{record.data.name}`; {count(sum(counts['beats'].values()))} beats"
     alone = f" A stratified fifth is scored. {BEATS_ALONE}" * (record.data.name == "kaggle")
+    if p["protocol"] == "held-out":
+        alone = f" A fifth of the patients is held out{'' if p['test'] else ', and was not read'}."
     return f"{how}. {what}.{alone} Profile *{record.profile}*, key `{record.key}`."
 
 
 def result(record: Record) -> str:
     """The headline of one run."""
     what = tables.unit(record)
-    if what == "recordings" and record.parameters["protocol"] != "by-patient":
+    if what == "recordings" and record.parameters["protocol"] == "by-beat":
         what += " whose other beats were learnt"
     auroc, se, sp = (interval(record.metrics[key]) for key in ("auroc", "se", "sp"))
     found = f"{se} of those with an infarction are found, and {sp} of those without are told so"

@@ -31,6 +31,7 @@ PROTOCOLS: Final = {
     "cross-database": "cross-database",
     "by-patient": "by patient",
     "by-beat": "by beat",
+    "held-out": "by patient, a fifth held out",
 }
 """The protocols, in tables."""
 PROTOCOLS_TOLD: Final = {

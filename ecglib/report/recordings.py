@@ -27,12 +27,13 @@ def provenance(record: Record) -> str:
         "": "no noise",
     }[found.noise]
     yardstick = is_yardstick(record)
+    unread = "" if record.scored == "test" else ", of those that are validated on; those that are tested were not read"
     how = f"fitted at once to the {p['cut']}" if yardstick else f"{count(record.n_parameters)} parameters"
     return (
         f"`{p['model']}`, {how}, on {count(found.recordings)} recordings of "
         f"{count(found.patients)} patients ({origins}); {count(len(record.classes))} labels at once; "
-        f"folds scored in turn: {count(len(found.folds))}. {'' if yardstick else f'Augmented with {noise}. '}Profile "
-        f"*{record.profile}*, key `{record.key}`."
+        f"folds scored in turn: {count(len(found.folds))}{unread}. {'' if yardstick else f'Augmented with {noise}. '}"
+        f"Profile *{record.profile}*, key `{record.key}`."
     )
 
 

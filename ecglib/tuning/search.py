@@ -98,8 +98,8 @@ class Search:
 
     @property
     def epochs(self) -> int:
-        """Those of a trial in full."""
-        return self.base.max_epochs
+        """Those of a trial in full, or its folds."""
+        return trial.n_epochs(self.base)
 
     def parameters(self, drawn: Mapping[str, Any], seed: int | None = None) -> Trained:
         """Those of a trial, under the search's seed or another one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from ecglib import config, fingerprint
+from ecglib.config import InfarctionParameters
 from ecglib.experiment import driver, tasks
 from ecglib.experiment.recipes import Trained
 from ecglib.experiment.verify import OF_DIGEST
@@ -27,7 +29,7 @@ class Told(NamedTuple):
     value: float
     """The validation metric after it."""
     best: float
-    """The highest so far."""
+    """What the trial is worth after it: the highest so far, or of folds, which are scored together, the latest."""
     seconds: float
 
 
@@ -59,13 +61,23 @@ def epochs(p: Trained, place: Place, folder: Path | None = None, title: str = "t
     where = driver.Where(torch.device(place.device), place.precision, title, folder, key)
     for epoch in task.epochs(data, p, p.seeds[0], where):
         value = float("nan") if epoch.val_metric is None else epoch.val_metric
-        best = max(best, value)
+        best = value if in_folds(p) and not math.isnan(value) else max(best, value)
         yield Told(epoch.epoch, value, best, epoch.seconds)
+
+
+def in_folds(p: Trained) -> bool:
+    """Whether a trial goes on from fold to fold, each with a training of its own, and not from epoch to epoch."""
+    return isinstance(p, InfarctionParameters)
+
+
+def n_epochs(p: Trained) -> int:
+    """How many epochs, or folds, a trial in full has; fewer where a class has too few patients for so many folds."""
+    return p.folds if isinstance(p, InfarctionParameters) else p.max_epochs
 
 
 def data_of(p: Trained) -> Any:
     """What trials of these parameters rest on: prepared once a process, and once a machine in the cache."""
-    read = f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)] | {'test'})}"
+    read = f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)])}"
     if read not in _PREPARED:
         while len(_PREPARED) >= MOST_KEPT:
             del _PREPARED[next(iter(_PREPARED))]

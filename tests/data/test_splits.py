@@ -139,5 +139,6 @@ def test_some_patients_are_of_the_training_part_and_of_both_classes() -> None:
         assert len(set(PATIENT[few][SICK[few] == 1])) >= 2
         np.testing.assert_array_equal(few, train[np.isin(PATIENT[train], PATIENT[few])])
     np.testing.assert_array_equal(splits.some_patients(SICK, PATIENT, train, 500, 0), train)
+    trains = [splits.held_out(fold, number)[0] for number in range(4)]
     fewest = min(len(set(PATIENT[fold != number])) for number in range(4))
-    assert splits.curve_sizes([5, fewest - 1, fewest, 500], PATIENT, fold) == [5, fewest - 1]
+    assert splits.curve_sizes([5, fewest - 1, fewest, 500], PATIENT, trains) == [5, fewest - 1]
