@@ -10,6 +10,7 @@ is done of the same input is passed over.
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -25,8 +26,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -198,6 +201,8 @@ def predict(
     """
     if engine == "ray" and not find_spec("ray"):
         raise UserError("--engine ray", "Ray is not here", do="pip install ray")
+    if engine == "pool":
+        _workers()
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
@@ -254,15 +259,21 @@ def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
 
 
+def _workers() -> BaseContext:
+    """Processes that fork from one which has imported all that they need, once and while this one opens model and
+    output. It has no session of ONNX Runtime yet, whose threads a fork would lack."""
+    forkserver.set_forkserver_preload(["__main__", "ecglib.serving.rows"])
+    forkserver.ensure_running()
+    return multiprocessing.get_context("forkserver")
+
+
 def pooled(
     work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
 ) -> Iterator[Scored]:
     """What `work` gives for the items, in processes, in the order in which it is ready; no more of them are taken than
     the processes will soon want. A `UserError` where a process dies."""
     waiting: dict[Future[Scored], Wfdb | Row] = {}
-    # of a fork, ONNX Runtime's threads would be missing
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_in_worker)
+    pool = ProcessPoolExecutor(workers, _workers(), initializer=_in_worker)
     try:
         yield from _flow(lambda given, done: pool.submit(work, given, done), items, waiting, 4 * workers)
     except BrokenProcessPool:
@@ -286,10 +297,10 @@ def on_ray(
     import ray
 
     address, waiting = os.environ.get("RAY_ADDRESS") or "local", dict[Future[Scored], Wfdb | Row]()
-    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     where, do = f"--engine ray ({address})", "repeat it; what is done stays"
     try:
-        cluster = ray.init(address, log_to_driver=False, logging_level="error", **own)
+        cluster = ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # some are of no kind of their own
         raise UserError(where, f"Ray does not start ({delta.line(error)})", do=do) from None
     with redirect_stdout(sys.stderr), cluster:  # what Ray tells of its workers is no output

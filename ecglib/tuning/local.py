@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import optuna.pruners
     import optuna.samplers
     import optuna.trial
+    from optuna import Study
 
 JOURNAL: Final = "journal.log"
 ATTEMPTS: Final = 3
@@ -75,14 +76,14 @@ def _mend(journal: Path) -> None:
         files.write(journal, whole[: whole.rfind(b"\n") + 1])
 
 
-def study_of(search: Search) -> optuna.Study:
+def study_of(search: Search) -> Study:
     """The study in the search's journal, made where it is not there."""
     optuna = library()
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     lock: Any = _JournalLock(search.folder / f"{JOURNAL}.lock")
     storage = JournalStorage(JournalFileBackend(str(search.folder / JOURNAL), lock_obj=lock))
-    made: optuna.Study = optuna.create_study(
+    made: Study = optuna.create_study(
         storage=storage, study_name=search.name, direction="maximize", pruner=_pruner(search), load_if_exists=True
     )
     return made
@@ -201,7 +202,7 @@ def _last_words(search: Search, slot: int) -> str:
     return lines[-1] if lines else "without a word"
 
 
-def _note_death(study: optuna.Study, slot: int) -> None:
+def _note_death(study: Study, slot: int) -> None:
     """Note of the trial that a worker ran that it died with it. That the whole search was killed is no fault of it."""
     optuna = library()
     for one in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
@@ -212,7 +213,7 @@ def _note_death(study: optuna.Study, slot: int) -> None:
 STATES: Final = {"RUNNING": "running", "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 
 
-def told(search: Search, study: optuna.Study) -> list[Trial]:
+def told(search: Search, study: Study) -> list[Trial]:
     """The trials of a study, but for those that wait."""
     found = []
     for one in study.get_trials(deepcopy=False):
@@ -244,7 +245,7 @@ def work(folder: Path, slot: int, deadline: float) -> None:
             lock.release()
 
 
-def _next(search: Search, study: optuna.Study, slot: int) -> tuple[optuna.Trial, FileLock] | None:
+def _next(search: Search, study: Study, slot: int) -> tuple[optuna.Trial, FileLock] | None:
     """A trial that was left, or a new one; None where there are enough."""
     optuna = library()
     states = optuna.trial.TrialState
@@ -282,7 +283,7 @@ def _locked(search: Search, number: int) -> FileLock | None:
     return lock
 
 
-def _run_trial(search: Search, study: optuna.Study, of: optuna.Trial, deadline: float) -> None:
+def _run_trial(search: Search, study: Study, of: optuna.Trial, deadline: float) -> None:
     states = library().trial.TrialState
     folder = search.folder / "trials" / str(of.number)
     folder.mkdir(exist_ok=True)
