@@ -208,10 +208,12 @@ def confirmed(search: Search, best: Trial) -> dict[str, list[dict[str, float]]]:
 
 def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> dict[str, Any]:
     """Compare the best with the base, and write what was found; returns it."""
+    from ecglib.tuning import importance
+
     best = best_of(trials)
     confirmations = confirmed(search, best)
     asked = search.asked.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
-    states = [one.state for one in trials]
+    states, data = [one.state for one in trials], trial.data_of(search.base)
     found = {
         "name": search.name,
         **asked,
@@ -227,7 +229,9 @@ def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> 
         "best": {"trial": best.number, "value": best.value, "epochs": len(best.curve), "drawn": best.drawn},
         "base_value": next((one.value for one in trials if one.drawn == search.of_base), None),
         "confirmed": confirmations,
-        "data": trial.data_of(search.base).fingerprint,
+        "importances": importance.of(search, trials),
+        "data": data.fingerprint,
+        "sample": data.sample,
         "precision": search.place.precision,
         "hardware": _hardware(search.place),
         "versions": provenance.versions(),
