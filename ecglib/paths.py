@@ -84,9 +84,13 @@ def reference(experiment: str) -> Path:
     return results() / f"{experiment}.json"
 
 
+def searches() -> Path:
+    """What searches found: `book/searches/<name>.json`, and `.parquet` with every epoch of it."""
+    return book() / "searches"
+
+
 def search(name: str) -> Path:
-    """What a search of this name found: `book/searches/<name>.json`, and `.parquet` with every epoch of it."""
-    return book() / "searches" / f"{name}.json"
+    return searches() / f"{name}.json"
 
 
 def test_reads() -> Path:

@@ -65,6 +65,7 @@ batch_size = 256
 learning_rate = 0.003
 schedule = "one-cycle"
 weight_decay = 0.01
+selection = "macro_f1"
 label_smoothing = 0.0
 gradient_clip = 1.0
 ema = 0.998

@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "heartbeat": ("baseline", "weighted", "smote", "inter-patient"),
     "infarction": ("scratch",),
     "twelve-lead": ("crnn",),
+    "tuning": ("cnn",),
 }
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
 ROOT = Path(__file__).resolve().parent.parent

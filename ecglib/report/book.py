@@ -36,7 +36,8 @@ QUARTO_SECONDS = 60
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
 """Files in `book/` that chapters which compare read beside the reference results."""
 _SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
-                                             "published", "recordings", "tables", "words", "yardsticks")]  # fmt: skip
+                                             "published", "recordings", "search_figures", "searches", "tables", "words",
+                                             "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -197,12 +198,25 @@ def inputs_key(parameters: SharedParameters) -> str:
         key = tasks.key_of(parameters)
         run = fingerprint.of_values(key, [record.model_dump(mode="json") for record in paired])
     elif isinstance(parameters, config.ChapterParameters):
-        read = [*sorted(paths.results().glob("*/*.json")), *(paths.book() / name for name in READ_BY_CHAPTERS)]
-        run = fingerprint.of_values([path.read_text(encoding="utf-8") for path in read])
+        read = [*sorted(paths.results().glob("*/*.json")), *_beside_results(parameters.experiment)]
+        run = fingerprint.of_values([_digest(path) for path in read])
     else:
         run = databases.get(shown["database"]).fingerprint()
     code = fingerprint.of_code(["evaluation", "data", *_SHOWING])
     return fingerprint.of_values(text, shown, run, code)
+
+
+def _beside_results(experiment: str) -> list[Path]:
+    """What a chapter that compares reads beside the reference results."""
+    read = [paths.book() / name for name in READ_BY_CHAPTERS]
+    if experiment.startswith("tuning/"):
+        read += sorted(path for path in paths.searches().glob("*") if path.suffix in (".json", ".parquet"))
+        read.append(paths.params() / f"{config.load_yaml(paths.params() / f'{experiment}.yaml')['base']}.yaml")
+    return read
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_current(parameters: SharedParameters) -> bool:
@@ -252,8 +266,8 @@ def _write_page(experiment: str, code: Any) -> None:
         return
     read = [paths.notebooks() / f"{notebook}.py", paths.params() / f"{experiment}.yaml"]
     read += sorted(paths.results().glob(f"{'*' if compares else notebook}/*.json"))  # yardsticks among them
-    read += [paths.book() / name for name in READ_BY_CHAPTERS]
-    key = fingerprint.of_values([file.read_text(encoding="utf-8") for file in read], code)[:20]
+    read += _beside_results(experiment)
+    key = fingerprint.of_values([_digest(file) for file in read], code)[:20]
     if _stamped(page).get("stamp") != key:
         parameters = config.load(experiment, profile="full")
         _put(page, stamp(pages.executed(parameters), parameters, key, run=False))

@@ -87,3 +87,8 @@ def metric_name(key: str) -> str:
 def sentence(text: str) -> str:
     """A word or two as a sentence of their own."""
     return f"{text[0].upper()}{text[1:]}."
+
+
+def parameter_name(name: str) -> str:
+    """A parameter as a search draws it, an option of the model without its prefix."""
+    return name.removeprefix("model_options.")

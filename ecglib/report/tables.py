@@ -43,6 +43,7 @@ _TEXT_COLUMNS = frozenset({
     "experiment", "set", "protocol", "imbalance", "seeds", "profile", "class", "result", "this network is", "metric",
     "ectopy", "records", "parameter", "circumstance", "value", "model", "source", "known flaw", "what", "aim",
     "hardware", "record", "for", "measured on", "tried", "ours", "not as by default", "classes", "trained on", "lead",
+    "how it is drawn", "base", "best found", "seed", "epochs",
 })  # fmt: skip
 _PER_CLASS = ("se", "ppv", "f1", "specificity")
 _EC57 = ("se", "ppv", "fpr", "f1")
@@ -317,7 +318,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "precision": record.precision,
         "hardware": _escaped(f"{hardware(record)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
-        "training time": _duration(record.train_seconds),
+        "training time": duration(record.train_seconds),
         "commit": f"`{commit[:12]}`{', and changes since' if changed else ''}" if commit else UNDEFINED,
         "created": record.created,
     }
@@ -419,7 +420,8 @@ def logged(path: Path) -> list[dict[str, Any]]:
         raise UserError(path, "a line that is no JSON object", "one per scoring", "restore it from git") from None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in its two largest units."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s"

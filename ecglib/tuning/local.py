@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,17 +77,30 @@ def _mend(journal: Path) -> None:
         files.write(journal, whole[: whole.rfind(b"\n") + 1])
 
 
-def study_of(search: Search) -> Study:
-    """The study in the search's journal, made where it is not there."""
+@dataclass(frozen=True)
+class Journal:
+    """A search's journal, opened: Optuna's study, and the storage that it lies in."""
+
+    study: Study
+    storage: Any
+
+    def again(self, number: int) -> optuna.trial.Trial:
+        """A trial of the study, to go on with."""
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        found = self.storage.get_trial_id_from_study_id_trial_number(study, number)
+        made: optuna.trial.Trial = library().trial.Trial(self.study, found)
+        return made
+
+
+def opened(search: Search) -> Journal:
+    """The journal of a search, made where it is not there."""
     optuna = library()
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     lock: Any = _JournalLock(search.folder / f"{JOURNAL}.lock")
     storage = JournalStorage(JournalFileBackend(str(search.folder / JOURNAL), lock_obj=lock))
-    made: Study = optuna.create_study(
-        storage=storage, study_name=search.name, direction="maximize", pruner=_pruner(search), load_if_exists=True
-    )
-    return made
+    given = {"pruner": _pruner(search), "load_if_exists": True}
+    return Journal(optuna.create_study(storage=storage, study_name=search.name, direction="maximize", **given), storage)
 
 
 def _pruner(search: Search) -> optuna.pruners.BasePruner:
@@ -118,7 +132,7 @@ def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
     return random
 
 
-def suggested(search: Search, of: optuna.Trial) -> Values:
+def suggested(search: Search, of: optuna.trial.Trial) -> Values:
     """The parameters of a trial; what it was given before, it is given again."""
     drawn: Values = {}
     for one in search.space.dimensions:
@@ -127,7 +141,7 @@ def suggested(search: Search, of: optuna.Trial) -> Values:
     return drawn
 
 
-def _suggest(of: optuna.Trial, one: Dimension) -> Any:
+def _suggest(of: optuna.trial.Trial, one: Dimension) -> Any:
     if one.kind == "choice":  # Optuna has no lists for choices
         texts = {json.dumps(value): value for value in one.choices}
         return texts[of.suggest_categorical(one.name, list(texts))]
@@ -145,7 +159,8 @@ def encoded(search: Search, drawn: Values) -> Values:
 def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
     """Run the search to its end, or go on with it; `look` is given all trials from time to time. Returns them."""
     _mend(search.folder / JOURNAL)
-    study = study_of(search)
+    journal = opened(search)
+    study = journal.study
     if search.asked.searcher == "grid":
         known = [one.user_attrs.get("given") for one in study.trials]
         for number, drawn in enumerate(search.space.grid(search.base)[: search.asked.trials]):
@@ -168,7 +183,7 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
                     deaths += 1
                     if deaths > ATTEMPTS * wanted and not any(one.intermediate_values for one in study.trials):
                         raise UserError("ecglib tune", f"its workers end at once: {_last_words(search, slot)}")
-                    _note_death(study, slot)
+                    _note_death(journal, slot)
                     workers[slot] = _worker(search, slot, deadline)
             look(told(search, study))
     finally:
@@ -202,12 +217,11 @@ def _last_words(search: Search, slot: int) -> str:
     return lines[-1] if lines else "without a word"
 
 
-def _note_death(study: Study, slot: int) -> None:
+def _note_death(journal: Journal, slot: int) -> None:
     """Note of the trial that a worker ran that it died with it. That the whole search was killed is no fault of it."""
-    optuna = library()
-    for one in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+    for one in journal.study.get_trials(deepcopy=False, states=[library().trial.TrialState.RUNNING]):
         if one.user_attrs.get("slot") == slot:
-            optuna.trial.Trial(study, one._trial_id).set_user_attr("died", one.user_attrs.get("died", 0) + 1)
+            journal.again(one.number).set_user_attr("died", one.user_attrs.get("died", 0) + 1)
 
 
 STATES: Final = {"RUNNING": "running", "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
@@ -233,27 +247,26 @@ def told(search: Search, study: Study) -> list[Trial]:
 def work(folder: Path, slot: int, deadline: float) -> None:
     """Run trials until there are enough of them."""
     search = searches.opened(folder)
-    study = study_of(search)
+    journal = opened(search)
     while time.time() < deadline:
-        found = _next(search, study, slot)
+        found = _next(search, journal, slot)
         if found is None:
             return
         of, lock = found
         try:
-            _run_trial(search, study, of, deadline)
+            _run_trial(search, journal.study, of, deadline)
         finally:
             lock.release()
 
 
-def _next(search: Search, study: Study, slot: int) -> tuple[optuna.Trial, FileLock] | None:
+def _next(search: Search, journal: Journal, slot: int) -> tuple[optuna.trial.Trial, FileLock] | None:
     """A trial that was left, or a new one; None where there are enough."""
-    optuna = library()
-    states = optuna.trial.TrialState
+    study, states = journal.study, library().trial.TrialState
     with files.lock(search.folder / "next.lock"):
         there = study.get_trials(deepcopy=False)
         for one in there:
             if one.state == states.RUNNING and (lock := _locked(search, one.number)) is not None:
-                of = optuna.trial.Trial(study, one._trial_id)
+                of = journal.again(one.number)
                 of.set_user_attr("slot", slot)
                 if (died := one.user_attrs.get("died", 0)) < ATTEMPTS:
                     return of, lock
@@ -283,7 +296,7 @@ def _locked(search: Search, number: int) -> FileLock | None:
     return lock
 
 
-def _run_trial(search: Search, study: Study, of: optuna.Trial, deadline: float) -> None:
+def _run_trial(search: Search, study: Study, of: optuna.trial.Trial, deadline: float) -> None:
     states = library().trial.TrialState
     folder = search.folder / "trials" / str(of.number)
     folder.mkdir(exist_ok=True)
@@ -295,7 +308,7 @@ def _run_trial(search: Search, study: Study, of: optuna.Trial, deadline: float) 
         for epoch in trials.epochs(search.parameters(drawn), search.place, folder, title):
             if epoch.epoch <= len(curve):
                 continue
-            curve.append(list(epoch))
+            curve.append(list(astuple(epoch)))
             of.set_user_attr("curve", curve)
             of.report(epoch.best, epoch.epoch)
             if epoch.epoch < search.epochs and of.should_prune():

@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -208,10 +208,12 @@ def confirmed(search: Search, best: Trial) -> dict[str, list[dict[str, float]]]:
 
 def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> dict[str, Any]:
     """Compare the best with the base, and write what was found; returns it."""
+    from ecglib.tuning import importance
+
     best = best_of(trials)
     confirmations = confirmed(search, best)
     asked = search.asked.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
-    states = [one.state for one in trials]
+    states, data = [one.state for one in trials], trial.data_of(search.base)
     found = {
         "name": search.name,
         **asked,
@@ -227,7 +229,9 @@ def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> 
         "best": {"trial": best.number, "value": best.value, "epochs": len(best.curve), "drawn": best.drawn},
         "base_value": next((one.value for one in trials if one.drawn == search.of_base), None),
         "confirmed": confirmations,
-        "data": trial.data_of(search.base).fingerprint,
+        "importances": importance.of(search, trials),
+        "data": data.fingerprint,
+        "sample": data.sample,
         "precision": search.place.precision,
         "hardware": _hardware(search.place),
         "versions": provenance.versions(),
@@ -254,7 +258,7 @@ def table(trials: list[Trial]) -> pd.DataFrame:
     rows = []
     for one in trials:
         own = {"trial": one.number, "state": one.state, "why": one.why, "drawn": json.dumps(one.drawn)}
-        rows += [own | told._asdict() for told in one.curve or [Told(0, math.nan, math.nan, 0.0)]]
+        rows += [own | asdict(told) for told in one.curve or [Told(0, math.nan, math.nan, 0.0)]]
     kinds = {"trial": "int32", "epoch": "int32", "value": "float64", "best": "float64", "seconds": "float32"}
     return pd.DataFrame(rows).astype(kinds)
 
@@ -264,7 +268,7 @@ def trials_of(stored: pd.DataFrame) -> list[Trial]:
     found = []
     for number, rows in stored.groupby("trial"):
         first = rows.iloc[0]
-        curve = [Told(*one) for one in rows[list(Told._fields)].itertuples(index=False) if one.epoch]
+        curve = [Told(*one) for one in rows[[one.name for one in fields(Told)]].itertuples(index=False) if one.epoch]
         found.append(Trial(int(str(number)), json.loads(first["drawn"]), first["state"], curve, first["why"]))
     return found
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 
@@ -21,7 +21,8 @@ MOST_KEPT: Final = 4
 _PREPARED: dict[str, Any] = {}
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Told:
     """What an epoch gave."""
 
     epoch: int

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from projects import ROOT
 
 from ecglib import config, tuning
 from ecglib.config import TuningParameters
@@ -25,7 +26,7 @@ from ecglib.tuning import local, search, trial
 from ecglib.tuning.search import Search
 from ecglib.tuning.trial import Told
 
-CURVES = Path(__file__).parent / "curves.parquet"
+CURVES = ROOT / "book" / "searches" / "curves.parquet"
 SMALL: dict[str, Any] = {
     "experiment": "tuning/small",
     "base": "heartbeat/baseline",
@@ -161,7 +162,7 @@ def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
     made = begun(scheduler="none")
     with pytest.raises(KeyboardInterrupt):
         local.run(made, lambda trials: None)
-    (left,) = local.told(made, local.study_of(made))
+    (left,) = local.told(made, local.opened(made).study)
     assert left.state == "running" and [told.epoch for told in left.curve] == [1, 2]
     with (made.folder / local.JOURNAL).open("a") as journal:
         journal.write('{"half a line')
@@ -172,16 +173,16 @@ def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
 
 def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = begun()
-    study = local.study_of(made)
+    journal = local.opened(made)
     for _ in range(local.ATTEMPTS):
-        found = local._next(made, study, 0)
+        found = local._next(made, journal, 0)
         assert found is not None and found[0].number == 0
         found[1].release()
-        local._note_death(study, 0)
-    found = local._next(made, study, 0)
+        local._note_death(journal, 0)
+    found = local._next(made, journal, 0)
     assert found is not None and found[0].number == 1
     found[1].release()
-    (first, _) = local.told(made, study)
+    (first, _) = local.told(made, journal.study)
     assert first.state == "failed" and "died 3 times" in first.why
 
 

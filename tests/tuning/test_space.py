@@ -146,5 +146,5 @@ def test_every_ready_space_is_sound() -> None:
     for name in names:
         for profile in ("quick", "full"):
             asked = tuning.load(name, profile=profile)
-            assert asked.trials >= 40 and asked.title
-            assert asked.base in config.experiments()
+            assert asked.title and asked.base in config.experiments()
+            assert profile == "quick" or (asked.trials, asked.fixed["max_epochs"]) == (150, 30)

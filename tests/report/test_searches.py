@@ -1,0 +1,248 @@
+"""The chapter *Tuning*: its tables, sentences and figures are those of a search made by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import ROOT
+
+from ecglib import config, paths, tuning
+from ecglib.config import TuningParameters
+from ecglib.evaluation import metrics
+from ecglib.experiment import comparison
+from ecglib.experiment import record as results
+from ecglib.report import book, search_figures, searches
+from ecglib.tuning import search
+from ecglib.tuning.search import Trial
+from ecglib.tuning.trial import Told
+from tests.report import snapshots
+
+SPACE = {
+    "learning_rate": {"log-uniform": [0.001, 0.1]},
+    "imbalance": {"choice": ["none", "weighted"]},
+    "weight_exponent": {"uniform": [0.25, 1.0], "step": 0.25, "when": {"imbalance": "weighted"}},
+    "model_options.width": {"int": [16, 64], "step": 16},
+}
+ASKED = {"experiment": "tuning/small", "base": "heartbeat/baseline", "space": SPACE, "grace": 1, "reduction": 2,
+         "fixed": {"max_epochs": 4, "patience": 4, "beats_per_epoch": 20_000}}  # fmt: skip
+
+
+def trial(number: int, values: list[float], rate: float, width: int, weight: float | None = None, **own: Any) -> Trial:
+    answer = {"imbalance": "none"} if weight is None else {"imbalance": "weighted", "weight_exponent": weight}
+    curve = [Told(epoch, value, max(values[:epoch]), 1.0) for epoch, value in enumerate(values, start=1)]
+    state = own.pop("state", "finished" if len(values) == 4 else "stopped")
+    return Trial(number, {"learning_rate": rate, **answer, "model_options.width": width}, state, curve, **own)
+
+
+TRIALS = [
+    trial(0, [0.5, 0.6, 0.7, 0.8], 0.003, 32),  # the base
+    trial(1, [0.4], 0.1, 16, 0.5),
+    trial(2, [0.6, 0.7, 0.905, 0.85], 0.01, 32),
+    trial(3, [0.3], 0.05, 16, 0.75),
+    trial(4, [0.6, 0.75, 0.85, 0.91], 0.008, 48),
+    trial(5, [0.2], 0.09, 64, 1.0),
+    trial(6, [], 0.1, 64, state="failed", why="no number"),
+    trial(7, [0.5, 0.65], 0.02, 64),
+    trial(8, [0.45, 0.6], 0.03, 48, 0.25),
+]
+SHARES = {"learning_rate": (0.6, 0.4, 0.7), "imbalance": (0.2, 0.1, 0.3), "model_options.width": (0.1, 0.0, 0.45)}
+
+
+def found(**changed: Any) -> dict[str, Any]:
+    values = tuned_parameters().model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
+    confirmed = {"base": [0.80, 0.82], "best": [0.83, 0.81]}
+    return values | {
+        "name": "small",
+        "tuned": "heartbeat/small-tuned",
+        "states": {"finished": 3, "stopped": 5, "failed": 1},
+        "epochs": {"trial": 4, "run": 19, "full": 32},
+        "seconds": 600.0,
+        "best": {"trial": 4, "value": 0.91, "epochs": 4, "drawn": TRIALS[4].drawn},
+        "confirmed": {
+            name: [{"seed": seed, "value": value, "epochs": 4} for seed, value in enumerate(of, start=1)]
+            for name, of in confirmed.items()
+        },
+        "importances": {name: dict(zip(("mean", "low", "high"), one, strict=True)) for name, one in SHARES.items()},
+        "precision": "float32",
+        "hardware": "2 cores",
+        **changed,
+    }
+
+
+def tuned_parameters() -> TuningParameters:
+    asked = config.check("tuning", ASKED, "here")
+    assert isinstance(asked, TuningParameters)
+    return asked
+
+
+def put(trials: list[Trial] = TRIALS, **changed: Any) -> searches.Shown:
+    """The search, as its files tell it."""
+    path = paths.search("small")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found(**changed)), encoding="utf-8")
+    search.table(trials).to_parquet(path.with_suffix(".parquet"))
+    return searches.of(tuned_parameters())
+
+
+@pytest.fixture(autouse=True)
+def in_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECGLIB_ROOT", str(ROOT))
+    monkeypatch.setattr(paths, "searches", lambda: tmp_path / "searches")
+
+
+def cells(table: str) -> dict[str, list[str]]:
+    """First cell of a row of a table -> the others."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {first: rest for first, *rest in rows}
+
+
+def test_a_search_that_was_not_run_says_so_and_shows_its_space() -> None:
+    shown = searches.of(tuned_parameters())
+    assert "Not run yet" in searches.told(shown) and "`ecglib tune tuning/small`" in searches.told(shown)
+    assert list(cells(searches.space(shown))) == ["`learning_rate`", "`imbalance`", "`width`", "`weight_exponent`"]
+    for table in (searches.confirmed, searches.tested, searches.gains):
+        assert table(shown) == "Not run."
+    for sentence in (searches.history, searches.curves, searches.in_common, searches.importance, searches.saved,
+                     searches.replayed, searches.confirmation, searches.verdict):  # fmt: skip
+        assert sentence(shown) == ""
+    for figure in (search_figures.history, search_figures.curves, search_figures.parallel):
+        assert any('"not run"' in line for line in snapshots.figure_lines(figure(shown)))
+
+
+def test_without_a_space_it_is_that_of_its_name_and_without_a_name_the_first_one() -> None:
+    named = searches.of(TuningParameters(experiment="tuning/rnn"))
+    assert (
+        named.search.asked.base == "heartbeat/bigru"
+        and named.search.epochs == tuning.load("tuning/rnn").fixed["max_epochs"]
+    )
+    assert searches.of(TuningParameters()).search.asked.experiment == "tuning/cnn"
+
+
+def test_what_it_was_run_with_wins_over_what_its_file_says_now() -> None:
+    shown = put(fixed={"max_epochs": 12}, profile="quick")
+    assert shown.search.epochs == 12 and shown.search.asked.experiment == "tuning/small"
+
+
+def test_the_space_has_base_and_best_and_a_dash_for_what_means_nothing() -> None:
+    rows = cells(searches.space(put()))
+    assert rows["`learning_rate`"] == ["0.001 to 0.1, log-uniform", "0.003", "0.008"]
+    assert rows["`imbalance`"] == ["none, weighted", "none", "none"]
+    assert rows["`weight_exponent`"] == ["0.25 to 1 by 0.25, with `imbalance` weighted", "–", "–"]
+    assert rows["`width`"] == ["16 to 64 by 16", "32", "48"]
+    assert "`max_epochs` 4, `patience` 4 and `beats_per_epoch` 20\N{NARROW NO-BREAK SPACE}000" in searches.fixed(put())
+
+
+def test_the_summary_counts_trials_and_says_how_the_base_fared() -> None:
+    text = searches.told(put())
+    assert "tried 9 sets of parameters over [CNet, intra-patient](../heartbeat/baseline.ipynb)" in text
+    assert "3 were run in full, 5 were stopped early and 1 failed" in text and "10 min 0 s on 2 cores" in text
+    assert "trial 4, reached a macro-F1 of 0.910 on validation after epoch 4" in text
+    assert "own parameters reached 0.800." in text and "sample" not in text
+    early = [trial(0, [0.5], 0.003, 32), *TRIALS[1:]]
+    assert "reached 0.500, stopped early after epoch 1." in searches.told(put(early))
+    assert "embedded sample" in searches.told(put(sample=True))
+
+
+def test_history_and_curves_tell_how_near_others_came_and_when_trials_peaked() -> None:
+    shown = put()
+    assert searches.history(shown).endswith("0.910, and 1 other trial came within 0.01 of it, trial 2.")
+    alone = put([one for one in TRIALS if one.number != 2])
+    assert "No other came within 0.01" in searches.history(alone)
+    assert "Of 3 trials run in full, 2 were highest after the last epoch of 4: more" in searches.curves(shown)
+
+
+def test_the_best_quarter_is_told_from_the_others() -> None:
+    good, others = searches.quarters(TRIALS)
+    assert [one.number for one in good] == [4, 2] and len(others) == 6, "one has no value"
+    text = searches.in_common(put())
+    assert "`imbalance` is none in 2 of 2 (of the others: 2 of 6)" in text
+    assert "`learning_rate` is 0.0085 to 0.0095 (of the others: 0.022 to 0.08)" in text
+
+
+def test_importances_are_in_order_and_say_what_is_sure() -> None:
+    shown = put()
+    assert list(cells(searches.importances(shown))) == ["`learning_rate`", "`imbalance`", "`width`"]
+    assert cells(searches.importances(shown))["`imbalance`"] == ["0.20 [0.10,\N{NO-BREAK SPACE}0.30]", "8"]
+    text = searches.importance(shown)
+    assert "`learning_rate` explains most; its range lies above that of 1 of the 2 others" in text
+    assert "Too few trials have `weight_exponent`" in text
+    without = put(importances={})
+    assert searches.importances(without) == "Not computed." and searches.importance(without) == ""
+
+
+def test_what_early_stopping_saved_and_would_have_saved() -> None:
+    shown = put()
+    assert "ran 19 epochs" in searches.saved(shown) and "32: it took 59\N{NARROW NO-BREAK SPACE}%" in searches.saved(
+        shown
+    )
+    assert searches.replayed(shown) == ""
+    table = search.table([one for one in TRIALS if one.state == "finished"])
+    table.to_parquet(paths.search("curves").with_suffix(".parquet"))
+    assert "3 trials of the same space" in searches.replayed(shown)
+    assert searches.replayed(put(scheduler="median")) == ""
+    other = table.assign(drawn=json.dumps({"batch_size": 64}))
+    other.to_parquet(paths.search("curves").with_suffix(".parquet"))
+    assert searches.replayed(shown) == "", "trials of another space"
+
+
+def test_seeds_that_were_not_seen_and_what_the_test_set_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = put()
+    assert cells(searches.confirmed(shown)) == {"1": ["0.800", "0.830", "+0.030"], "2": ["0.820", "0.810", "−0.010"]}
+    text = searches.confirmation(shown)
+    assert "Under 1 of 2 seeds" in text and "mean gain is +0.010" in text and "own seed it was +0.110" in text
+    assert searches.tested(shown) == "Not run." and "`ecglib run heartbeat/small-tuned" in searches.verdict(shown)
+
+    base, other = (
+        results.load(ROOT / "book" / "results" / "heartbeat" / f"{name}.json") for name in ("bigru", "baseline")
+    )
+    references = {"heartbeat/baseline": base, "heartbeat/small-tuned": other}
+    monkeypatch.setattr(results, "reference", references.__getitem__)
+    shown = put()
+    gain = comparison.difference(other, base, lambda m: metrics.summary(m, list(range(5)))["macro_f1"])
+    row = cells(searches.tested(shown))["macro-F1"]
+    assert row[0].startswith(f"{base.metrics['macro_f1'].mean:.3f} [") and row[2].startswith(f"{gain.mean:+.3f} [")
+    after = cells(searches.gains(shown))
+    assert after["validation, as searched"] == ["0", "4", "0.800", "0.910", "+0.110"]
+    assert after["validation, seeds not seen"] == ["1, 2", "4", "0.810", "0.820", "+0.010"]
+    assert after["test, reference runs"][-1] == f"{gain.mean:+.3f}"
+    assert f"kept {gain.mean / 0.01:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%") in searches.verdict(shown)
+
+    references |= {"heartbeat/baseline": other, "heartbeat/small-tuned": base}
+    assert "kept none of it" in searches.verdict(put())
+
+
+def test_figures_show_every_trial_and_can_be_compared() -> None:
+    shown = put()
+    assert {"run in full", "stopped early", "failed"} <= labels(search_figures.history(shown))
+    assert "the best, trial 4" in labels(search_figures.curves(shown))
+    figure = search_figures.parallel(shown)
+    best = next(line for line in figure.axes[0].lines if line.get_label() == "the best, trial 4")
+    assert best.get_ydata()[:5].tolist() == [0, 1, 2, 3, 4]
+    assert [i for i, x in enumerate(best.get_xdata()[:5]) if x != x] == [4], "it has no weight_exponent"
+    for one in (search_figures.history(shown), search_figures.curves(shown), figure):
+        assert snapshots.figure_lines(one)
+
+
+def labels(figure: Any) -> set[str]:
+    return {str(line.get_label()) for line in figure.axes[0].lines}
+
+
+def test_a_search_of_equal_trials_is_drawn_and_told() -> None:
+    equal = [trial(i, [0.7] * 4, 0.01, 32) for i in range(5)]
+    shown = put(equal, best={"trial": 0, "value": 0.7, "epochs": 4, "drawn": equal[0].drawn})
+    for figure in (search_figures.history, search_figures.curves, search_figures.parallel):
+        figure(shown)._repr_png_()  # type: ignore[attr-defined]
+    assert "4 other trials came within" in searches.history(shown)
+
+
+def test_a_page_is_made_anew_when_its_search_was_run() -> None:
+    parameters = config.load("tuning/cnn")
+    before = book.inputs_key(parameters)
+    put()
+    after = book.inputs_key(parameters)
+    assert before != after
+    put(seconds=1.0)
+    assert book.inputs_key(parameters) not in (before, after)
