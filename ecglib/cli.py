@@ -295,6 +295,7 @@ def tune(
     search: Annotated[str, typer.Argument(help="`tuning/cnn`, or a file of that kind.")],
     profile: Profile = "quick",
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or Ray.")] = "local",
+    address: Annotated[str, typer.Option(help="Of Ray's cluster, in place of RAY_ADDRESS.")] = "",
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the file's.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time after which no trial begins, such as 40m.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was begun.")] = False,
@@ -312,7 +313,8 @@ def tune(
         overrides["trials"] = trials
     if budget is not None:
         overrides["budget"] = budget
-    found = tuning.run(tuning.load(search, profile=profile, overrides=overrides), engine, resume=resume, fresh=fresh)
+    asked = tuning.load(search, profile=profile, overrides=overrides)
+    found = tuning.run(asked, engine, resume=resume, fresh=fresh, address=address)
     base, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
     print(f"best of {sum(found['states'].values())} trials: {found['best']['value']:.4f} on validation")
     for name, value in found["best"]["drawn"].items():

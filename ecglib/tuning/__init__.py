@@ -9,6 +9,7 @@ from typing import Any
 
 from ecglib import config
 from ecglib.config import TuningParameters
+from ecglib.errors import UserError
 
 
 def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | None = None) -> TuningParameters:
@@ -31,16 +32,29 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
     return checked
 
 
-def run(asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False) -> dict[str, Any]:
+def run(
+    asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False, address: str = ""
+) -> dict[str, Any]:
     """Search, compare the best with the base under other seeds, and write what was found (see `tuning.search`), which
-    is returned. A `UserError`, before anything is trained, where something does not fit."""
+    is returned. The engine is `local` or `ray`, that of the cluster at an address (see `cluster.joined`). A
+    `UserError`, before anything is trained, where something does not fit."""
+    from ecglib import cluster
     from ecglib.tuning import local, search
     from ecglib.tuning.watch import Watch
 
     started = time.monotonic()
-    prepared = search.prepared(asked)
     local.library()
-    search.begin(prepared, resume=resume, fresh=fresh)
+    if engine == "ray":
+        cluster.library(address)
+    elif asked.searcher == "hyperopt":
+        raise UserError("searcher: hyperopt", "needs --engine ray")
+    prepared = search.prepared(asked)
+    search.begin(prepared, engine, resume=resume, fresh=fresh)
     with Watch(prepared) as watch:
-        trials = local.run(prepared, watch.look)
+        if engine == "ray":
+            from ecglib.tuning import ray
+
+            trials = ray.run(prepared, watch.look, address)
+        else:
+            trials = local.run(prepared, watch.look)
     return search.finish(prepared, trials, engine, time.monotonic() - started)

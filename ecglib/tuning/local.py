@@ -100,7 +100,7 @@ def _pruner(search: Search) -> optuna.pruners.BasePruner:
     return made
 
 
-def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
     """Who draws a trial's parameters; its seed is of the trial, so that workers do not draw the same."""
     samplers, seed = library().samplers, search.asked.seed * 100_003 + number
     if search.asked.searcher == "gp":
@@ -180,7 +180,12 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
 
 def _worker(search: Search, slot: int, deadline: float) -> subprocess.Popen[bytes]:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
-    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(_progress(search, slot)), **threads}
+    environment = {
+        **os.environ,
+        "ECGLIB_ROOT": str(paths.root()),
+        "ECGLIB_PROGRESS": str(_progress(search, slot)),
+        **threads,
+    }
     limit = "" if math.isinf(deadline) else str(deadline)
     command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]
     with _errors(search, slot).open("w", encoding="utf-8") as errors:
@@ -219,7 +224,9 @@ def told(search: Search, study: optuna.Study) -> list[Trial]:
             continue
         attributes = one.user_attrs
         curve = [Told(*each) for each in attributes.get("curve", [])]
-        found.append(Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", "")))
+        found.append(
+            Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", ""))
+        )
     return found
 
 
@@ -260,7 +267,7 @@ def _next(search: Search, study: optuna.Study, slot: int) -> tuple[optuna.Trial,
         waiting = len(there) > len(begun)
         if len(begun) >= search.asked.trials or (search.asked.searcher == "grid" and not waiting):
             return None
-        study.sampler = _sampler(search, len(begun))
+        study.sampler = sampler(search, len(begun))
         of = study.ask()
         of.set_user_attr("slot", slot)
         lock = _locked(search, of.number)
