@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
     "confirm": [1],
     "fixed": {"max_epochs": EPOCHS, "patience": EPOCHS, "beats_per_epoch": 400, "max_beats": 2000},
     "space": {
-        "model_options.width": {"int": [8, 16], "step": 8},
+        "model_options.width": {"int": [8, 32], "step": 24},
         "learning_rate": {"log-uniform": [0.0005, 0.02]},
         "imbalance": {"choice": ["none", "weighted"]},
         "weight_exponent": {"uniform": [0.25, 1], "step": 0.25, "when": {"imbalance": "weighted"}},
