@@ -29,7 +29,7 @@ test-spark: .venv-spark
 
 # What takes minutes: every network exported, kills of a batch, a served model.
 test-slow: env
-	@$(BIN)/python -m pytest -n 2 -m long $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m long $(ARGS)
 
 # How much of the code that makes numbers the golden trainings reach, branches too.
 coverage: env

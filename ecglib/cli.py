@@ -20,7 +20,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ecglib import aami, config, paths
+from ecglib import aami, config, files, paths
 from ecglib.errors import RecordError, UserError, named, some
 from ecglib.experiment import record as results
 
@@ -115,7 +115,12 @@ def run(
         bool, typer.Option("--stale", help="Only those whose result no longer fits code or data.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again even if the run is there.")] = False,
-    jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at once; they share the processor evenly.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option("-j", min=1, help="Notebooks at once, which share the processors evenly; 1, on Ray more."),
+    ] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or Ray.")] = "local",
+    address: Annotated[str, typer.Option(help="Of Ray's cluster, in place of RAY_ADDRESS.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the executed notebooks instead of the book's.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the experiments and stop.")] = False,
 ) -> None:
@@ -142,7 +147,7 @@ def run(
         print("nothing to run")
         return
     ordered = [runner.Job(p, out.resolve() / f"{p.experiment}.ipynb" if out else None, fresh) for p in chosen]
-    failed = _run(ordered, jobs)
+    failed = _run(ordered, jobs, engine, address)
     for job in ordered:
         if job not in failed:
             print(job.target or paths.executed(job.name))
@@ -169,7 +174,6 @@ def _selected(
 @app.command(hidden=True)
 def execute(order: str) -> None:
     """Run one notebook; started by `run` for each, in a process of its own."""
-    from ecglib import files
     from ecglib.report import book
 
     values = json.loads(order)
@@ -271,16 +275,17 @@ def _say_what_is_not_found() -> None:
         told.touch()
 
 
-def _run(jobs: list[Job], at_once: int) -> list[Job]:
-    """Run the notebooks; those that failed. None starts where one of them wants a device that isn't here. It says on
-    stderr what the runs did not resume or track, left out, repaired or assumed; once where several did the same."""
+def _run(jobs: list[Job], at_once: int | None, engine: str = "local", address: str = "") -> list[Job]:
+    """Run the notebooks; those that failed. None starts where one of them wants a device that isn't here (on Ray, it
+    fails there). It says on stderr what the runs did not resume or track, left out, repaired or assumed; once where
+    several did the same."""
     from ecglib.experiment import told
     from ecglib.report import book, runner
 
-    for job in jobs:
+    for job in jobs if engine == "local" else ():
         config.check_device(job.parameters)
     book.make_notebooks()
-    failed = runner.run(jobs, at_once)
+    failed = runner.run_on_ray(jobs, at_once, address) if engine == "ray" else runner.run(jobs, at_once or 1)
     said: dict[str, dict[str, None]] = {}
     for job in jobs:
         of_runs = [line for folder in job.runs for line in told.of_run(results.load(folder / "record.json"))]
@@ -297,6 +302,7 @@ def tune(
     profile: Profile = "quick",
     base: Annotated[str | None, typer.Option(help="The experiment to search, which a sweep does not name.")] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or Ray.")] = "local",
+    address: Annotated[str, typer.Option(help="Of Ray's cluster, in place of RAY_ADDRESS.")] = "",
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the file's.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time after which no trial begins, such as 40m.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was begun.")] = False,
@@ -318,7 +324,7 @@ def tune(
     if base is not None:
         overrides["base"] = base
     asked = tuning.load(search, profile=profile, overrides=overrides)
-    found = tuning.run(asked, engine, resume=resume, fresh=fresh, wandb=wandb)
+    found = tuning.run(asked, engine, resume=resume, fresh=fresh, address=address, wandb=wandb)
     was, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
     print(f"best of {sum(found['states'].values())} trials: {found['best']['value']:.4f} on validation")
     for name, value in found["best"]["drawn"].items():

@@ -10,6 +10,7 @@ import pytest
 from projects import ROOT, make_project
 
 NO_DATA = "no real records in ECGLIB_DATA"
+NO_RAY = "Ray does not start here"
 DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
 """Read once, before any test points `ECGLIB_DATA` elsewhere."""
 
@@ -108,5 +109,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
-    terminalreporter.write_line(f"skipped for want of real data: {len(skipped)}")
+    skipped = [str(r.longrepr) for r in terminalreporter.stats.get("skipped", [])]
+    terminalreporter.write_line(f"skipped for want of real data: {sum(NO_DATA in one for one in skipped)}")
+    if without := sum(NO_RAY in one for one in skipped):
+        terminalreporter.write_line(f"skipped as Ray did not start: {without}")

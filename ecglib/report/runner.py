@@ -9,20 +9,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ecglib import paths
-from ecglib.config import SharedParameters
+from ecglib import cluster, paths
+from ecglib.config import SharedParameters, TrainedParameters
 
 _PAUSE = 0.2
+
+
+class Process(Protocol):
+    """A notebook that runs somewhere."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def terminate(self) -> None:
+        """End it."""
+
+
+Order = dict[str, Any]
+"""What `ecglib execute` is told, as JSON."""
 
 
 @dataclass
@@ -35,7 +49,7 @@ class Job:
     state: str = "waiting"
     seconds: float = 0.0
     error: str | None = None
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    process: Process | None = field(default=None, repr=False)
     progress: Path = Path()
     """The file that the process writes its state to; what it says on stderr lies beside it."""
     started: float = 0.0
@@ -49,22 +63,86 @@ class Job:
         return self.parameters.experiment
 
 
+def here(order: Order, environment: Mapping[str, str], errors: Path) -> subprocess.Popen[bytes]:
+    """Start a notebook in a process of this machine, which ends with this one; what it says on stderr goes to a file,
+    as a pipe that nobody empties would stop it."""
+    command = [sys.executable, "-m", "ecglib", "execute", json.dumps(order | {"parent": os.getpid()})]
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with errors.open("w", encoding="utf-8") as file:
+        return subprocess.Popen(command, env={**os.environ, **environment}, stderr=file, **streams)
+
+
 def run(jobs: Sequence[Job], at_once: int = 1) -> list[Job]:
     """Run all jobs, `at_once` side by side, and return those that failed.
 
     The processor's threads are shared evenly; a failure leaves the others running.
     """
     share = max(1, (os.cpu_count() or 1) // max(1, min(at_once, len(jobs))))
+    return _run(jobs, at_once, lambda job, *given: here(*given), share if at_once > 1 else None)
+
+
+def run_on_ray(jobs: Sequence[Job], at_once: int | None = None, address: str = "") -> list[Job]:
+    """As `run`, in tasks of the cluster at an address (see `cluster.joined`), whose processors are shared evenly; one
+    that trains takes a GPU where there are any. Without `at_once` there is one for each GPU, or for each machine.
+
+    Runs, pages and progress are written in the project's folder, which every machine must see at the same path. The
+    task of a machine that dies is repeated, and its run resumed. A `UserError` where Ray does not start.
+    """
+    with cluster.joined(address) as ray:
+        nodes = cluster.nodes(ray)
+        gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        at_once = min(at_once or max(len(nodes), gpus), len(jobs))
+        cpus = [node.get("CPU", 0) for node in nodes]
+        share = max(1, int(min(sum(cpus) // at_once, max(cpus))))
+
+        def start(job: Job, *given: Any) -> Process:
+            trains = isinstance(job.parameters, TrainedParameters) and job.parameters.device in ("auto", "cuda")
+            task = ray.remote(num_cpus=share, num_gpus=int(trains and gpus > 0))(_waited)
+            return _Task(ray, task.remote(*given), given[-1])
+
+        return _run(jobs, at_once, start, share, paths.cache())
+
+
+def _waited(order: Order, environment: Mapping[str, str], errors: Path) -> int:
+    """In a task of Ray: a notebook's exit code."""
+    return here(order, environment, errors).wait()
+
+
+@dataclass
+class _Task:
+    ray: Any
+    ref: Any
+    errors: Path
+
+    def poll(self) -> int | None:
+        if not self.ray.wait([self.ref], timeout=0)[0]:
+            return None
+        try:
+            return int(self.ray.get(self.ref))
+        except self.ray.exceptions.RayError as error:
+            self.errors.write_text(f"error: {cluster.line(error)}\n", encoding="utf-8")
+            return 1
+
+    def terminate(self) -> None:
+        self.ray.cancel(self.ref, force=True)
+
+
+def _run(
+    jobs: Sequence[Job], at_once: int, start: Callable[..., Process], threads: int | None, home: Path | None = None
+) -> list[Job]:
+    """Jobs that `start` starts, given an order, an environment and a file for errors; their progress lies in `home`."""
+    if home is not None:
+        home.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
-    with tempfile.TemporaryDirectory(prefix="ecglib-") as scratch, live or nullcontext():
+    with tempfile.TemporaryDirectory(prefix="ecglib-", dir=home) as scratch, live or nullcontext():
         for i, job in enumerate(jobs):
             job.progress = Path(scratch) / f"{i}.txt"
         try:
             while any(job.state not in ("done", "failed") for job in jobs):
                 running = [job for job in jobs if job.process is not None]
                 for job in [job for job in jobs if job.state == "waiting"][: at_once - len(running)]:
-                    _start(job, share if at_once > 1 else None)
+                    _start(job, start, threads)
                     _say(live, f"{job.name}: started")
                     running.append(job)
                 for job in running:
@@ -79,17 +157,12 @@ def run(jobs: Sequence[Job], at_once: int = 1) -> list[Job]:
     return [job for job in jobs if job.error is not None]
 
 
-def _start(job: Job, threads: int | None) -> None:
-    environment = {**os.environ, "ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(job.progress)}
+def _start(job: Job, start: Callable[..., Process], threads: int | None) -> None:
+    environment = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(job.progress)}
     if threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    values = job.parameters.model_dump()
-    order = {"parameters": values, "target": str(job.target or ""), "fresh": job.fresh, "parent": os.getpid()}
-    # a file takes any amount of output; a pipe that nobody empties would stop the process
-    with job.progress.with_suffix(".err").open("w", encoding="utf-8") as errors:
-        command = [sys.executable, "-m", "ecglib", "execute", json.dumps(order)]
-        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
-        job.process = subprocess.Popen(command, env=environment, **streams)
+    order = {"parameters": job.parameters.model_dump(), "target": str(job.target or ""), "fresh": job.fresh}
+    job.process = start(job, order, environment, job.progress.with_suffix(".err"))
     job.state, job.started = "starting", time.monotonic()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ecglib import config
 from ecglib.config import TuningParameters
+from ecglib.errors import UserError
 
 
 def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | None = None) -> TuningParameters:
@@ -40,20 +41,37 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
 
 
 def run(
-    asked: TuningParameters, engine: str = "local", *, resume: bool = False, fresh: bool = False, wandb: str = ""
+    asked: TuningParameters,
+    engine: str = "local",
+    *,
+    resume: bool = False,
+    fresh: bool = False,
+    address: str = "",
+    wandb: str = "",
 ) -> dict[str, Any]:
     """Search, compare the best with the base under other seeds, and write what was found (see `tuning.search`), which
-    is returned; trials go to the project `wandb` of Weights & Biases, where one is named. A `UserError`, before
-    anything is trained, where something does not fit."""
+    is returned. The engine is `local` or `ray`, that of the cluster at an address (see `cluster.joined`). Trials go to
+    the project `wandb` of Weights & Biases, where one is named. A `UserError`, before anything is trained, where
+    something does not fit."""
+    from ecglib import cluster
     from ecglib.tuning import local, search, wandb_log, watch
 
     started = time.monotonic()
+    local.library()
     if wandb:
         wandb_log.library()
+    if engine == "ray":
+        cluster.library(address)
+    elif asked.searcher == "hyperopt":
+        raise UserError("searcher: hyperopt", "needs --engine ray")
     prepared = search.prepared(asked)
-    local.library()
-    search.begin(prepared, resume=resume, fresh=fresh)
+    search.begin(prepared, engine, resume=resume, fresh=fresh)
     logs = watch.logs(prepared) + ([wandb_log.Log(prepared, wandb).log] if wandb else [])
     with watch.Watch(prepared, *logs) as shown:
-        trials = local.run(prepared, shown.look)
+        if engine == "ray":
+            from ecglib.tuning import ray
+
+            trials = ray.run(prepared, shown.look, address)
+        else:
+            trials = local.run(prepared, shown.look)
     return search.finish(prepared, trials, engine, time.monotonic() - started)

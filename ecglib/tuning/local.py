@@ -118,7 +118,7 @@ def _pruner(search: Search) -> optuna.pruners.BasePruner:
     return made
 
 
-def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
     """Who draws a trial's parameters; its seed is of the trial, so that workers do not draw the same."""
     samplers, seed = library().samplers, search.asked.seed * 100_003 + number
     if search.asked.searcher == "gp":
@@ -277,7 +277,7 @@ def _next(search: Search, journal: Journal, slot: int) -> tuple[optuna.trial.Tri
         waiting = len(there) > len(begun)
         if len(begun) >= search.asked.trials or (search.asked.searcher == "grid" and not waiting):
             return None
-        study.sampler = _sampler(search, len(begun))
+        study.sampler = sampler(search, len(begun))
         of = study.ask()
         of.set_user_attr("slot", slot)
         lock = _locked(search, of.number)

@@ -118,9 +118,9 @@ class Search:
                 inside[one.name] = value
         return inside
 
-    def keep(self) -> None:
+    def keep(self, engine: str) -> None:
         """Write what was asked into the search's folder."""
-        values = {"asked": self.asked.model_dump(), "device": self.place.device, "precision": self.place.precision}
+        values = {"asked": self.asked.model_dump(), "engine": engine, **vars(self.place)}
         files.write(self.folder / ASKED, json.dumps(values, indent=1))
 
 
@@ -165,23 +165,26 @@ def opened(folder: Path) -> Search:
     return Search(asked, base, spaces.parsed(asked.space, base), Place(known["device"], known["precision"]), folder)
 
 
-def begin(search: Search, *, resume: bool, fresh: bool) -> None:
+def begin(search: Search, engine: str = "local", *, resume: bool, fresh: bool) -> None:
     """Make the search's folder, or go on in it. A `UserError` where it holds a search and neither is said, or another
-    search than this one."""
+    search than this one, or one of another engine. One that was refused before its first trial is none."""
     path = search.folder / ASKED
     if fresh and search.folder.is_dir():
         shutil.rmtree(search.folder)
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))["asked"]
-        now = search.asked.model_dump()
+    if path.is_file() and any(one != path for one in search.folder.iterdir()):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        before, now = known["asked"], search.asked.model_dump()
         if differs := [name for name in SAME if before.get(name) != now[name]]:
             found = f"holds another search ({', '.join(differs)} differ)"
             raise UserError(search.folder, found, do="--fresh throws it away; or give the search another name")
+        if (other := known.get("engine", engine)) != engine:
+            do = f"--engine {other} goes on with it, --fresh begins anew"
+            raise UserError(search.folder, f"holds this search, begun with --engine {other}", do=do)
         if not resume:
             raise UserError(search.folder, "holds this search", do="--resume goes on with it, --fresh begins anew")
-    elif resume:
+    elif resume and not path.is_file():
         raise UserError(search.folder, "no search to go on with", do="leave --resume away")
-    search.keep()
+    search.keep(engine)
 
 
 def best_of(trials: list[Trial]) -> Trial:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from ecglib import config, fingerprint
-from ecglib.config import InfarctionParameters
+from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.experiment import driver, tasks
 from ecglib.experiment.recipes import Trained
 from ecglib.experiment.verify import OF_DIGEST
@@ -19,6 +19,12 @@ from ecglib.experiment.verify import OF_DIGEST
 MOST_KEPT: Final = 4
 """Sets of data that a process keeps; more come up where a space says how beats are cut."""
 _PREPARED: dict[str, Any] = {}
+HANDED: Final[dict[type, tuple[str, ...]]] = {
+    HeartbeatParameters: ("fingerprint", "beats"),
+    InfarctionParameters: ("fingerprint", "cohort"),
+    TwelveLeadParameters: (),  # read from disk batch by batch
+}
+"""Of a task's data, what trials on other machines are given."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +82,36 @@ def n_epochs(p: Trained) -> int:
     return p.folds if isinstance(p, InfarctionParameters) else p.max_epochs
 
 
+def name_of_data(p: Trained) -> str:
+    """What tells sets of data apart."""
+    return f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)])}"
+
+
 def data_of(p: Trained) -> Any:
     """What trials of these parameters rest on: prepared once a process, and once a machine in the cache."""
-    read = f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)])}"
-    if read not in _PREPARED:
-        while len(_PREPARED) >= MOST_KEPT:
-            del _PREPARED[next(iter(_PREPARED))]
-        _PREPARED[read] = tasks.of(p).data(p)
-    return _PREPARED[read]
+    if (name := name_of_data(p)) not in _PREPARED:
+        _keep(name, tasks.of(p).data(p))
+    return _PREPARED[name]
+
+
+def _keep(name: str, data: Any) -> None:
+    while len(_PREPARED) >= MOST_KEPT:
+        del _PREPARED[next(iter(_PREPARED))]
+    _PREPARED[name] = data
+
+
+def handed(p: Trained) -> dict[str, Any]:
+    """Of that, what another process needs to train without reading a file: arrays, and what they are of."""
+    data = data_of(p)
+    return {name: getattr(data, name) for name in HANDED[type(p)]}
+
+
+def take(p: Trained, given: dict[str, Any]) -> None:
+    """Rest trials of these parameters, in this process, on what another one `handed`."""
+    if (name := name_of_data(p)) not in _PREPARED:
+        data = tasks.of(p).data(p)
+        vars(data).update(given)  # where its cached properties keep what they have read
+        _keep(name, data)
 
 
 def in_development(base: Trained, fixed: dict[str, Any], metric: str, seed: int) -> Trained:
