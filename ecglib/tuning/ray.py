@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -302,4 +303,4 @@ def _known(checkpoint: Any) -> int:
 def _row(curve: list[Told]) -> dict[str, Any]:
     """What Ray is told: the metric that it judges by, 0 of a trial that failed at once, and the whole curve."""
     best = curve[-1].best if curve else 0.0
-    return {SCORE: max(best, 0.0), "epoch": len(curve), "curve": [list(one) for one in curve]}
+    return {SCORE: max(best, 0.0), "epoch": len(curve), "curve": [list(astuple(one)) for one in curve]}
