@@ -427,7 +427,7 @@ def here(filled: tuple[Done, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     return filled[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_at_once_on_an_empty_store(filled: tuple[Done, Path], here: Path) -> None:
     done, root = filled
     assert done.code == 0, done.err
@@ -450,7 +450,7 @@ def test_all_at_once_on_an_empty_store(filled: tuple[Done, Path], here: Path) ->
     assert results.references() == {}, "smoke results are no reference"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_missing_or_stale_then(here: Path, call: Call, jobs: list[runner.Job]) -> None:
     for choice in ("--missing", "--stale"):
         assert call("run", "--all", choice, "--profile", "smoke").out == "nothing to run\n"
@@ -462,7 +462,7 @@ def test_nothing_is_missing_or_stale_then(here: Path, call: Call, jobs: list[run
     assert names(jobs) == ["heartbeat/smote"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_changed_parameters_make_one_page_stale_and_a_changed_notebook_several(
     here: Path, call: Call, jobs: list[runner.Job]
 ) -> None:
@@ -478,7 +478,7 @@ def test_changed_parameters_make_one_page_stale_and_a_changed_notebook_several(
         jobs.clear()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_book_of_them_runs_no_notebook_and_is_sound(
     here: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ print(ecglib.__file__, record.data.sample, record.data.n_test)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wheel_trains_on_the_sample_where_there_is_no_clone(tmp_path: Path) -> None:
     clone, site, work = tmp_path / "clone", tmp_path / "site", tmp_path / "work"
     shutil.copytree(ROOT / "ecglib", clone / "ecglib", ignore=shutil.ignore_patterns("__pycache__"))
