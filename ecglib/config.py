@@ -132,14 +132,22 @@ class TuningParameters(ChapterParameters):
     """Processors of a trial."""
     gpus: float = Field(0, ge=0, le=8)
     """Share of a GPU, or GPUs, of a trial."""
-    budget: str = Field("", pattern=r"^(\d+(s|m|h))?$")
+    budget: str = ""
     """Time after which no trial begins and those that run end with their epoch, such as `40m`; empty: none."""
     seed: Seed = 0
     """Of the searcher, and of the split and the first weights of every trial."""
-    confirm: list[Seed] = [1, 2]
+    confirm: list[Seed] = Field([1, 2], min_length=1)
     """Seeds that the search did not see, under which base and best parameters are compared on validation."""
     quick: dict[str, Any] = {}
     """Parameters of this file that are otherwise in the quick profile."""
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if not re.fullmatch(r"(\d+[smh])?", self.budget):
+            raise ValueError(f"budget: {self.budget} is no time; write 40m, 90s or 2h")
+        if not isinstance(self.quick.get("fixed", {}), dict):
+            raise ValueError(f"quick: fixed: {self.quick['fixed']!r} is no mapping of parameters to values")
+        return self
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,14 @@ def log(record: Record, folder: Path) -> str:
         return run_id
 
 
-def parent_of(store: Store, experiment: str, folder: str, name: str) -> tuple[str, set[str]]:
-    """The run of a search in this folder, made where it isn't there, and the trials that are logged under it; what was
+def parent_of(store: Store, experiment: str, search: str, name: str) -> tuple[str, set[str]]:
+    """The run of a search of this id, made where it isn't there, and the trials that are logged under it; what was
     half-logged is deleted."""
-    ids, mine = [store.experiment(experiment)], f"tags.folder = '{folder}'"
-    found = store.client.search_runs(ids, f"{mine} and attributes.status != 'KILLED'", max_results=1)
+    ids = [store.experiment(experiment)]
+    found = store.client.search_runs(ids, f"tags.search = '{search}'", max_results=1)
     if not found:
-        made = store.client.create_run(ids[0], run_name=name, tags={"folder": folder})
+        made = store.client.create_run(ids[0], run_name=name, tags={"search": search})
+        store.client.set_terminated(str(made.info.run_id))  # it has nothing of its own to wait for
         return str(made.info.run_id), set()
     parent, known = str(found[0].info.run_id), set()
     for run in store.client.search_runs(ids, f"tags.`mlflow.parentRunId` = '{parent}'", max_results=_MOST):

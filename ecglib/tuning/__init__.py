@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecglib import config
+from ecglib import config, files
 from ecglib.config import TuningParameters
 from ecglib.errors import UserError
 
@@ -19,6 +19,8 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
     search, or it can't be read."""
     from ecglib.tuning import sweeps
 
+    if profile not in ("quick", "full"):
+        raise UserError(f"--profile {profile}", "no profile of a search", "quick or full")
     path = Path(search)
     if path.suffix in (".yaml", ".yml", ".json"):
         values = sweeps.load_json(path) if path.suffix == ".json" else config.load_yaml(path)
@@ -29,7 +31,7 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
         values.setdefault("experiment", f"tuning/{path.stem}")
         asked = config.check("tuning", values, path)
     else:
-        asked = config.load(search if "/" in search else f"tuning/{search}")
+        asked = config.load(_named(search))
     assert isinstance(asked, TuningParameters)
     laid = dict(asked.quick) if profile == "quick" else {}
     if "fixed" in laid:
@@ -38,6 +40,16 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
     checked = config.check("tuning", given, search)
     assert isinstance(checked, TuningParameters)
     return checked
+
+
+def _named(search: str) -> str:
+    """The experiment `tuning/<name>` that is meant; a `UserError` where there is none."""
+    name, known = search.removeprefix("tuning/"), [one for one in config.experiments() if one.startswith("tuning/")]
+    if f"tuning/{name}" not in known:
+        near = difflib.get_close_matches(f"tuning/{name}", known, n=1)
+        expected = f"one of {', '.join(known)}, or a file"
+        raise UserError(search, "no such search", expected, f"did you mean {near[0]}?" if near else "")
+    return f"tuning/{name}"
 
 
 def run(
@@ -56,22 +68,27 @@ def run(
     from ecglib import cluster
     from ecglib.tuning import local, search, wandb_log, watch
 
-    started = time.monotonic()
     local.library()
     if wandb:
         wandb_log.library()
+    if address and engine != "ray":
+        raise UserError("--address", "there is no cluster without --engine ray", do="add --engine ray")
     if engine == "ray":
         cluster.library(address)
     elif asked.searcher == "hyperopt":
         raise UserError("searcher: hyperopt", "needs --engine ray")
     prepared = search.prepared(asked)
-    search.begin(prepared, engine, resume=resume, fresh=fresh)
-    logs = watch.logs(prepared) + ([wandb_log.Log(prepared, wandb).log] if wandb else [])
-    with watch.Watch(prepared, *logs) as shown:
-        if engine == "ray":
-            from ecglib.tuning import ray
+    if engine == "local":
+        local.refuse_too_much(prepared)
+    busy = UserError(prepared.folder, "another process runs this search", do="wait for it to end")
+    with files.lock(prepared.folder.with_suffix(".lock"), 0, busy):
+        search.begin(prepared, engine, resume=resume, fresh=fresh)
+        logs = watch.logs(prepared) + ([wandb_log.Log(prepared, wandb).log] if wandb else [])
+        with search.timed(prepared), watch.Watch(prepared, *logs) as shown:
+            if engine == "ray":
+                from ecglib.tuning import ray
 
-            trials = ray.run(prepared, shown.look, address)
-        else:
-            trials = local.run(prepared, shown.look)
-    return search.finish(prepared, trials, engine, time.monotonic() - started)
+                trials = ray.run(prepared, shown.look, address)
+            else:
+                trials = local.run(prepared, shown.look)
+        return search.finish(prepared, trials, engine)

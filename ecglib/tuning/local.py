@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
 from filelock import FileLock, Timeout
 
 from ecglib import files, paths
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 JOURNAL: Final = "journal.log"
+OUT_OF_TIME: Final = "the time was up"
 ATTEMPTS: Final = 3
 """Processes that may die with a trial before it has failed."""
 PAUSE: Final = 0.5
@@ -169,40 +171,66 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
     elif not study.trials and search.of_base is not None:
         study.enqueue_trial(encoded(search, search.of_base))
     deadline = time.time() + search.budget
-    wanted = min(search.asked.concurrency, max(1, (os.cpu_count() or 1) // search.asked.cpus))
-    workers = {slot: _worker(search, slot, deadline) for slot in range(wanted)}
-    deaths = 0
+    workers = {slot: start_worker(search, slot, deadline) for slot in range(_at_once(search))}
+    most, deaths, epochs = ATTEMPTS * len(workers), 0, 0
     try:
         while workers:
             time.sleep(PAUSE)
+            found = told(study)
+            if (now := sum(len(one.curve) for one in found)) > epochs:
+                epochs, deaths = now, 0
             for slot, worker in list(workers.items()):
                 if (code := worker.poll()) is None:
                     continue
                 del workers[slot]
                 if code:
                     deaths += 1
-                    if deaths > ATTEMPTS * wanted and not any(one.intermediate_values for one in study.trials):
+                    if deaths > most:
                         raise UserError("ecglib tune", f"its workers end at once: {_last_words(search, slot)}")
-                    _note_death(journal, slot)
-                    workers[slot] = _worker(search, slot, deadline)
-            look(told(search, study))
+                    note_death(journal, slot, _last_words(search, slot))
+                    workers[slot] = start_worker(search, slot, deadline)
+            look(found)
     finally:
         for worker in workers.values():
             worker.terminate()
         for worker in workers.values():
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(10)
-    found = told(search, study)
-    look(found)
+    for one in told(study):
+        if one.state == "running":  # it was left by a kill, and the time was up before anybody went on with it
+            journal.again(one.number).set_user_attr("why", OUT_OF_TIME)
+            study.tell(
+                one.number, state=library().trial.TrialState.PRUNED if one.curve else library().trial.TrialState.FAIL
+            )
+    look(found := told(study))
     return found
 
 
-def _worker(search: Search, slot: int, deadline: float) -> subprocess.Popen[bytes]:
+def refuse_too_much(search: Search) -> None:
+    """Raise UserError where a trial asks for more than this machine has."""
+    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    if search.asked.cpus > cpus:
+        raise UserError(f"cpus: {search.asked.cpus}", f"this machine has {cpus}", "as many, or fewer")
+    if search.asked.gpus > gpus:
+        raise UserError(f"gpus: {search.asked.gpus:g}", f"this machine has {gpus or 'none'}", "as many, or fewer")
+
+
+def _at_once(search: Search) -> int:
+    """How many trials this machine has processors, and GPUs, for at once."""
+    asked = search.asked
+    most = min(asked.concurrency, (os.cpu_count() or 1) // asked.cpus)
+    return min(most, int(torch.cuda.device_count() / asked.gpus)) if asked.gpus else most
+
+
+def start_worker(search: Search, slot: int, deadline: float) -> subprocess.Popen[bytes]:
+    """A process that runs trials until there are enough of them, or it is after `deadline`."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
+    if search.asked.gpus and (n := torch.cuda.device_count()) > 1:
+        threads["CUDA_VISIBLE_DEVICES"] = str(slot % n)
     own = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(search.folder / f"worker-{slot}.txt")}
     limit = "" if math.isinf(deadline) else str(deadline)
     command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]
-    with _errors(search, slot).open("w", encoding="utf-8") as errors:
+    with _errors(search, slot).open("a", encoding="utf-8") as errors:
         return subprocess.Popen(
             command, env=os.environ | own | threads, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
         )
@@ -217,17 +245,20 @@ def _last_words(search: Search, slot: int) -> str:
     return lines[-1] if lines else "without a word"
 
 
-def _note_death(journal: Journal, slot: int) -> None:
-    """Note of the trial that a worker ran that it died with it. That the whole search was killed is no fault of it."""
+def note_death(journal: Journal, slot: int, words: str) -> None:
+    """Note of the trial that a worker ran that it died with it, and its last words. That the whole search was killed is
+    no fault of it."""
     for one in journal.study.get_trials(deepcopy=False, states=[library().trial.TrialState.RUNNING]):
         if one.user_attrs.get("slot") == slot:
-            journal.again(one.number).set_user_attr("died", one.user_attrs.get("died", 0) + 1)
+            of = journal.again(one.number)
+            of.set_user_attr("died", one.user_attrs.get("died", 0) + 1)
+            of.set_user_attr("words", words)
 
 
 STATES: Final = {"RUNNING": "running", "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 
 
-def told(search: Search, study: Study) -> list[Trial]:
+def told(study: Study) -> list[Trial]:
     """The trials of a study, but for those that wait."""
     found = []
     for one in study.get_trials(deepcopy=False):
@@ -249,7 +280,7 @@ def work(folder: Path, slot: int, deadline: float) -> None:
     search = searches.opened(folder)
     journal = opened(search)
     while time.time() < deadline:
-        found = _next(search, journal, slot)
+        found = next_trial(search, journal, slot)
         if found is None:
             return
         of, lock = found
@@ -259,7 +290,7 @@ def work(folder: Path, slot: int, deadline: float) -> None:
             lock.release()
 
 
-def _next(search: Search, journal: Journal, slot: int) -> tuple[optuna.trial.Trial, FileLock] | None:
+def next_trial(search: Search, journal: Journal, slot: int) -> tuple[optuna.trial.Trial, FileLock] | None:
     """A trial that was left, or a new one; None where there are enough."""
     study, states = journal.study, library().trial.TrialState
     with files.lock(search.folder / "next.lock"):
@@ -270,7 +301,7 @@ def _next(search: Search, journal: Journal, slot: int) -> tuple[optuna.trial.Tri
                 of.set_user_attr("slot", slot)
                 if (died := one.user_attrs.get("died", 0)) < ATTEMPTS:
                     return of, lock
-                of.set_user_attr("why", f"its process died {died} times")
+                of.set_user_attr("why", f"its process died {died} times: {one.user_attrs['words']}")
                 study.tell(of, state=states.FAIL)
                 lock.release()
         begun = [one for one in there if one.state != states.WAITING]
@@ -315,7 +346,7 @@ def _run_trial(search: Search, study: Study, of: optuna.trial.Trial, deadline: f
                 state = states.PRUNED
                 break
             if time.time() > deadline and epoch.epoch < search.epochs:
-                of.set_user_attr("why", "the time was up")
+                of.set_user_attr("why", OUT_OF_TIME)
                 state = states.PRUNED
                 break
     except UserError as error:  # such as a loss that is no number any more

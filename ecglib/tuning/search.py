@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import secrets
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +44,10 @@ METRICS: Final = {
     "twelve-lead": ("macro_auroc",),
 }
 """Notebook -> what its trials can be judged by."""
-SAME: Final = ("experiment", "base", "space", "fixed", "metric", "searcher", "scheduler", "grace", "reduction", "seed")
+SAME: Final = ("experiment", "space", "metric", "searcher", "scheduler", "grace", "reduction", "seed")
 """Of what was asked, what a search must share with the one that it goes on with."""
+NAMED: Final = re.compile(r"tuning/[A-Za-z0-9][\w-]*")
+"""A search's name, which is that of files and folders."""
 
 
 @dataclass
@@ -59,7 +65,8 @@ class Trial:
     @property
     def value(self) -> float:
         """The highest validation metric of its epochs; NaN where there is none."""
-        return self.curve[-1].best if self.curve else math.nan
+        best = self.curve[-1].best if self.curve else math.nan
+        return best if math.isfinite(best) else math.nan
 
     @property
     def seconds(self) -> float:
@@ -118,39 +125,53 @@ class Search:
                 inside[one.name] = value
         return inside
 
-    def keep(self, engine: str) -> None:
-        """Write what was asked into the search's folder."""
-        values = {"asked": self.asked.model_dump(), "engine": engine, **vars(self.place)}
-        files.write(self.folder / ASKED, json.dumps(values, indent=1))
+    @cached_property
+    def made_of(self) -> dict[str, Any]:
+        """What a search must share with the one that it goes on with."""
+        asked = self.asked.model_dump(include=set(SAME))
+        return asked | {
+            "base": self.base.model_dump(),
+            "data": trial.data_of(self.base).fingerprint,
+            **vars(self.place),
+        }
 
 
 def folder_of(name: str) -> Path:
     return paths.runs() / "tuning" / name
 
 
+def base_of(asked: TuningParameters) -> Trained:
+    """The experiment to start from as its trials have it, in the profile of the search."""
+    base = config.load(asked.base, profile="full" if asked.profile == "full" else "quick")
+    if not isinstance(base, TrainedParameters):
+        raise UserError(f"base: {asked.base}", "it trains nothing", "an experiment that trains")
+    assert isinstance(base, Trained)
+    return trial.in_development(base, asked.fixed, asked.metric, asked.seed)
+
+
 def prepared(asked: TuningParameters) -> Search:
     """Check all that can be checked before anything is trained, and prepare the data. A `UserError` says, in a line,
     what does not fit."""
     notebook, name = asked.base.partition("/")[0], asked.experiment.partition("/")[2]
-    if not name:
-        raise UserError("experiment", f"{asked.experiment!r}", "tuning/<name>")
-    full = config.load(asked.base, profile="quick")
-    if not isinstance(full, TrainedParameters):
-        raise UserError(f"base: {asked.base}", "it trains nothing", "an experiment that trains")
-    if asked.metric not in METRICS[notebook]:
+    if not NAMED.fullmatch(asked.experiment):
+        raise UserError("experiment", f"{asked.experiment!r}", "tuning/NAME, of letters, digits, - and _")
+    if asked.metric not in METRICS.get(notebook, asked.metric):
         raise UserError(f"metric: {asked.metric}", f"not of {notebook}", f"one of {', '.join(METRICS[notebook])}")
-    assert isinstance(full, Trained)
-    base = trial.in_development(full, asked.fixed, asked.metric, asked.seed)
+    if both := sorted({*asked.fixed} & {*asked.space}):
+        raise UserError(f"fixed: {both[0]}", "it is in the space too", "one of them")
+    base = base_of(asked)
     space = spaces.parsed(asked.space, base)
-    task = tasks.of(base)
-    data = trial.data_of(base)
-    space.check(base, lambda p: task.network(data, p)[0]())
     if asked.searcher == "gp" and any(one.when for one in space.dimensions):
         raise UserError("searcher: gp", "a space with when", "every parameter in every trial", "take tpe")
     if asked.searcher == "grid":
         space.grid(base)
     if asked.seed in asked.confirm or len(set(asked.confirm)) < len(asked.confirm):
         raise UserError(f"confirm: {asked.confirm}", "a seed twice, or the search's own", "seeds that it did not see")
+    if asked.scheduler != "none" and asked.grace >= trial.n_epochs(base) > 1:
+        found = f"every trial gets all {trial.n_epochs(base)} epochs"
+        raise UserError(f"grace: {asked.grace}", found, "fewer", "or scheduler: none")
+    task, data = tasks.of(base), trial.data_of(base)
+    space.check(base, lambda p: task.network(data, p)[0]())
     return Search(asked, base, space, Place.of(base), folder_of(name))
 
 
@@ -159,32 +180,51 @@ def opened(folder: Path) -> Search:
     known = json.loads((folder / ASKED).read_text(encoding="utf-8"))
     asked = config.check("tuning", known["asked"], folder / ASKED)
     assert isinstance(asked, TuningParameters)
-    full = config.load(asked.base, profile="quick")
-    assert isinstance(full, Trained)
-    base = trial.in_development(full, asked.fixed, asked.metric, asked.seed)
-    return Search(asked, base, spaces.parsed(asked.space, base), Place(known["device"], known["precision"]), folder)
+    base, made = base_of(asked), known["made_of"]
+    return Search(asked, base, spaces.parsed(asked.space, base), Place(made["device"], made["precision"]), folder)
 
 
 def begin(search: Search, engine: str = "local", *, resume: bool, fresh: bool) -> None:
     """Make the search's folder, or go on in it. A `UserError` where it holds a search and neither is said, or another
     search than this one, or one of another engine. One that was refused before its first trial is none."""
-    path = search.folder / ASKED
+    path, asked = search.folder / ASKED, search.asked.model_dump()
+    if resume and fresh:
+        raise UserError("--fresh", "--resume is given too", "one of them")
     if fresh and search.folder.is_dir():
         shutil.rmtree(search.folder)
+    known = {"id": secrets.token_hex(8), "engine": engine, "made_of": search.made_of, "seconds": 0.0}
     if path.is_file() and any(one != path for one in search.folder.iterdir()):
         known = json.loads(path.read_text(encoding="utf-8"))
-        before, now = known["asked"], search.asked.model_dump()
-        if differs := [name for name in SAME if before.get(name) != now[name]]:
+        before, now = known["made_of"], json.loads(json.dumps(search.made_of))
+        if differs := [name for name in now if before.get(name) != now[name]]:
             found = f"holds another search ({', '.join(differs)} differ)"
             raise UserError(search.folder, found, do="--fresh throws it away; or give the search another name")
-        if (other := known.get("engine", engine)) != engine:
-            do = f"--engine {other} goes on with it, --fresh begins anew"
-            raise UserError(search.folder, f"holds this search, begun with --engine {other}", do=do)
+        if known["engine"] != engine:
+            do = f"--engine {known['engine']} goes on with it, --fresh begins anew"
+            raise UserError(search.folder, f"holds this search, begun with --engine {known['engine']}", do=do)
         if not resume:
             raise UserError(search.folder, "holds this search", do="--resume goes on with it, --fresh begins anew")
     elif resume and not path.is_file():
         raise UserError(search.folder, "no search to go on with", do="leave --resume away")
-    search.keep(engine)
+    files.write(path, json.dumps(known | {"asked": asked}, indent=1))
+
+
+def begun(search: Search) -> dict[str, Any]:
+    """What the search's folder tells of it: `asked`, `made_of`, `engine`, its `id`, and the `seconds` it has run."""
+    known: dict[str, Any] = json.loads((search.folder / ASKED).read_text(encoding="utf-8"))
+    return known
+
+
+@contextmanager
+def timed(search: Search) -> Iterator[None]:
+    """Adds the time of what is done within to the search's `seconds`; a kill loses that since the last one."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        known = begun(search)
+        known["seconds"] += time.monotonic() - started
+        files.write(search.folder / ASKED, json.dumps(known, indent=1))
 
 
 def best_of(trials: list[Trial]) -> Trial:
@@ -209,15 +249,15 @@ def confirmed(search: Search, best: Trial) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> dict[str, Any]:
-    """Compare the best with the base, and write what was found; returns it."""
+def finish(search: Search, trials: list[Trial], engine: str) -> dict[str, Any]:
+    """Write what was found, compare the best with the base and write that too; returns it. A `UserError` where one of
+    these can't be trained under another seed leaves all else written."""
     from ecglib.tuning import importance
 
-    best = best_of(trials)
-    confirmations = confirmed(search, best)
+    best, path = best_of(trials), paths.search(search.name)
     asked = search.asked.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
     states, data = [one.state for one in trials], trial.data_of(search.base)
-    found = {
+    found: dict[str, Any] = {
         "name": search.name,
         **asked,
         "tuned": search.tuned,
@@ -228,10 +268,9 @@ def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> 
             "run": sum(len(one.curve) for one in trials),
             "full": search.epochs * sum(bool(one.curve) for one in trials),
         },
-        "seconds": round(seconds, 1),
+        "seconds": round(begun(search)["seconds"], 1),
         "best": {"trial": best.number, "value": best.value, "epochs": len(best.curve), "drawn": best.drawn},
-        "base_value": next((one.value for one in trials if one.drawn == search.of_base), None),
-        "confirmed": confirmations,
+        "confirmed": {},
         "importances": importance.of(search, trials),
         "data": data.fingerprint,
         "sample": data.sample,
@@ -241,11 +280,15 @@ def finish(search: Search, trials: list[Trial], engine: str, seconds: float) -> 
         "commit": provenance.commit(),
         "created": provenance.now(),
     }
-    path = paths.search(search.name)
-    files.write(path, "\n".join(results.json_lines(found)) + "\n")
     with files.writing(path.with_suffix(".parquet")) as temporary:
         table(trials).to_parquet(temporary, index=False, compression="zstd")
     write_parameters(search, best)
+    _write(path, found)
+    return _write(path, found | {"confirmed": confirmed(search, best)})
+
+
+def _write(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    files.write(path, "\n".join(results.json_lines(found)) + "\n")
     return found
 
 

@@ -29,6 +29,8 @@ from ecglib.experiment.recipes import Trained
 from ecglib.models import registry
 
 KINDS: Final = ("uniform", "log-uniform", "int", "log-int", "choice")
+MOST: Final = 10_000
+"""Points of a grid."""
 OPTION: Final = "model_options."
 """What the name of an option of the model begins with."""
 Values = dict[str, Any]
@@ -58,6 +60,14 @@ class Dimension:
     @property
     def log(self) -> bool:
         return self.kind.startswith("log-")
+
+    @property
+    def size(self) -> float:
+        """How many values it has; infinite of real numbers without a step."""
+        if self.kind == "choice":
+            return len(self.choices)
+        step = self.step or (1 if self.whole else 0)
+        return math.floor((self.high - self.low) / step + 1e-9) + 1 if step else math.inf
 
     @property
     def grid(self) -> list[Any]:
@@ -90,7 +100,10 @@ class Dimension:
 
     def draw(self, random: np.random.Generator) -> Any:
         """One of its values at random."""
-        if self.kind == "choice" or self.step is not None or self.kind == "int":
+        if self.kind == "int":
+            step = int(self.step or 1)
+            return int(self.low) + step * int(random.integers((int(self.high) - int(self.low)) // step + 1))
+        if self.kind == "choice" or self.step is not None:
             values = self.grid
             return values[int(random.integers(len(values)))]
         if not self.log:
@@ -126,7 +139,10 @@ class Space:
         return self.active({one.name: one.draw(random) for one in self.dimensions}, base)
 
     def grid(self, base: Trained) -> list[Values]:
-        """All that can be drawn, each once; a `UserError` where that is without end."""
+        """All that can be drawn, each once; a `UserError` where that is without end, or more than `MOST`."""
+        n = math.prod(len(one.grid) if one.size == math.inf else one.size for one in self.dimensions)
+        if n > MOST:
+            raise UserError("searcher: grid", f"{n:g} points", f"{MOST} at most", "take longer steps, or random")
         names, values = [one.name for one in self.dimensions], [one.grid for one in self.dimensions]
         every = (self.active(dict(zip(names, each, strict=True)), base) for each in itertools.product(*values))
         return list({repr(sorted(each.items())): each for each in every}.values())
@@ -136,18 +152,25 @@ class Space:
         a parameter in its place, would be refused; `build` makes the network."""
         random = np.random.default_rng(0)
         whole = [{one.name: one.draw(random) for one in self.dimensions} for _ in range(100)]
-        tried = [("a draw", self.active(each, base)) for each in whole]
+        tried = []
         for one in self.dimensions:
             drawn = next((each for each in whole if one.name in self.active(each, base)), None)
             if drawn is None:
                 raise UserError(f"space: {one.name}", "its when never holds")
             tried += [(one.name, self.active(drawn | {one.name: value}, base)) for value in one.ends]
+        tried += [("a draw", self.active(each, base)) for each in whole]
         for what, values in tried:
             try:
                 build(applied(base, values))
             except (UserError, ValueError, TypeError) as error:
                 said = ", ".join(f"{name} {value}" for name, value in values.items())
                 raise UserError(f"space: {what}", f"{said}: {getattr(error, 'found', error)}") from None
+
+
+def _options(model: str) -> list[str]:
+    """The options of a model by name."""
+    known = inspect.signature(registry.entry(model).build).parameters.values()
+    return [one.name for one in known if one.kind == one.KEYWORD_ONLY and one.name not in config.FROM_DATA]
 
 
 def value_of(p: Trained, name: str) -> Any:
@@ -182,6 +205,14 @@ def parsed(written: Mapping[str, Any], base: Trained) -> Space:
         raise UserError("space", "it is empty", "a parameter and how it is drawn, such as learning_rate: "
                         "{log-uniform: [0.0003, 0.03]}")  # fmt: skip
     made = [_dimension(name, how, base) for name, how in written.items()]
+    drawn = next((one.choices for one in made if one.name == "model"), (base.model,))
+    known = {option for name in drawn if name in registry.ENTRIES for option in _options(name)}
+    for name in (name for one in made for name in (one.name, *(other for other, _ in one.when))):
+        if name.startswith(OPTION) and (option := name.removeprefix(OPTION)) not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            expected = ", ".join(sorted(known)) or "none"
+            raise UserError(f"space: {name}", "no such option of the model", f"one of {expected}",
+                            f"did you mean {near[0]}?" if near else "")  # fmt: skip
     ordered: list[Dimension] = []
     while left := [one for one in made if one not in ordered]:
         names = {one.name for one in left}

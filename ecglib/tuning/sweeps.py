@@ -68,7 +68,7 @@ NOT_OURS: Final = frozenset({*SharedParameters.model_fields, "model_options", "s
 
 def is_sweep(values: Mapping[str, Any]) -> bool:
     """Whether a file of these values is a sweep, not a search of ours."""
-    return {"method", "parameters"} <= values.keys()
+    return bool({"method", "parameters"} & values.keys())
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -92,6 +92,8 @@ def converted(values: Mapping[str, Any], path: Path, base: str = "") -> tuple[di
     """
     said: list[str] = []
     _only(values, (*READ, *UNREAD), path)
+    if missing := [name for name in ("method", "parameters") if name not in values]:
+        raise UserError(path, f"a sweep without {missing[0]}", "method and parameters")
     method = str(values["method"])
     if method not in SEARCHERS:
         raise UserError(path, f"method: {method}", f"one of {', '.join(SEARCHERS)}")
@@ -103,9 +105,12 @@ def converted(values: Mapping[str, Any], path: Path, base: str = "") -> tuple[di
     base = base or str(named)
     if not base:
         raise UserError(path, "names no experiment to search", do="--base heartbeat/baseline, or another one")
+    config.load(base)
     notebook = base.partition("/")[0]
     metric = _metric(values.get("metric"), notebook, base, path, said)
     space, own = _named(drawn, base, path, said)
+    if not space:
+        raise UserError(path, "nothing varies in it", "a parameter with values, or with min and max")
     searcher = SEARCHERS[method]
     if searcher == "gp" and any("when" in how for how in space.values()):
         said.append("method: bayes: a tree-structured Parzen estimator, as not all models have all these options")

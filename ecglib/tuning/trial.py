@@ -12,13 +12,15 @@ import torch
 
 from ecglib import config, fingerprint
 from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
+from ecglib.errors import UserError
 from ecglib.experiment import driver, tasks
 from ecglib.experiment.recipes import Trained
 from ecglib.experiment.verify import OF_DIGEST
 
 MOST_KEPT: Final = 4
 """Sets of data that a process keeps; more come up where a space says how beats are cut."""
-_PREPARED: dict[str, Any] = {}
+PREPARED: Final[dict[str, Any]] = {}
+"""Those that this one keeps."""
 HANDED: Final[dict[type, tuple[str, ...]]] = {
     HeartbeatParameters: ("fingerprint", "beats"),
     InfarctionParameters: ("fingerprint", "cohort"),
@@ -50,8 +52,7 @@ class Place:
     @classmethod
     def of(cls, base: Trained) -> Place:
         """As the base's parameters, and the machine, have it."""
-        task = tasks.of(base)
-        device, precision, _ = driver.place(base, *task.network(task.data(base), base))
+        device, precision, _ = driver.place(base, *tasks.of(base).network(data_of(base), base))
         return cls(device.type, precision)
 
 
@@ -83,21 +84,21 @@ def n_epochs(p: Trained) -> int:
 
 
 def name_of_data(p: Trained) -> str:
-    """What tells sets of data apart."""
-    return f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)])}"
+    """What tells sets of data apart; they are divided anew under every seed."""
+    return f"{type(p).__name__} {p.model_dump_json(include=OF_DIGEST[type(p)] - {'seeds'})}"
 
 
 def data_of(p: Trained) -> Any:
     """What trials of these parameters rest on: prepared once a process, and once a machine in the cache."""
-    if (name := name_of_data(p)) not in _PREPARED:
+    if (name := name_of_data(p)) not in PREPARED:
         _keep(name, tasks.of(p).data(p))
-    return _PREPARED[name]
+    return PREPARED[name]
 
 
 def _keep(name: str, data: Any) -> None:
-    while len(_PREPARED) >= MOST_KEPT:
-        del _PREPARED[next(iter(_PREPARED))]
-    _PREPARED[name] = data
+    while len(PREPARED) >= MOST_KEPT:
+        del PREPARED[next(iter(PREPARED))]
+    PREPARED[name] = data
 
 
 def handed(p: Trained) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def handed(p: Trained) -> dict[str, Any]:
 
 def take(p: Trained, given: dict[str, Any]) -> None:
     """Rest trials of these parameters, in this process, on what another one `handed`."""
-    if (name := name_of_data(p)) not in _PREPARED:
+    if (name := name_of_data(p)) not in PREPARED:
         data = tasks.of(p).data(p)
         vars(data).update(given)  # where its cached properties keep what they have read
         _keep(name, data)
@@ -116,6 +117,8 @@ def take(p: Trained, given: dict[str, Any]) -> None:
 
 def in_development(base: Trained, fixed: dict[str, Any], metric: str, seed: int) -> Trained:
     """The base as its trials have it: what is tested is not read, and the metric chooses the epoch."""
+    if own := sorted({*fixed} & {"test", "seeds", "bootstrap", "selection", *config.SharedParameters.model_fields}):
+        raise UserError(f"fixed: {own[0]}", "a search says that itself", do="leave it away")
     given = base.model_dump() | fixed | {"test": False, "seeds": [seed], "bootstrap": 0}
     if "selection" in type(base).model_fields:
         given["selection"] = metric

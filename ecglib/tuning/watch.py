@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ecglib import files, tracking
-from ecglib.tuning.search import Search, Trial
+from ecglib.tuning.search import Search, Trial, begun
 
 SHOWN: Final = 12
 """Trials in the table: those that run, and the best of the others."""
@@ -104,16 +104,16 @@ def tensorboard(search: Search) -> Log | None:
     """Writes each trial's epochs and parameters where TensorBoard reads them; None where that is not installed."""
     with suppress(ImportError):
         from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
 
         def log(one: Trial) -> None:
-            with SummaryWriter(str(search.folder / "tensorboard" / f"trial-{one.number}")) as writer:
+            folder = search.folder / "tensorboard" / f"trial-{one.number}"
+            if folder.is_dir():  # before a resumption
+                return
+            with SummaryWriter(str(folder)) as writer:
                 for told in one.curve:
                     writer.add_scalar(search.asked.metric, told.value, told.epoch)
                 drawn = {name: v if isinstance(v, int | float) else str(v) for name, v in one.drawn.items()}
-                for summary in hparams(drawn, {"best": one.value}):
-                    writer._get_file_writer().add_summary(summary)
-                writer.add_scalar("best", one.value)
+                writer.add_hparams(drawn, {"best": one.value}, run_name=".")
 
         return log
     return None
@@ -127,7 +127,7 @@ def mlflow(search: Search) -> Log:
     def log(one: Trial) -> None:
         with tracking.open_store() as store:
             if not parent:
-                run_id, known = tracking.parent_of(store, "tuning", str(search.folder), search.asked.experiment)
+                run_id, known = tracking.parent_of(store, "tuning", begun(search)["id"], search.asked.experiment)
                 parent.append(run_id)
                 there.update(known)
             if str(one.number) not in there:

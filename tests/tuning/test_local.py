@@ -18,7 +18,7 @@ import pytest
 import yaml
 from projects import ROOT
 
-from ecglib import config, tuning
+from ecglib import config, files, tuning
 from ecglib.config import TuningParameters
 from ecglib.errors import UserError
 from ecglib.experiment.recipes import Trained
@@ -30,7 +30,7 @@ CURVES = ROOT / "book" / "searches" / "curves.parquet"
 SMALL: dict[str, Any] = {
     "experiment": "tuning/small",
     "base": "heartbeat/baseline",
-    "fixed": {"max_epochs": 4, "max_beats": 1000, "beats_per_epoch": 200, "patience": 4},
+    "fixed": {"max_epochs": 4, "max_beats": 1000, "beats_per_epoch": 200, "patience": 4, "model_options": {"width": 8}},
     "space": {
         "learning_rate": {"log-uniform": [0.001, 0.02]},
         "model_options.width": {"int": [4, 8], "step": 2},
@@ -60,7 +60,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         def poll(self) -> int:
             return 0
 
-    monkeypatch.setattr(local, "_worker", Worker)
+    monkeypatch.setattr(local, "start_worker", Worker)
     monkeypatch.setattr(local, "PAUSE", 0.0)
 
 
@@ -94,7 +94,7 @@ def test_a_search_finds_what_is_best_in_the_space(
     found = local.run(made, lambda trials: looked.append(len(trials)))
     assert [one.number for one in found] == list(range(20)) and looked[-1] == 20
     assert {one.state for one in found} == {"finished"} and all(len(one.curve) == 4 for one in found)
-    assert found[0].drawn == made.of_base | {"model_options.width": 8} if made.of_base else True
+    assert found[0].drawn == made.of_base == {"learning_rate": 0.003, "model_options.width": 8}, "the base comes first"
     best = search.best_of(found)
     assert abs(best.drawn["learning_rate"] - 0.005) < 0.001
     assert len({json.dumps(one.drawn) for one in found}) == 20
@@ -162,7 +162,7 @@ def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
     made = begun(scheduler="none")
     with pytest.raises(KeyboardInterrupt):
         local.run(made, lambda trials: None)
-    (left,) = local.told(made, local.opened(made).study)
+    (left,) = local.told(local.opened(made).study)
     assert left.state == "running" and [told.epoch for told in left.curve] == [1, 2]
     with (made.folder / local.JOURNAL).open("a") as journal:
         journal.write('{"half a line')
@@ -175,14 +175,14 @@ def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeyp
     made = begun()
     journal = local.opened(made)
     for _ in range(local.ATTEMPTS):
-        found = local._next(made, journal, 0)
+        found = local.next_trial(made, journal, 0)
         assert found is not None and found[0].number == 0
         found[1].release()
-        local._note_death(journal, 0)
-    found = local._next(made, journal, 0)
+        local.note_death(journal, 0, "killed")
+    found = local.next_trial(made, journal, 0)
     assert found is not None and found[0].number == 1
     found[1].release()
-    (first, _) = local.told(made, journal.study)
+    (first, _) = local.told(journal.study)
     assert first.state == "failed" and "died 3 times" in first.why
 
 
@@ -219,6 +219,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
       "when": {"imbalance": "focal"}}}}, "a space with when"),
     ({"searcher": "grid"}, "without a step"),
     ({"confirm": [0, 1]}, "confirm"),
+    ({"grace": 4}, "grace: 4: every trial gets all 4 epochs"),
+    ({"fixed": {"learning_rate": 0.1}}, "fixed: learning_rate: it is in the space too"),
+    ({"fixed": {"test": True}}, "fixed: test: a search says that itself"),
+    ({"experiment": "tuning/.."}, "tuning/NAME"),
+    ({"experiment": "heartbeat/baseline"}, "tuning/NAME"),
 ]  # fmt: skip
 
 
@@ -230,16 +235,91 @@ def test_what_does_not_fit_is_said_before_anything_starts(changes: dict[str, Any
 
 
 def test_a_folder_with_another_search_is_not_gone_on_with(project: Path) -> None:
-    begun()
+    first = begun()
+    begun()  # nothing was tried yet
+    local.opened(first)
     with pytest.raises(UserError, match="holds this search; --resume goes on with it"):
         begun()
+    with pytest.raises(UserError, match="--fresh: --resume is given too"):
+        search.begin(first, resume=True, fresh=True)
+    with pytest.raises(UserError, match="begun with --engine local; --engine local goes on"):
+        search.begin(first, "ray", resume=True, fresh=False)
     search.begin(search.prepared(asked(trials=9)), resume=True, fresh=False)
+    assert search.begun(first)["asked"]["trials"] == 9
+    changed = search.prepared(asked())
+    vars(changed)["made_of"] = first.made_of | {"data": "of other files"}
+    with pytest.raises(UserError, match=r"holds another search \(data differ\)"):
+        search.begin(changed, resume=True, fresh=False)
     other = search.prepared(asked(space={"learning_rate": {"uniform": [0.001, 0.01]}}))
     with pytest.raises(UserError, match=r"holds another search \(space differ\)"):
         search.begin(other, resume=True, fresh=False)
     search.begin(other, resume=False, fresh=True)
     with pytest.raises(UserError, match="no search to go on with"):
         search.begin(search.prepared(asked(experiment="tuning/new")), resume=True, fresh=False)
+
+
+def test_two_at_once_are_refused(project: Path) -> None:
+    with files.lock(project / "runs" / "tuning" / "small.lock"), pytest.raises(UserError, match="another process runs"):
+        tuning.run(asked())
+
+
+def test_what_was_found_stays_where_a_confirmation_fails(
+    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(p: Trained) -> list[float]:
+        if p.seeds != [0]:
+            raise UserError("training", "the loss became nan in epoch 1")
+        return rising(p)
+
+    replayed(monkeypatch, fails)
+    with pytest.raises(UserError, match="the loss became nan"):
+        tuning.run(asked())
+    found = json.loads((project / "book" / "searches" / "small.json").read_text())
+    assert found["confirmed"] == {} and found["best"]["value"] > 0.8 and found["seconds"] > 0
+    assert config.load("heartbeat/small-tuned").experiment == "heartbeat/small-tuned"
+
+
+def test_workers_that_end_at_once_end_the_search(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead:
+        def __init__(self, given: Search, slot: int, deadline: float) -> None:
+            (given.folder / f"worker-{slot}.err").write_text("MemoryError\n")
+
+        def poll(self) -> int:
+            return 1
+
+        def terminate(self) -> None:
+            pass
+
+        def wait(self, seconds: float) -> None:
+            pass
+
+    monkeypatch.setattr(local, "start_worker", Dead)
+    monkeypatch.setattr(local, "PAUSE", 0.0)
+    with pytest.raises(UserError, match="its workers end at once: MemoryError"):
+        local.run(begun(), lambda trials: None)
+
+
+def test_more_than_the_machine_has_is_refused(project: Path) -> None:
+    with pytest.raises(UserError, match="cpus: 1000: this machine has"):
+        tuning.run(asked(cpus=1000))
+    with pytest.raises(UserError, match="--address: there is no cluster without --engine ray"):
+        tuning.run(asked(), address="127.0.0.1:1")
+
+
+def test_what_is_no_search_is_refused_in_a_line(project: Path) -> None:
+    for name, said in (
+        ("cn", "no such search; expected one of tuning/cnn.*did you mean tuning/cnn"),
+        ("heartbeat/baseline", "no such search"),
+    ):
+        with pytest.raises(UserError, match=said):
+            tuning.load(name)
+    with pytest.raises(UserError, match="smoke: no profile of a search"):
+        tuning.load("tuning/cnn", profile="smoke")
+    with pytest.raises(UserError, match="budget: 40x is no time; write 40m"):
+        tuning.load("tuning/cnn", overrides={"budget": "40x"})
+    (project / "mine.yaml").write_text("base: heartbeat/baseline\nspace: {}\nquick: {fixed: 3}\n")
+    with pytest.raises(UserError, match="quick: fixed: 3 is no mapping"):
+        tuning.load(str(project / "mine.yaml"))
 
 
 def test_without_optuna_it_is_said_what_to_install(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,8 @@ def test_a_grid_has_each_set_of_parameters_once() -> None:
     assert len(space.grid(BASE)) == 2 * 2 * 7 * (4 + 4 + 2)
     with pytest.raises(UserError, match="space: learning_rate: log-uniform without a step"):
         spaces.parsed(WRITTEN, BASE).grid(BASE)
+    with pytest.raises(UserError, match="searcher: grid: 1e\\+09 points"):
+        spaces.parsed({"batch_size": {"int": [2, 1_000_000_001]}}, BASE).grid(BASE)
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,6 +86,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"learning_rat": {"uniform": [0, 1]}}, "learning_rat: no such parameter; .* did you mean learning_rate"),
     ({"seeds": {"choice": [[0], [1]]}}, "seeds: can't be searched"),
     ({"test": {"choice": [True, False]}}, "test: can't be searched"),
+    ({"model_options.widht": {"int": [1, 3]}}, "no such option of the model; .*did you mean width"),
     ({"max_epochs": {"int": [1, 9]}}, "max_epochs: can't be searched"),
     ({"learning_rate": [0.1, 0.2]}, "how it is drawn"),
     ({"learning_rate": {"unifrom": [0, 1]}}, "unknown unifrom; .* did you mean uniform"),
@@ -122,9 +125,8 @@ def test_what_can_t_be_read_is_refused_in_a_line(written: dict[str, Any], said: 
 
 UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate": {"uniform": [-1, 1]}}, "learning_rate"),
-    ({"batch_size": {"choice": [64, "many"]}}, "batch_size"),
+    ({"batch_size": {"choice": [64, "many"]}}, "space: batch_size: batch_size many"),
     ({"model": {"choice": ["cnet", "crnn"]}}, "model crnn"),
-    ({"model_options.depth": {"int": [1, 3]}}, "depth"),
     ({"model_options.kernel": {"int": [3, 6]}}, "odd number"),
     ({"focal_gamma": {"uniform": [1, 2]}}, "focal_gamma"),
     ({"focal_gamma": {"uniform": [1, 2], "when": {"imbalance": "focal"}}}, "its when never holds"),
@@ -140,11 +142,14 @@ def test_a_space_with_a_draw_that_would_be_refused_is_refused(written: dict[str,
 
 def test_every_ready_space_is_sound() -> None:
     from ecglib import tuning
+    from ecglib.tuning import search
 
     names = [name for name in config.experiments() if name.startswith("tuning/")]
     assert names
     for name in names:
         for profile in ("quick", "full"):
             asked = tuning.load(name, profile=profile)
-            assert asked.title and asked.base in config.experiments()
-            assert profile == "quick" or (asked.trials, asked.fixed["max_epochs"]) == (150, 30)
+            base = search.base_of(asked)
+            space = spaces.parsed(asked.space, base)
+            for drawn in (space.draw(np.random.default_rng(seed), base) for seed in range(20)):
+                assert not spaces.applied(base, drawn).test

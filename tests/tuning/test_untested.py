@@ -92,7 +92,7 @@ def data(root: Path, small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """A copy of the small databases, which a test may change."""
     copy = shutil.copytree(small_mitdb, tmp_path / "data")
     monkeypatch.setenv("ECGLIB_DATA", str(copy))
-    monkeypatch.setattr(trial, "_PREPARED", {})
+    monkeypatch.setattr(trial, "PREPARED", {})
     return copy
 
 
@@ -151,7 +151,7 @@ def test_a_trial_is_the_same_whatever_the_test_set_holds(
     p = developed(task)
     if task not in clean:
         clean[task] = found(p)
-        monkeypatch.setattr(trial, "_PREPARED", {})
+        monkeypatch.setattr(trial, "PREPARED", {})
     poison(task, data, POISONS[what])
     assert found(p) == clean[task]
     assert not paths.test_reads().exists()
@@ -180,7 +180,7 @@ def test_a_pretraining_scores_no_ds2_and_does_not_reach_a_trial_from_scratch() -
     """Trials that differ in how they start share their data."""
     found(developed("infarction", way="finetune", profile="smoke"))
     shared = found(developed("infarction", profile="smoke"))
-    trial._PREPARED.clear()
+    trial.PREPARED.clear()
     assert found(developed("infarction", profile="smoke")) == shared
     assert not paths.test_reads().exists()
 
