@@ -64,3 +64,12 @@ def test_ec57_gives_the_published_scores_of_de_chazal_2004() -> None:
     scores = metrics.ec57(matrix, list(aami.CLASSES))
     found = [float(scores[kind][metric]) for kind in ("SVEB", "VEB") for metric in ("se", "ppv")]
     assert found == pytest.approx([0.759, 0.385, 0.777, 0.819], abs=0.0006)
+
+
+def test_an_epoch_is_chosen_by_a_macro_mean_or_by_the_recall_of_what_is_abnormal() -> None:
+    """8 of 10 N, 1 of 4 S, 3 of 4 V and 2 of 2 F are right; there is no Q."""
+    matrix = np.array([[8, 1, 1, 0, 0], [3, 1, 0, 0, 0], [0, 1, 3, 0, 0], [0, 0, 0, 2, 0], [0, 0, 0, 0, 0]])
+    assert metrics.chosen_by("macro_recall", matrix, [0, 1, 2, 3]) == pytest.approx((0.8 + 0.25 + 0.75 + 1) / 4)
+    abnormal = (0.5 * 0.8 + 0.25 + 0.75 + 1) / 3.5
+    assert metrics.chosen_by("abnormal_recall", matrix, [0, 1, 2, 3]) == pytest.approx(abnormal)
+    assert metrics.chosen_by("abnormal_recall", matrix, [0, 1, 2, 3, 4]) == pytest.approx(abnormal), "no beat of Q"
