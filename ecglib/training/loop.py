@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from ecglib.training.sampling import ByRecord
 
 RECIPE = 1
 """1: as published."""
+P = ParamSpec("P")
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Metric = Callable[[NDArray[np.float32], NDArray[Any]], float]
 """Logits `(n, classes)` and labels as `Batch.y` has them, those of sequences in one row, to a number that is better
@@ -223,15 +224,21 @@ def epochs(
         return state.result(resumed)
 
 
-def fit(*given: Any, **named: Any) -> Fitted:
-    """Train to the end; arguments and errors are those of `epochs`."""
-    training = epochs(*given, **named)
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            fitted: Fitted = end.value
-            return fitted
+def _to_the_end(training: Callable[P, Generator[Epoch, None, Fitted]]) -> Callable[P, Fitted]:
+    def fit(*given: P.args, **named: P.kwargs) -> Fitted:
+        steps = training(*given, **named)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                fitted: Fitted = end.value
+                return fitted
+
+    return fit
+
+
+fit = _to_the_end(epochs)
+"""Train to the end; arguments and errors are those of `epochs`."""
 
 
 @dataclass(eq=False)

@@ -187,9 +187,9 @@ def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
     p = parameters(refit=True, **{**KINDS[kind], "max_epochs": 2})
     beats, fit, calls = made(p), loop.fit, []
 
-    def watched(make: Any, examples: loop.InMemory, *args: Any, **more: Any) -> loop.Fitted:
-        fitted, recipe = fit(make, examples, *args, **more), args[3]
-        calls.append((int((examples.y != IGNORED).sum()), recipe.stop_after, fitted.run.epochs_run))
+    def watched(train: loop.InMemory, recipe: loop.Recipe, **more: Any) -> loop.Fitted:
+        fitted = fit(train=train, recipe=recipe, **more)
+        calls.append((int((train.y != IGNORED).sum()), recipe.stop_after, fitted.run.epochs_run))
         return fitted
 
     monkeypatch.setattr(loop, "fit", watched)
@@ -227,8 +227,8 @@ def test_an_epoch_is_bounded_in_beats(
     """Resampled sets get as many as there were before."""
     recipes: list[loop.Recipe] = []
 
-    def note(*args: Any, **_: Any) -> loop.Fitted:
-        recipes.append(args[5])
+    def note(recipe: loop.Recipe, **_: Any) -> loop.Fitted:
+        recipes.append(recipe)
         raise StopIteration
 
     monkeypatch.setattr(loop, "fit", note)
@@ -248,9 +248,10 @@ def test_drawing_by_record_shows_each_record_s_share(monkeypatch: pytest.MonkeyP
     p = parameters(sampling="by-record", protocol="inter", **KINDS["cnet"])
     beats, fit, orders = made(p), loop.fit, []
 
-    def watched(*args: Any, **more: Any) -> loop.Fitted:
-        orders.append(args[5].sampler(0, 0).numpy())
-        return fit(*args, **more)
+    def watched(recipe: loop.Recipe, **more: Any) -> loop.Fitted:
+        assert recipe.sampler is not None
+        orders.append(recipe.sampler(0, 0).numpy())
+        return fit(recipe=recipe, **more)
 
     monkeypatch.setattr(loop, "fit", watched)
     train_index = Trained(p, beats).split.train
@@ -340,4 +341,4 @@ def test_ignored_labels_have_no_part_in_the_metric(protocol: str) -> None:
     labels[:60] = IGNORED
     matrix = metrics.confusion(labels[60:], logits[60:].argmax(1), 5)
     expected = metrics.summary(matrix, heartbeat.macro_classes(protocol))["macro_f1"]
-    assert fitting.macro_f1(logits, labels) == expected
+    assert fitting.metric(logits, labels) == expected
