@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.stats import rankdata
 
-from ecglib.errors import UserError
 from ecglib.tuning import local
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Dimension
@@ -27,12 +26,8 @@ def of(search: Search, trials: list[Trial]) -> dict[str, dict[str, float]]:
 
     Ranks, as values of trials that were stopped at different epochs have no common scale. A parameter that was not
     drawn in every trial is taken beside those that were, over the trials that have it. One of fewer than twenty trials
-    is left out; without Optuna, which Ray's engine does not need, all are.
+    is left out.
     """
-    try:
-        local.library()
-    except UserError:
-        return {}
     valued = [one for one in trials if one.curve and not np.isnan(one.value)]
     always = [one for one in search.space.dimensions if all(one.name in trial.drawn for trial in valued)]
     groups = [(always, [one.name for one in always])]

@@ -7,9 +7,8 @@ import pytest
 from projects import ROOT
 
 from ecglib import config
-from ecglib.errors import UserError
 from ecglib.experiment.recipes import Trained
-from ecglib.tuning import importance, local, search, space
+from ecglib.tuning import importance, search, space
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.trial import Place, Told
 
@@ -68,11 +67,3 @@ def test_a_base_beside_the_steps_counts_like_any_trial(asked: Search) -> None:
     drawn[0].drawn["model_options.width"] = 24
     drawn[1].drawn["learning_rate"] = 0.0009999
     assert "model_options.width" in importance.of(asked, drawn)
-
-
-def test_without_optuna_there_is_none(asked: Search, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
-        raise UserError("ecglib tune", "optuna is not installed")
-
-    monkeypatch.setattr(local, "library", absent)
-    assert importance.of(asked, trials(asked, 30)) == {}
