@@ -23,31 +23,9 @@ STATES: Final = {"finished": ("#0072B2", "o"), "stopped": ("#E69F00", "v"), "fai
 TITLES: Final = {"finished": "run in full", "stopped": "stopped early", "failed": "failed"}
 _INK, _GREY, _GRID = "#222222", "#9A9A9A", "#DDDDDD"
 TICKS: Final = (
-    0.5,
-    0.9,
-    0.99,
-    0.999,
-    0.2,
-    0.7,
-    0.8,
-    0.95,
-    0.98,
-    0.995,
-    0.6,
-    0.85,
-    0.93,
-    0.97,
-    0,
-    0.75,
-    0.88,
-    0.92,
-    0.94,
-    0.96,
-    0.985,
-    0.4,
-    0.65,
-    0.91,
-)
+    0.5, 0.9, 0.99, 0.999, 0.2, 0.7, 0.8, 0.95, 0.98, 0.995, 0.6, 0.85, 0.93, 0.97, 0, 0.75, 0.88, 0.92, 0.94, 0.96,
+    0.985, 0.4, 0.65, 0.91,
+)  # fmt: skip
 """Ticks of a metric, those first that matter more; one too near to those before it is left out."""
 MOST: Final = 0.9999
 """Higher values are drawn there, as the logarithm of what is missing to one has no end."""
