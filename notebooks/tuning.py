@@ -17,8 +17,8 @@
 # # Tuning
 #
 # A search draws sets of parameters, trains a network with each, and looks at its score on validation after every epoch.
-# The test set is not read by it. This page trains nothing: it shows what the search found, which is kept with the
-# book, and at its end what is left of the gain on the test set.
+# The test part of its own split is not read by it. This page trains nothing: it shows what the search found, which is
+# kept with the book, and at its end what is left of the gain on the test set.
 
 # %% tags=["parameters"]
 experiment = ""
@@ -124,7 +124,7 @@ Markdown(searches.replayed(search))
 # ## Base and best under other seeds
 #
 # The best of many is in part the luckiest. So base and best are trained in full once more, under seeds that the search
-# did not see, each of which has another split and other first weights.
+# did not see: with other first weights and, where the seed draws it, another split.
 
 # %%
 #| label: tbl-confirmed
@@ -137,8 +137,8 @@ Markdown(searches.confirmation(search))
 # %% [markdown]
 # ## On the test set
 #
-# The reference runs of base and best train on all beats for as many epochs as those of the other chapters. Each reads
-# the test set once. *Gain* is their difference; its interval resamples whole records, the same for both.
+# Base and best have reference results, as the experiments of the other chapters do. *Gain* is their difference; where
+# it has an interval, that resamples whole records, the same for both.
 
 # %%
 #| label: tbl-test

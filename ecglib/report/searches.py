@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from ecglib import config, paths, tuning
-from ecglib.config import TuningParameters
+from ecglib.config import HeartbeatParameters, TuningParameters
 from ecglib.evaluation import metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import comparison
@@ -24,7 +25,7 @@ from ecglib.experiment.record import Record
 from ecglib.report import tables
 from ecglib.report.comparisons import link
 from ecglib.report.names import UNDEFINED, metric_name, parameter_name, sentence
-from ecglib.report.tables import count, interval, number, table
+from ecglib.report.tables import count, number, table
 from ecglib.tuning import replay, trial
 from ecglib.tuning import search as searches
 from ecglib.tuning import space as spaces
@@ -116,8 +117,10 @@ def told(shown: Shown) -> str:
     text = f"The search tried {count(n)} sets of parameters over {base}, drawn by {SEARCHERS[asked.searcher]}"
     if asked.scheduler != "none":
         text += f"; which of these trials went on was decided by {SCHEDULERS[asked.scheduler]}"
-    text += f". {_listed(said)}. That took {tables.duration(found['seconds'])} on {found['hardware']}"
-    text += f", profile *{asked.profile}*. The best, trial {shown.best.number}, reached a {metric_name(shown.metric)} "
+    hardware = re.sub(r"\b1 threads\b", "1 thread", found["hardware"])
+    text += f". {_listed(said)}. That took {tables.duration(found['seconds'])}, at most "
+    text += f"{_many(asked.concurrency, 'trial')} at once, on {hardware}, profile *{asked.profile}*. "
+    text += f"The best, trial {shown.best.number}, reached a {metric_name(shown.metric)} "
     text += f"of {number(shown.best.value)} on validation after epoch {_peak(shown.best)}"
     if shown.of_base is not None:
         early = "" if shown.of_base.state == "finished" else f", stopped early after epoch {len(shown.of_base.curve)}"
@@ -315,7 +318,7 @@ def saved(shown: Shown) -> str:
 
 
 def replayed(shown: Shown) -> str:
-    """What halving would have done with trials of the same space that were all run in full; empty where there are
+    """What halving would have done with trials of the same parameters that were all run in full; empty where there are
     none."""
     path, asked = paths.search(FULL_CURVES).with_suffix(".parquet"), shown.search.asked
     if not path.is_file() or asked.scheduler != "asha":
@@ -326,8 +329,9 @@ def replayed(shown: Shown) -> str:
         return ""
     found = replay.replayed(trials, asked.grace, asked.reduction)
     text = f"Whether the best are among those that go on can be seen where nothing was stopped: {count(found.trials)} "
-    text += f"trials of the same space, at random and in full. Replayed in {count(replay.ORDERS)} orders, halving runs "
-    text += f"{_percent(found.share)} of their epochs on average (95 % of the orders: {_percent(found.low)} to "
+    text += "trials of the same parameters, at random and in full. "
+    text += f"Replayed in {count(replay.ORDERS)} orders, halving runs {_percent(found.share)} of their epochs "
+    text += f"on average (95 % of the orders: {_percent(found.low)} to "
     return f"{text}{_percent(found.high)}), and the best trial is run in full in {_percent(found.kept)} of the orders."
 
 
@@ -340,7 +344,7 @@ def _percent(share: float) -> str:
 
 def confirmed(shown: Shown) -> str:
     """Base and best in full on validation, under seeds that the search did not see."""
-    if not shown.found:
+    if not _pairs(shown):
         return sentence("not run")
     rows = [
         {"seed": str(base["seed"]), "base": number(base["value"]), "best found": number(best["value"]),
@@ -351,7 +355,9 @@ def confirmed(shown: Shown) -> str:
 
 
 def _pairs(shown: Shown) -> list[tuple[dict[str, float], dict[str, float]]]:
-    return list(zip(shown.found["confirmed"]["base"], shown.found["confirmed"]["best"], strict=True))
+    """Base and best under each seed that the search did not see; of some searches under none."""
+    under = shown.found.get("confirmed", {"base": [], "best": []})
+    return list(zip(under["base"], under["best"], strict=True))
 
 
 def _promised(shown: Shown) -> list[float]:
@@ -361,7 +367,7 @@ def _promised(shown: Shown) -> list[float]:
 
 def confirmation(shown: Shown) -> str:
     """How the best found fares under other seeds."""
-    if not shown.found:
+    if not _pairs(shown):
         return ""
     gains = _promised(shown)
     better = sum(gain > 0 for gain in gains)
@@ -380,7 +386,7 @@ def tested(shown: Shown) -> str:
         return sentence("not run")
     rows = []
     for one in _scores(before, shown.metric):
-        row = {"metric": one.name, "base": interval(one.at(before)), "best found": interval(one.at(after))}
+        row = {"metric": one.name, "base": tables.mean(one.at(before)), "best found": tables.mean(one.at(after))}
         rows.append(row | {"gain": _difference(before, after, one)[1]})
     return tables.with_mark(before, table(rows))
 
@@ -418,8 +424,17 @@ def _of_class(i: int, name: str) -> Score:
     return Score(f"{name} F1", lambda r: r.per_class[name]["f1"], lambda m: metrics.per_class(m)["f1"][..., i])
 
 
+def _alike(*records: Record) -> bool:
+    """Whether all were scored on the same recordings, or beats, under the same seeds."""
+    scored = [(r.data.fingerprint, r.data.n_test, r.data.test_indices_sha256, r.scored, r.seeds) for r in records]
+    return all(one == scored[0] for one in scored)
+
+
 def _difference(before: Record, after: Record, score: Score) -> tuple[Interval, str]:
-    """The difference, with its interval where both were scored on the same beats; and as text."""
+    """The difference, with its interval where records were resampled, and as text; none between what was not scored on
+    the same."""
+    if not _alike(before, after):
+        return Interval(), UNDEFINED
     if score.metric is not None and comparison.comparable(after, before):
         found = comparison.difference(after, before, score.metric)
         return found, tables.signed(found)
@@ -430,35 +445,42 @@ def _difference(before: Record, after: Record, score: Score) -> tuple[Interval, 
 
 
 def gains(shown: Shown) -> str:
-    """What the best found gains over the base: under the search's own seed, under others, in full, and on the test
-    set."""
+    """What the best found gains over the base: under the search's own seed, under others, in full, and on the test set,
+    where both were scored on the same."""
     if not shown.found:
         return sentence("not run")
-    epochs = f"{shown.search.epochs}"
-    rows = []
+    own, rows = shown.search.asked.seed, []
     if shown.of_base is not None and shown.of_base.state == "finished":
-        rows.append(_row("validation, as searched", [shown.search.asked.seed], epochs, shown.of_base.value,
-                         shown.best.value))  # fmt: skip
-    pairs = _pairs(shown)
-    base, best = (float(np.mean([one["value"] for one in part])) for part in zip(*pairs, strict=True))
-    seeds = [int(one["seed"]) for one, _ in pairs]
-    rows.append(_row("validation, seeds not seen", seeds, epochs, base, best))
+        rows.append(_row("validation, as searched", [own], shown.of_base.value, shown.best.value))
+    if pairs := _pairs(shown):
+        base, best = (float(np.mean([one["value"] for one in part])) for part in zip(*pairs, strict=True))
+        rows.append(_row("validation, not seen", [int(one["seed"]) for one, _ in pairs], base, best))
     before, after = shown.records
-    if before is not None and after is not None:
-        epochs = str(before.parameters.get("max_epochs", UNDEFINED))
+    if before is not None and after is not None and _alike(before, after):
         values = [_validated(record, shown.metric) for record in (before, after)]
         if None not in values:
-            rows.append(_row("validation, reference runs", before.seeds, epochs, *values))
-        one, two = (record.metrics.get(shown.metric, Interval()).mean for record in (before, after))
-        rows.append(_row("test, reference runs", before.seeds, epochs, one, two))
+            rows.append(_row("validation, reference", before.seeds, *values))
+        tested = [record.metrics.get(shown.metric, Interval()) for record in (before, after)]
+        if own in before.seeds and len(before.seeds) > 1:
+            rows.append(_row("test", [own], *(_under(one, before.seeds, own) for one in tested)))
+        rows.append(_row("test", before.seeds, *(one.mean for one in tested)))
     return table(rows)
 
 
-def _row(what: str, seeds: Sequence[int], epochs: str, base: float | None, best: float | None) -> dict[str, str]:
+def _row(what: str, seeds: Sequence[int], base: float | None, best: float | None) -> dict[str, str]:
     gain = UNDEFINED if base is None or best is None else _signed(best - base)
-    seeds_told = ", ".join(map(str, seeds))
-    return {"set": what, "seeds": seeds_told, "epochs": epochs, "base": number(base), "best found": number(best),
-            "gain": gain}  # fmt: skip
+    return {
+        "set": what,
+        "seeds": ", ".join(map(str, seeds)),
+        "base": number(base),
+        "best found": number(best),
+        "gain": gain,
+    }
+
+
+def _under(value: Interval, seeds: Sequence[int], seed: int) -> float | None:
+    """A metric under one of its seeds."""
+    return dict(zip(seeds, value.per_seed, strict=False)).get(seed)
 
 
 def _validated(record: Record, metric: str) -> float | None:
@@ -486,23 +508,46 @@ def verdict(shown: Shown) -> str:
         runs = _listed([f"`ecglib run {name} --profile full`" for name in missing])
         return f"The test set was not read for this yet: {runs} makes the reference result."
     assert before is not None and after is not None
+    if not _alike(before, after):
+        return f"{link(after, 'The best found')} and {link(before, 'the base')} were not scored on the same recordings."
     gain, text = _on_test(shown)
     if gain.mean is None:
         return f"The test set is not scored by {metric_name(shown.metric)}."
-    promised = float(np.mean(_promised(shown)))
     said = f"On the test set the gain of {link(after, 'the best found')} over {link(before, 'the base')} is {text} in "
     said += f"{metric_name(shown.metric)}"
     if gain.low is not None and gain.high is not None and gain.low <= 0 <= gain.high:
         said += "; its interval holds zero, so that it may be chance"
-    kept = f"the test set kept {_percent(gain.mean / promised)} of it" if promised > 0 else ""
-    said += f". Validation under seeds not seen promised {_signed(promised)}"
-    said += (f"; {kept}" if gain.mean > 0 else "; the test set kept none of it") if promised > 0 else ""
+    if each := _promised(shown):
+        promised = float(np.mean(each))
+        said += f". Validation under seeds not seen promised {_signed(promised)}"
+        kept = f"{_percent(gain.mean / promised)} of it" if gain.mean > 0 else "none of it"
+        said += f"; the test set kept {kept}" if promised > 0 else ""
     base, best = (_validated(one, shown.metric) for one in (before, after))
     if base is not None and best is not None:
-        said += (
-            f". In the reference runs, which train longer than trials, the gain on validation is {_signed(best - base)}"
-        )
-    return f"{said}.{tables.scorings([before, after])}"
+        long = f"{_how_long(before.parameters)} (trials: {_how_long(shown.search.base.model_dump())})"
+        said += f". In the reference runs, of {long}, the gain on validation is {_signed(best - base)}"
+    return f"{said}.{_shared(shown, before, after)}{tables.scorings([before, after])}"
+
+
+def _how_long(p: Mapping[str, Any]) -> str:
+    beats = p.get("beats_per_epoch")
+    return f"at most {p['max_epochs']} epochs{'' if beats is None else f' of {count(beats)} beats'}"
+
+
+def _shared(shown: Shown, before: Record, after: Record) -> str:
+    """Where each seed draws what it tests: that the search knew beats which other seeds test, and what is gained
+    without these; else empty."""
+    p, own = shown.search.base, shown.search.asked.seed
+    others = [str(seed) for seed in after.seeds if seed != own]
+    if not isinstance(p, HeartbeatParameters) or p.database == "kaggle" or p.train_on or p.of_mitdb or not others:
+        return ""
+    said = f" Each seed has a split of its own: beats tested under {_listed(others)} were in the training or "
+    said += "validation part by which the search chose the parameters."
+    score = _scores(before, shown.metric)[0]
+    base, best = (_under(score.at(one) or Interval(), one.seeds, own) for one in (before, after))
+    if base is None or best is None or p.max_beats is not None:  # of fewer beats the search's split is another one
+        return said
+    return f"{said} Under its own seed alone, {own}, the gain on the test set is {_signed(best - base)}."
 
 
 def _signed(value: float) -> str:

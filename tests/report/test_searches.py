@@ -14,6 +14,7 @@ from ecglib.config import TuningParameters
 from ecglib.evaluation import metrics
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
+from ecglib.experiment.record import Record
 from ecglib.report import book, search_figures, searches
 from ecglib.tuning import search
 from ecglib.tuning.search import Trial
@@ -87,6 +88,18 @@ def put(trials: list[Trial] = TRIALS, **changed: Any) -> searches.Shown:
     return searches.of(tuned_parameters())
 
 
+def record(name: str) -> Record:
+    return results.load(ROOT / "book" / "results" / "heartbeat" / f"{name}.json")
+
+
+def between(first: Record, best: Record, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> searches.Shown:
+    """The search, with these reference results of its base and its best."""
+    shown = put(**changed)
+    references = {shown.search.asked.base: first, "heartbeat/small-tuned": best}
+    monkeypatch.setattr(results, "reference", references.get)
+    return shown
+
+
 @pytest.fixture(autouse=True)
 def in_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECGLIB_ROOT", str(ROOT))
@@ -138,7 +151,10 @@ def test_the_space_has_base_and_best_and_a_dash_for_what_means_nothing() -> None
 def test_the_summary_counts_trials_and_says_how_the_base_fared() -> None:
     text = searches.told(put())
     assert "tried 9 sets of parameters over [CNet, intra-patient](../heartbeat/baseline.ipynb)" in text
-    assert "3 were run in full, 5 were stopped early and 1 failed" in text and "10 min 0 s on 2 cores" in text
+    assert (
+        "3 were run in full, 5 were stopped early and 1 failed" in text
+        and "10 min 0 s, at most 2 trials at once, on 2 cores" in text
+    )
     assert "trial 4, reached a macro-F1 of 0.910 on validation after epoch 4" in text
     assert "own parameters reached 0.800." in text and "sample" not in text
     early = [trial(0, [0.5], 0.003, 32), *TRIALS[1:]]
@@ -181,7 +197,7 @@ def test_what_early_stopping_saved_and_would_have_saved() -> None:
     assert searches.replayed(shown) == ""
     table = search.table([one for one in TRIALS if one.state == "finished"])
     table.to_parquet(paths.search("curves").with_suffix(".parquet"))
-    assert "3 trials of the same space" in searches.replayed(shown)
+    assert "3 trials of the same parameters" in searches.replayed(shown)
     assert searches.replayed(put(scheduler="median")) == ""
     other = table.assign(drawn=json.dumps({"batch_size": 64}))
     other.to_parquet(paths.search("curves").with_suffix(".parquet"))
@@ -195,23 +211,55 @@ def test_seeds_that_were_not_seen_and_what_the_test_set_kept(monkeypatch: pytest
     assert "Under 1 of 2 seeds" in text and "mean gain is +0.010" in text and "own seed it was +0.110" in text
     assert searches.tested(shown) == "Not run." and "`ecglib run heartbeat/small-tuned" in searches.verdict(shown)
 
-    base, other = (
-        results.load(ROOT / "book" / "results" / "heartbeat" / f"{name}.json") for name in ("bigru", "baseline")
-    )
-    references = {"heartbeat/baseline": base, "heartbeat/small-tuned": other}
-    monkeypatch.setattr(results, "reference", references.__getitem__)
-    shown = put()
+    base, other = record("bigru"), record("baseline")
+    shown = between(base, other, monkeypatch)
     gain = comparison.difference(other, base, lambda m: metrics.summary(m, list(range(5)))["macro_f1"])
     row = cells(searches.tested(shown))["macro-F1"]
-    assert row[0].startswith(f"{base.metrics['macro_f1'].mean:.3f} [") and row[2].startswith(f"{gain.mean:+.3f} [")
+    assert row[0] == f"{base.metrics['macro_f1'].mean:.3f}" and row[2].startswith(f"{gain.mean:+.3f} [")
     after = cells(searches.gains(shown))
-    assert after["validation, as searched"] == ["0", "4", "0.800", "0.910", "+0.110"]
-    assert after["validation, seeds not seen"] == ["1, 2", "4", "0.810", "0.820", "+0.010"]
-    assert after["test, reference runs"][-1] == f"{gain.mean:+.3f}"
-    assert f"kept {gain.mean / 0.01:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%") in searches.verdict(shown)
+    assert after["validation, as searched"] == ["0", "0.800", "0.910", "+0.110"]
+    assert after["validation, not seen"] == ["1, 2", "0.810", "0.820", "+0.010"]
+    assert after["test"] == ["0, 1, 2", row[0], row[1], f"{gain.mean:+.3f}"]
+    text = searches.verdict(shown)
+    assert f"kept {gain.mean / 0.01:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%") in text
+    assert "of at most 20 epochs of 60\N{NARROW NO-BREAK SPACE}000 beats (trials: at most 4 epochs of 20" in text
 
-    references |= {"heartbeat/baseline": other, "heartbeat/small-tuned": base}
-    assert "kept none of it" in searches.verdict(put())
+    assert "kept none of it" in searches.verdict(between(other, base, monkeypatch))
+
+
+def test_a_split_of_each_seed_is_told_and_the_gain_under_the_searchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, other = record("bigru"), record("baseline")
+    shown = between(base, other, monkeypatch)
+    a, b = (one.metrics["macro_f1"].per_seed[0] for one in (base, other))
+    assert a and b and f"| test | 0 | {a:.3f} | {b:.3f} | {b - a:+.3f} |" in snapshots.compact(searches.gains(shown))
+    text = searches.verdict(shown)
+    assert "beats tested under 1 and 2 were in the training or validation part" in text
+    assert f"Under its own seed alone, 0, the gain on the test set is {b - a:+.3f}." in text
+    fewer = between(base, other, monkeypatch, fixed=ASKED["fixed"] | {"max_beats": 2000})
+    assert "tested under 1 and 2" in searches.verdict(fewer) and "its own seed" not in searches.verdict(fewer)
+    apart = between(record("bigru-inter"), record("inter-patient"), monkeypatch, base="heartbeat/inter-patient")
+    assert "On the test set the gain" in searches.verdict(apart) and "its own seed" not in searches.verdict(apart)
+
+
+def test_nothing_is_gained_where_others_were_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = record("baseline")
+    for changed in (
+        {"seeds": [0]},
+        *({"data": base.data.model_copy(update=one)} for one in (
+            {"n_test": 1}, {"test_indices_sha256": "other"}, {"fingerprint": "other"},
+        )),
+    ):  # fmt: skip
+        shown = between(base, base.model_copy(update=changed), monkeypatch)
+        assert cells(searches.tested(shown))["macro-F1"][-1] == "–" and "test" not in cells(searches.gains(shown))
+        assert "were not scored on the same recordings." in searches.verdict(shown)
+
+
+def test_a_search_that_was_confirmed_under_no_seed_shows_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = record("baseline")
+    shown = between(base, base, monkeypatch, confirmed={"base": [], "best": []})
+    assert searches.confirmed(shown) == "Not run." and searches.confirmation(shown) == ""
+    assert list(cells(searches.gains(shown))) == ["validation, as searched", "validation, reference", "test"]
+    assert "On the test set the gain" in searches.verdict(shown) and "promised" not in searches.verdict(shown)
 
 
 def test_figures_show_every_trial_and_can_be_compared() -> None:
