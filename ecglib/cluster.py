@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -44,15 +45,21 @@ def _whole(address: str) -> str:
 @contextmanager
 def joined(address: str = "") -> Iterator[Any]:
     """Ray, on the cluster at an address (else of `RAY_ADDRESS`), or else on one of this machine, which ends with the
-    block. The dashboard's address is told on stderr. A `UserError` where it can't be had, or fails.
+    block. The dashboard's address is told on stderr. A `UserError` where it can't be had, or fails, or where this
+    process has one already, which knows nothing of the project's folder.
 
     Machines of a cluster need this package, and the project's folder at the same path.
     """
     ray, address = library(address), _whole(address)
     where, own = f"{WHERE} ({address})", {"dashboard_host": "127.0.0.1"} if address == "local" else {}
+    if ray.is_initialized():
+        raise UserError(where, "this process has a Ray of its own already", do="ray.shutdown() ends it")
     told = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_DATA": str(paths.data())}
     kept: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": told}}
+    host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
+        if port.isdigit():  # else Ray would find out in a minute, with lines of its own that can't be turned off
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         with redirect_stdout(sys.stderr):
             cluster = ray.init(address, **kept, **own)
     except Exception as error:  # some are of no kind of their own

@@ -86,21 +86,35 @@ def run_on_ray(jobs: Sequence[Job], at_once: int | None = None, address: str = "
     that trains takes a GPU where there are any. Without `at_once` there is one for each GPU, or for each machine.
 
     Runs, pages and progress are written in the project's folder, which every machine must see at the same path. The
-    task of a machine that dies is repeated, and its run resumed. A `UserError` where Ray does not start.
+    task of a machine that dies is repeated, and its run resumed. A `UserError` where Ray does not start, or no machine
+    has what a job asks for.
     """
     with cluster.joined(address) as ray:
         nodes = cluster.nodes(ray)
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
         at_once = min(at_once or max(len(nodes), gpus), len(jobs))
-        cpus = [node.get("CPU", 0) for node in nodes]
-        share = max(1, int(min(sum(cpus) // at_once, max(cpus))))
+        share = shared(nodes, at_once)
+
+        def asked(job: Job) -> dict[str, int]:
+            trains = isinstance(job.parameters, TrainedParameters) and job.parameters.device in ("auto", "cuda")
+            return {"CPU": share, "GPU": int(trains and gpus > 0)}
+
+        for job in jobs:
+            cluster.refuse_too_much(asked(job), nodes, job.name)
 
         def start(job: Job, *given: Any) -> Process:
-            trains = isinstance(job.parameters, TrainedParameters) and job.parameters.device in ("auto", "cuda")
-            task = ray.remote(num_cpus=share, num_gpus=int(trains and gpus > 0))(_waited)
+            task = ray.remote(num_cpus=share, num_gpus=asked(job)["GPU"])(_waited)
             return _Task(ray, task.remote(*given), given[-1])
 
         return _run(jobs, at_once, start, share, paths.cache())
+
+
+def shared(nodes: Sequence[Mapping[str, float]], at_once: int) -> int:
+    """Processors of each of so many tasks on machines of these resources: an even share, of which one machine has as
+    many as it is to run, those with a GPU one task for each of theirs."""
+    with_gpu = [node.get("CPU", 0) // min(node["GPU"], at_once) for node in nodes if node.get("GPU", 0) >= 1]
+    cpus = [node.get("CPU", 0) for node in nodes]
+    return max(1, int(min(sum(cpus) // at_once, min(with_gpu, default=max(cpus)))))
 
 
 def _waited(order: Order, environment: Mapping[str, str], errors: Path) -> int:

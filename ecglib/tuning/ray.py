@@ -35,6 +35,9 @@ from ecglib.tuning.trial import Told
 
 NAME: Final = "ray"
 """The folder, in the search's, of what Ray keeps."""
+BEGUN: Final = "ray.json"
+"""The file, in the search's folder, of what was asked at the beginning of what Ray can't change when it goes on."""
+UNCHANGED: Final = ("trials", "concurrency", "budget", "cpus", "gpus")
 DEATHS: Final = 2
 """Processes, or machines, that a trial may lose before it has failed."""
 STATE: Final = "state"
@@ -47,8 +50,12 @@ SCORE: Final = "score"
 
 def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") -> list[Trial]:
     """Run the search to its end on the cluster at an address (see `cluster.joined`), or go on with it; `look` is given
-    all trials from time to time. Returns them. A `UserError` where no machine has what a trial asks for."""
+    all trials from time to time. Returns them. A `UserError` where no machine has what a trial asks for, where it went
+    on with other trials, budget or resources than it was begun with, and where Ray fails."""
     kept = search.folder / NAME
+    begun = any(kept.glob("experiment_state-*.json"))
+    if begun:
+        refuse_other_amount(search)
     with cluster.joined(address) as ray:
         from ray import tune
 
@@ -58,14 +65,17 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
         refuse_other_device(search)
         of_trial = tune.with_parameters(_train, search=search, data=shared(ray, search))
         trainable = tune.with_resources(of_trial, {"cpu": search.asked.cpus, "gpu": search.asked.gpus})
-        deadline = time.monotonic() + search.budget
-        if any(kept.glob("experiment_state-*.json")):
-            tuner = tune.Tuner.restore(str(kept), trainable)
-        else:
+        if not begun:
             shutil.rmtree(kept, ignore_errors=True)
-            tuner = _tuner(tune, search, trainable)
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own tables
-            results = _watched(search, look, deadline, tuner.fit)
+            asked = search.asked.model_dump(include={*UNCHANGED})
+            files.write(search.folder / BEGUN, json.dumps(asked))
+        try:
+            tuner = tune.Tuner.restore(str(kept), trainable) if begun else _tuner(tune, search, trainable)
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own tables
+                results = _watched(search, look, tuner.fit)
+        except Exception as error:  # Tune has no common kind for what it can't read, or do
+            do = "--resume goes on with what is done, --fresh begins anew"
+            raise UserError(cluster.WHERE, f"Ray failed ({cluster.line(error)})", do=do) from error
         told = []
         for one in results:
             status = "TERMINATED" if one.error is None else "ERROR"
@@ -79,6 +89,14 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
     for state in kept.glob(f"*/{STATE}"):
         shutil.rmtree(state)
     return found
+
+
+def refuse_other_amount(search: Search) -> None:
+    """Raise UserError where the search was begun with other trials, budget or resources."""
+    before, now = json.loads((search.folder / BEGUN).read_text(encoding="utf-8")), search.asked.model_dump()
+    if differs := [name for name in UNCHANGED if before[name] != now[name]]:
+        said = ", ".join(f"{name}: {before[name] or 'none'}" for name in differs)
+        raise UserError(search.folder, f"begun with {said}", "the same, which Ray keeps", "--fresh begins anew")
 
 
 def refuse_other_device(search: Search) -> None:
@@ -100,7 +118,6 @@ def _tuner(tune: Any, search: Search, trainable: Any) -> Any:
         search_alg=searcher(search, points),
         scheduler=_scheduler(search),
         max_concurrent_trials=asked.concurrency,
-        time_budget_s=None if math.isinf(search.budget) else search.budget,
         reuse_actors=True,
         trial_dirname_creator=_number,
     )
@@ -109,6 +126,7 @@ def _tuner(tune: Any, search: Search, trainable: Any) -> Any:
         storage_path=str(search.folder.resolve()),
         failure_config=tune.FailureConfig(max_failures=DEATHS),
         callbacks=[_callback()],
+        stop=_stopper(),
         verbose=0,
     )
     return tune.Tuner(trainable, tune_config=how, run_config=kept)
@@ -213,13 +231,13 @@ def _told(
     return Trial(number, drawn(search, config), state, curve, why)
 
 
-_WATCH: dict[str, Any] = {"seen": None, "running": frozenset()}
-"""Of the search that runs in this process: what is given Ray's trials after each step, and the numbers of those that
-ran when the time was up. Ray keeps its callbacks with the search and reads them when it goes on, so that they can hold
-nothing themselves."""
+_WATCH: dict[str, Any] = {"seen": None, "running": frozenset(), "deadline": math.inf}
+"""Of the search that runs in this process: what is given Ray's trials after each step, the numbers of those that ran
+when the time was up, and when that is. Ray keeps its callbacks and stoppers with the search and reads them when it goes
+on, so that they can hold nothing themselves."""
 
 
-def _watched(search: Search, look: Callable[[list[Trial]], None], deadline: float, fit: Callable[[], Any]) -> Any:
+def _watched(search: Search, look: Callable[[list[Trial]], None], fit: Callable[[], Any]) -> Any:
     """What Ray found; meanwhile `look` is given the trials."""
     looked = 0.0
 
@@ -228,14 +246,14 @@ def _watched(search: Search, look: Callable[[list[Trial]], None], deadline: floa
         if (now := time.monotonic()) < looked + local.PAUSE:
             return
         looked = now
-        if now < deadline < math.inf:
+        if now < _WATCH["deadline"] < math.inf:
             _WATCH["running"] = frozenset(int(_number(one)) for one in every if not one.is_finished())
         found = (_told(search, int(_number(one)), one.config, one.last_result or {}, one.status) for one in every)
         look([one for one in found if one is not None])
 
-    _WATCH.update(seen=seen, running=frozenset())
+    _WATCH.update(seen=seen, running=frozenset(), deadline=time.monotonic() + search.budget)
     results = fit()
-    if time.monotonic() < deadline:
+    if time.monotonic() < _WATCH["deadline"]:
         _WATCH["running"] = frozenset()
     return results
 
@@ -252,12 +270,32 @@ def _callback() -> Any:
     return Looking()
 
 
+def _stopper() -> Any:
+    """Ends the search when its time is up. Ray's own would count the time in which a search that was killed lay."""
+    from ray.tune import Stopper
+
+    class Ending(Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            from ecglib.tuning import ray as here  # as above
+
+            return bool(time.monotonic() > here._WATCH["deadline"])
+
+    return Ending()
+
+
 def shared(ray: Any, search: Search) -> dict[str, Any]:
     """Name of a set of data -> where it is in the object store, of all that trials may rest on; a set that can't be
-    prepared is left to the trial that asks for it."""
+    prepared is left to the trial that asks for it, and so are all where there is no end of them."""
     of_data = [one for one in search.space.dimensions if one.name in OF_DIGEST[type(search.base)]]
     put: dict[str, Any] = {}
-    for values in itertools.product(*(one.grid for one in of_data)):
+    try:
+        grids = [one.grid for one in of_data]
+    except UserError:
+        return put
+    for values in itertools.product(*grids):
         p = search.base.model_copy(update=dict(zip((one.name for one in of_data), values, strict=True)))
         if (name := trials.name_of_data(p)) not in put:
             with suppress(UserError):

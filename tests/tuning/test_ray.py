@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -22,10 +24,12 @@ from conftest import NO_RAY
 
 from ecglib import cluster, paths, tuning
 from ecglib.errors import UserError
+from ecglib.report import runner
 from ecglib.tuning import ray as engine
 from ecglib.tuning import search as searches
 from ecglib.tuning import trial as trials
-from ecglib.tuning.search import Search
+from ecglib.tuning.search import Search, Trial
+from ecglib.tuning.space import Dimension, Space
 
 EPOCHS, TRIALS = 6, 8
 TINY: dict[str, Any] = {
@@ -56,7 +60,8 @@ def tiny(project: Path) -> Path:
 
 
 def prepared(tiny: Path, **changes: Any) -> Search:
-    search = searches.prepared(tuning.load("tuning/tiny", overrides=changes))
+    with patch.object(Space, "check"):  # which takes seconds, and is tested elsewhere
+        search = searches.prepared(tuning.load("tuning/tiny", overrides=changes))
     searches.begin(search, "ray", resume=False, fresh=True)
     return search
 
@@ -82,6 +87,33 @@ def test_more_resources_than_one_machine_has() -> None:
     for asked in ({"CPU": 5, "GPU": 0}, {"CPU": 1, "GPU": 0.5}, {"CPU": 4, "GPU": 0.25}):
         with pytest.raises(UserError, match=r"a trial: .* of one machine; expected at most what one has \(4 CPU"):
             cluster.refuse_too_much(asked, there, "a trial")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "at_once", "expected"),
+    [
+        ([(4, 0)], 2, 2),
+        ([(2, 0), (2, 0)], 2, 2),
+        ([(1, 0)], 4, 1),
+        ([(64, 0), (8, 1)], 1, 8),  # its GPU is of a machine that has fewer processors
+        ([(64, 4)], 4, 16),
+        ([(64, 0), (8, 4)], 4, 2),
+    ],
+)
+def test_a_task_asks_for_no_more_than_a_machine_has(nodes: list[Any], at_once: int, expected: int) -> None:
+    assert runner.shared([{"CPU": cpus} | ({"GPU": gpus} if gpus else {}) for cpus, gpus in nodes], at_once) == expected
+
+
+def test_a_process_with_a_ray_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.library(), "is_initialized", lambda: True)
+    with pytest.raises(UserError, match=r"has a Ray of its own already; ray\.shutdown"), cluster.joined():
+        pass
+
+
+def test_a_cluster_that_is_not_there_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"ray \(127\.0\.0\.1:1\): Ray does not start"), cluster.joined("127.0.0.1:1"):
+        pass
+    assert capfd.readouterr() == ("", "")
 
 
 def test_hyperopt_and_back(tiny: Path) -> None:
@@ -110,7 +142,8 @@ def test_what_a_searcher_draws_is_of_the_space_and_the_base_comes_first(tiny: Pa
             drawing = engine.searcher(search, engine.first_draws(search))
             drawing.restore(str(tmp_path / "state"))
     assert draws[0] == search.of_base
-    assert len({repr(one) for one in draws}) == 14
+    assert draws[12:] != draws[:2]  # it did not begin again
+    assert len({repr(one) for one in draws}) > 7
 
 
 def test_a_search_goes_on_with_its_own_engine(tiny: Path) -> None:
@@ -129,6 +162,46 @@ def test_a_gpu_is_asked_for_where_there_is_one(tiny: Path) -> None:
     search = replace(prepared(tiny), place=trials.Place("cuda", "bfloat16"))
     with pytest.raises(UserError, match="gpus: 0: a trial is to train on a GPU"):
         engine.refuse_other_device(search)
+
+
+def test_a_search_goes_on_with_as_much_as_it_was_begun_with(tiny: Path) -> None:
+    begun = prepared(tiny)
+    _state(begun)
+    for changes, said in (({"trials": 9}, "trials: 8"), ({"budget": "1h", "cpus": 2}, "budget: none, cpus: 1")):
+        search = replace(begun, asked=begun.asked.model_copy(update=changes))
+        with pytest.raises(UserError, match=f"begun with {said}; expected the same, .*--fresh begins anew"):
+            engine.run(search, print)
+
+
+def _state(search: Search) -> None:
+    """What Ray leaves, which it can't read."""
+    (search.folder / engine.NAME).mkdir()
+    (search.folder / engine.NAME / "experiment_state-1.json").touch()
+    (search.folder / engine.BEGUN).write_text(search.asked.model_dump_json(include={*engine.UNCHANGED}))
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_what_tune_raises_is_one_line(tiny: Path, monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    cluster.library("local")
+    from ray.tune import TuneError
+
+    def fit() -> None:
+        raise TuneError("no more\nthan this")
+
+    monkeypatch.setattr(cluster, "joined", lambda _: nullcontext(SimpleNamespace(put=id)))
+    monkeypatch.setattr(cluster, "nodes", lambda _: [{"CPU": 1}])
+    monkeypatch.setattr(engine, "_tuner", lambda *_: SimpleNamespace(fit=fit))
+    search = prepared(tiny)
+    if broken:
+        _state(search)
+    with pytest.raises(UserError, match=r"Ray failed \(") as raised:
+        engine.run(search, print)
+    assert "\n" not in str(raised.value)
+
+
+def test_data_without_end_is_left_to_trials(tiny: Path) -> None:
+    endless = Space((Dimension("validation_fraction", "uniform", 0.1, 0.3),))
+    assert engine.shared(None, replace(prepared(tiny), space=endless)) == {}
 
 
 # --- on two nodes of this machine -------------------------------------------------------------------------------------
@@ -272,6 +345,19 @@ def test_every_searcher_and_scheduler(two: Any, tiny: Path, searcher: str, sched
     for one in found:
         assert [told.epoch for told in one.curve] == list(range(1, len(one.curve) + 1))
         assert one.state == "stopped" or len(one.curve) == EPOCHS
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("ray")
+def test_a_search_ends_when_its_time_is_up(two: Any, tiny: Path) -> None:
+    def look(every: list[Trial]) -> None:
+        if sum(len(one.curve) for one in every) >= 3:
+            engine._WATCH["deadline"] = 0.0  # it is
+
+    found = engine.run(prepared(tiny, budget="9h"), look, two.address)
+    assert 3 <= sum(len(one.curve) for one in found) < TRIALS * EPOCHS
+    assert {(one.state, one.why) for one in found} <= {("finished", ""), ("stopped", "the time was up")}
+    assert any(one.state == "stopped" for one in found)
 
 
 @pytest.mark.long
