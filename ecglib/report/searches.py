@@ -20,13 +20,12 @@ from ecglib.evaluation import metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
-from ecglib.experiment.recipes import Trained
 from ecglib.experiment.record import Record
 from ecglib.report import tables
 from ecglib.report.comparisons import link
 from ecglib.report.names import UNDEFINED, metric_name, parameter_name, sentence
 from ecglib.report.tables import count, number, table
-from ecglib.tuning import replay, trial
+from ecglib.tuning import replay
 from ecglib.tuning import search as searches
 from ecglib.tuning import space as spaces
 from ecglib.tuning.search import Search, Trial
@@ -96,9 +95,7 @@ def of(asked: TuningParameters) -> Shown:
     run = asked.model_dump() | {name: found[name] for name in TuningParameters.model_fields if name in found}
     checked = config.check("tuning", run, path)
     assert isinstance(checked, TuningParameters)
-    loaded = config.load(checked.base, profile="quick")
-    assert isinstance(loaded, Trained)
-    base = trial.in_development(loaded, checked.fixed, checked.metric, checked.seed)
+    base = searches.base_of(checked)
     place = Place("", found.get("precision", ""))
     space = spaces.parsed(checked.space, base)
     return Shown(Search(checked, base, space, place, searches.folder_of(path.stem)), found, trials)
