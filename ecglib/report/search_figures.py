@@ -37,14 +37,14 @@ def history(search: Shown) -> Figure:
         figure, ax = _one(search, 3.2)
         if not search.found:
             return figure
-        values = [(one.number, one.value, one.state) for one in search.trials if one.curve]
+        values = [(one.number, one.value, one.state) for one in search.trials if not math.isnan(one.value)]
         lowest = min(value for _, value, _ in values)
-        values += [(one.number, lowest, one.state) for one in search.trials if not one.curve]
+        values += [(one.number, lowest, one.state) for one in search.trials if math.isnan(one.value)]
         for state, (shade, marker) in STATES.items():
             if mine := [(number, value) for number, value, of in values if of == state]:
                 look: dict[str, Any] = {"markersize": 5, "markerfacecolor": "none" if state == "stopped" else shade}
                 ax.plot(*zip(*mine, strict=True), marker, color=shade, label=TITLES[state], **look)
-        by_number = sorted((one.number, one.value) for one in search.trials if one.curve)
+        by_number = sorted((one.number, one.value) for one in search.trials if not math.isnan(one.value))
         numbers, so_far = [n for n, _ in by_number], np.maximum.accumulate([value for _, value in by_number])
         ax.step(numbers, so_far, color=_INK, linewidth=1.2, where="post", label="highest so far", zorder=1)
         ax.set(xlabel="trial", ylabel=_metric(search))

@@ -224,7 +224,7 @@ def _peak(one: Trial) -> int:
 
 def quarters(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
     """The best quarter of the trials that have a value, and the others."""
-    ordered = sorted((one for one in trials if one.curve), key=lambda one: (-one.value, one.number))
+    ordered = sorted((one for one in trials if not np.isnan(one.value)), key=lambda one: (-one.value, one.number))
     n = max(1, round(len(ordered) / 4))
     return ordered[:n], ordered[n:]
 
@@ -353,7 +353,7 @@ def confirmed(shown: Shown) -> str:
 
 def _pairs(shown: Shown) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Base and best under each seed that the search did not see; of some searches under none."""
-    under = shown.found.get("confirmed", {"base": [], "best": []})
+    under = shown.found.get("confirmed") or {"base": [], "best": []}
     return list(zip(under["base"], under["best"], strict=True))
 
 

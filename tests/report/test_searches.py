@@ -256,7 +256,7 @@ def test_nothing_is_gained_where_others_were_scored(monkeypatch: pytest.MonkeyPa
 
 def test_a_search_that_was_confirmed_under_no_seed_shows_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     base = record("baseline")
-    shown = between(base, base, monkeypatch, confirmed={"base": [], "best": []})
+    shown = between(base, base, monkeypatch, confirmed={})
     assert searches.confirmed(shown) == "Not run." and searches.confirmation(shown) == ""
     assert list(cells(searches.gains(shown))) == ["validation, as searched", "validation, reference", "test"]
     assert "On the test set the gain" in searches.verdict(shown) and "promised" not in searches.verdict(shown)
