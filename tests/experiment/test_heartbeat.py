@@ -240,7 +240,7 @@ EDITS = [
     ("training/loop.py", "(0.02, 1e-3)", "(0.03, 1e-3)"),
     ("data/beats.py", "KACHUEE_SPAN = 1.2", "KACHUEE_SPAN = 1.3"),
     ("aami.py", '"F": "F"', '"F": "V"'),
-    ("models/cnet.py", "padding=2", "padding=1"),
+    ("models/cnet.py", "MaxPool1d(5, 2)", "MaxPool1d(3, 2)"),
     ("models/layers.py", "import torch", "import torch as torch"),
     ("experiment/heartbeat.py", "stop_after=run.best_epoch", "stop_after=run.best_epoch + 1"),
     ("evaluation/metrics.py", "import numpy as np", "import numpy as np; CHANGED = True"),

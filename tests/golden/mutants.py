@@ -41,7 +41,7 @@ class Mutant:
             assert golden.recipes.__file__.startswith(copy), "the copy is what is run"
             with trainings.place():
                 before, after = golden.known()[self.case], golden.now(self.case)
-        return golden.moved(before, after) + golden.raised(before, after)
+        return golden.moved(self.case, before, after) + golden.raised(before, after)
 
 
 CONFIG: Final = "ecglib/config.py"

@@ -25,7 +25,7 @@ def place() -> Iterator[None]:
 @pytest.mark.parametrize("name", trainings.parameters())
 def test_numbers_and_recipe_are_the_known_ones(name: str) -> None:
     before, after = BEFORE.get(name, {}), golden.now(name)
-    moved, raised = golden.moved(before, after), golden.raised(before, after)
+    moved, raised = golden.moved(name, before, after), golden.raised(before, after)
     why = golden.problems({name: before}, {name: after}) or ["record it: python tests/golden/golden.py --write"]
     assert not moved and not raised, f"{', '.join(moved + raised)}; {why[0]}"
 
@@ -77,7 +77,7 @@ def test_a_cut_that_moved_is_recorded_on_purpose_only(after: dict[str, golden.Go
 
 def test_a_metric_needs_no_recipe(after: dict[str, golden.Golden]) -> None:
     after[NAME]["evaluation"]["macro_f1"] = 0.5
-    assert golden.moved(BEFORE[NAME], after[NAME]) == ["evaluation"]
+    assert golden.moved(NAME, BEFORE[NAME], after[NAME]) == ["evaluation"]
     assert not golden.problems(BEFORE, after)
 
 
