@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from projects import ROOT, make_project
+from projects import NO_RAY, ROOT, make_project
 
 NO_DATA = "no real records in ECGLIB_DATA"
-NO_RAY = "Ray does not start here"
 DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
 """Read once, before any test points `ECGLIB_DATA` elsewhere."""
 

@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "tuning": ("cnn",),
 }
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
+NO_RAY = "Ray does not start here"
 ROOT = Path(__file__).resolve().parent.parent
 
 

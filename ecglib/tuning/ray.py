@@ -70,7 +70,7 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
             asked = search.asked.model_dump(include={*UNCHANGED})
             files.write(search.folder / BEGUN, json.dumps(asked))
         try:
-            tuner = tune.Tuner.restore(str(kept), trainable) if begun else _tuner(tune, search, trainable)
+            tuner = tune.Tuner.restore(str(kept), trainable) if begun else tuner_of(tune, search, trainable)
             with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray's own tables
                 results = _watched(search, look, tuner.fit)
         except Exception as error:  # Tune has no common kind for what it can't read, or do
@@ -83,7 +83,7 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
             told.append(_told(search, number, one.config or {}, one.metrics or {}, status, why))
     found = sorted((one for one in told if one is not None), key=lambda one: one.number)
     for one in found:
-        if one.state == "stopped" and one.number in _WATCH["running"]:
+        if one.state == "stopped" and one.number in WATCH["running"]:
             one.why = "the time was up"
     look(found)
     for state in kept.glob(f"*/{STATE}"):
@@ -109,7 +109,7 @@ def refuse_other_device(search: Search) -> None:
         raise UserError(f"gpus: {gpus:g}", found, "gpus: 0", "or start the search on a machine with a GPU")
 
 
-def _tuner(tune: Any, search: Search, trainable: Any) -> Any:
+def tuner_of(tune: Any, search: Search, trainable: Any) -> Any:
     asked, points = search.asked, first_draws(search)
     how = tune.TuneConfig(
         metric=SCORE,
@@ -231,7 +231,7 @@ def _told(
     return Trial(number, drawn(search, config), state, curve, why)
 
 
-_WATCH: dict[str, Any] = {"seen": None, "running": frozenset(), "deadline": math.inf}
+WATCH: dict[str, Any] = {"seen": None, "running": frozenset(), "deadline": math.inf}
 """Of the search that runs in this process: what is given Ray's trials after each step, the numbers of those that ran
 when the time was up, and when that is. Ray keeps its callbacks and stoppers with the search and reads them when it goes
 on, so that they can hold nothing themselves."""
@@ -246,15 +246,15 @@ def _watched(search: Search, look: Callable[[list[Trial]], None], fit: Callable[
         if (now := time.monotonic()) < looked + local.PAUSE:
             return
         looked = now
-        if now < _WATCH["deadline"] < math.inf:
-            _WATCH["running"] = frozenset(int(_number(one)) for one in every if not one.is_finished())
+        if now < WATCH["deadline"] < math.inf:
+            WATCH["running"] = frozenset(int(_number(one)) for one in every if not one.is_finished())
         found = (_told(search, int(_number(one)), one.config, one.last_result or {}, one.status) for one in every)
         look([one for one in found if one is not None])
 
-    _WATCH.update(seen=seen, running=frozenset(), deadline=time.monotonic() + search.budget)
+    WATCH.update(seen=seen, running=frozenset(), deadline=time.monotonic() + search.budget)
     results = fit()
-    if time.monotonic() < _WATCH["deadline"]:
-        _WATCH["running"] = frozenset()
+    if time.monotonic() < WATCH["deadline"]:
+        WATCH["running"] = frozenset()
     return results
 
 
@@ -265,7 +265,7 @@ def _callback() -> Any:
         def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
             from ecglib.tuning import ray as here  # Ray would keep a copy of a name of this module
 
-            here._WATCH["seen"](trials)
+            here.WATCH["seen"](trials)
 
     return Looking()
 
@@ -281,7 +281,7 @@ def _stopper() -> Any:
         def stop_all(self) -> bool:
             from ecglib.tuning import ray as here  # as above
 
-            return bool(time.monotonic() > here._WATCH["deadline"])
+            return bool(time.monotonic() > here.WATCH["deadline"])
 
     return Ending()
 

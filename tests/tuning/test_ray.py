@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import NO_RAY
+from projects import NO_RAY
 
 from ecglib import cluster, paths, tuning
 from ecglib.errors import UserError
@@ -190,7 +190,7 @@ def test_what_tune_raises_is_one_line(tiny: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(cluster, "joined", lambda _: nullcontext(SimpleNamespace(put=id)))
     monkeypatch.setattr(cluster, "nodes", lambda _: [{"CPU": 1}])
-    monkeypatch.setattr(engine, "_tuner", lambda *_: SimpleNamespace(fit=fit))
+    monkeypatch.setattr(engine, "tuner_of", lambda *_: SimpleNamespace(fit=fit))
     search = prepared(tiny)
     if broken:
         _state(search)
@@ -352,7 +352,7 @@ def test_every_searcher_and_scheduler(two: Any, tiny: Path, searcher: str, sched
 def test_a_search_ends_when_its_time_is_up(two: Any, tiny: Path) -> None:
     def look(every: list[Trial]) -> None:
         if sum(len(one.curve) for one in every) >= 3:
-            engine._WATCH["deadline"] = 0.0  # it is
+            engine.WATCH["deadline"] = 0.0  # it is
 
     found = engine.run(prepared(tiny, budget="9h"), look, two.address)
     assert 3 <= sum(len(one.curve) for one in found) < TRIALS * EPOCHS
