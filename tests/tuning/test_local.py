@@ -192,7 +192,7 @@ def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeyp
 def test_successive_halving_spends_a_part_and_keeps_the_best(
     project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the full curves of a random search over ecgnet, in the order in which they came, with the settings of its file."""
+    """On the full curves of a random search over ecgnet, as they came, with the settings of its file."""
     full = search.trials_of(pd.read_parquet(CURVES))
     epochs = max(len(one.curve) for one in full)
     assert len(full) >= 40 and all(len(one.curve) == epochs for one in full)
