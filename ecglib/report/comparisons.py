@@ -19,12 +19,14 @@ from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED
 from ecglib.report.tables import count, interval, mean, number, scores, signed, table
+from ecglib.tuning import search as searches
 
 
 def beat_results() -> list[Record]:
     """The reference results of beat classifiers on `mitdb`, in order of the registry and of `ANSWERS`.
 
-    One whose thresholds were moved, and that was all, stands there a second time as it is with that decision.
+    One whose thresholds were moved, and that was all, stands there a second time as it is with that decision. What a
+    search found is compared in its own chapter, with the experiment that it began with.
     """
     models, answers = {name: i for i, name in enumerate(registry.OF_BEATS)}, list(ANSWERS)
 
@@ -33,6 +35,7 @@ def beat_results() -> list[Record]:
         return models.get(p["model"], len(models)), answers.index(p["imbalance"]), r.experiment
 
     every = [r for r in results.references(notebook="heartbeat").values() if r.data.name == "mitdb"]
+    every = [r for r in every if not r.experiment.endswith(searches.TUNED)]
     return sorted((one for record in every for one in results.decisions(record)), key=order)
 
 
