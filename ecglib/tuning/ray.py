@@ -79,7 +79,8 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
         told = []
         for one in results:
             status = "TERMINATED" if one.error is None else "ERROR"
-            number, why = int(Path(one.path).name), "" if one.error is None else cluster.line(one.error)
+            why = "" if one.error is None else cluster.line(one.error)
+            number = int(Path(one.path).name.partition("_")[0])  # Ray adds some letters to a folder that was there
             told.append(_told(search, number, one.config or {}, one.metrics or {}, status, why))
     found = sorted((one for one in told if one is not None), key=lambda one: one.number)
     for one in found:
