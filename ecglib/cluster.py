@@ -68,7 +68,8 @@ def joined(address: str = "") -> Iterator[Any]:
     try:
         if cluster.dashboard_url:
             print(f"Ray's dashboard: http://{cluster.dashboard_url}", file=sys.stderr)
-        yield ray
+        with redirect_stdout(sys.stderr):  # what Ray tells of its machines is no output
+            yield ray
     except ray.exceptions.RayError as error:
         raise UserError(where, f"Ray failed ({line(error)})", do="repeat it; what is done stays") from None
     finally:
