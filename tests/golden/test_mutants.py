@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,13 +14,25 @@ from mutants import Mutant
 Alone = Callable[[Mutant], list[str]]
 
 
+def _ready() -> None:
+    for package in mutants.PACKAGES:
+        importlib.import_module(package)
+
+
+def _forked(mutant: Mutant) -> list[str]:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(mutant.moved).result()
+
+
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Alone]:
-    """What a mutant moves, each in a process of its own that begins with the packages of others imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(mutants.PACKAGES)
-    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-        yield lambda mutant: pool.submit(mutant.moved).result()
+    """What a mutant moves, each in a process of its own, forked from one that has the packages of others imported.
+
+    A fork server wouldn't do: a process has one, and another test may have started it with ecglib imported.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_ready) as pool:
+        pool.submit(len, ()).result()
+        yield lambda mutant: pool.submit(_forked, mutant).result()
 
 
 @pytest.mark.parametrize("name", mutants.MUTANTS)
