@@ -71,7 +71,7 @@ def curves(search: Shown) -> Figure:
                     ax.plot(*zip(*ends, strict=True), ".", color=shade, markersize=4)
         ax.plot(*_curve(search.best), color=_INK, linewidth=2, label=f"the best, trial {search.best.number}", zorder=3)
         ax.set(xlabel="epoch", ylabel=_metric(search), xlim=(0.7, search.search.epochs + 0.3))
-        _upper(ax, [told.value for one in every for told in one.curve])
+        _upper(ax, [epoch.value for one in every for epoch in one.curve])
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         figure.legend(loc="outside upper center", ncols=4, columnspacing=1.2, handletextpad=0.4)
         return figure
@@ -129,7 +129,7 @@ def _metric(search: Shown) -> str:
 
 
 def _curve(trial: Trial) -> tuple[list[float], list[float]]:
-    return [float(told.epoch) for told in trial.curve], [told.value for told in trial.curve]
+    return [float(epoch.epoch) for epoch in trial.curve], [epoch.value for epoch in trial.curve]
 
 
 def _joined(lines: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,13 +36,13 @@ def of(search: Search, trials: list[Trial]) -> dict[str, dict[str, float]]:
         having = [trial for trial in valued if all(one.name in trial.drawn for one in dimensions)]
         if names and len(having) >= FEWEST:
             shares = _shares(dimensions, having)
-            found |= {name: _told([one.get(name, 0.0) for one in shares]) for name in names}
+            found |= {name: _summary([one.get(name, 0.0) for one in shares]) for name in names}
     return {one.name: found[one.name] for one in search.space.dimensions if one.name in found}
 
 
-def _told(shares: list[float]) -> dict[str, float]:
-    told = {"mean": np.mean(shares), "low": np.min(shares), "high": np.max(shares)}
-    return {name: round(float(value), 4) for name, value in told.items()}
+def _summary(shares: list[float]) -> dict[str, float]:
+    found = {"mean": np.mean(shares), "low": np.min(shares), "high": np.max(shares)}
+    return {name: round(float(value), 4) for name, value in found.items()}
 
 
 def _shares(dimensions: list[Dimension], trials: list[Trial]) -> list[dict[str, float]]:
@@ -53,7 +52,7 @@ def _shares(dimensions: list[Dimension], trials: list[Trial]) -> list[dict[str, 
     distributions = {one.name: _distribution(one) for one in dimensions}
     made = [
         optuna.trial.create_trial(
-            params={one.name: _encoded(one, trial.drawn[one.name]) for one in dimensions},
+            params={one.name: _within(one, trial.drawn[one.name]) for one in dimensions},
             distributions=distributions,
             value=float(rank),
         )
@@ -74,7 +73,7 @@ def _distribution(one: Dimension) -> optuna.distributions.BaseDistribution:
     kinds = local.library().distributions
     made: optuna.distributions.BaseDistribution
     if one.kind == "choice":
-        made = kinds.CategoricalDistribution([json.dumps(value) for value in one.choices])
+        made = kinds.CategoricalDistribution([one.encoded(value) for value in one.choices])
     elif one.whole:
         made = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
     else:
@@ -82,6 +81,6 @@ def _distribution(one: Dimension) -> optuna.distributions.BaseDistribution:
     return made
 
 
-def _encoded(one: Dimension, value: Any) -> Any:
+def _within(one: Dimension, value: Any) -> Any:
     """A value as Optuna keeps it; rounding may have put it beside the range."""
-    return json.dumps(value) if one.kind == "choice" else min(max(value, one.low), one.high)
+    return one.encoded(value) if one.kind == "choice" else min(max(value, one.low), one.high)

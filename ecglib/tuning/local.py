@@ -6,7 +6,6 @@ that ended: a trial that is running and not locked was left, and whoever finds i
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -29,7 +28,7 @@ from ecglib.tuning import search as searches
 from ecglib.tuning import trial as trials
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Dimension, Values
-from ecglib.tuning.trial import Told
+from ecglib.tuning.trial import Epoch
 
 if TYPE_CHECKING:
     import optuna
@@ -144,9 +143,8 @@ def suggested(search: Search, of: optuna.trial.Trial) -> Values:
 
 
 def _suggest(of: optuna.trial.Trial, one: Dimension) -> Any:
-    if one.kind == "choice":  # Optuna has no lists for choices
-        texts = {json.dumps(value): value for value in one.choices}
-        return texts[of.suggest_categorical(one.name, list(texts))]
+    if one.kind == "choice":
+        return one.decoded(of.suggest_categorical(one.name, [one.encoded(value) for value in one.choices]))
     if one.whole:
         step = int(one.step or 1)
         return of.suggest_int(one.name, int(one.low), int(one.high), step=step, log=one.log)
@@ -155,7 +153,7 @@ def _suggest(of: optuna.trial.Trial, one: Dimension) -> Any:
 
 def encoded(search: Search, drawn: Values) -> Values:
     """A draw as Optuna keeps it."""
-    return {k: json.dumps(v) if search.space[k].kind == "choice" else v for k, v in drawn.items()}
+    return {name: search.space[name].encoded(value) for name, value in drawn.items()}
 
 
 def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
@@ -176,7 +174,7 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
     try:
         while workers:
             time.sleep(PAUSE)
-            found = told(study)
+            found = trials_of(study)
             if (now := sum(len(one.curve) for one in found)) > epochs:
                 epochs, deaths = now, 0
             for slot, worker in list(workers.items()):
@@ -196,13 +194,13 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
         for worker in workers.values():
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(10)
-    for one in told(study):
+    for one in trials_of(study):
         if one.state == "running":  # it was left by a kill, and the time was up before anybody went on with it
             journal.again(one.number).set_user_attr("why", OUT_OF_TIME)
             study.tell(
                 one.number, state=library().trial.TrialState.PRUNED if one.curve else library().trial.TrialState.FAIL
             )
-    look(found := told(study))
+    look(found := trials_of(study))
     return found
 
 
@@ -227,6 +225,7 @@ def start_worker(search: Search, slot: int, deadline: float) -> subprocess.Popen
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
     if search.asked.gpus and (n := torch.cuda.device_count()) > 1:
         threads["CUDA_VISIBLE_DEVICES"] = str(slot % n)
+    # what its data lacks was told by this process, so that nobody need read it there
     own = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(search.folder / f"worker-{slot}.txt")}
     limit = "" if math.isinf(deadline) else str(deadline)
     command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]
@@ -258,14 +257,14 @@ def note_death(journal: Journal, slot: int, words: str) -> None:
 STATES: Final = {"RUNNING": "running", "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 
 
-def told(study: Study) -> list[Trial]:
+def trials_of(study: Study) -> list[Trial]:
     """The trials of a study, but for those that wait."""
     found = []
     for one in study.get_trials(deepcopy=False):
         if one.state.name not in STATES:
             continue
         attributes = one.user_attrs
-        curve = [Told(*each) for each in attributes.get("curve", [])]
+        curve = [Epoch(*each) for each in attributes.get("curve", [])]
         found.append(
             Trial(one.number, attributes.get("drawn", {}), STATES[one.state.name], curve, attributes.get("why", ""))
         )

@@ -31,7 +31,7 @@ from ecglib.tuning import local
 from ecglib.tuning import trial as trials
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Dimension, Values
-from ecglib.tuning.trial import Told
+from ecglib.tuning.trial import Epoch
 
 NAME: Final = "ray"
 """The folder, in the search's, of what Ray keeps."""
@@ -43,7 +43,7 @@ DEATHS: Final = 2
 STATE: Final = "state"
 """The folder, in a trial's, of its training, which lives as long as the search. Ray's own checkpoints hold no more than
 how far it was: a driver that was killed may remember one that Ray has replaced since."""
-TOLD: Final = "told.json"
+REPORTED: Final = "reported.json"
 """The file of such a checkpoint, with the number of epochs that Ray was told of."""
 SCORE: Final = "score"
 
@@ -76,13 +76,13 @@ def run(search: Search, look: Callable[[list[Trial]], None], address: str = "") 
         except Exception as error:  # Tune has no common kind for what it can't read, or do
             do = "--resume goes on with what is done, --fresh begins anew"
             raise UserError(cluster.WHERE, f"Ray failed ({cluster.line(error)})", do=do) from error
-        told = []
+        made = []
         for one in results:
             status = "TERMINATED" if one.error is None else "ERROR"
             why = "" if one.error is None else cluster.line(one.error)
             number = int(Path(one.path).name.partition("_")[0])  # Ray adds some letters to a folder that was there
-            told.append(_told(search, number, one.config or {}, one.metrics or {}, status, why))
-    found = sorted((one for one in told if one is not None), key=lambda one: one.number)
+            made.append(_trial(search, number, one.config or {}, one.metrics or {}, status, why))
+    found = sorted((one for one in made if one is not None), key=lambda one: one.number)
     for one in found:
         if one.state == "stopped" and one.number in WATCH["running"]:
             one.why = "the time was up"
@@ -163,7 +163,7 @@ def _hyperopt(one: Dimension) -> Any:
     from hyperopt import hp
 
     if one.kind == "choice":
-        return hp.choice(one.name, [json.dumps(value) for value in one.choices])
+        return hp.choice(one.name, [one.encoded(value) for value in one.choices])
     if one.step is not None or one.kind == "int":
         return hp.uniformint(one.name, 0, len(one.grid) - 1)
     return hp.loguniform(one.name, math.log(one.low), math.log(one.high)) if one.log else hp.uniform(
@@ -175,7 +175,7 @@ def to_hyperopt(one: Dimension, point: Values) -> Any:
     """A parameter's value as HyperOpt has it; any where the draw has none."""
     value = point.get(one.name, one.ends[0])
     if one.kind == "choice":
-        return json.dumps(value)
+        return one.encoded(value)
     if one.step is not None or one.kind == "int":
         return min(range(len(one.grid)), key=lambda i: abs(one.grid[i] - value))
     return value
@@ -190,7 +190,7 @@ def drawn(search: Search, config: Mapping[str, Any]) -> Values:
     for one in search.space.dimensions:
         raw = config[one.name]
         if one.kind == "choice":
-            every[one.name] = json.loads(raw)
+            every[one.name] = one.decoded(raw)
         elif one.step is not None or one.kind == "int":
             every[one.name] = one.grid[int(raw)]
         else:
@@ -219,11 +219,11 @@ def _number(trial: Any) -> str:
     return str(int(trial.experiment_tag.partition("_")[0]) - 1)
 
 
-def _told(
+def _trial(
     search: Search, number: int, config: Mapping[str, Any], last: Mapping[str, Any], status: str, why: str = ""
 ) -> Trial | None:
     """A trial, from what was told last of it; None of one that never began."""
-    curve, why = [Told(int(one[0]), *one[1:]) for one in last.get("curve", [])], why or last.get("why", "")
+    curve, why = [Epoch(int(one[0]), *one[1:]) for one in last.get("curve", [])], why or last.get("why", "")
     if not config or (status == "PENDING" and not curve) or (status == "TERMINATED" and not curve and not why):
         return None
     state = "failed" if why else "running"
@@ -249,7 +249,7 @@ def _watched(search: Search, look: Callable[[list[Trial]], None], fit: Callable[
         looked = now
         if now < WATCH["deadline"] < math.inf:
             WATCH["running"] = frozenset(int(_number(one)) for one in every if not one.is_finished())
-        found = (_told(search, int(_number(one)), one.config, one.last_result or {}, one.status) for one in every)
+        found = (_trial(search, int(_number(one)), one.config, one.last_result or {}, one.status) for one in every)
         look([one for one in found if one is not None])
 
     WATCH.update(seen=seen, running=frozenset(), deadline=time.monotonic() + search.budget)
@@ -313,18 +313,18 @@ def _train(config: Values, search: Search, data: Mapping[str, Any]) -> None:
     from ray import tune
 
     torch.set_num_threads(search.asked.cpus)
-    folder, curve, ended = Path(tune.get_context().get_trial_dir()) / STATE, list[Told](), {"ended": True, "why": ""}
+    folder, curve, ended = Path(tune.get_context().get_trial_dir()) / STATE, list[Epoch](), {"ended": True, "why": ""}
     folder.mkdir(exist_ok=True)
     known = _known(tune.get_checkpoint())
     try:
         p = search.parameters(drawn(search, config))
         if (name := trials.name_of_data(p)) in data:
             trials.take(p, ray.get(data[name]))
-        for told in trials.epochs(p, search.place, folder):
-            curve.append(told)
-            if told.epoch > known:
+        for epoch in trials.epochs(p, search.place, folder):
+            curve.append(epoch)
+            if epoch.epoch > known:
                 with tempfile.TemporaryDirectory(prefix="ecglib-trial-") as scratch:
-                    files.write(Path(scratch) / TOLD, json.dumps(told.epoch))
+                    files.write(Path(scratch) / REPORTED, json.dumps(epoch.epoch))
                     tune.report(_row(curve), checkpoint=tune.Checkpoint.from_directory(scratch))
     except UserError as error:  # such as a loss that is no number any more: not to be tried again
         ended["why"] = str(error)
@@ -336,10 +336,10 @@ def _known(checkpoint: Any) -> int:
     if checkpoint is None:
         return 0
     with checkpoint.as_directory() as folder:
-        return int(json.loads((Path(folder) / TOLD).read_text(encoding="utf-8")))
+        return int(json.loads((Path(folder) / REPORTED).read_text(encoding="utf-8")))
 
 
-def _row(curve: list[Told]) -> dict[str, Any]:
+def _row(curve: list[Epoch]) -> dict[str, Any]:
     """What Ray is told: the metric that it judges by, 0 of a trial that failed at once, and the whole curve."""
     best = curve[-1].best if curve else 0.0
     return {SCORE: max(best, 0.0), "epoch": len(curve), "curve": [list(astuple(one)) for one in curve]}

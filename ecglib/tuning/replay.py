@@ -50,7 +50,7 @@ def halved(curves: Sequence[Sequence[float]], grace: int, reduction: int) -> lis
 
 def replayed(trials: Sequence[Trial], grace: int, reduction: int) -> Replayed:
     """Halving of trials that were all run in full, in a thousand orders."""
-    curves = [[told.best for told in one.curve] for one in trials]
+    curves = [[epoch.best for epoch in one.curve] for one in trials]
     best = max(range(len(curves)), key=lambda i: curves[i][-1])
     random, full = np.random.default_rng(0), sum(map(len, curves))
     shares, kept = [], 0

@@ -33,7 +33,7 @@ from ecglib.experiment.recipes import Trained
 from ecglib.tuning import space as spaces
 from ecglib.tuning import trial
 from ecglib.tuning.space import OPTION, Space, Values
-from ecglib.tuning.trial import Place, Told
+from ecglib.tuning.trial import Epoch, Place
 
 ASKED: Final = "search.json"
 TUNED: Final = "-tuned"
@@ -60,7 +60,7 @@ class Trial:
     drawn: Values
     state: str = "running"
     """`running`, `finished`, `stopped` early, or `failed`."""
-    curve: list[Told] = field(default_factory=list)
+    curve: list[Epoch] = field(default_factory=list)
     why: str = ""
     """Why it failed or was stopped, where that is not the scheduler's doing."""
 
@@ -72,7 +72,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        return sum(told.seconds for told in self.curve)
+        return sum(epoch.seconds for epoch in self.curve)
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def table(trials: list[Trial]) -> pd.DataFrame:
     rows = []
     for one in trials:
         own = {"trial": one.number, "state": one.state, "why": one.why, "drawn": json.dumps(one.drawn)}
-        rows += [own | asdict(told) for told in one.curve or [Told(0, math.nan, math.nan, 0.0)]]
+        rows += [own | asdict(epoch) for epoch in one.curve or [Epoch(0, math.nan, math.nan, 0.0)]]
     kinds = {"trial": "int32", "epoch": "int32", "value": "float64", "best": "float64", "seconds": "float32"}
     return pd.DataFrame(rows).astype(kinds)
 
@@ -316,7 +316,7 @@ def trials_of(stored: pd.DataFrame) -> list[Trial]:
     found = []
     for number, rows in stored.groupby("trial"):
         first = rows.iloc[0]
-        curve = [Told(*one) for one in rows[[one.name for one in fields(Told)]].itertuples(index=False) if one.epoch]
+        curve = [Epoch(*one) for one in rows[[one.name for one in fields(Epoch)]].itertuples(index=False) if one.epoch]
         found.append(Trial(int(str(number)), json.loads(first["drawn"]), first["state"], curve, first["why"]))
     return found
 

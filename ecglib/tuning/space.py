@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,11 +86,19 @@ class Dimension:
         """A value as a trial takes it: a real number with four digits, so that its file holds it as it was."""
         return float(f"{raw:.4g}") if isinstance(raw, float) and self.kind != "choice" else raw
 
+    def encoded(self, value: Any) -> Any:
+        """A value as engines keep it: of a choice as JSON, as they have no lists there."""
+        return json.dumps(value) if self.kind == "choice" else value
+
+    def decoded(self, kept: Any) -> Any:
+        """The value that an engine keeps so."""
+        return json.loads(kept) if self.kind == "choice" else kept
+
     def holds(self, value: Any) -> bool:
         """Whether it is one of its values, steps aside."""
         if self.kind == "choice":
             return any(type(one) is type(value) and one == value for one in self.choices)
-        return _is_number(value) and self.low <= value <= self.high
+        return is_number(value) and self.low <= value <= self.high
 
     @property
     def ends(self) -> list[Any]:
@@ -248,7 +257,7 @@ def _dimension(name: str, how: Any, base: Trained) -> Dimension:
 
 
 def _of_range(name: str, kind: str, given: Any, step: Any, when: Any, where: str) -> Dimension:
-    if not isinstance(given, list) or len(given) != 2 or not all(_is_number(one) for one in given):
+    if not isinstance(given, list) or len(given) != 2 or not all(is_number(one) for one in given):
         text = next((one for one in given if isinstance(one, str)), "") if isinstance(given, list) else ""
         do = "write 0.001, not 1e-3, which YAML reads as text" if "e" in text else ""
         raise UserError(where, f"{kind}: {given!r}", "two numbers, the lowest and the highest", do)
@@ -262,7 +271,7 @@ def _of_range(name: str, kind: str, given: Any, step: Any, when: Any, where: str
         raise UserError(where, f"{kind}: {given!r}" if low <= 0 else "a step in a logarithm",
                         "numbers above 0, without a step")  # fmt: skip
     if step is not None:
-        if not _is_number(step) or not 0 < step <= high - low or (whole and not isinstance(step, int)):
+        if not is_number(step) or not 0 < step <= high - low or (whole and not isinstance(step, int)):
             raise UserError(where, f"step: {step!r}", f"a number above 0 and of at most {high - low:g}")
         high = low + math.floor((high - low) / step + 1e-9) * step
     low, high = (low, high) if whole else (float(low), float(high))
@@ -286,5 +295,5 @@ def _refuse_unknown(name: str, base: Trained, where: str) -> None:
         raise UserError(where, found, f"one of {base.experiment or base.model}, or {OPTION}NAME", do)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

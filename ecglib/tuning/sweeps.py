@@ -1,7 +1,7 @@
 """A sweep file of Weights & Biases -> a search of the same ranges, over an experiment of ours.
 
-A sweep names the arguments of a training script. Those that vary must have a counterpart here, or another search than
-the sweep's would be run; those that are constant and have none are left out, and told.
+A sweep names the arguments of a training script. Those without a counterpart here are left out and told: where they
+vary, as optimisers do in most sweeps, the search is smaller than the sweep's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ecglib.tuning.space import OPTION
 READ: Final = ("method", "metric", "parameters", "early_terminate", "run_cap")
 UNREAD: Final = (
     "program", "command", "project", "entity", "name", "description", "apiVersion", "kind", "controller", "job",
-    "image_uri",
+    "image_uri", "scheduler",
 )  # fmt: skip
 """Keys that say how W&B starts a script, and where it keeps the runs."""
 SEARCHERS: Final = {"grid": "grid", "random": "random", "bayes": "gp"}
@@ -188,7 +188,7 @@ def _values(how: dict[str, Any], where: str, name: str, said: list[str]) -> list
     if not isinstance(values, list) or not values:
         raise UserError(where, f"values: {values!r}", "a list of values")
     if weights is not None:
-        if not isinstance(weights, list) or len(weights) != len(values) or not all(map(_is_number, weights)):
+        if not isinstance(weights, list) or len(weights) != len(values) or not all(map(spaces.is_number, weights)):
             raise UserError(where, f"probabilities: {weights!r}", "a number for each of its values")
         values = [value for value, weight in zip(values, weights, strict=True) if weight > 0]
         if len({weight for weight in weights if weight > 0}) > 1:
@@ -197,9 +197,9 @@ def _values(how: dict[str, Any], where: str, name: str, said: list[str]) -> list
 
 
 def _of_range(kind: str, ends: list[Any], q: Any, where: str, name: str, grid: bool, said: list[str]) -> dict[str, Any]:
-    if not all(map(_is_number, ends)) or ends[0] > ends[1]:
+    if not all(map(spaces.is_number, ends)) or ends[0] > ends[1]:
         raise UserError(where, f"min: {ends[0]}, max: {ends[1]}", "two numbers, the lower one first")
-    if not _is_number(q) or q <= 0:
+    if not spaces.is_number(q) or q <= 0:
         raise UserError(where, f"q: {q!r}", "a number above 0")
     low, high = ends
     log, quantised = "log" in kind, kind.startswith("q_")
@@ -259,10 +259,6 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value) else value
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _constant(how: dict[str, Any], otherwise: Any = None) -> Any:
     """The value of what does not vary."""
     return how["choice"][0] if len(how.get("choice", ())) == 1 else otherwise
@@ -320,7 +316,7 @@ def _named(
             (of_model if ours != option else fixed)[option] = value
     if of_model or (len(models) == 1 and models != [p.model]):
         fixed["model_options"] = (p.model_options if models == [p.model] else {}) | of_model
-    _tell(names, absent, drawn, base, options, path, said)
+    _tell(names, absent, drawn, space, base, options, path, said)
     return space, own
 
 
@@ -340,18 +336,18 @@ def _ours(name: str, fields: Any, options: Mapping[str, Any]) -> str | None:
 
 
 def _tell(
-    names: dict[str, str], absent: list[str], drawn: dict[str, dict[str, Any]], base: str,
+    names: dict[str, str], absent: list[str], drawn: dict[str, dict[str, Any]], space: dict[str, Any], base: str,
     options: Mapping[str, Any], path: Path, said: list[str],
 ) -> None:  # fmt: skip
-    """Say what has another name here and what was left out; refuse what varies and has no counterpart."""
-    if varying := [name for name in absent if len(drawn[name].get("choice", ())) != 1]:
-        found = f"{', '.join(varying)} {'vary' if len(varying) > 1 else 'varies'} and {base} has no such parameter"
-        expected = f"parameters of {base}, or options of its model ({', '.join(options)})"
-        raise UserError(path, found, expected, "take out what varies, or give it one value, which is left out")
+    """Say what has another name here, and what was left out; refuse where nothing that varies is left."""
+    varying = [name for name in absent if len(drawn[name].get("choice", ())) != 1]
+    if varying and not space:
+        found = f"{base} has none of the parameters that vary in it: {', '.join(varying)}"
+        raise UserError(path, found, f"parameters of {base}, or options of its model ({', '.join(options)})")
     if renamed := [f"{name} is {ours}" for name, ours in names.items() if name != ours]:
         said.append(", ".join(renamed))
     if absent:
-        left = ", ".join(f"{name} ({_constant(drawn[name])})" for name in absent)
+        left = ", ".join(f"{name} ({_constant(drawn[name], 'which varies')})" for name in absent)
         said.append(f"left out, as {base} has no such parameter: {left}")
 
 
@@ -393,7 +389,7 @@ def _early(given: Any, path: Path) -> dict[str, Any]:
     eta = given.get("eta", 3)
     numbers = {name: given[name] for name in ("min_iter", "max_iter", "s") if name in given} | {"eta": eta}
     for name, value in numbers.items():
-        if not _is_number(value) or not float(value).is_integer() or value < (2 if name == "eta" else 1):
+        if not spaces.is_number(value) or not float(value).is_integer() or value < (2 if name == "eta" else 1):
             raise UserError(where, f"{name}: {value!r}", f"an integer of at least {2 if name == 'eta' else 1}")
     if {"max_iter", "s"} <= numbers.keys():
         bands = [band for i in range(int(numbers["s"])) if (band := numbers["max_iter"] // eta ** (i + 1)) >= 1]

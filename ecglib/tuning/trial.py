@@ -30,11 +30,11 @@ HANDED: Final[dict[type, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What an epoch gave."""
+class Epoch:
+    """What an epoch, or a fold, gave."""
 
     epoch: int
-    """From 1 on; those of before a resumption are told again."""
+    """From 1 on; those before a resumption come again."""
     value: float
     """The validation metric after it."""
     best: float
@@ -56,7 +56,7 @@ class Place:
         return cls(device.type, precision)
 
 
-def epochs(p: Trained, place: Place, folder: Path | None = None, title: str = "trial") -> Iterator[Told]:
+def epochs(p: Trained, place: Place, folder: Path | None = None, title: str = "trial") -> Iterator[Epoch]:
     """Train with these parameters, which must be of development (`test: false`), under their first seed.
 
     After each epoch the state is kept in `folder`; a trial that finds one there of the same parameters and data goes on
@@ -70,7 +70,7 @@ def epochs(p: Trained, place: Place, folder: Path | None = None, title: str = "t
     for epoch in task.epochs(data, p, p.seeds[0], where):
         value = float("nan") if epoch.val_metric is None else epoch.val_metric
         best = value if in_folds(p) and not math.isnan(value) else max(best, value)
-        yield Told(epoch.epoch, value, best, epoch.seconds)
+        yield Epoch(epoch.epoch, value, best, epoch.seconds)
 
 
 def in_folds(p: Trained) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from ecglib.errors import UserError
@@ -40,19 +39,13 @@ class Log:
         self.kept = search.folder / "wandb.txt"
         lines = self.kept.read_text(encoding="utf-8").splitlines() if self.kept.is_file() else []
         self.seen = set(lines)
-        self.fails = False
 
     def log(self, trial: Trial) -> None:
-        """Log a trial, unless it runs or was logged before. Where W&B fails, that is told, and the search goes on."""
+        """Log a trial that has ended, unless it was logged before. Errors are those of W&B."""
         known = f"{self.project}/{trial.number}"
-        if trial.state == "running" or known in self.seen or self.fails:
+        if known in self.seen:
             return
-        try:
-            self._run(trial)
-        except self.wandb.Error as error:
-            self.fails = True
-            print(f"wandb: {error}; trials from {trial.number} on are not logged, --resume logs them", file=sys.stderr)
-            return
+        self._run(trial)
         self.seen.add(known)
         with self.kept.open("a", encoding="utf-8") as file:
             file.write(f"{known}\n")
@@ -69,8 +62,8 @@ class Log:
             config={"base": self.search.asked.base, **config_of(self.search.asked.fixed, trial.drawn)},
         )  # fmt: skip
         metric = self.search.asked.metric
-        for told in trial.curve:
-            run.log({metric: told.value, f"best_{metric}": told.best, "seconds": told.seconds}, step=told.epoch)
+        for epoch in trial.curve:
+            run.log({metric: epoch.value, f"best_{metric}": epoch.best, "seconds": epoch.seconds}, step=epoch.epoch)
         run.summary.update({"state": trial.state, "why": trial.why, "trial": trial.number})
         run.finish(exit_code=1 if trial.state == "failed" else 0)
 

@@ -23,7 +23,7 @@ Log = Callable[[Trial], object]
 
 
 class Watch:
-    """Told of all trials from time to time (`look`), it shows them and logs each once, when it has ended."""
+    """Epoch of all trials from time to time (`look`), it shows them and logs each once, when it has ended."""
 
     def __init__(self, search: Search, *logs: Log) -> None:
         self.search, self.logs = search, [*logs]
@@ -61,7 +61,7 @@ class Watch:
             log(one)
         except Exception as error:  # a search must not be lost because its tracking failed
             self.logs.remove(log)
-            files.tell(f"trials are no longer logged: {tracking.first_line(error)}")
+            files.tell(f"trials from {one.number} on are not logged, --resume logs them: {tracking.first_line(error)}")
 
     def _state(self, trials: list[Trial]) -> str:
         """How far it is, in a line."""
@@ -110,8 +110,8 @@ def tensorboard(search: Search) -> Log | None:
             if folder.is_dir():  # before a resumption
                 return
             with SummaryWriter(str(folder)) as writer:
-                for told in one.curve:
-                    writer.add_scalar(search.asked.metric, told.value, told.epoch)
+                for epoch in one.curve:
+                    writer.add_scalar(search.asked.metric, epoch.value, epoch.epoch)
                 drawn = {name: v if isinstance(v, int | float) else str(v) for name, v in one.drawn.items()}
                 writer.add_hparams(drawn, {"best": one.value}, run_name=".")
 
@@ -131,7 +131,7 @@ def mlflow(search: Search) -> Log:
                 parent.append(run_id)
                 there.update(known)
             if str(one.number) not in there:
-                curve = [(told.epoch, told.value) for told in one.curve]
+                curve = [(epoch.epoch, epoch.value) for epoch in one.curve]
                 state = "FAILED" if one.state == "failed" else "FINISHED"
                 tags = {"trial": str(one.number), "state": one.state}
                 tracking.log_child(

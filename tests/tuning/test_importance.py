@@ -10,7 +10,7 @@ from ecglib import config
 from ecglib.experiment.recipes import Trained
 from ecglib.tuning import importance, search, space
 from ecglib.tuning.search import Search, Trial
-from ecglib.tuning.trial import Place, Told
+from ecglib.tuning.trial import Epoch, Place
 
 SPACE = {
     "learning_rate": {"log-uniform": [0.001, 0.1]},
@@ -39,7 +39,7 @@ def trials(asked: Search, n: int) -> list[Trial]:
     for number in range(n):
         drawn = asked.space.draw(random, asked.base)
         value = 1 - drawn["learning_rate"]
-        made.append(Trial(number, drawn, "finished", [Told(1, value, value, 1.0)]))
+        made.append(Trial(number, drawn, "finished", [Epoch(1, value, value, 1.0)]))
     return [*made, Trial(n, asked.space.draw(random, asked.base), "failed")]
 
 

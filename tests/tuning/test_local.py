@@ -24,7 +24,7 @@ from ecglib.errors import UserError
 from ecglib.experiment.recipes import Trained
 from ecglib.tuning import local, search, trial
 from ecglib.tuning.search import Search
-from ecglib.tuning.trial import Told
+from ecglib.tuning.trial import Epoch
 
 CURVES = ROOT / "book" / "searches" / "curves.parquet"
 SMALL: dict[str, Any] = {
@@ -68,12 +68,12 @@ def replayed(monkeypatch: pytest.MonkeyPatch, curve_of: Any) -> list[tuple[Any, 
     """Trials take their curves from a function of their parameters; returns the epochs that were asked for."""
     ran: list[tuple[Any, int]] = []
 
-    def epochs(p: Trained, place: Any, folder: Any = None, title: str = "") -> Iterator[Told]:
+    def epochs(p: Trained, place: Any, folder: Any = None, title: str = "") -> Iterator[Epoch]:
         best = -1.0
         for number, value in enumerate(curve_of(p), 1):
             ran.append((p.learning_rate, number))
             best = max(best, value)
-            yield Told(number, value, best, 0.1)
+            yield Epoch(number, value, best, 0.1)
 
     monkeypatch.setattr(trial, "epochs", epochs)
     return ran
@@ -162,13 +162,13 @@ def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
     made = begun(scheduler="none")
     with pytest.raises(KeyboardInterrupt):
         local.run(made, lambda trials: None)
-    (left,) = local.told(local.opened(made).study)
-    assert left.state == "running" and [told.epoch for told in left.curve] == [1, 2]
+    (left,) = local.trials_of(local.opened(made).study)
+    assert left.state == "running" and [epoch.epoch for epoch in left.curve] == [1, 2]
     with (made.folder / local.JOURNAL).open("a") as journal:
         journal.write('{"half a line')
     found = local.run(made, lambda trials: None)
     assert [one.number for one in found] == list(range(6)) and found[0].drawn == left.drawn
-    assert all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in found)
+    assert all([epoch.epoch for epoch in one.curve] == [1, 2, 3, 4] for one in found)
 
 
 def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeyp
     found = local.next_trial(made, journal, 0)
     assert found is not None and found[0].number == 1
     found[1].release()
-    (first, _) = local.told(journal.study)
+    (first, _) = local.trials_of(journal.study)
     assert first.state == "failed" and "died 3 times" in first.why
 
 
@@ -197,7 +197,7 @@ def test_successive_halving_spends_a_part_and_keeps_the_best(
     epochs = max(len(one.curve) for one in full)
     assert len(full) >= 40 and all(len(one.curve) == epochs for one in full)
     curves = iter(full)
-    replayed(monkeypatch, lambda p: [told.value for told in next(curves).curve])
+    replayed(monkeypatch, lambda p: [epoch.value for epoch in next(curves).curve])
     fixed = SMALL["fixed"] | {"max_epochs": epochs}
     made = begun(searcher="random", scheduler="asha", grace=2, reduction=4, trials=len(full), fixed=fixed)
     monkeypatch.setattr(Search, "of_base", None)
@@ -371,7 +371,7 @@ def test_a_search_that_is_killed_ten_times_ends_with_every_trial_once(project: P
     while kills < 10:
         more = ["--resume"] if (folder / search.ASKED).is_file() else []
         process = subprocess.Popen(command(path, *more), cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        time.sleep(draw.uniform(4, 12))
+        time.sleep(draw.uniform(3, 8))
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
@@ -382,8 +382,8 @@ def test_a_search_that_is_killed_ten_times_ends_with_every_trial_once(project: P
     assert done.returncode == 0, done.stderr
     trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
     assert [one.number for one in trials] == list(range(12))
-    assert all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in trials)
-    assert kills >= 3, "the search was over too soon to be killed"
+    assert all([epoch.epoch for epoch in one.curve] == [1, 2, 3, 4] for one in trials)
+    assert kills == 10, "the search was over too soon to be killed"
     print(f"{kills} kills; {len(trials)} trials, each once")
 
 
@@ -398,7 +398,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(project: Path) -> Non
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
-    assert len(trials) == 6 and all([told.epoch for told in one.curve] == [1, 2, 3, 4] for one in trials)
+    assert len(trials) == 6 and all([epoch.epoch for epoch in one.curve] == [1, 2, 3, 4] for one in trials)
 
 
 def _is_worker(process: Path, folder: Path) -> bool:

@@ -261,14 +261,14 @@ class Kills:
         pipe = subprocess.PIPE
         return subprocess.Popen([*self.command, *more], stdout=pipe, stderr=subprocess.STDOUT, cwd=paths.root())
 
-    def told(self) -> int:
+    def reported(self) -> int:
         """Epochs with a checkpoint, of all trials: a checkpoint's number is that of its epoch, from 0."""
         last = [max(map(_number, one.glob("checkpoint_*")), default=-1) + 1 for one in self.kept.glob("[0-9]*")]
         return sum(last)
 
     def until(self, driver: subprocess.Popen[bytes], n: int) -> None:
         """Wait until so many epochs have a checkpoint."""
-        while self.told() < n:
+        while self.reported() < n:
             assert driver.poll() is None, driver.communicate()[0].decode()
             time.sleep(0.1)
 
@@ -297,13 +297,13 @@ def test_a_worker_a_node_and_the_driver_are_killed(two: Any, tiny: Path) -> None
     driver = kills.begin()
     kills.until(driver, 3)
     os.kill(kills.workers()[0], signal.SIGKILL)
-    kills.until(driver, kills.told() + 6)
+    kills.until(driver, kills.reported() + 6)
     second = two.list_all_nodes()[1]
     os.kill(kills.raylet(second), signal.SIGKILL)
-    kills.until(driver, kills.told() + 6)
+    kills.until(driver, kills.reported() + 6)
     driver.kill()
     driver.communicate()
-    before = kills.told()
+    before = kills.reported()
     assert before < TRIALS * EPOCHS
 
     again = kills.begin("--resume")
@@ -318,7 +318,7 @@ def test_a_worker_a_node_and_the_driver_are_killed(two: Any, tiny: Path) -> None
     search = searches.opened(searches.folder_of("tiny"))
     for one in searches.trials_of(table):  # whatever was killed, as if nothing was
         undisturbed = trials.epochs(search.parameters(one.drawn), search.place)
-        assert [told.value for told in one.curve] == pytest.approx([told.value for told in undisturbed], abs=1e-6)
+        assert [epoch.value for epoch in one.curve] == pytest.approx([epoch.value for epoch in undisturbed], abs=1e-6)
     print(f"killed: a worker, a node, the driver after {before} of {TRIALS * EPOCHS} epochs; all {TRIALS} finished")
 
 
@@ -343,7 +343,7 @@ def test_every_searcher_and_scheduler(two: Any, tiny: Path, searcher: str, sched
     expected = search.space.grid(search.base)[:6] if searcher == "grid" else [search.of_base]
     assert [one.drawn for one in found][: len(expected)] == expected
     for one in found:
-        assert [told.epoch for told in one.curve] == list(range(1, len(one.curve) + 1))
+        assert [epoch.epoch for epoch in one.curve] == list(range(1, len(one.curve) + 1))
         assert one.state == "stopped" or len(one.curve) == EPOCHS
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from ecglib.tuning import local, replay
 from ecglib.tuning.search import Trial
-from ecglib.tuning.trial import Told
+from ecglib.tuning.trial import Epoch
 
 
 def of(*curves: list[float]) -> list[Trial]:
     best = [np.maximum.accumulate(curve).tolist() for curve in curves]
     return [
-        Trial(i, {}, "finished", [Told(e, v, b, 1.0) for e, (v, b) in enumerate(zip(curve, highest, strict=True), 1)])
+        Trial(i, {}, "finished", [Epoch(e, v, b, 1.0) for e, (v, b) in enumerate(zip(curve, highest, strict=True), 1)])
         for i, (curve, highest) in enumerate(zip(curves, best, strict=True))
     ]
 
@@ -45,9 +45,9 @@ def test_it_does_as_optunas_pruner() -> None:
 
 
 def test_over_all_orders_the_share_and_what_became_of_the_best() -> None:
-    told = replay.replayed(of([0.9] * 4, [0.1] * 4), grace=1, reduction=2)
+    found = replay.replayed(of([0.9] * 4, [0.1] * 4), grace=1, reduction=2)
     # The better first: it runs four epochs, the other one. The worse first: both run in full.
-    assert told.trials == 2 and told.kept == 1.0
-    assert told.share == pytest.approx((5 / 8 + 1) / 2, abs=0.03) and (told.low, told.high) == (5 / 8, 1.0)
+    assert found.trials == 2 and found.kept == 1.0
+    assert found.share == pytest.approx((5 / 8 + 1) / 2, abs=0.03) and (found.low, found.high) == (5 / 8, 1.0)
     late = replay.replayed(of([0.1, 0.1, 0.1, 0.9], *[[0.5] * 4] * 9), grace=1, reduction=2)
     assert late.kept == pytest.approx(0.1, abs=0.03), "one that is slow at first goes on where it is the first"

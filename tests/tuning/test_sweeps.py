@@ -225,6 +225,9 @@ def test_it_says_how_it_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert f"without a run_cap, {TuningParameters().trials} trials; --trials says how many" in said["nested"]
     assert "left out, as twelve-lead/crnn has no such parameter: optimizer.name (adamw)" in said["nested"]
     assert any("tree-structured" in line for line in said["two-models"])
+    path = sweep(tmp_path, {**LR, "optimizer": {"values": ["adam", "sgd"]}, "amsgrad": {"value": True}})
+    assert list(asked_of(path).space) == ["learning_rate"]
+    assert "no such parameter: optimizer (which varies), amsgrad (True)\n" in capsys.readouterr().err
 
 
 HOWS = {
@@ -337,9 +340,9 @@ REFUSED = {
         {"parameters": {"lr": {"distribution": "q_uniform", "min": 0.1, "max": 0.2}}},
         ["lr: no multiple of q: 1"],
     ),
-    "unknown ones that vary": (
-        {"parameters": {**LR, "momentum": {"min": 0.5, "max": 0.9}, "optimizer": {"values": ["adam", "sgd"]}}},
-        ["momentum, optimizer vary and heartbeat/baseline has no such parameter", "one value, which is left out"],
+    "nothing known that varies": (
+        {"parameters": {"momentum": {"min": 0.5, "max": 0.9}, "optimizer": {"values": ["adam", "sgd"]}}},
+        ["heartbeat/baseline has none of the parameters that vary in it: momentum, optimizer"],
     ),
     "epochs that vary": ({"parameters": {"epochs": {"values": [5, 10]}}}, ["epochs: trials", "can't be compared"]),
     "seeds that vary": ({"parameters": {"seed": {"values": [1, 2]}}}, ["seed: trials", "can't be compared"]),

@@ -112,7 +112,7 @@ def found(p: Trained) -> list[dict[str, Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "of", lambda p: replace(task, epochs=noted))
-        assert [told.value for told in trial.epochs(p, HERE)] == [one["val_metric"] for one in epochs]
+        assert [epoch.value for epoch in trial.epochs(p, HERE)] == [one["val_metric"] for one in epochs]
     return epochs
 
 
@@ -197,9 +197,9 @@ def test_folds_are_scored_together_and_those_that_were_are_not_repeated(
     epochs = trial.epochs(p, HERE, tmp_path)
     first = [next(epochs), next(epochs)]
     epochs.close()
-    told = list(trial.epochs(p, HERE, tmp_path))
-    assert told[:2] == first and len(tables) == len(told) == trial.n_epochs(p) == 3
-    for n, one in enumerate(told, 1):
+    found = list(trial.epochs(p, HERE, tmp_path))
+    assert found[:2] == first and len(tables) == len(found) == trial.n_epochs(p) == 3
+    for n, one in enumerate(found, 1):
         rows = pd.concat([binary.pooled(each.tables["scores"]) for each in tables[:n]])
         assert one.value == one.best == pytest.approx(roc_auc_score(rows["label"], rows["score"]))
     everyone = set(trial.data_of(p).cohort.recordings["record"])

@@ -18,9 +18,9 @@ from ecglib import config
 from ecglib.config import TuningParameters
 from ecglib.errors import UserError
 from ecglib.tuning import space as spaces
-from ecglib.tuning import wandb_log
+from ecglib.tuning import wandb_log, watch
 from ecglib.tuning.search import Search, Trial
-from ecglib.tuning.trial import Place, Told
+from ecglib.tuning.trial import Epoch, Place
 
 BASE = "heartbeat/baseline"
 SWEEP = """
@@ -84,15 +84,15 @@ def run_of(records: list[Any]) -> Any:
 
 
 def test_each_trial_that_ended_is_a_run_of_the_searchs_group_once(tmp_path: Path, offline: Path) -> None:
-    finished = Trial(0, {"learning_rate": 0.01, "model_options.width": 8}, "finished", [Told(1, 0.4, 0.4, 1.0)])
-    finished.curve.append(Told(2, 0.3, 0.4, 1.0))
+    finished = Trial(0, {"learning_rate": 0.01, "model_options.width": 8}, "finished", [Epoch(1, 0.4, 0.4, 1.0)])
+    finished.curve.append(Epoch(2, 0.3, 0.4, 1.0))
     failed = Trial(2, {"learning_rate": 0.001, "model_options.width": 8}, "failed", why="the loss is NaN")
-    trials = [finished, Trial(1, {}, "running", [Told(1, 0.5, 0.5, 1.0)]), failed]
+    trials = [finished, Trial(1, {}, "running", [Epoch(1, 0.5, 0.5, 1.0)]), failed]
     search = search_in(tmp_path)
     for _ in range(2):  # as a search that is gone on with
-        log = wandb_log.Log(search, "ecg")
-        for one in [*trials, *trials]:
-            log.log(one)
+        shown = watch.Watch(search, wandb_log.Log(search, "ecg").log)
+        for _ in range(2):
+            shown.look(trials)
     runs = runs_in(tmp_path)
     assert [(run_of(one).project, run_of(one).run_group, run_of(one).display_name) for one in runs] == [
         ("ecg", "some", "some 0"),
@@ -114,17 +114,20 @@ def test_each_trial_that_ended_is_a_run_of_the_searchs_group_once(tmp_path: Path
 def test_where_wandb_fails_the_search_goes_on_and_what_is_missing_is_logged_later(
     tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = wandb_log.Log(search_in(tmp_path), "ecg")
+    search = search_in(tmp_path)
+    trials = [Trial(number, {}, "finished", [Epoch(1, 0.4, 0.4, 1.0)]) for number in (0, 1)]
+    log = wandb_log.Log(search, "ecg")
     with monkeypatch.context() as patch:
 
         def broken(**_: object) -> None:
             raise log.wandb.errors.CommError("no network")
 
         patch.setattr(log.wandb, "init", broken)
-        for number in (0, 1):
-            log.log(Trial(number, {}, "finished", [Told(1, 0.4, 0.4, 1.0)]))
-    assert capsys.readouterr().err == "wandb: no network; trials from 0 on are not logged, --resume logs them\n"
-    assert not log.kept.exists()
+        watch.Watch(search, log.log).look(trials)
+    said = capsys.readouterr().err
+    assert said.count("not logged") == 1 and "trials from 0 on are not logged, --resume logs them: no network\n" in said
+    watch.Watch(search, wandb_log.Log(search, "ecg").log).look(trials)
+    assert len(runs_in(tmp_path)) == 2
 
 
 def test_wandb_that_is_absent_or_has_no_key_is_one_line(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
