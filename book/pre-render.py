@@ -15,4 +15,5 @@ except ImportError:
         sys.exit("ecglib is not installed: run `make notebooks` once, or activate its environment")
     os.execv(python, [str(python), __file__])
 
-book.prepare()
+if __name__ == "__main__":  # its workers import this file
+    book.prepare()
