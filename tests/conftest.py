@@ -15,8 +15,13 @@ DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
 
 
 def pytest_configure() -> None:
-    """One thread for each worker and for what it starts: two of each on two cores wait for one another."""
+    """One thread for each worker and for what it starts: two of each on two cores wait for one another. And no limit of
+    time for examples of Hypothesis, which a busy machine would break."""
     import torch
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")

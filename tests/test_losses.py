@@ -106,7 +106,7 @@ def batch(seed: int, n: int = 20, classes: int = 3) -> tuple[torch.Tensor, torch
     return 3 * torch.randn(n, classes, generator=draw), (torch.rand(n, classes, generator=draw) < 0.3).float()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SEEDS, st.floats(0, 5), st.booleans())
 def test_the_focal_loss_of_labels_is_equation_5(seed: int, gamma: float, weighted: bool) -> None:
     logits, targets = batch(seed)
@@ -117,7 +117,7 @@ def test_the_focal_loss_of_labels_is_equation_5(seed: int, gamma: float, weighte
     assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SEEDS)
 def test_weighted_binary_cross_entropy_is_its_formula(seed: int) -> None:
     logits, targets = batch(seed)

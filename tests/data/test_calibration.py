@@ -153,7 +153,7 @@ def test_a_baseline_beyond_single_precision_is_set_aside(tmp_path: Path, baselin
     assert both_refuse(tmp_path) == ["bad gain", "no standard lead with a signal"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     digital=st.lists(st.integers(2 - 2**31, 2**31 - 1), min_size=2, max_size=30),
     baseline=st.integers(-(2**52), 2**52),

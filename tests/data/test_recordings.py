@@ -278,7 +278,7 @@ def in_turn(order: list[int], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=120), batch_size=st.integers(1, 9), data=st.data())
 def test_buckets_hold_the_order_and_never_pad_more(sizes: list[int], batch_size: int, data: st.DataObject) -> None:
     order = data.draw(st.lists(st.sampled_from(range(len(sizes))), max_size=200))

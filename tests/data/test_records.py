@@ -148,7 +148,7 @@ def test_broken_files(tmp_path: Path, suffix: str, reason: str, contents: list[C
         assert refused(records.read_repaired, tmp_path, "100") in (reason, "unsupported rate")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cut=st.integers(0, 10_800 - 1))
 def test_a_truncated_signal_never_passes(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("cut")
@@ -157,7 +157,7 @@ def test_a_truncated_signal_never_passes(tmp_path_factory: pytest.TempPathFactor
     assert reason_of(folder) in ("truncated signal", "empty signal")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(text=st.text(max_size=200))
 def test_any_text_as_header_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("text")
@@ -211,7 +211,7 @@ def test_nan_flat_and_clipped(tmp_path: Path) -> None:
     assert reason_of(tmp_path) == "clipped signal"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(amplitude=st.floats(0.1, 4.0), hertz=st.floats(0.2, 30.0), phase=st.floats(0, 6.3))
 def test_an_unclipped_wave_is_not_called_clipped(
     tmp_path_factory: pytest.TempPathFactory, amplitude: float, hertz: float, phase: float
@@ -236,7 +236,7 @@ def test_broken_annotations(tmp_path: Path, reason: str, contents: list[bytes | 
         assert annotation_reason_of(tmp_path) == reason
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(content=st.binary(max_size=60))
 def test_any_bytes_as_annotations(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")

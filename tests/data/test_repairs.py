@@ -130,7 +130,7 @@ def test_a_gain_put_right_gives_mv_of_ptb_xl(real_challenge: Path, real_data: Pa
     assert found.repairs == (GAIN.format(gain),)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     write=st.sampled_from(WRITERS),
     chosen=st.lists(st.sampled_from([*LEADS, *OTHERS]), min_size=1, max_size=15, unique=True),
@@ -514,7 +514,7 @@ def test_a_broken_matrix_is_refused(folder: Path, reason: str) -> None:
         assert refused(folder) == reason
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_no_part_of_a_matrix_passes_for_the_whole(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -556,7 +556,7 @@ def test_a_header_that_is_a_folder(folder: Path) -> None:
     assert refused(folder, "f") == "unreadable header"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     write=st.sampled_from(WRITERS),
     line=st.integers(0, 2),

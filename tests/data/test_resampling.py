@@ -26,7 +26,7 @@ def rows(x: np.ndarray) -> list[tuple[float, ...]]:
     return [tuple(row) for row in x.reshape(len(x), -1).tolist()]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([2, 30]))
 def test_smote_tomek_is_that_of_imbalanced_learn(seed: int, width: int) -> None:
     draw = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("method", SAMPLERS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10_000), leads=st.sampled_from([1, 2]))
 def test_the_others_are_too_and_balance_whole_beats(method: str, seed: int, leads: int) -> None:
     x, y = overlapping(seed, leads)

@@ -23,7 +23,7 @@ def table(n: int, seed: int, patients: int) -> pd.DataFrame:
     })  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(8, 200), seed=st.integers(0, 2**32))
 def test_values_are_those_of_one_label_with_patients_drawn_whole(n: int, seed: int) -> None:
     rows = table(n, seed, patients=5)

@@ -60,7 +60,7 @@ def test_the_rewards_are_the_published_matrix() -> None:
     assert REWARDS.sum() == pytest.approx(286.075)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n=st.integers(2, 30), seed=st.integers(0, 2**32), k=st.integers(2, 26))
 def test_resamples_of_some_classes_are_scored_by_the_published_definition(n: int, seed: int, k: int) -> None:
     """As a set with recordings repeated, and as if no other class existed."""

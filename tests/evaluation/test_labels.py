@@ -30,7 +30,7 @@ def ones(n: int) -> NDArray[np.int64]:
     return np.ones((1, n), dtype=np.int64)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(2, 80), seed=st.integers(0, 2**32), ties=st.booleans())
 def test_values_are_scikit_learns(n: int, seed: int, ties: bool) -> None:
     y, p, decided = example(n, seed, ties=ties)
@@ -48,7 +48,7 @@ def test_values_are_scikit_learns(n: int, seed: int, ties: bool) -> None:
         assert one == pytest.approx([*areas, reference.f1_score(has, given_), *recalls, ppv], nan_ok=True)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(1, 60), seed=st.integers(0, 2**32))
 def test_a_resample_is_the_set_with_its_records_repeated(n: int, seed: int) -> None:
     y, p, decided = example(n, seed)
@@ -83,7 +83,7 @@ def test_no_records_and_no_class_to_score_have_no_metrics() -> None:
         assert np.isnan(metrics.macro(value)).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(1, 200), seed=st.integers(0, 2**32))
 def test_bins_are_scikit_learns_and_give_the_calibration_error(n: int, seed: int) -> None:
     y, p, _ = example(n, seed, ties=False)

@@ -27,7 +27,7 @@ def test_the_matrix_is_found_again(matrix: np.ndarray) -> None:
     np.testing.assert_array_equal(by_class, matrix * np.eye(5, dtype=np.int64)[:, :, None])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(MATRICES.map(lambda m: m + np.eye(5, dtype=np.int64)))
 def test_metrics_equal_those_of_scikit_learn(matrix: np.ndarray) -> None:
     y, p = beats_of(matrix)

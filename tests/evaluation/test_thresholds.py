@@ -19,7 +19,7 @@ def one(scores: list[float], labels: list[int]) -> float:
     return float(thresholds.choose(np.array(labels, dtype=bool)[:, None], np.array(scores)[:, None])[0])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(RECORDS)
 def test_no_threshold_does_better(records: list[tuple[float, bool]]) -> None:
     p, y = np.array([[r[0]] for r in records]), np.array([[r[1]] for r in records])
@@ -66,7 +66,7 @@ def macro_f1(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: li
     return float(metrics.summary(metrics.confusion(labels, logits.argmax(1), 5), classes)["macro_f1"])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([[0, 1, 2, 3, 4], [0, 1, 2, 3]]))
 def test_moved_thresholds_are_never_worse_and_the_first_class_stays(seed: int, classes: list[int]) -> None:
     draw = np.random.default_rng(seed)

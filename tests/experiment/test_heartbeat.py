@@ -563,7 +563,7 @@ def test_too_few_beats_to_divide_are_told_by_class(counts: list[int], fraction: 
     heartbeat.refuse_rare(p.model_copy(update={"protocol": "inter"}), np.repeat(np.arange(5), counts))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 12), min_size=5, max_size=5), st.integers(0, 3))
 def test_what_is_not_refused_can_be_divided(counts: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(5), [40 + counts[0], *counts[1:]])

@@ -57,7 +57,7 @@ def test_it_is_its_formula() -> None:
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 130), min_size=1, max_size=4), st.integers(0, 30), st.sampled_from([1, 2, 5, 24]))
 def test_weights_of_steps_are_spread_by_distance(lengths: list[int], more: int, stride: int) -> None:
     """Every step's weight, shared out among the samples near it one by one."""

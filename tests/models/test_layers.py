@@ -31,7 +31,7 @@ def assert_padded(y: Tensor, expected: list[Tensor]) -> None:
         assert not row[:, one.shape[2] :].any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(LENGTHS.filter(lambda lengths: sum(lengths) > 1), st.integers(0, 4))
 def test_batch_normalisation_is_that_of_the_recordings_one_after_the_other(lengths: list[int], more: int) -> None:
     x, mask = batch(lengths, max(lengths) + more)

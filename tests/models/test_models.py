@@ -199,7 +199,7 @@ def test_a_shape_that_the_model_cannot_take_is_refused_in_one_line(name: str) ->
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_a_padded_recording_gets_the_logits_of_the_bare_one(name: str, data: st.DataObject) -> None:
     """Whatever the padding holds, and however the length divides by the strides."""

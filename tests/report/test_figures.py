@@ -145,7 +145,7 @@ def test_record_strip_takes_only_its_own_seconds() -> None:
     assert [text.get_text() for text in top.texts] == ["V", r"\$"]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(2, 40)),
     n_classes=st.integers(1, 5),

@@ -98,7 +98,7 @@ RECORDS = st.lists(st.tuples(st.sampled_from("NSVFQ"), st.floats(0.05, 15.0)), m
 
 
 @given(RECORDS, st.floats(0.0, 1.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_of_any_beats_the_numbers_agree_with_each_other(beats: list[tuple[str, float]], top: float) -> None:
     symbols, rr = "".join(symbol for symbol, _ in beats), [interval for _, interval in beats]
     found = summary(symbols, rr[1:], seconds=sum(rr) + 5, top=top)
@@ -119,7 +119,7 @@ def test_of_any_beats_the_numbers_agree_with_each_other(beats: list[tuple[str, f
 
 
 @given(st.lists(st.integers(20, 1000), min_size=1, max_size=60), st.integers(1, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_heart_rate_knows_no_sampling_rate(rr: list[int], times: int) -> None:
     sample = np.cumsum([0, *rr])
     found = heart_rate(sample, FS)

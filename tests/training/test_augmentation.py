@@ -45,7 +45,7 @@ def test_strength_zero_is_identity_bit_for_bit() -> None:
         assert torch.equal(y.view(torch.int32), x.view(torch.int32)) and torch.equal(same, lengths)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 220), min_size=1, max_size=5),
     how=st.builds(

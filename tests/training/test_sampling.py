@@ -31,7 +31,7 @@ SIZES = st.lists(st.lists(st.integers(0, 12), min_size=5, max_size=5), min_size=
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES, st.integers(0, 20), st.integers(0, 2**32 - 1))
 def test_of_every_record_and_class_an_epoch_holds_all_beats_or_the_limit(
     sizes: list[list[int]], epoch: int, seed: int

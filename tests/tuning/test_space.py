@@ -60,7 +60,7 @@ def test_a_grid_has_each_set_of_parameters_once() -> None:
         spaces.parsed({"batch_size": {"int": [2, 1_000_000_001]}}, BASE).grid(BASE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1e-6, 1e3), st.floats(1.001, 1e4), st.booleans(), st.integers(0, 99))
 def test_ranges_hold_what_is_drawn(low: float, ratio: float, log: bool, seed: int) -> None:
     kind = "log-uniform" if log else "uniform"

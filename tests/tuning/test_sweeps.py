@@ -227,7 +227,7 @@ def test_it_says_how_it_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert any("tree-structured" in line for line in said["two-models"])
     path = sweep(tmp_path, {**LR, "optimizer": {"values": ["adam", "sgd"]}, "amsgrad": {"value": True}})
     assert list(asked_of(path).space) == ["learning_rate"]
-    assert "no such parameter: optimizer (which varies), amsgrad (True)\n" in capsys.readouterr().err
+    assert "no such parameter: amsgrad (True), optimizer (which varies)\n" in capsys.readouterr().err
 
 
 HOWS = {
@@ -273,7 +273,7 @@ def test_a_grid_of_logarithms_has_every_multiple(tmp_path: Path) -> None:
     assert asked.trials == 3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kind=st.sampled_from(sweeps.RANGES),
     ends=st.tuples(st.floats(0.001, 8), st.floats(0.001, 8)).map(sorted),

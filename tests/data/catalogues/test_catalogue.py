@@ -374,7 +374,7 @@ def test_joining_counts_by_number_and_names_what_it_leaves_out() -> None:
 PATIENTS = st.lists(st.tuples(st.sampled_from(["A", "B", "C"]), st.integers(0, 40)), min_size=1, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(who=PATIENTS, data=st.data())
 def test_folds_are_dealt_out_by_patient(who: list[tuple[str, int]], data: st.DataObject) -> None:
     entries = [entry(f"r{i}", f"{source} {n}", source=source) for i, (source, n) in enumerate(who)]

@@ -286,7 +286,7 @@ def test_a_table_of_no_use(tmp_path: Path, table: str | bytes, said: str) -> Non
     assert said in refused(tmp_path, table)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(alphabet='record,;AFpatient\n\r"01 \t|.\0x', max_size=80))
 def test_any_text_is_read_or_refused_in_a_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     try:

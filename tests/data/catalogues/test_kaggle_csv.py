@@ -34,7 +34,7 @@ def line(column: int, value: str) -> str:
     return ",".join(value if i == column else "0" for i in range(188))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 30), seed=st.integers(0, 2**32), newline=st.sampled_from(["\n", "\r\n"]), last=st.booleans())
 def test_any_valid_file(tmp_path_factory: pytest.TempPathFactory, n: int, seed: int, newline: str, last: bool) -> None:
     path = tmp_path_factory.mktemp("csv") / "a.csv"
