@@ -175,6 +175,8 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, list):
+        return f"`{json.dumps(value)}`"  # as code: its stars are none of Markdown
     return count(value) if isinstance(value, int) and value >= 10_000 else json.dumps(value)
 
 
