@@ -18,7 +18,7 @@ from ecglib.experiment.record import Record
 from ecglib.report import book, search_figures, searches
 from ecglib.tuning import search
 from ecglib.tuning.search import Trial
-from ecglib.tuning.trial import Told
+from ecglib.tuning.trial import Epoch
 from tests.report import snapshots
 
 SPACE = {
@@ -33,7 +33,7 @@ ASKED = {"experiment": "tuning/small", "base": "heartbeat/baseline", "space": SP
 
 def trial(number: int, values: list[float], rate: float, width: int, weight: float | None = None, **own: Any) -> Trial:
     answer = {"imbalance": "none"} if weight is None else {"imbalance": "weighted", "weight_exponent": weight}
-    curve = [Told(epoch, value, max(values[:epoch]), 1.0) for epoch, value in enumerate(values, start=1)]
+    curve = [Epoch(epoch, value, max(values[:epoch]), 1.0) for epoch, value in enumerate(values, start=1)]
     state = own.pop("state", "finished" if len(values) == 4 else "stopped")
     return Trial(number, {"learning_rate": rate, **answer, "model_options.width": width}, state, curve, **own)
 
