@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import papermill
 import psutil
 import pytest
 from filelock import FileLock
+from projects import ROOT
 from report.example import example_record
 
 from ecglib import config, files, paths, tracking
@@ -142,6 +144,14 @@ def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
     }, "a page of before its result came"
     book.prepare()
     assert [str(problem) for problem in check.check(project, output)] == []
+
+
+def test_processes_that_import_the_pre_render_script_prepare_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[None] = []
+    monkeypatch.setattr(book, "prepare", lambda: prepared.append(None))
+    for name, n in (("__mp_main__", 0), ("__main__", 1)):
+        runpy.run_path(str(ROOT / "book" / "pre-render.py"), run_name=name)
+        assert len(prepared) == n
 
 
 def test_a_book_is_rendered_again_only_when_something_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
