@@ -54,6 +54,7 @@ Markdown(tables.counts(annotated.by_set(source)))
 # %%
 #| label: fig-balance
 #| fig-cap: Class balance in both halves (logarithmic scale)
+#| fig-alt: "Bars on a logarithmic scale: number of beats of each class, one panel for each half of the records"
 figures.class_balance(annotated.by_set(source, sums=False))
 
 # %% [markdown]
@@ -65,6 +66,7 @@ figures.class_balance(annotated.by_set(source, sums=False))
 # %%
 #| label: fig-records
 #| fig-cap: Annotated beats of each record by class
+#| fig-alt: "Stacked bars: number of beats of each record, coloured by class"
 figures.beats_per_record(annotated.by_record(source))
 
 # %%
@@ -78,6 +80,7 @@ Markdown(words.concentration(annotated.by_record(source)))
 # %%
 #| label: fig-kachuee
 #| fig-cap: Beats in the kachuee cut, by class; the mean of each class drawn thick
+#| fig-alt: "Curves: some beats of each class over 1.5 seconds, scaled from 0 to 1, one panel a class"
 figures.example_beats(kachuee.signals, kachuee.labels, aami.CLASSES, beats.RATE, unit="0..1", lead_names=["MLII"])
 
 # %%
@@ -91,6 +94,7 @@ Markdown(tables.cut_counts(kachuee, {} if source.sample else kaggle_csv.COUNTS))
 # %%
 #| label: fig-centred
 #| fig-cap: Beats in the centred cut, by class; the R peak lies at zero
+#| fig-alt: "Curves: some beats of each class in millivolts about their R peak, one panel a class"
 figures.example_beats(
     centred.signals, centred.labels, aami.CLASSES, beats.RATE, lead_names=["MLII"], r_peak=beats.BEFORE
 )
@@ -103,6 +107,7 @@ figures.example_beats(
 # %%
 #| label: fig-rr
 #| fig-cap: Interval to the previous beat, by class
+#| fig-alt: "Histograms: interval to the previous beat in seconds, one curve a class"
 figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name in enumerate(aami.CLASSES)})
 
 # %% [markdown]
@@ -111,4 +116,5 @@ figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name
 # %%
 #| label: fig-strip
 #| fig-cap: Ten seconds of a record with beats of several classes, with the annotations of the cardiologists
+#| fig-alt: "Trace of an ECG in millivolts over ten seconds; a coloured letter over each beat names its class"
 figures.record_strip(**annotated.busiest_strip(source, seconds=10))

@@ -131,6 +131,7 @@ Markdown(words.classes(shown))
 # %%
 #| label: fig-confusion
 #| fig-cap: Confusion matrix, counts over all seeds and rates by true class
+#| fig-alt: "Two matrices, counts and shares of the row: true classes downwards, predicted ones to the right"
 figures.confusion(shown)
 
 # %% [markdown]
@@ -170,6 +171,7 @@ Markdown(tables.ec57(shown))
 # %%
 #| label: fig-curves
 #| fig-cap: Loss and validation macro-F1 by epoch; the ring marks the chosen epoch
+#| fig-alt: "Curves over epochs, one a seed: losses in one panel, validation macro-F1 in the other"
 figures.learning_curves(shown)
 
 # %% [markdown]

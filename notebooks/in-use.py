@@ -77,6 +77,7 @@ Markdown(in_use.summary(annotated.summary))
 # %%
 #| label: fig-strip
 #| fig-cap: The ten seconds with beats of the most classes, as the model annotated them
+#| fig-alt: "Trace of an ECG in millivolts over ten seconds; a coloured letter over each beat names its class"
 figures.record_strip(**in_use.busiest_strip(annotated, model.card.classes))
 
 # %% [markdown]

@@ -58,6 +58,7 @@ Markdown(comparisons.gap_by_class(records))
 # %%
 #| label: fig-records
 #| fig-cap: Share of each DS2 record's beats classified right, under both protocols
+#| fig-alt: "Pairs of points: one row a record, the share of its beats classified right under either protocol"
 figures.gaps(gaps)
 
 # %%

@@ -61,6 +61,7 @@ Markdown(infarctions.circumstances(mine))
 # %%
 #| label: fig-confusions
 #| fig-cap: Confusion matrices of the ways, share of the true class over all seeds
+#| fig-alt: "Matrices, one a way of transfer: recordings with and without infarction, against what was predicted"
 figures.confusions(comparisons.of(mine, protocol="by-patient", imbalance="weighted"))
 
 # %% [markdown]
@@ -121,6 +122,7 @@ Markdown(infarctions.tried())
 # %%
 #| label: fig-curves
 #| fig-cap: AUROC of recordings against the number of labelled patients, lead II
+#| fig-alt: "Curves with bands: AUROC against the number of labelled patients, one curve for each way of transfer"
 aligned = comparisons.of(records, cut="aligned", leads=["II"])
 figures.label_curve([*comparisons.of(mine, protocol="by-patient", imbalance="weighted"), *aligned])
 

@@ -72,6 +72,7 @@ Markdown(searches.fixed(search))
 # %%
 #| label: fig-history
 #| fig-cap: Highest validation metric of every trial, in the order in which they began; the scale is wider towards one
+#| fig-alt: "Points: one a trial, in order, its highest validation metric upwards; a line steps up with the best so far"
 search_figures.history(search)
 
 # %%
@@ -80,6 +81,7 @@ Markdown(searches.history(search))
 # %%
 #| label: fig-curves
 #| fig-cap: Validation metric of every trial after each epoch; the scale is wider towards one
+#| fig-alt: "Curves over epochs: validation metric of each trial; some end early, the best is drawn thick"
 search_figures.curves(search)
 
 # %%
@@ -91,6 +93,7 @@ Markdown(searches.curves(search))
 # %%
 #| label: fig-parallel
 #| fig-cap: Every trial as a line through its parameters; it has a gap where one was not drawn
+#| fig-alt: "Parallel coordinates: a row a parameter, a line a trial; the best quarter and the best trial stand out"
 search_figures.parallel(search)
 
 # %%

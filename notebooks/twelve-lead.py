@@ -117,11 +117,13 @@ Markdown(recordings.per_label(shown))
 # %%
 #| label: fig-confusion
 #| fig-cap: Confusion matrix of every label against the rest, recordings over all seeds and rates by true row
+#| fig-alt: "Matrices of four squares, one a label: recordings with and without it, against what was predicted"
 ecg_figures.one_vs_rest(shown)
 
 # %%
 #| label: fig-learning
 #| fig-cap: Learning curves of the last fold, and the epoch that validation chose
+#| fig-alt: "Curves over epochs, one a seed: losses in one panel, the validation metric in the other"
 figures.learning_curves(shown)
 
 # %%
@@ -154,6 +156,7 @@ Markdown(recordings.thresholds(shown))
 # %%
 #| label: fig-reliability
 #| fig-cap: Share of recordings that have a label against the probability given
+#| fig-alt: "Curves, one a label: share of recordings that have it, against the probability given for it"
 ecg_figures.label_reliability(shown)
 
 # %% [markdown]
@@ -183,6 +186,7 @@ Markdown(recordings.tried(shown))
 # %% tags=["run"]
 #| label: fig-example
 #| fig-cap: A recording on ECG paper, and the network's attention where it has one
+#| fig-alt: "Twelve leads of an ECG on the grid of ECG paper; a shade behind them where the network attends"
 example = experiments.example(run)
 figures.marked(
     ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention, title=example.title), run.record

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jupytext
 import nbformat
 import pytest
 import torch
@@ -109,3 +110,9 @@ def test_chapters_train_nothing(name: str, root: Path, monkeypatch: pytest.Monke
     for module in (loop, *(entry.build for entry in registry.ENTRIES.values() if entry.classical)):
         monkeypatch.setattr(module, "fit", None)
     runpy.run_path(str(root / "notebooks" / f"{name}.py"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_figure_has_a_text_in_its_place(path: Path) -> None:
+    for cell in jupytext.read(path).cells:
+        assert ("#| fig-cap:" in cell.source) == ("#| fig-alt:" in cell.source), cell.source
