@@ -663,6 +663,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 HOW_MUCH = ("seeds", "max_epochs", "patience", "beats_per_epoch", "max_beats", "max_records", "bootstrap")
 """How much of an experiment that trains is done; a profile sets these where they mean nothing too."""
+TUNED = "-tuned"
+"""What the name of an experiment ends with that a search found."""
 NOT_SEARCHED = frozenset({
     *SharedParameters.model_fields, *HOW_MUCH, "device", "precision", "deterministic", "database", "annotator",
     "protocol", "train_on", "test_on", "test", "validation_fraction", "selection", "refit", "start_from",

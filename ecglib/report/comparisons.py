@@ -19,7 +19,6 @@ from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import ANSWERS, NOT_RUN, PROTOCOLS, UNDEFINED
 from ecglib.report.tables import count, interval, mean, number, scores, signed, table
-from ecglib.tuning import search as searches
 
 
 def beat_results() -> list[Record]:
@@ -35,7 +34,7 @@ def beat_results() -> list[Record]:
         return models.get(p["model"], len(models)), answers.index(p["imbalance"]), r.experiment
 
     every = [r for r in results.references(notebook="heartbeat").values() if r.data.name == "mitdb"]
-    every = [r for r in every if not r.experiment.endswith(searches.TUNED)]
+    every = [r for r in every if not r.experiment.endswith(config.TUNED)]
     return sorted((one for record in every for one in results.decisions(record)), key=order)
 
 

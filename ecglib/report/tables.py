@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from ecglib import aami, paths
+from ecglib import aami, config, paths
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics as metrics_of
 from ecglib.evaluation.bootstrap import Interval
@@ -192,7 +192,10 @@ def variant(record: Record) -> str:
     """In what a result's network is not as its model's file defaults, in words; empty where it is.
 
     What our own models are given belongs to the protocol, and counts as their default, as do the weights of the forest.
+    What a search found is told by that, as it differs in much else.
     """
+    if record.experiment.endswith(config.TUNED):
+        return "tuned"
     p = record.parameters
     if p.get("model") in ("ecgnet", "random_forest"):
         return ""

@@ -36,8 +36,6 @@ from ecglib.tuning.space import OPTION, Space, Values
 from ecglib.tuning.trial import Epoch, Place
 
 ASKED: Final = "search.json"
-TUNED: Final = "-tuned"
-"""What the name of an experiment ends with that a search found."""
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 DEFAULT_METRIC: Final = {"heartbeat": "macro_f1", "infarction": "auroc", "twelve-lead": "macro_auroc"}
 METRICS: Final = {
@@ -97,7 +95,7 @@ class Search:
     @property
     def tuned(self) -> str:
         """The experiment that the best parameters become."""
-        return f"{self.notebook}/{self.name}{TUNED}"
+        return f"{self.notebook}/{self.name}{config.TUNED}"
 
     @property
     def budget(self) -> float:
