@@ -43,18 +43,20 @@ def _whole(address: str) -> str:
 
 
 @contextmanager
-def joined(address: str = "") -> Iterator[Any]:
+def joined(address: str = "", **own: Any) -> Iterator[Any]:
     """Ray, on the cluster at an address (else of `RAY_ADDRESS`), or else on one of this machine, which ends with the
-    block. The dashboard's address is told on stderr. A `UserError` where it can't be had, or fails, or where this
-    process has one already, which knows nothing of the project's folder.
+    block; `own` is what `ray.init` is given for that. The dashboard's address is told on stderr. A `UserError` where
+    Ray can't be had, or fails, or where this process has one already, which knows nothing of the project's folder.
 
-    Machines of a cluster need this package, and the project's folder at the same path.
+    Machines of a cluster need this package, and the project's folder, where there is one, at the same path.
     """
     ray, address = library(address), _whole(address)
-    where, own = f"{WHERE} ({address})", {"dashboard_host": "127.0.0.1"} if address == "local" else {}
+    where, own = f"{WHERE} ({address})", {"dashboard_host": "127.0.0.1"} | own if address == "local" else {}
     if ray.is_initialized():
         raise UserError(where, "this process has a Ray of its own already", do="ray.shutdown() ends it")
-    told = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_DATA": str(paths.data())}
+    told = {"ECGLIB_DATA": str(paths.data())}
+    if (paths.root() / "_quarto.yml").is_file():  # not so of a package that was installed without its clone
+        told["ECGLIB_ROOT"] = str(paths.root())
     kept: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": told}}
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:

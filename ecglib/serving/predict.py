@@ -10,7 +10,6 @@ is done of the same input is passed over.
 from __future__ import annotations
 
 import functools
-import logging
 import multiprocessing
 import os
 import signal
@@ -22,14 +21,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +37,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
+from ecglib import cluster
 from ecglib.data import databases, records
 from ecglib.errors import UserError, some
 from ecglib.serving import delta, rows
@@ -199,9 +198,9 @@ def predict(
     A `UserError` for a model, an input or an output that can't be used, before anything is written; and where no record
     could be classified, or a process died: what was done by then stays.
     """
-    if engine == "ray" and not find_spec("ray"):
-        raise UserError("--engine ray", "Ray is not here", do="pip install ray")
-    if engine == "pool":
+    if engine == "ray":
+        cluster.library()
+    else:
         _workers()
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
@@ -289,27 +288,13 @@ def pooled(
 def on_ray(
     work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
 ) -> Iterator[Scored]:
-    """As `pooled`, in tasks of the cluster of `RAY_ADDRESS`, or else of one that is started here and ended; where a
-    process dies its task is repeated, three times. Machines of a cluster see WFDB records at the same path. A
-    `UserError` when the cluster can't be had or fails."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # a cluster that is not there is told in a minute
-    import ray
-
-    address, waiting = os.environ.get("RAY_ADDRESS") or "local", dict[Future[Scored], Wfdb | Row]()
-    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    where, do = f"--engine ray ({address})", "repeat it; what is done stays"
-    try:
-        cluster = ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except Exception as error:  # some are of no kind of their own
-        raise UserError(where, f"Ray does not start ({delta.line(error)})", do=do) from None
-    with redirect_stdout(sys.stderr), cluster:  # what Ray tells of its workers is no output
+    """As `pooled`, in tasks of a cluster (see `cluster.joined`), where one whose process dies is repeated three times.
+    Its machines see WFDB records at the same path."""
+    waiting = dict[Future[Scored], Wfdb | Row]()
+    with cluster.joined(num_cpus=workers, include_dashboard=False) as ray:
         once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine
         most = 2 * int(ray.cluster_resources()["CPU"])
-        try:
-            yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, waiting, most)
-        except ray.exceptions.RayError as error:
-            raise UserError(where, f"Ray failed ({delta.line(error)})", do=do) from None
+        yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, waiting, most)
 
 
 def _task(work: Callable[[Wfdb | Row, str], Scored], given: Wfdb | Row, done: str) -> Scored:
