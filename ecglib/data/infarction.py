@@ -99,7 +99,7 @@ def load(source: Source, leads: Sequence[str] = (RHYTHM_LEAD,), without: Set[str
 def held_out(source: Source) -> frozenset[str]:
     """The patients of one part of `HELD_OUT`, drawn by diagnosis from the database's tables alone, before any signal is
     read. They are the same ones in every experiment on these tables; errors are those of `load`."""
-    table, _ = _people(source)
+    table, _ = people(source)
     patients = np.unique(table["patient"].to_numpy(dtype=np.str_), return_inverse=True)[1]
     fold = splits.folds(table["label"].to_numpy(np.int64), patients, HELD_OUT, 0, CLASSES)
     return frozenset(table["patient"][fold == 0])
@@ -151,11 +151,12 @@ def aligned(cohort: Cohort, source: Source, leads: Sequence[str]) -> Cohort:
 # --- cutting ----------------------------------------------------------------------------------------------------------
 
 
-def _people(source: Source) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Who is in a database, a row a recording, and the recordings left out, with the reason."""
-    people = list(PEOPLE[source.name](source))
-    aside = [(each.where, each.reason) for each in people if isinstance(each, RecordError)]
-    table = pd.DataFrame([each for each in people if isinstance(each, Person)], columns=list(Person.__annotations__))
+def people(source: Source) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Who of `ptb-xl` or `ptbdb` has one of the two diagnoses, a row a recording (`catalogue.Person`), and the
+    recordings left out, with the reason."""
+    every = list(PEOPLE[source.name](source))
+    aside = [(each.where, each.reason) for each in every if isinstance(each, RecordError)]
+    table = pd.DataFrame([each for each in every if isinstance(each, Person)], columns=list(Person.__annotations__))
     in_both = table.groupby("patient")["label"].transform("nunique") > 1
     aside += [(record, "patient in both classes") for record in table["record"][in_both]]
     return table[~in_both], aside
@@ -163,7 +164,7 @@ def _people(source: Source) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
 
 def read_recordings(source: Source, leads: Sequence[str], without: Set[str] = frozenset()) -> Cohort:
     """All beats of a database, cut from its recordings; parameters and errors as of `load`."""
-    table, aside = _people(source)
+    table, aside = people(source)
     table = table[~table["patient"].isin(without)]
     parts = beats.tried(lambda record: _cut(source.folder, record, leads), table["record"])
     aside += [(record, part.reason) for record, part in parts.items() if isinstance(part, RecordError)]

@@ -11,14 +11,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from scipy.special import logit
 
 from ecglib import aami
-from ecglib.data import databases, detection, records
+from ecglib.data import databases, detection, infarction, records
 from ecglib.data.catalogues import catalogue, folder, ptb_xl
 from ecglib.data.databases import Source
 from ecglib.data.records import Annotations, Recording
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import bootstrap, matching, metrics
+from ecglib.evaluation import binary, bootstrap, matching, metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import provenance, record
 from ecglib.serving.annotate import ANNOTATOR, UNCLASSIFIED
@@ -29,6 +30,8 @@ N: Final = len(aami.CLASSES)
 SCORED: Final = ("N", "S", "V", "F")
 """The classes that macro means are over, where the records have them."""
 RESAMPLES: Final = 1000
+TINY: Final = 1e-7
+"""Below this, and as near to one, probabilities in single precision are all the same."""
 
 
 class Evaluated(BaseModel):
@@ -178,6 +181,46 @@ def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int 
     )
 
 
+def infarctions(model: Model, source: Source) -> Evaluated:
+    """Score a model of infarctions on the recordings of `ptb-xl` or `ptbdb` that are healthy or have one, as the book
+    does: at even prior odds, a recording has an infarction whose probability is 0.5 or more. A `UserError` for another
+    database, and when no recording can be used."""
+    model.expect("infarction")
+    if source.name not in infarction.PEOPLE:
+        raise UserError(source.name, "tells of no infarctions", f"one of {', '.join(infarction.PEOPLE)}")
+    table, aside = infarction.people(source)
+    p: dict[str, float] = {}
+    passed_over = {name: reason for name, reason in aside if reason != catalogue.OTHER}
+    for name in table["record"]:
+        try:
+            p[name] = float(model.score(model.read(source.folder, name))[1])
+        except RecordError as error:
+            passed_over[name] = str(error)
+    if not p:
+        raise UserError(
+            source.folder, f"no recording can be scored; the first: {next(iter(passed_over.values()), 'none')}"
+        )
+    rows = table[table["record"].isin(p)]
+    rows = rows.assign(score=logit(np.clip(rows["record"].map(p), TINY, 1 - TINY)), log_odds=0.0)
+    codes, drawn = bootstrap.patient_weights(rows["patient"], RESAMPLES)
+    found = binary.intervals([binary.values(rows, codes, drawn)])
+    names = list(rows["record"])
+    return Evaluated(
+        subject=model.card.name,
+        version=model.card.version,
+        data=source.name,
+        sample=source.sample,
+        peaks="",
+        records=names,
+        passed_over=passed_over,
+        learnt=names if model.card.database == source.name else [],
+        left_out={},
+        counts={name: int((rows["label"] == i).sum()) for i, name in enumerate(infarction.CLASSES)},
+        metrics={name: found.pop(name) for name in ("auroc", "auprc", "accuracy", "ece")},
+        per_class={infarction.CLASSES[1]: found},
+    )
+
+
 def evaluate(
     subject: Model | Path,
     data: str,
@@ -188,16 +231,20 @@ def evaluate(
     protocol: Literal["all", "inter"] = "all",
 ) -> Evaluated:
     """Score a model on a database by name, or a folder of annotated records or of recordings with a table of labels;
-    or annotations in a folder on annotated records. Arguments and errors as of `beats` and `recordings`, and a
-    `UserError` when there are no such data."""
+    or annotations in a folder on annotated records. Arguments and errors as of `beats`, `recordings` and
+    `infarctions`, and a `UserError` when there are no such data."""
     if not isinstance(subject, Model) or subject.card.task == "beats":
         if labels is not None:
             raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")
         here = data if data in databases.DATABASES or not Path(data).exists() else str(Path(data).resolve())
         return beats(subject, databases.annotated(here, annotator), peaks=peaks, protocol=protocol)
-    subject.expect("recordings")
     if peaks == "detected":
         raise UserError("--peaks", f"means nothing of {subject.card.name}, which reads whole recordings")
+    if subject.card.task == "infarction":
+        if labels is not None or protocol == "inter":
+            named = "--labels" if labels is not None else "--protocol inter"
+            raise UserError(named, f"means nothing of infarctions, which {' and '.join(infarction.PEOPLE)} tell of")
+        return infarctions(subject, databases.get(data))
     if labels is not None:
         return recordings(subject, folder.read(Path(data), labels), data)
     if data != "ptb-xl":

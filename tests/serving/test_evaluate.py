@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import wfdb
 from excerpts import SAMPLE
+from sklearn.metrics import roc_auc_score
 
 from ecglib import aami, cli, serving
-from ecglib.data import beats, databases, records
+from ecglib.data import beats, databases, infarction, records
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError, UserError
 from ecglib.evaluation import metrics
@@ -96,6 +98,39 @@ def test_whole_recordings_are_scored_label_by_label(monkeypatch: pytest.MonkeyPa
     assert found.metrics["macro_auroc"].mean is not None
 
 
+@pytest.fixture
+def of_infarctions(model: Model, monkeypatch: pytest.MonkeyPatch, small_mitdb: Path) -> Model:
+    """A model that takes deep beats of lead II for those of an infarction; `ptb-xl` is the small one."""
+    monkeypatch.setenv("ECGLIB_DATA", str(small_mitdb))
+    own = {"task": "infarction", "leads": ["II"], "cut": "aligned", "classes": [*infarction.CLASSES], "stand_ins": {}}
+    made = copy.copy(model)
+    made.card = model.card.model_copy(update=own | {"database": "ptb-xl", "temperature": 1.0})
+    made.run = lambda x: np.stack([np.zeros(len(x)), -x.min((1, 2)) - 0.3], 1)  # type: ignore[method-assign]
+    return made
+
+
+def test_infarctions_are_scored_recording_by_recording(of_infarctions: Model) -> None:
+    found = evaluate.evaluate(of_infarctions, "ptb-xl")
+    source = databases.get("ptb-xl")
+    people, _ = infarction.people(source)
+    people = people.set_index("record")["label"][found.records]
+    p = [of_infarctions.score(of_infarctions.read(source.folder, name))[1] for name in found.records]
+    assert found.counts == {"healthy": int((people == 0).sum()), "infarction": int((people == 1).sum())}
+    assert min(found.counts.values()) > 5 and found.passed_over == {} and found.learnt == found.records
+    assert found.metrics["auroc"].mean == pytest.approx(roc_auc_score(people, p)) and roc_auc_score(people, p) > 0.5
+    decided = np.array(p) >= 0.5
+    assert found.per_class["infarction"]["se"].mean == pytest.approx(decided[people == 1].mean())
+    assert found.per_class["infarction"]["sp"].mean == pytest.approx(1 - decided[people == 0].mean())
+    for data, more, said in (
+        ("mitdb", {}, "mitdb: tells of no infarctions; expected one of ptb-xl, ptbdb"),
+        ("ptb-xl", {"protocol": "inter"}, "--protocol inter: means nothing of infarctions"),
+        ("ptb-xl", {"labels": Path("a.csv")}, "--labels: means nothing of infarctions"),
+        ("ptb-xl", {"peaks": "detected"}, "--peaks: means nothing"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate.evaluate(of_infarctions, data, **more)
+
+
 def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
     for given, said in (
         ((tmp_path, source), "no record can be scored; the first: .*no annotations"),
@@ -112,9 +147,9 @@ def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             evaluate.evaluate(*given)
     for more, said in (({"labels": tmp_path / "a.csv"}, "means nothing of beats"), ({"protocol": "inter"}, "no DS2")):
-        copy = Source(str(tmp_path), SAMPLE, False, ("208",), "atr")
+        other = Source(str(tmp_path), SAMPLE, False, ("208",), "atr")
         with pytest.raises(UserError, match=said):
-            evaluate.evaluate(model, str(SAMPLE), **more) if "labels" in more else evaluate.beats(model, copy, **more)
+            evaluate.evaluate(model, str(SAMPLE), **more) if "labels" in more else evaluate.beats(model, other, **more)
 
 
 def test_every_scoring_of_ds2_is_logged_whatever_its_name_is(
