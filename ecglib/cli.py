@@ -27,6 +27,7 @@ from ecglib.experiment import record as results
 if TYPE_CHECKING:
     from ecglib.data import databases
     from ecglib.data.fetch import Progress
+    from ecglib.finetune import Finetuned
     from ecglib.report.runner import Job
 
 FETCH_SECONDS = 600.0
@@ -390,9 +391,7 @@ def finetune(
             "labels of 0, 1."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to be made for the network, scores and the note.")] = Path(
-        "finetuned"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder to be made for network, scores and note.")] = Path("finetuned"),
     annotator: Annotated[str, typer.Option(help="Of beats, the suffix of the annotations.")] = "",
     protocol: Annotated[
         Literal["inter", "intra"], typer.Option(help="Of beats: patients apart, or shared by the sets.")
@@ -412,8 +411,6 @@ def finetune(
     """
     from ecglib import finetune as tuning
     from ecglib.data import delta
-    from ecglib.experiment import told
-    from ecglib.report import tables
     from ecglib.serving import Model
 
     start = tuning.start(model)
@@ -433,6 +430,15 @@ def finetune(
         where = {"folder": out, "records": Path(records)} | ({"labels": labels} if labels else {})
         print(json.dumps({k: str(path.resolve()) for k, path in where.items()} | note.model_dump(mode="json")))
         return
+    _print_note(note)
+    print(out)
+
+
+def _print_note(note: Finetuned) -> None:
+    """What a fine-tuning found, and what it rests on."""
+    from ecglib.experiment import told
+    from ecglib.report import tables
+
     for line in told.of_own(note.refused, note.repaired, note.assumed):
         print(line)
     table = Table("label", *(f"in {name}" for name in note.sets), "AUROC", "F1", "threshold")
@@ -442,7 +448,6 @@ def finetune(
         table.add_row(name, *(str(row[unit]) for row in note.sets.values()), *map(tables.interval, scores), threshold)
     _print(table)
     print(f"{len(note.loaded)} tensors loaded, {len(note.anew)} made anew ({', '.join(note.anew)})")
-    print(out)
 
 
 @app.command()

@@ -163,9 +163,7 @@ def finetune(
         created=provenance.now(),
     )
     with files.writing_folder(out) as folder:
-        _write(trained.fitted.model, note, p, folder)
-        pd.concat([validated, tested]).to_csv(folder / SCORES, index=False)
-        (folder / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        _write(trained.fitted.model, note, pd.concat([validated, tested]), p, folder)
     return note
 
 
@@ -245,8 +243,8 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
     return TwelveLeadParameters.model_validate(own), len(card.classes), start.folder / WEIGHTS, card.version
 
 
-def _write(network: nn.Module, note: Finetuned, p: TwelveLeadParameters, out: Path) -> None:
-    """The network to use."""
+def _write(network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, out: Path) -> None:
+    """The network to use, its note and its scores."""
     name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
     fields = {
         **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
@@ -258,6 +256,8 @@ def _write(network: nn.Module, note: Finetuned, p: TwelveLeadParameters, out: Pa
     }  # fmt: skip
     results = export.Results(train, val, tested, [note.seed], "patient", note.metrics, note.per_class)
     export.write(out, network, [torch.randn(3, *fields["input_shape"])], fields, results)
+    scores.to_csv(out / SCORES, index=False)
+    (out / RESULT).write_text(json.dumps(note.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
 
 def _parameters(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from ecglib.experiment import provenance, record
 from ecglib.serving.annotate import ANNOTATOR, UNCLASSIFIED
 from ecglib.serving.model import Card, Classified, Model
 
+T = TypeVar("T")
 Peaks = Literal["given", "detected"]
 N: Final = len(aami.CLASSES)
 SCORED: Final = ("N", "S", "V", "F")
@@ -100,17 +101,7 @@ def beats(
     if protocol == "inter" and not of_mitdb:
         raise UserError("--protocol inter", f"{source.name} has no DS2", "mitdb, or of recordings ptb-xl")
     names = [name for name in source.records if protocol == "all" or name in aami.DS2]
-    found: dict[str, _Scored] = {}
-    passed_over: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = _scored(subject, source, name, peaks)
-        except RecordError as error:
-            passed_over[name] = str(error)
-    if not found:
-        raise UserError(
-            source.folder, f"no record can be scored; the first: {next(iter(passed_over.values()), 'none')}"
-        )
+    found, passed_over = _tried(names, lambda name: _scored(subject, source, name, peaks), source.folder)
     matrices = np.stack([one.matrix for one in found.values()])
     sums = matrices.sum((0, 2))
     scored = [aami.CLASSES.index(name) for name in SCORED if sums[aami.CLASSES.index(name)]]
@@ -141,6 +132,20 @@ def beats(
     return evaluated
 
 
+def _tried(names: Iterable[str], score: Callable[[str], T], where: str | Path) -> tuple[dict[str, T], dict[str, str]]:
+    """What `score` gives for every record that it takes, and why it refused the others."""
+    found: dict[str, T] = {}
+    passed_over: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = score(name)
+        except RecordError as error:
+            passed_over[name] = str(error)
+    if not found:
+        raise UserError(where, f"no record can be scored; the first: {next(iter(passed_over.values()), 'none')}")
+    return found, passed_over
+
+
 def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int = 0) -> Evaluated:
     """Score the labels of whole recordings, all of them or those of one fold. A `UserError` when none can be used, or
     the model has a label that they lack."""
@@ -151,19 +156,11 @@ def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int 
     if missing := [name for name in classes if name not in source.classes]:
         raise UserError(data, f"no label {', '.join(missing)}", f"those of {model.card.name}: {', '.join(classes)}")
     entries = [i for i, entry in enumerate(source.entries) if fold in (0, entry.fold)]
-    p: dict[int, NDArray[np.float32]] = {}
-    passed_over: dict[str, str] = {}
-    for i in entries:
-        entry = source.entries[i]
-        try:
-            p[i] = model.score(source.read(entry))
-        except RecordError as error:
-            passed_over[entry.record] = str(error)
-    if not p:
-        raise UserError(data, f"no recording can be scored; the first: {next(iter(passed_over.values()), 'none')}")
+    at = {source.entries[i].record: i for i in entries}
+    p, passed_over = _tried(at, lambda name: model.score(source.read(source.entries[at[name]])), data)
     of_model = replace(source, classes=tuple(classes))
     thresholds = np.array(model.card.thresholds or [0.5] * len(classes))
-    index, given = np.array(list(p)), np.stack(list(p.values())).astype(np.float64)
+    index, given = np.array([at[name] for name in p]), np.stack(list(p.values())).astype(np.float64)
     table = twelve_lead.score_table(of_model, "test", index, given, thresholds)
     whole, per_class = twelve_lead.measured(twelve_lead.Scored.of([table], classes), (), RESAMPLES)
     return Evaluated(
@@ -172,7 +169,7 @@ def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int 
         data=data,
         sample=False,
         peaks="",
-        records=[source.entries[i].record for i in p],
+        records=list(p),
         passed_over=passed_over,
         left_out={},
         counts={name: int(table[f"y:{name}"].sum()) for name in classes},
@@ -189,17 +186,10 @@ def infarctions(model: Model, source: Source) -> Evaluated:
     if source.name not in infarction.PEOPLE:
         raise UserError(source.name, "tells of no infarctions", f"one of {', '.join(infarction.PEOPLE)}")
     table, aside = infarction.people(source)
-    p: dict[str, float] = {}
-    passed_over = {name: reason for name, reason in aside if reason != catalogue.OTHER}
-    for name in table["record"]:
-        try:
-            p[name] = float(model.score(model.read(source.folder, name))[1])
-        except RecordError as error:
-            passed_over[name] = str(error)
-    if not p:
-        raise UserError(
-            source.folder, f"no recording can be scored; the first: {next(iter(passed_over.values()), 'none')}"
-        )
+    p, passed_over = _tried(
+        table["record"], lambda name: model.score(model.read(source.folder, name))[1], source.folder
+    )
+    passed_over |= {name: reason for name, reason in aside if reason != catalogue.OTHER}
     rows = table[table["record"].isin(p)]
     rows = rows.assign(score=logit(np.clip(rows["record"].map(p), TINY, 1 - TINY)), log_odds=0.0)
     codes, drawn = bootstrap.patient_weights(rows["patient"], RESAMPLES)
