@@ -523,11 +523,11 @@ def evaluate(
     annotator: Annotated[str, typer.Option(help="Suffix of the reference annotations.")] = "",
     peaks: Annotated[Literal["given", "detected"], typer.Option(help="Where a model gets the R peaks from.")] = "given",
     protocol: Annotated[
-        Literal["all", "inter"], typer.Option(help="All records; or of mitdb DS2, of ptb-xl the fold not learnt from.")
+        Literal["all", "inter"], typer.Option(help="All records; or of mitdb DS2, of ptb-xl what was not learnt from.")
     ] = "all",
     as_json: JsonFlag = False,
 ) -> None:
-    """Score a model, or annotations, on labelled records: by EC57 beat by beat, or label by label.
+    """Score a model, or annotations, on labelled records: by EC57 beat by beat, label by label, or infarctions.
 
     A model that is given the R peaks is scored on the beats that it can read, as in the book. Detected or annotated
     beats are compared with those of the reference within 150 ms. Intervals resample records or patients.

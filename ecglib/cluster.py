@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Final
 
 from ecglib import paths
@@ -54,9 +54,10 @@ def joined(address: str = "", **own: Any) -> Iterator[Any]:
     where, own = f"{WHERE} ({address})", {"dashboard_host": "127.0.0.1"} | own if address == "local" else {}
     if ray.is_initialized():
         raise UserError(where, "this process has a Ray of its own already", do="ray.shutdown() ends it")
-    told = {"ECGLIB_DATA": str(paths.data())}
-    if (paths.root() / "_quarto.yml").is_file():  # not so of a package that was installed without its clone
-        told["ECGLIB_ROOT"] = str(paths.root())
+    told = {}
+    with suppress(UserError):  # outside a project there is no folder of it
+        if (paths.root() / "_quarto.yml").is_file():
+            told = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_DATA": str(paths.data())}
     kept: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "runtime_env": {"env_vars": told}}
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:

@@ -40,7 +40,7 @@ def told(found: Evaluated) -> str:
         peaks[found.peaks],
         f"not scored: {left}" if left else "",
         f"{len(found.passed_over)} records passed over" if found.passed_over else "",
-        f"it learnt from {len(found.learnt)} of these records" if found.learnt else "",
+        f"it learnt from {len(found.learnt)} of these records, or may have" if found.learnt else "",
     ]
     return "; ".join(part for part in parts if part)
 

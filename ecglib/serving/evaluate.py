@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from scipy.special import logit
 
 from ecglib import aami
 from ecglib.data import databases, detection, infarction, records
@@ -31,8 +30,10 @@ N: Final = len(aami.CLASSES)
 SCORED: Final = ("N", "S", "V", "F")
 """The classes that macro means are over, where the records have them."""
 RESAMPLES: Final = 1000
-TINY: Final = 1e-7
-"""Below this, and as near to one, probabilities in single precision are all the same."""
+OF_SICK: Final = ("se", "sp", "ppv", "f1")
+"""What is told of the infarctions themselves."""
+OF_THE_SAME: Final = {"kaggle": "ptbdb"}
+"""Database -> the one that its beats were cut from."""
 
 
 class Evaluated(BaseModel):
@@ -132,10 +133,13 @@ def beats(
     return evaluated
 
 
-def _tried(names: Iterable[str], score: Callable[[str], T], where: str | Path) -> tuple[dict[str, T], dict[str, str]]:
-    """What `score` gives for every record that it takes, and why it refused the others."""
+def _tried(
+    names: Iterable[str], score: Callable[[str], T], where: str | Path, aside: Mapping[str, str] | None = None
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What `score` gives for every record that it takes, and why it refused the others, after those that were put
+    `aside` before."""
     found: dict[str, T] = {}
-    passed_over: dict[str, str] = {}
+    passed_over = dict(aside or {})
     for name in names:
         try:
             found[name] = score(name)
@@ -178,36 +182,40 @@ def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int 
     )
 
 
-def infarctions(model: Model, source: Source) -> Evaluated:
-    """Score a model of infarctions on the recordings of `ptb-xl` or `ptbdb` that are healthy or have one, as the book
-    does: at even prior odds, a recording has an infarction whose probability is 0.5 or more. A `UserError` for another
-    database, and when no recording can be used."""
+def infarctions(model: Model, source: Source, protocol: Literal["all", "inter"] = "all") -> Evaluated:
+    """Score a model of infarctions on the recordings of `ptb-xl` or `ptbdb` that are healthy or have one, or, `inter`,
+    on those of patients whom it never saw. As in the book, the log-odds at even prior odds rank and decide. A
+    `UserError` when it may have seen all of them, and when no recording can be used."""
     model.expect("infarction")
-    if source.name not in infarction.PEOPLE:
-        raise UserError(source.name, "tells of no infarctions", f"one of {', '.join(infarction.PEOPLE)}")
-    table, aside = infarction.people(source)
-    p, passed_over = _tried(
-        table["record"], lambda name: model.score(model.read(source.folder, name))[1], source.folder
+    card, (table, aside) = model.card, infarction.people(source)
+    learnt = table["patient"].astype(bool) & (OF_THE_SAME.get(card.database, card.database) == source.name)
+    if card.protocol == "held-out" and not card.sample and not source.sample:
+        learnt &= ~table["patient"].isin(infarction.held_out(source))
+    if protocol == "inter":
+        table = table[~learnt]
+        if table.empty:
+            raise UserError("--protocol inter", f"{card.name} may have learnt from every patient of {source.name}")
+    unclear = {name: reason for name, reason in aside if reason != catalogue.OTHER}
+    scores, passed_over = _tried(
+        table["record"], lambda name: model.log_odds(model.read(source.folder, name)), source.folder, unclear
     )
-    passed_over |= {name: reason for name, reason in aside if reason != catalogue.OTHER}
-    rows = table[table["record"].isin(p)]
-    rows = rows.assign(score=logit(np.clip(rows["record"].map(p), TINY, 1 - TINY)), log_odds=0.0)
+    rows = table[table["record"].isin(scores)]
+    rows = rows.assign(score=rows["record"].map(scores), log_odds=0.0)
     codes, drawn = bootstrap.patient_weights(rows["patient"], RESAMPLES)
     found = binary.intervals([binary.values(rows, codes, drawn)])
-    names = list(rows["record"])
     return Evaluated(
-        subject=model.card.name,
-        version=model.card.version,
+        subject=card.name,
+        version=card.version,
         data=source.name,
         sample=source.sample,
         peaks="",
-        records=names,
+        records=list(rows["record"]),
         passed_over=passed_over,
-        learnt=names if model.card.database == source.name else [],
+        learnt=list(rows["record"][learnt[rows.index]]),
         left_out={},
         counts={name: int((rows["label"] == i).sum()) for i, name in enumerate(infarction.CLASSES)},
-        metrics={name: found.pop(name) for name in ("auroc", "auprc", "accuracy", "ece")},
-        per_class={infarction.CLASSES[1]: found},
+        metrics={name: found[name] for name in ("auroc", "auprc", "accuracy")},
+        per_class={infarction.CLASSES[0]: {}, infarction.CLASSES[1]: {name: found[name] for name in OF_SICK}},
     )
 
 
@@ -231,10 +239,10 @@ def evaluate(
     if peaks == "detected":
         raise UserError("--peaks", f"means nothing of {subject.card.name}, which reads whole recordings")
     if subject.card.task == "infarction":
-        if labels is not None or protocol == "inter":
-            named = "--labels" if labels is not None else "--protocol inter"
-            raise UserError(named, f"means nothing of infarctions, which {' and '.join(infarction.PEOPLE)} tell of")
-        return infarctions(subject, databases.get(data))
+        if data not in infarction.PEOPLE or labels is not None:
+            named = "--labels" if labels is not None else data
+            raise UserError(named, "no diagnoses of infarctions are read from it", " or ".join(infarction.PEOPLE))
+        return infarctions(subject, databases.get(data), protocol)
     if labels is not None:
         return recordings(subject, folder.read(Path(data), labels), data)
     if data != "ptb-xl":

@@ -245,16 +245,22 @@ class Model:
         even prior odds. A `RecordError` where it can't be used."""
         check(recording)
         if self.card.task == "infarction":
-            from ecglib.data import infarction
-
-            found = infarction.cut(recording, self.card.leads)
-            x = found.aligned[found.kept] if self.card.cut == "aligned" else found.whole
-            logits = self.run(x).astype(np.float64)
-            p = expit((logits[:, 1] - logits[:, 0]).mean() / self.card.temperature)
+            p = expit(self.log_odds(recording))
             return np.array([1 - p, p], dtype=np.float32)
         self.expect("recordings")
         x = records.at_rate(recording.signals, recording.fs, self.card.rate)
         return np.asarray(expit(self.run(x[None])[0] / np.float32(self.card.temperature)), dtype=np.float32)
+
+    def log_odds(self, recording: Recording) -> float:
+        """Log-odds of an infarction at even prior odds, of a recording as `score` takes it."""
+        from ecglib.data import infarction
+
+        self.expect("infarction")
+        check(recording)
+        found = infarction.cut(recording, self.card.leads)
+        x = found.aligned[found.kept] if self.card.cut == "aligned" else found.whole
+        logits = self.run(x).astype(np.float64)
+        return float((logits[:, 1] - logits[:, 0]).mean() / self.card.temperature)
 
     def decide(self, probability: Array) -> NDArray[np.bool_]:
         """Which labels a recording with these probabilities `(classes,)` has."""

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from ecglib import aami, cli, serving
 from ecglib.data import beats, databases, infarction, records
 from ecglib.data.databases import Source
+from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
 from ecglib.evaluation import metrics
 from ecglib.serving import evaluate
@@ -122,13 +123,35 @@ def test_infarctions_are_scored_recording_by_recording(of_infarctions: Model) ->
     assert found.per_class["infarction"]["se"].mean == pytest.approx(decided[people == 1].mean())
     assert found.per_class["infarction"]["sp"].mean == pytest.approx(1 - decided[people == 0].mean())
     for data, more, said in (
-        ("mitdb", {}, "mitdb: tells of no infarctions; expected one of ptb-xl, ptbdb"),
-        ("ptb-xl", {"protocol": "inter"}, "--protocol inter: means nothing of infarctions"),
-        ("ptb-xl", {"labels": Path("a.csv")}, "--labels: means nothing of infarctions"),
+        ("mitdb", {}, "mitdb: no diagnoses of infarctions are read from it; expected ptb-xl or ptbdb"),
+        ("ptb-xl", {"protocol": "inter"}, "may have learnt from every patient of ptb-xl"),
+        ("ptb-xl", {"labels": Path("a.csv")}, "--labels: no diagnoses of infarctions"),
         ("ptb-xl", {"peaks": "detected"}, "--peaks: means nothing"),
     ):
         with pytest.raises(UserError, match=said):
             evaluate.evaluate(of_infarctions, data, **more)
+
+
+def test_patients_held_out_of_a_model_of_infarctions_can_be_scored_alone(
+    of_infarctions: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_infarctions.card = of_infarctions.card.model_copy(update={"protocol": "held-out"})
+    source, read = databases.get("ptb-xl"), of_infarctions.read
+    people, _ = infarction.people(source)
+    apart = set(people["record"][people["patient"].isin(infarction.held_out(source))])
+    assert 0 < len(apart) < len(people)
+    broken = min(apart)
+
+    def reads(folder: Path, name: str) -> Recording:
+        if name == broken:
+            raise RecordError(name, "truncated")
+        return read(folder, name)
+
+    monkeypatch.setattr(of_infarctions, "read", reads)
+    found = evaluate.evaluate(of_infarctions, "ptb-xl", protocol="inter")
+    assert {*found.records} == apart - {broken} and found.learnt == [] and "truncated" in found.passed_over[broken]
+    everyone = evaluate.evaluate(of_infarctions, "ptb-xl")
+    assert {*everyone.learnt} == {*everyone.records} - apart
 
 
 def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
