@@ -69,7 +69,7 @@ Markdown(comparisons.circumstances(records, "inter"))
 # %%
 #| label: fig-macro-f1
 #| fig-cap: Macro-F1 of every model with nothing done about the imbalance; the panels don't compare
-#| fig-alt: "Points with intervals: one row a model, macro-F1 to the right, one panel for each data set and division"
+#| fig-alt: "Points with intervals: a row a model, macro-F1 to the right, one panel for either protocol"
 figures.models(records)
 
 # %% [markdown]

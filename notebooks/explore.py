@@ -107,7 +107,7 @@ figures.example_beats(
 # %%
 #| label: fig-rr
 #| fig-cap: Interval to the previous beat, by class
-#| fig-alt: "Histograms: interval to the previous beat in seconds, one curve a class"
+#| fig-alt: "Histograms of the interval to the previous beat in seconds, one panel a class, the median dotted"
 figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name in enumerate(aami.CLASSES)})
 
 # %% [markdown]
@@ -116,5 +116,5 @@ figures.rr_histogram({name: centred.features[centred.labels == i, 0] for i, name
 # %%
 #| label: fig-strip
 #| fig-cap: Ten seconds of a record with beats of several classes, with the annotations of the cardiologists
-#| fig-alt: "Trace of an ECG in millivolts over ten seconds; a coloured letter over each beat names its class"
+#| fig-alt: "Trace of an ECG in millivolts over ten seconds; over each beat its symbol, coloured by class"
 figures.record_strip(**annotated.busiest_strip(source, seconds=10))

@@ -171,7 +171,7 @@ Markdown(tables.ec57(shown))
 # %%
 #| label: fig-curves
 #| fig-cap: Loss and validation macro-F1 by epoch; the ring marks the chosen epoch
-#| fig-alt: "Curves over epochs, one a seed: losses in one panel, validation macro-F1 in the other"
+#| fig-alt: "Curves over epochs of each seed: training and validation loss, and the metric that chose the epoch"
 figures.learning_curves(shown)
 
 # %% [markdown]

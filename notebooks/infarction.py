@@ -110,7 +110,7 @@ Markdown(infarctions.result(shown))
 # %%
 #| label: fig-confusion
 #| fig-cap: Confusion matrix, recordings over all seeds and rates by true class
-#| fig-alt: "Two matrices, counts and shares: recordings with and without infarction, against what was predicted"
+#| fig-alt: "Two matrices, counts and shares: with and without infarction, against what was predicted"
 figures.confusion(shown)
 
 # %%
@@ -137,7 +137,7 @@ Markdown(yardsticks.table(shown, yardsticks.yardstick_results("infarction")))
 # %%
 #| label: fig-curve
 #| fig-cap: AUROC after learning from so many labelled patients
-#| fig-alt: "Points with intervals: AUROC against the number of labelled patients"
+#| fig-alt: "Curve with a band: AUROC against the number of labelled patients"
 figures.label_curve([shown])
 
 # %% [markdown]

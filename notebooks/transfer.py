@@ -122,7 +122,7 @@ Markdown(infarctions.tried())
 # %%
 #| label: fig-curves
 #| fig-cap: AUROC of recordings against the number of labelled patients, lead II
-#| fig-alt: "Curves with bands: AUROC against the number of labelled patients, one curve for each way of transfer"
+#| fig-alt: "Curves with bands: AUROC against the number of labelled patients, for each way and for aligned beats"
 aligned = comparisons.of(records, cut="aligned", leads=["II"])
 figures.label_curve([*comparisons.of(mine, protocol="by-patient", imbalance="weighted"), *aligned])
 

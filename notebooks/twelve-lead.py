@@ -123,7 +123,7 @@ ecg_figures.one_vs_rest(shown)
 # %%
 #| label: fig-learning
 #| fig-cap: Learning curves of the last fold, and the epoch that validation chose
-#| fig-alt: "Curves over epochs, one a seed: losses in one panel, the validation metric in the other"
+#| fig-alt: "Curves over epochs of each seed: training and validation loss, and the metric that chose the epoch"
 figures.learning_curves(shown)
 
 # %%
@@ -156,7 +156,7 @@ Markdown(recordings.thresholds(shown))
 # %%
 #| label: fig-reliability
 #| fig-cap: Share of recordings that have a label against the probability given
-#| fig-alt: "Curves, one a label: share of recordings that have it, against the probability given for it"
+#| fig-alt: "One panel a label: share of recordings that have it against the probability given, beside the diagonal"
 ecg_figures.label_reliability(shown)
 
 # %% [markdown]
@@ -186,7 +186,7 @@ Markdown(recordings.tried(shown))
 # %% tags=["run"]
 #| label: fig-example
 #| fig-cap: A recording on ECG paper, and the network's attention where it has one
-#| fig-alt: "Twelve leads of an ECG on the grid of ECG paper; a shade behind them where the network attends"
+#| fig-alt: "Twelve leads of an ECG on the grid of ECG paper; a shade where the network attends, if it has attention"
 example = experiments.example(run)
 figures.marked(
     ecg_figures.ecg_paper(example.signals, example.rate, attention=example.attention, title=example.title), run.record

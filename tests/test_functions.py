@@ -1,4 +1,5 @@
-"""A function of the package has at most sixty lines, its docstring among them, and ten arguments, but for commands."""
+"""A function of the package has at most sixty lines, its docstring among them, and ten arguments; those of
+`cli.py`, which are mostly commands, may take more."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):
-        return f"`{json.dumps(value)}`"  # as code: its stars are none of Markdown
+        return f"`{json.dumps(value)}`"  # as code, or Markdown would take its stars for emphasis
     return count(value) if isinstance(value, int) and value >= 10_000 else json.dumps(value)
 
 
@@ -221,7 +221,7 @@ def curves(shown: Shown) -> str:
 
 
 def _peak(one: Trial) -> int:
-    return max(one.curve, key=lambda told: (told.value, -told.epoch)).epoch
+    return max(one.curve, key=lambda epoch: (epoch.value, -epoch.epoch)).epoch
 
 
 def quarters(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:

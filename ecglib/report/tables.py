@@ -192,7 +192,7 @@ def variant(record: Record) -> str:
     """In what a result's network is not as its model's file defaults, in words; empty where it is.
 
     What our own models are given belongs to the protocol, and counts as their default, as do the weights of the forest.
-    What a search found is told by that, as it differs in much else.
+    What a search found is called tuned: it differs in too much to list.
     """
     if record.experiment.endswith(config.TUNED):
         return "tuned"

@@ -288,8 +288,8 @@ def pooled(
 def on_ray(
     work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
 ) -> Iterator[Scored]:
-    """As `pooled`, in tasks of a cluster (see `cluster.joined`), where one whose process dies is repeated three times.
-    Its machines see WFDB records at the same path."""
+    """As `pooled`, in tasks of a cluster (see `cluster.joined`), whose machines see WFDB records at the same path. A
+    task whose process dies is repeated three times."""
     waiting = dict[Future[Scored], Wfdb | Row]()
     with cluster.joined(num_cpus=workers, include_dashboard=False) as ray:
         once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine

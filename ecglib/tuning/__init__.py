@@ -83,8 +83,8 @@ def run(
     busy = UserError(prepared.folder, "another process runs this search", do="wait for it to end")
     with files.lock(prepared.folder.with_suffix(".lock"), 0, busy):
         search.begin(prepared, engine, resume=resume, fresh=fresh)
-        logs = watch.logs(prepared) + ([wandb_log.Log(prepared, wandb).log] if wandb else [])
-        with search.timed(prepared), watch.Watch(prepared, *logs) as shown:
+        logs = watch.logs(prepared) | ({"Weights & Biases": wandb_log.Log(prepared, wandb).log} if wandb else {})
+        with search.timed(prepared), watch.Watch(prepared, logs) as shown:
             if engine == "ray":
                 from ecglib.tuning import ray
 

@@ -225,7 +225,7 @@ def start_worker(search: Search, slot: int, deadline: float) -> subprocess.Popen
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(search.asked.cpus))
     if search.asked.gpus and (n := torch.cuda.device_count()) > 1:
         threads["CUDA_VISIBLE_DEVICES"] = str(slot % n)
-    # what its data lacks was told by this process, so that nobody need read it there
+    # This process has prepared the same data, and told what they lack; the worker's own lines go to a file.
     own = {"ECGLIB_ROOT": str(paths.root()), "ECGLIB_PROGRESS": str(search.folder / f"worker-{slot}.txt")}
     limit = "" if math.isinf(deadline) else str(deadline)
     command = [sys.executable, "-m", "ecglib.tuning.local", str(search.folder), str(os.getpid()), str(slot), limit]

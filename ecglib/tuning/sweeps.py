@@ -88,7 +88,7 @@ def converted(values: Mapping[str, Any], path: Path, base: str = "") -> tuple[di
     """The fields of the search that a sweep asks for, and what a user should know of how it was read, in lines.
 
     `base` is the experiment that is searched; a sweep may name it itself, as the constant parameter `base`. A
-    `UserError` where something has no counterpart.
+    `UserError` where anything but a parameter has no counterpart, and where nothing that varies has one.
     """
     said: list[str] = []
     _only(values, (*READ, *UNREAD), path)
@@ -97,20 +97,15 @@ def converted(values: Mapping[str, Any], path: Path, base: str = "") -> tuple[di
     method = str(values["method"])
     if method not in SEARCHERS:
         raise UserError(path, f"method: {method}", f"one of {', '.join(SEARCHERS)}")
-    drawn = {
-        name: _drawn(how, f"{path}: {name}", name, method == "grid", said)
-        for name, how in _flat(values["parameters"], path)
-    }
-    named = _constant(drawn.pop("base", {}), "")
+    written = dict(_flat(values["parameters"], path))
+    named = written.pop("base", {}).get("value", "")
     base = base or str(named)
     if not base:
         raise UserError(path, "names no experiment to search", do="--base heartbeat/baseline, or another one")
     config.load(base)
     notebook = base.partition("/")[0]
     metric = _metric(values.get("metric"), notebook, base, path, said)
-    space, own = _named(drawn, base, path, said)
-    if not space:
-        raise UserError(path, "nothing varies in it", "a parameter with values, or with min and max")
+    space, own = _named(written, base, path, method == "grid", said)
     searcher = SEARCHERS[method]
     if searcher == "gp" and any("when" in how for how in space.values()):
         said.append("method: bayes: a tree-structured Parzen estimator, as not all models have all these options")
@@ -118,15 +113,16 @@ def converted(values: Mapping[str, Any], path: Path, base: str = "") -> tuple[di
     cap = values.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise UserError(path, f"run_cap: {cap!r}", "an integer of at least 1")
+    every = spaces.parsed(space, config.load(base)).dimensions  # type: ignore[arg-type]
     if method == "grid":
-        every = [one.grid for one in spaces.parsed(space, config.load(base)).dimensions]  # type: ignore[arg-type]
-        size = math.prod(map(len, every))
-        own["trials"] = size if cap is None else min(cap, size)
-    elif cap is not None:
-        own["trials"] = cap
-    else:
-        trials = TuningParameters.model_fields["trials"].default
-        said.append(f"without a run_cap, {trials} trials; --trials says how many")
+        for one in every:
+            _ = one.grid  # refused where it is without end
+    default = TuningParameters.model_fields["trials"].default
+    size = math.prod(one.size for one in every)
+    most = math.inf if method == "grid" else default
+    own["trials"] = int(min(size, most if cap is None else cap))  # more would repeat some
+    if cap is None and own["trials"] == most:
+        said.append(f"without a run_cap, {default} trials; --trials says how many")
     title = {"title": values["name"]} if "name" in values else {}
     own |= {"experiment": f"tuning/{path.stem}", "base": base, "space": space, "metric": metric, "searcher": searcher}
     return title | own | _early(values.get("early_terminate"), path), said
@@ -272,13 +268,13 @@ def _leaf(name: str) -> str:
 
 
 def _named(
-    drawn: dict[str, dict[str, Any]], base: str, path: Path, said: list[str]
+    written: dict[str, dict[str, Any]], base: str, path: Path, grid: bool, said: list[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The space under our names, and the search's other fields that follow from what is constant."""
     p: Any = config.load(base)
     fields = type(p).model_fields.keys() - NOT_OURS
-    written = next((how for name, how in drawn.items() if ALIASES.get(_leaf(name), _leaf(name)) == "model"), {})
-    models = [str(one) for one in written.get("choice", [p.model])]
+    of = next((how for name, how in written.items() if ALIASES.get(_leaf(name), _leaf(name)) == "model"), {})
+    models = [str(one) for one in of.get("values", [of.get("value", p.model)])]
     options: dict[str, list[str]] = {}
     for model in models:
         for option in inspect.signature(registry.entry(model).build).parameters:
@@ -289,12 +285,14 @@ def _named(
     of_model: dict[str, Any] = {}
     own: dict[str, Any] = {"fixed": fixed}
     names: dict[str, str] = {}
-    absent: list[str] = []
-    for name, how in drawn.items():
+    absent: dict[str, str] = {}
+    for name, given in written.items():
         ours = _ours(name, fields, options)
         if ours is None:
-            absent.append(name)
+            near = difflib.get_close_matches(_leaf(name), [*fields, *options], n=1, cutoff=0.8)
+            absent[name] = f"{given.get('value', 'which varies')}{f'; is it {near[0]}?' if near else ''}"
             continue
+        how = _drawn(given, f"{path}: {name}", name, grid, said)
         if ours in names.values():
             other = next(one for one, of in names.items() if of == ours)
             raise UserError(path, f"both {other} and {name} are {ours}", "one of them")
@@ -316,7 +314,14 @@ def _named(
             (of_model if ours != option else fixed)[option] = value
     if of_model or (len(models) == 1 and models != [p.model]):
         fixed["model_options"] = (p.model_options if models == [p.model] else {}) | of_model
-    _tell(names, absent, drawn, space, base, options, path, said)
+    if renamed := [f"{name} is {ours}" for name, ours in names.items() if name != ours]:
+        said.append(", ".join(renamed))
+    if absent:
+        left = ", ".join(f"{name} ({text})" for name, text in absent.items())
+        said.append(f"left out, as {base} has no such parameter: {left}")
+    if not space:
+        expected = f"values, or min and max, of a parameter of {base}, or an option of its model ({', '.join(options)})"
+        raise UserError(path, f"nothing varies in it that {base} has", expected)
     return space, own
 
 
@@ -333,22 +338,6 @@ def _ours(name: str, fields: Any, options: Mapping[str, Any]) -> str | None:
         if one in options:
             return f"{OPTION}{one}"
     return None
-
-
-def _tell(
-    names: dict[str, str], absent: list[str], drawn: dict[str, dict[str, Any]], space: dict[str, Any], base: str,
-    options: Mapping[str, Any], path: Path, said: list[str],
-) -> None:  # fmt: skip
-    """Say what has another name here, and what was left out; refuse where nothing that varies is left."""
-    varying = [name for name in absent if len(drawn[name].get("choice", ())) != 1]
-    if varying and not space:
-        found = f"{base} has none of the parameters that vary in it: {', '.join(varying)}"
-        raise UserError(path, found, f"parameters of {base}, or options of its model ({', '.join(options)})")
-    if renamed := [f"{name} is {ours}" for name, ours in names.items() if name != ours]:
-        said.append(", ".join(renamed))
-    if absent:
-        left = ", ".join(f"{name} ({_constant(drawn[name], 'which varies')})" for name in absent)
-        said.append(f"left out, as {base} has no such parameter: {left}")
 
 
 # --- what it is judged by ---------------------------------------------------------------------------------------------

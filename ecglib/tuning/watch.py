@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
@@ -23,10 +23,11 @@ Log = Callable[[Trial], object]
 
 
 class Watch:
-    """Epoch of all trials from time to time (`look`), it shows them and logs each once, when it has ended."""
+    """It is given all trials from time to time (`look`), shows them, and logs each once, when it has ended. `logs` are
+    what logs a trial, by name."""
 
-    def __init__(self, search: Search, *logs: Log) -> None:
-        self.search, self.logs = search, [*logs]
+    def __init__(self, search: Search, logs: Mapping[str, Log]) -> None:
+        self.search, self.logs = search, dict(logs)
         self.started, self.seen = time.monotonic(), set[int]()
         self.ended_before: int | None = None
         console = Console(stderr=True)
@@ -49,19 +50,20 @@ class Watch:
         for one in ended:
             if one.number not in self.seen:
                 self.seen.add(one.number)
-                for log in list(self.logs):
-                    self._log(log, one)
+                for name in list(self.logs):
+                    self._log(name, one)
                 if self.live is None:
                     print(f"{said(one)}; {self._state(trials)}", file=sys.stderr, flush=True)
         if self.live:
             self.live.update(self._table(trials))
 
-    def _log(self, log: Log, one: Trial) -> None:
+    def _log(self, name: str, one: Trial) -> None:
         try:
-            log(one)
+            self.logs[name](one)
         except Exception as error:  # a search must not be lost because its tracking failed
-            self.logs.remove(log)
-            files.tell(f"trials from {one.number} on are not logged, --resume logs them: {tracking.first_line(error)}")
+            del self.logs[name]
+            why = tracking.first_line(error)
+            files.tell(f"{name} has no trials that end from here on ({why}); --resume logs them")
 
     def _state(self, trials: list[Trial]) -> str:
         """How far it is, in a line."""
@@ -142,7 +144,7 @@ def mlflow(search: Search) -> Log:
     return log
 
 
-def logs(search: Search) -> list[Log]:
-    """Those that need nothing else."""
-    made: list[Any] = [tensorboard(search), mlflow(search)]
-    return [log for log in made if log is not None]
+def logs(search: Search) -> dict[str, Log]:
+    """Those that need nothing else, by name."""
+    made = {"TensorBoard": tensorboard(search), "MLflow": mlflow(search)}
+    return {name: log for name, log in made.items() if log is not None}

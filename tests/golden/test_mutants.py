@@ -31,7 +31,7 @@ def alone() -> Iterator[Alone]:
     A fork server wouldn't do: a process has one, and another test may have started it with ecglib imported.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_ready) as pool:
-        pool.submit(len, ()).result()
+        pool.submit(len, ()).result()  # imported before the first mutant, whose time it would be
         yield lambda mutant: pool.submit(_forked, mutant).result()
 
 

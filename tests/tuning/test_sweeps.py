@@ -1,4 +1,4 @@
-"""Sweep files of Weights & Biases become searches of the same ranges, and what has no counterpart is refused."""
+"""Sweep files of Weights & Biases become searches of the same ranges; what has no counterpart is told, or refused."""
 
 from __future__ import annotations
 
@@ -225,9 +225,16 @@ def test_it_says_how_it_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert f"without a run_cap, {TuningParameters().trials} trials; --trials says how many" in said["nested"]
     assert "left out, as twelve-lead/crnn has no such parameter: optimizer.name (adamw)" in said["nested"]
     assert any("tree-structured" in line for line in said["two-models"])
-    path = sweep(tmp_path, {**LR, "optimizer": {"values": ["adam", "sgd"]}, "amsgrad": {"value": True}})
-    assert list(asked_of(path).space) == ["learning_rate"]
-    assert "no such parameter: amsgrad (True), optimizer (which varies)\n" in capsys.readouterr().err
+    others = {
+        "optimizer": {"values": ["adam", "sgd"], "probabilities": [0.3, 0.7]}, "amsgrad": {"value": True},
+        "momentum": {"distribution": "normal", "mu": 0, "sigma": 1}, "batch_siz": {"values": [32, 64]},
+    }  # fmt: skip
+    asked = asked_of(sweep(tmp_path, {"lr": {"values": [0.1, 0.2]}} | others))
+    assert list(asked.space) == ["learning_rate"] and asked.trials == 2, "a third one would repeat one"
+    left = (
+        "amsgrad (True), batch_siz (which varies; is it batch_size?), momentum (which varies), optimizer (which varies)"
+    )
+    assert [line.partition("no such parameter: ")[2] for line in capsys.readouterr().err.splitlines()] == ["", left]
 
 
 HOWS = {
@@ -343,7 +350,7 @@ REFUSED = {
     ),
     "nothing known that varies": (
         {"parameters": {"momentum": {"min": 0.5, "max": 0.9}, "optimizer": {"values": ["adam", "sgd"]}}},
-        ["heartbeat/baseline has none of the parameters that vary in it: momentum, optimizer"],
+        ["nothing varies in it that heartbeat/baseline has"],
     ),
     "epochs that vary": ({"parameters": {"epochs": {"values": [5, 10]}}}, ["epochs: trials", "can't be compared"]),
     "seeds that vary": ({"parameters": {"seed": {"values": [1, 2]}}}, ["seed: trials", "can't be compared"]),

@@ -90,7 +90,7 @@ def test_each_trial_that_ended_is_a_run_of_the_searchs_group_once(tmp_path: Path
     trials = [finished, Trial(1, {}, "running", [Epoch(1, 0.5, 0.5, 1.0)]), failed]
     search = search_in(tmp_path)
     for _ in range(2):  # as a search that is gone on with
-        shown = watch.Watch(search, wandb_log.Log(search, "ecg").log)
+        shown = watch.Watch(search, {"W&B": wandb_log.Log(search, "ecg").log})
         for _ in range(2):
             shown.look(trials)
     runs = runs_in(tmp_path)
@@ -123,10 +123,11 @@ def test_where_wandb_fails_the_search_goes_on_and_what_is_missing_is_logged_late
             raise log.wandb.errors.CommError("no network")
 
         patch.setattr(log.wandb, "init", broken)
-        watch.Watch(search, log.log).look(trials)
+        watch.Watch(search, {"W&B": log.log}).look(trials)
     said = capsys.readouterr().err
-    assert said.count("not logged") == 1 and "trials from 0 on are not logged, --resume logs them: no network\n" in said
-    watch.Watch(search, wandb_log.Log(search, "ecg").log).look(trials)
+    assert said.count("has no trials") == 1
+    assert "W&B has no trials that end from here on (no network); --resume logs them\n" in said
+    watch.Watch(search, {"W&B": wandb_log.Log(search, "ecg").log}).look(trials)
     assert len(runs_in(tmp_path)) == 2
 
 
