@@ -92,7 +92,7 @@ Markdown(searches.curves(search))
 
 # %%
 #| label: fig-parallel
-#| fig-cap: Every trial as a line through its parameters; it has a gap where one was not drawn
+#| fig-cap: Every trial as a line through its parameters, with a gap where one was not drawn; lists by their number
 #| fig-alt: "Parallel coordinates: a row a parameter, a line a trial; the best quarter and the best trial stand out"
 search_figures.parallel(search)
 

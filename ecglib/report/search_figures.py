@@ -44,7 +44,7 @@ def history(search: Shown) -> Figure:
             if mine := [(number, value) for number, value, of in values if of == state]:
                 look: dict[str, Any] = {"markersize": 5, "markerfacecolor": "none" if state == "stopped" else shade}
                 ax.plot(*zip(*mine, strict=True), marker, color=shade, label=TITLES[state], **look)
-        by_number = sorted((one.number, one.value) for one in search.trials if not math.isnan(one.value))
+        by_number = sorted((one.number, one.value) for one in search.search.comparable(search.trials))
         numbers, so_far = [n for n, _ in by_number], np.maximum.accumulate([value for _, value in by_number])
         ax.step(numbers, so_far, color=_INK, linewidth=1.2, where="post", label="highest so far", zorder=1)
         ax.set(xlabel="trial", ylabel=_metric(search))
@@ -86,7 +86,7 @@ def parallel(search: Shown) -> Figure:
             return _one(search, 0)[0]
         figure, axes = subplots(1, 1, height=0.9 + 0.46 * (len(dimensions) + 1))
         ax = axes[0, 0]
-        good, others = quarters(search.trials)
+        good, others = quarters(search)
         values = [one.value for one in (*good, *others)]
         low, high = min(_stretched(values)), max(_stretched(values))
         spread = max(high - low, 1e-9)
@@ -180,5 +180,11 @@ def _place(one: Dimension, value: Any) -> float:
 
 
 def _labels(one: Dimension) -> dict[float, str]:
-    """Place on the row -> what stands there: its choices, or its ends."""
-    return {_place(one, value): f"{value:g}" if isinstance(value, float) else str(value) for value in one.ends}
+    """Place on the row -> what stands there: its choices, those that are lists by number, or its ends."""
+    return {_place(one, value): _label(i, value) for i, value in enumerate(one.ends, 1)}
+
+
+def _label(i: int, value: Any) -> str:
+    if isinstance(value, list):
+        return f"no. {i}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

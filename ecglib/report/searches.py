@@ -195,7 +195,7 @@ def history(shown: Shown) -> str:
     """When the best came, and how near the search had been before."""
     if not shown.found:
         return ""
-    best, valued = shown.best, [one for one in shown.trials if one.curve]
+    best, valued = shown.best, shown.search.comparable(shown.trials)
     near = [one for one in valued if one is not best and one.value >= best.value - NEAR]
     text = f"Trial {best.number} reached the highest value, {number(best.value)}"
     if not near:
@@ -214,7 +214,8 @@ def curves(shown: Shown) -> str:
         return "No trial was run in full."
     peaks = [_peak(one) for one in whole]
     late = sum(peak == shown.search.epochs for peak in peaks)
-    text = f"Of {count(len(whole))} trials run in full, {count(late)} were highest after the last epoch of "
+    were = "was" if late == 1 else "were"
+    text = f"Of {count(len(whole))} trials run in full, {count(late)} {were} highest after the last epoch of "
     text += f"{shown.search.epochs}"
     more = ": more epochs might have raised them further" if late > len(whole) / 2 else ""
     return f"{text}{more}. A trial's value is the highest of its epochs."
@@ -224,9 +225,9 @@ def _peak(one: Trial) -> int:
     return max(one.curve, key=lambda epoch: (epoch.value, -epoch.epoch)).epoch
 
 
-def quarters(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
-    """The best quarter of the trials that have a value, and the others."""
-    ordered = sorted((one for one in trials if not np.isnan(one.value)), key=lambda one: (-one.value, one.number))
+def quarters(shown: Shown) -> tuple[list[Trial], list[Trial]]:
+    """The best quarter of the trials that can be compared, and the others."""
+    ordered = sorted(shown.search.comparable(shown.trials), key=lambda one: (-one.value, one.number))
     n = max(1, round(len(ordered) / 4))
     return ordered[:n], ordered[n:]
 
@@ -235,7 +236,7 @@ def in_common(shown: Shown) -> str:
     """The choice and the range in which the best quarter differs most from the others."""
     if not shown.found:
         return ""
-    good, others = quarters(shown.trials)
+    good, others = quarters(shown)
     choices, ranges = [], []
     for one in shown.space.dimensions:
         mine, theirs = ([each.drawn[one.name] for each in part if one.name in each.drawn] for part in (good, others))
@@ -257,7 +258,7 @@ def in_common(shown: Shown) -> str:
 
 
 def _middle(values: Sequence[float]) -> str:
-    low, high = (f"{value:.2g}" for value in np.quantile(values, [0.25, 0.75]))
+    low, high = (f"{float(f'{value:.2g}'):g}" for value in np.quantile(values, [0.25, 0.75]))
     return low if low == high else f"{low} to {high}"
 
 

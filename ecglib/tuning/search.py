@@ -113,6 +113,11 @@ class Search:
         p = spaces.applied(self.base, drawn)
         return p if seed is None else p.model_copy(update={"seeds": [seed]})
 
+    def comparable(self, trials: list[Trial]) -> list[Trial]:
+        """Those whose values can be compared: that of folds, some of which are harder, only where all were scored."""
+        whole = trial.in_folds(self.base)
+        return [one for one in trials if not math.isnan(one.value) and (one.state == "finished" or not whole)]
+
     @cached_property
     def of_base(self) -> Values | None:
         """The base's own values, as a draw; None where they lie outside the space."""
@@ -254,7 +259,7 @@ def finish(search: Search, trials: list[Trial], engine: str) -> dict[str, Any]:
     these can't be trained under another seed leaves all else written."""
     from ecglib.tuning import importance
 
-    best, path = best_of(trials), paths.search(search.name)
+    best, path = best_of(search.comparable(trials)), paths.search(search.name)
     asked = search.asked.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
     states, data = [one.state for one in trials], trial.data_of(search.base)
     found: dict[str, Any] = {

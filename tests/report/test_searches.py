@@ -17,8 +17,9 @@ from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 from ecglib.report import book, search_figures, searches
 from ecglib.tuning import search
-from ecglib.tuning.search import Trial
-from ecglib.tuning.trial import Epoch
+from ecglib.tuning.search import Search, Trial
+from ecglib.tuning.space import Space
+from ecglib.tuning.trial import Epoch, Place
 from tests.report import snapshots
 
 SPACE = {
@@ -171,11 +172,21 @@ def test_history_and_curves_tell_how_near_others_came_and_when_trials_peaked() -
 
 
 def test_the_best_quarter_is_told_from_the_others() -> None:
-    good, others = searches.quarters(TRIALS)
+    good, others = searches.quarters(put())
     assert [one.number for one in good] == [4, 2] and len(others) == 6, "one has no value"
     text = searches.in_common(put())
     assert "`imbalance` is none in 2 of 2 (of the others: 2 of 6)" in text
     assert "`learning_rate` is 0.0085 to 0.0095 (of the others: 0.022 to 0.08)" in text
+
+
+def test_of_folds_only_trials_in_full_are_compared() -> None:
+    """The first folds may be easy ones: what a trial that was stopped had of them is no value of it."""
+    asked = tuning.load("tuning/infarction")
+    of_folds = Search(asked, search.base_of(asked), Space(()), Place("cpu", "float32"), Path())
+    stopped = Trial(1, {}, "stopped", [Epoch(1, 0.95, 0.95, 1.0)])
+    whole = Trial(0, {}, "finished", [Epoch(n, value, value, 1.0) for n, value in enumerate([0.9, 0.7, 0.8], 1)])
+    assert of_folds.comparable([whole, stopped]) == [whole] and whole.value == 0.8
+    assert put().search.comparable([whole, stopped]) == [whole, stopped], "of epochs, the highest is as good as reached"
 
 
 def test_importances_are_in_order_and_say_what_is_sure() -> None:
