@@ -30,7 +30,7 @@ from ecglib.tuning import search as searches
 from ecglib.tuning import space as spaces
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Dimension, Space
-from ecglib.tuning.trial import Place
+from ecglib.tuning.trial import Place, in_folds
 
 FULL_CURVES: Final = "curves"
 """The search without early stopping whose trials are replayed, where its table is there."""
@@ -117,9 +117,11 @@ def told(shown: Shown) -> str:
     hardware = re.sub(r"\b1 threads\b", "1 thread", found["hardware"])
     text += f". {_listed(said)}. That took {tables.duration(found['seconds'])}, at most "
     text += f"{_many(asked.concurrency, 'trial')} at once, on {hardware}, profile *{asked.profile}*. "
-    text += f"The best, trial {shown.best.number}, reached a {metric_name(shown.metric)} "
-    text += f"of {number(shown.best.value)} on validation after epoch {_peak(shown.best)}"
-    if shown.of_base is not None:
+    text += f"The best, trial {shown.best.number}, reached {number(shown.best.value)} in {metric_name(shown.metric)} "
+    text += f"on validation after epoch {_peak(shown.best)}"
+    if shown.best is shown.of_base:
+        text += ", with the base's own parameters"
+    elif shown.of_base is not None:
         early = "" if shown.of_base.state == "finished" else f", stopped early after epoch {len(shown.of_base.curve)}"
         text += f"; the base's own parameters reached {number(shown.of_base.value)}{early}"
     text += ". As it is the highest of so many, the best value is optimistic."
@@ -212,6 +214,9 @@ def curves(shown: Shown) -> str:
     whole = [one for one in shown.trials if one.state == "finished" and one.curve]
     if not whole:
         return "No trial was run in full."
+    if in_folds(shown.search.base):
+        n = count(len(whole[0].curve))
+        return f"An epoch here is a fold: the metric is of those scored so far, and a trial's value that of all {n}."
     peaks = [_peak(one) for one in whole]
     late = sum(peak == shown.search.epochs for peak in peaks)
     were = "was" if late == 1 else "were"
@@ -222,7 +227,8 @@ def curves(shown: Shown) -> str:
 
 
 def _peak(one: Trial) -> int:
-    return max(one.curve, key=lambda epoch: (epoch.value, -epoch.epoch)).epoch
+    """The epoch whose value is the trial's."""
+    return next((epoch.epoch for epoch in one.curve if epoch.value == one.value), len(one.curve))
 
 
 def quarters(shown: Shown) -> tuple[list[Trial], list[Trial]]:

@@ -156,7 +156,7 @@ def test_the_summary_counts_trials_and_says_how_the_base_fared() -> None:
         "3 were run in full, 5 were stopped early and 1 failed" in text
         and "10 min 0 s, at most 2 trials at once, on 2 cores" in text
     )
-    assert "trial 4, reached a macro-F1 of 0.910 on validation after epoch 4" in text
+    assert "trial 4, reached 0.910 in macro-F1 on validation after epoch 4" in text
     assert "own parameters reached 0.800." in text and "sample" not in text
     early = [trial(0, [0.5], 0.003, 32), *TRIALS[1:]]
     assert "reached 0.500, stopped early after epoch 1." in searches.told(put(early))
