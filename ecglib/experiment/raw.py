@@ -232,7 +232,9 @@ def _scores(values: NDArray[np.float32]) -> list[float]:
 
 def put(content: Content, file: bytes) -> None:
     """Put what `take` took out of a record back into it."""
-    coded = parquet.ParquetFile(io.BytesIO(file)).read(use_threads=False)
+    # No reading ahead: it is done by threads, which hold the file's bytes for a moment more. A process that ends in
+    # that moment is aborted.
+    coded = parquet.ParquetFile(io.BytesIO(file), pre_buffer=False).read(use_threads=False)
     plain = [pa.string() if pa.types.is_dictionary(each.type) else each.type for each in coded.schema]
     whole = coded.cast(pa.schema(list(zip(coded.column_names, plain, strict=True)))).combine_chunks()
     runs = pc.run_end_encode(whole["table"].combine_chunks())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,19 @@ def test_the_frame_of_the_references_gives_their_means() -> None:
 def test_bits_and_bytes_come_back(levels: list[int], bits: list[bool]) -> None:
     assert raw.unpack(raw.pack(np.array(levels, dtype=np.uint8))).tolist() == levels
     assert raw.unpack(raw.pack(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+def test_reading_starts_no_thread() -> None:
+    """One of Arrow's, which holds the file's bytes as its process ends, aborts that process."""
+    code = """
+import os, sys
+from pathlib import Path
+from ecglib.experiment import record
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+record.load(Path(sys.argv[1]))
+print(threads() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(FILES[0])], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
