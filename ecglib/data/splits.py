@@ -185,6 +185,17 @@ class Part:
     scored: Index
 
 
+def dealt(patients: Sequence[str], sources: Sequence[str]) -> list[int]:
+    """Fold of each recording, 1 to `FOLDS`, where its database has none of its own: the patients of each source, in an
+    order that only their names fix, one after the other to the next fold."""
+    fold: dict[str, int] = {}
+    for source in dict.fromkeys(sources):
+        own = {patient for patient, each in zip(patients, sources, strict=True) if each == source}
+        order = sorted(own, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        fold |= {patient: i % FOLDS + 1 for i, patient in enumerate(order)}
+    return [fold[patient] for patient in patients]
+
+
 def parts(
     place: Index,
     fold: Index,

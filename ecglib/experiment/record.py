@@ -107,7 +107,7 @@ class InfarctionCard(BaseModel):
 
 
 class TwelveLeadCard(BaseModel):
-    """What only a record of 12-lead recordings has, as `twelve_lead` (see `card`)."""
+    """What only a record of 12-lead recordings has."""
 
     recordings: int
     patients: int
@@ -179,6 +179,8 @@ class Record(BaseModel):
     intervals: Resampling
     infarction: InfarctionCard | None = None
     """What only a transfer to infarction has."""
+    twelve_lead: TwelveLeadCard | None = None
+    """What only 12-lead recordings have."""
     confusion: list[list[list[int]]]
     by_record: dict[str, list[list[list[int]]]] = {}
     """Record -> its confusion matrix under each seed; they add up to `confusion`."""
@@ -295,10 +297,9 @@ def infarction(record: Record) -> InfarctionCard:
 
 def card(record: Record) -> TwelveLeadCard:
     """The 12-lead part of a record; ValueError where it is one of another task."""
-    found = (record.model_extra or {}).get("twelve_lead")
-    if found is None:
+    if record.twelve_lead is None:
         raise ValueError(f"{record.experiment}: no 12-lead experiment")
-    return TwelveLeadCard.model_validate(found)
+    return record.twelve_lead
 
 
 def load(path: Path) -> Record:

@@ -35,16 +35,18 @@ def of_run(record: Record) -> list[str]:
     for reason, count in record.data.left_out.items():
         unnamed = count - sum(reason == other for other in named.values())
         said += [f"left out {unnamed} {unit}: {reason}"] * (unnamed > 0)
-    card = (record.model_extra or {}).get("twelve_lead") or {}
-    said += _lines("left out", {name: ["the same recording as another"] for name in card.get("duplicates", {})})
-    if few := list(card.get("few", {})):
-        said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
-    said += _lines("repaired", card.get("repaired") or (record.data.model_extra or {}).get("repaired", {}))
-    of_sample = [*record.data.of_sample, *["nstdb"] * (card.get("noise") == "sample")]
+    card = record.twelve_lead
+    if card:
+        said += _lines("left out", {name: ["the same recording as another"] for name in card.duplicates})
+        if few := list(card.few):
+            said.append(f"left out {len(few)} labels: too few recordings have them ({some(few)})")
+    repaired = (card.repaired if card else {}) or (record.data.model_extra or {}).get("repaired", {})
+    said += _lines("repaired", repaired)
+    of_sample = [*record.data.of_sample, *["nstdb"] * bool(card and card.noise == "sample")]
     if of_sample:
         said.append(f"assumed: the embedded sample stands in for {' and '.join(of_sample)}")
     said += [f"assumed: {sentence}" for sentence in (record.data.model_extra or {}).get("assumed", [])]
-    by_source = {} if table_of(record.data.name) else card.get("by_source", {})
+    by_source = card.by_source if card and not table_of(record.data.name) else {}
     if nobody := sum(n for source, n in by_source.items() if source != "PTB-XL"):
         said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
     return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from report.example import example_record
 
 from ecglib.experiment import told
+from ecglib.experiment.record import TwelveLeadCard
 
 GAIN = "gain of 4880 units per mV taken for 1000"
 
@@ -57,7 +58,9 @@ def test_a_run_of_beats() -> None:
 def test_a_run_of_recordings() -> None:
     record = example_record()
     data = record.data.model_copy(update={"left_out": {}, "records_left_out": {"A1": "flat signal"}, "sample": False})
-    card = {
+    card = {name: {} for name in TwelveLeadCard.model_fields} | {
+        "recordings": 512,
+        "patients": 512,
         "duplicates": {"HR00001": "1_hr", "HR00002": "2_hr", "HR00003": "3_hr"},
         "few": {"BBB": 0, "Brady": 4},
         "repaired": {"E00015": ["gain of 4880 units per mV taken for 1000"]},

@@ -145,7 +145,7 @@ def test_the_noise_of_the_sample_makes_no_reference_and_none_stale(lasting: Path
         card = {"twelve_lead": CARD | {"noise": noise}}
         record = results.Record.model_validate(example_record().model_dump() | card)
         assert data.no_reference(record) == why
-    made_up = record.model_copy(update={"twelve_lead": CARD | {"noise": "synthetic"}})
+    made_up = record.model_copy(update={"twelve_lead": results.card(record).model_copy(update={"noise": "synthetic"})})
     assert "Augmented with made-up noise" in recordings.provenance(made_up), "as in earlier versions"
     changes = {"parameters": p.model_dump(), "recipe": recipes.of(p), "seeds": p.seeds}
     for name, said in (("noise", []), ("labels", ["data: labels moved"])):

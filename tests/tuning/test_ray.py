@@ -400,7 +400,7 @@ def test_ten_trials_have_one_copy_of_the_data_on_each_node(two: Any, tiny: Path)
 
 
 def _used(ray: Any, nodes: list[str]) -> list[int]:
-    """Bytes in the object store of each of the nodes, by their ids: one that was killed is listed as alive for a while."""
+    """Bytes in the object store of each node, by its id: one that was killed is listed as alive for a while."""
     from ray._private.internal_api import node_stats
 
     where = {node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in ray.nodes()}

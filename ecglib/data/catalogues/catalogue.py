@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -106,16 +105,11 @@ def labels(source: Records) -> NDArray[np.bool_]:
     return np.array([[name in entry.labels for name in source.classes] for entry in source.entries], dtype=bool)
 
 
-def dealt(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The entries with folds dealt out, 1 to `splits.FOLDS`: the patients of each source in an order that only their
-    names fix, one after the other to the next fold."""
+def with_folds(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries with folds dealt out by patient within each source (`splits.dealt`)."""
     entries = list(entries)
-    fold: dict[str, int] = {}
-    for source in dict.fromkeys(entry.source for entry in entries):
-        patients = {entry.patient for entry in entries if entry.source == source}
-        order = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        fold |= {patient: i % splits.FOLDS + 1 for i, patient in enumerate(order)}
-    return tuple(replace(entry, fold=fold[entry.patient]) for entry in entries)
+    folds = splits.dealt([entry.patient for entry in entries], [entry.source for entry in entries])
+    return tuple(replace(entry, fold=fold) for entry, fold in zip(entries, folds, strict=True))
 
 
 def with_enough(source: Records, least: int) -> Records:

@@ -7,7 +7,7 @@ from typing import Final
 from ecglib import fingerprint
 from ecglib.data import records
 from ecglib.data.catalogues import snomed
-from ecglib.data.catalogues.catalogue import Entry, Records, age_and_sex, dealt, of_all
+from ecglib.data.catalogues.catalogue import Entry, Records, age_and_sex, of_all, with_folds
 from ecglib.data.databases import Source
 from ecglib.errors import RecordError, UserError
 
@@ -54,7 +54,7 @@ def read(source: Source) -> Records:
     if not entries:
         raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
     key = source.fingerprint()
-    return Records(snomed.SCORED, dealt(entries), key, refused, duplicates, sample=source.sample)
+    return Records(snomed.SCORED, with_folds(entries), key, refused, duplicates, sample=source.sample)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from typing import Any, Final
 
-from ecglib.data.catalogues.catalogue import Entry, Records, age_and_sex, dealt
+from ecglib.data.catalogues.catalogue import Entry, Records, age_and_sex, with_folds
 from ecglib.data.delta import NUMBER, RECORDING, TEXT, TEXTS, WHOLE, Table
 from ecglib.data.splits import FOLDS
 from ecglib.errors import UserError, some
@@ -69,7 +69,7 @@ def read(where: str) -> Records:
     classes = (*known, *sorted({label for entry in entries for label in entry.labels} - {*known}))
     if not classes:
         raise UserError(table.where, "no row has a label", "names of labels in column labels")
-    placed = tuple(entries) if "fold" in table.schema.names else dealt(entries)
+    placed = tuple(entries) if "fold" in table.schema.names else with_folds(entries)
     sample = bool(notes.get("sample"))
     return Records(classes, placed, table.fingerprint, refused, assumed=tuple(assumed), sample=sample)
 

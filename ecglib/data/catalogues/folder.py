@@ -20,7 +20,7 @@ from typing import Final
 
 from ecglib import fingerprint
 from ecglib.data import databases
-from ecglib.data.catalogues.catalogue import BLANK, FEMALE, Entry, Records, dealt, years
+from ecglib.data.catalogues.catalogue import BLANK, FEMALE, Entry, Records, with_folds, years
 from ecglib.data.records import walked
 from ecglib.errors import UserError, some
 
@@ -116,7 +116,7 @@ def read(where: Path, table: Path) -> Records:
         names = [path.relative_to(where).as_posix() for path in files]
         contents = list(zip(names, databases.digests(files), strict=True))
     key = fingerprint.of_values(hashlib.sha256(table.read_bytes()).hexdigest(), contents)
-    return Records(tuple(labels), dealt(entries), key, refused, assumed=tuple(assumed))
+    return Records(tuple(labels), with_folds(entries), key, refused, assumed=tuple(assumed))
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

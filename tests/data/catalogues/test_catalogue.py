@@ -378,22 +378,22 @@ PATIENTS = st.lists(st.tuples(st.sampled_from(["A", "B", "C"]), st.integers(0, 4
 @given(who=PATIENTS, data=st.data())
 def test_folds_are_dealt_out_by_patient(who: list[tuple[str, int]], data: st.DataObject) -> None:
     entries = [entry(f"r{i}", f"{source} {n}", source=source) for i, (source, n) in enumerate(who)]
-    found = catalogue.dealt(entries)
+    found = catalogue.with_folds(entries)
     assert [replace(each, fold=0) for each in found] == entries
     folds = folds_of_patients(found)
     for source in "ABC":
         each_fold = Counter(fold for patient, (fold,) in folds.items() if patient.startswith(source))
         sizes = [each_fold[fold] for fold in range(1, 11)]
         assert max(sizes) - min(sizes) <= 1
-    shuffled = catalogue.dealt(data.draw(st.permutations(entries)))
+    shuffled = catalogue.with_folds(data.draw(st.permutations(entries)))
     assert {each.record: each.fold for each in shuffled} == {each.record: each.fold for each in found}
     # a patient of two sources is in one fold
-    folds_of_patients(catalogue.dealt(entry(f"r{i}", str(n), source=source) for i, (source, n) in enumerate(who)))
+    folds_of_patients(catalogue.with_folds(entry(f"r{i}", str(n), source=source) for i, (source, n) in enumerate(who)))
 
 
 def test_the_folds_never_change() -> None:
     """They are part of every result."""
-    found = catalogue.dealt(entry(f"r{n}", f"challenge A{n:04d}") for n in range(1, 13))
+    found = catalogue.with_folds(entry(f"r{n}", f"challenge A{n:04d}") for n in range(1, 13))
     assert [each.fold for each in found] == [2, 4, 7, 2, 10, 1, 1, 9, 5, 6, 8, 3]
 
 
