@@ -467,7 +467,9 @@ def _file(plan: _Plan[P, D], record: Record, folder: Path) -> None:
         commits = (record.commit, record.evaluated.get("commit", ""))
         uncommitted = "the working tree has uncommitted changes" * any(one.endswith("-dirty") for one in commits)
         if reason := uncommitted or plan.data.no_reference(record):
-            warnings.warn(f"no reference result written: {reason}", stacklevel=4)
+            said = f"no reference result written: {reason}"
+            files.to_watcher("said", said)
+            warnings.warn(said, stacklevel=4)
         else:
             there = results.reference(record.experiment)
             same = there is not None and (there.key, there.recipe) == (record.key, record.recipe)

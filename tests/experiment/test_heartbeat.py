@@ -497,8 +497,11 @@ def test_a_full_run_becomes_the_reference_result_and_no_other(tiny_full: Path, m
         card.write_text(json.dumps(json.loads(card.read_text()) | {"commit": trained}))
         evaluated.unlink()
         monkeypatch.setattr(provenance, "commit", lambda now=now: now)
-        with pytest.warns(UserWarning, match="no reference result written: the working tree has uncommitted changes"):
+        monkeypatch.setenv("ECGLIB_PROGRESS", str(tiny_full / trained))
+        why = "no reference result written: the working tree has uncommitted changes"
+        with pytest.warns(UserWarning, match=why):
             heartbeat.run(parameters(profile="full"))
+        assert why in (tiny_full / f"{trained}.said").read_text().splitlines(), "`ecglib run` tells it"
         assert results.reference(run.record.experiment) is None
 
 
