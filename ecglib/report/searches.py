@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from ecglib import config, paths, tuning
@@ -21,7 +20,7 @@ from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report import tables
+from ecglib.report import tables, yardsticks
 from ecglib.report.comparisons import link
 from ecglib.report.names import UNDEFINED, metric_name, parameter_name, sentence
 from ecglib.report.tables import count, number, table
@@ -404,8 +403,8 @@ class Score:
     name: str
     at: Callable[[Record], Interval | None]
     """Its value in a record."""
-    metric: comparison.Metric | None = None
-    """It as a function of confusion matrices, where it is one."""
+    gain: Callable[[Record, Record], Interval] | None = None
+    """One record's less another's, paired by what was scored, where that can be told; undefined where it was other."""
 
 
 def _scores(record: Record, first: str) -> list[Score]:
@@ -418,16 +417,25 @@ def _scores(record: Record, first: str) -> list[Score]:
 
 def _of_all(record: Record, key: str) -> Score:
     macro = [record.classes.index(name) for name in record.macro_classes or record.classes]
-
-    def metric(matrices: NDArray[np.int64]) -> NDArray[np.float64]:
-        return metrics.summary(matrices, macro)[key]
-
-    of_matrix = record.task == "multiclass" and key in ("macro_f1", "macro_recall", "accuracy")
-    return Score(metric_name(key), lambda r: r.metrics.get(key), metric if of_matrix else None)
+    multiclass, area = record.task == "multiclass", "macro_auroc" if record.task == "multilabel" else "auroc"
+    gain: Callable[[Record, Record], Interval] | None = None
+    if key == area and not multiclass:
+        gain = yardsticks.gain
+    elif multiclass and key in ("macro_f1", "macro_recall", "accuracy"):
+        gain = _paired(lambda matrices: metrics.summary(matrices, macro)[key])
+    return Score(metric_name(key), lambda r: r.metrics.get(key), gain)
 
 
 def _of_class(i: int, name: str) -> Score:
-    return Score(f"{name} F1", lambda r: r.per_class[name]["f1"], lambda m: metrics.per_class(m)["f1"][..., i])
+    gain = _paired(lambda matrices: metrics.per_class(matrices)["f1"][..., i])
+    return Score(f"{name} F1", lambda r: r.per_class[name]["f1"], gain)
+
+
+def _paired(metric: comparison.Metric) -> Callable[[Record, Record], Interval]:
+    def gain(a: Record, b: Record) -> Interval:
+        return comparison.difference(a, b, metric) if comparison.comparable(a, b) else Interval()
+
+    return gain
 
 
 def _alike(*records: Record) -> bool:
@@ -437,12 +445,11 @@ def _alike(*records: Record) -> bool:
 
 
 def _difference(before: Record, after: Record, score: Score) -> tuple[Interval, str]:
-    """The difference, with its interval where records were resampled, and as text; none between what was not scored on
-    the same."""
+    """The difference, with its interval where records or patients were resampled, and as text; none between what was
+    not scored on the same."""
     if not _alike(before, after):
         return Interval(), UNDEFINED
-    if score.metric is not None and comparison.comparable(after, before):
-        found = comparison.difference(after, before, score.metric)
+    if score.gain is not None and (found := score.gain(after, before)).mean is not None:
         return found, tables.signed(found)
     a, b = (None if one is None else one.mean for one in (score.at(after), score.at(before)))
     if a is None or b is None:

@@ -15,7 +15,7 @@ from ecglib.evaluation import metrics
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report import book, search_figures, searches
+from ecglib.report import book, names, search_figures, searches
 from ecglib.tuning import search
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Space
@@ -250,6 +250,28 @@ def test_a_split_of_each_seed_is_told_and_the_gain_under_the_searchs_own(monkeyp
     assert "tested under 1 and 2" in searches.verdict(fewer) and "its own seed" not in searches.verdict(fewer)
     apart = between(record("bigru-inter"), record("inter-patient"), monkeypatch, base="heartbeat/inter-patient")
     assert "On the test set the gain" in searches.verdict(apart) and "its own seed" not in searches.verdict(apart)
+
+
+@pytest.mark.parametrize(
+    ("base", "best", "metric"),
+    [("twelve-lead/crnn-fold-10", "twelve-lead/crnn-tuned", "macro_auroc"),
+     ("infarction/frozen", "infarction/finetune", "auroc")],
+)  # fmt: skip
+def test_the_gain_of_an_area_has_an_interval_over_patients(
+    base: str, best: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = (results.load(ROOT / "book" / "results" / f"{name}.json") for name in (base, best))
+    was, now = (one.metrics[metric].mean for one in (first, other))
+    assert was is not None and now is not None
+    rows = cells(searches.tested(between(first, other, monkeypatch)))
+    gain, *ends = rows[names.metric_name(metric)][-1].replace("\N{MINUS SIGN}", "-").strip("]").replace("[", "").split()
+    low, high = (float(end.strip(",")) for end in ends)
+    assert low < float(gain) < high and float(gain) == pytest.approx(now - was, abs=0.0015)
+    nobody = {"infarction": None if first.infarction is None else first.infarction.model_copy(update={"patients": {}})}
+    if first.twelve_lead is not None:
+        nobody["twelve_lead"] = first.twelve_lead.model_copy(update={"patient_of": {}})
+    rows = cells(searches.tested(between(first.model_copy(update=nobody), other, monkeypatch)))
+    assert "[" not in rows[names.metric_name(metric)][-1], "where patients are not known"
 
 
 def test_nothing_is_gained_where_others_were_scored(monkeypatch: pytest.MonkeyPatch) -> None:
