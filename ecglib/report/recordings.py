@@ -39,10 +39,12 @@ def provenance(record: Record) -> str:
 
 def result(record: Record) -> str:
     """The headline of one run."""
-    text = f"Over all scored folds, macro AUROC is {interval(record.metrics.get('macro_auroc'))}"
-    if official := card(record).official:
-        which = "PTB-XL's own test fold" if record.parameters["database"] == "ptb-xl" else "fold 10"
-        text += f"; on {which}, {interval(official.get('macro_auroc'))}"
+    official, alone = card(record).official, len(card(record).folds) == 1
+    own = "PTB-XL's own test fold" if record.parameters["database"] == "ptb-xl" else "fold 10"
+    where = f"On {own}" if official and alone else "Over all scored folds"
+    text = f"{where}, macro AUROC is {interval(record.metrics.get('macro_auroc'))}"
+    if official and not alone:
+        text += f"; on {own}, {interval(official.get('macro_auroc'))}"
     if "challenge_score" in record.metrics:
         text += f". The Challenge's score over these labels is {interval(record.metrics['challenge_score'])}"
     return text + "."
