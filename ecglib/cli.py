@@ -278,8 +278,8 @@ def _say_what_is_not_found() -> None:
 
 def _run(jobs: list[Job], at_once: int | None, engine: str = "local", address: str = "") -> list[Job]:
     """Run the notebooks; those that failed. None starts where one of them wants a device that isn't here (on Ray, it
-    fails there). It says on stderr what the runs did not resume or track, left out, repaired or assumed; once where
-    several did the same."""
+    fails there). It says on stderr what the runs did not resume or track, left out, repaired or assumed, and why they
+    are no reference results; once where several did the same."""
     from ecglib.experiment import told
     from ecglib.report import book, runner
 

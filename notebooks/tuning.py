@@ -141,7 +141,7 @@ Markdown(searches.confirmation(search))
 # ## On the test set
 #
 # Base and best have reference results, as the experiments of the other chapters do. *Gain* is their difference; where
-# it has an interval, that resamples whole records, the same for both.
+# it has an interval, that resamples whole records, or of an area under the ROC curve patients, the same for both.
 
 # %%
 #| label: tbl-test

@@ -26,13 +26,15 @@ def provenance(record: Record) -> str:
         "synthetic": "made-up noise",
         "": "no noise",
     }[found.noise]
-    yardstick = is_yardstick(record)
+    yardstick, n = is_yardstick(record), len(found.folds)
+    alone = f"scored: fold {''.join(found.folds)}, {record.data.n_test} recordings"
+    turn = alone if n == 1 else f"folds scored in turn: {n}"
     unread = "" if record.scored == "test" else ", of those that are validated on; those that are tested were not read"
     how = f"fitted at once to the {p['cut']}" if yardstick else f"{count(record.n_parameters)} parameters"
     return (
         f"`{p['model']}`, {how}, on {count(found.recordings)} recordings of "
         f"{count(found.patients)} patients ({origins}); {count(len(record.classes))} labels at once; "
-        f"folds scored in turn: {count(len(found.folds))}{unread}. {'' if yardstick else f'Augmented with {noise}. '}"
+        f"{turn}{unread}. {'' if yardstick else f'Augmented with {noise}. '}"
         f"Profile *{record.profile}*, key `{record.key}`."
     )
 
@@ -51,8 +53,8 @@ def result(record: Record) -> str:
 
 
 def per_label(record: Record) -> str:
-    """Every label against the rest, out of fold, with the recordings that have it."""
-    positives = card(record).positives
+    """Every label against the rest, out of fold, with the scored recordings that have it."""
+    positives = record.data.class_counts.get("recordings", card(record).positives)
     rows = [
         {"class": name, "recordings": count(positives[name]), **tables.scores(record.per_class[name], SHOWN)}
         for name in record.classes
@@ -115,6 +117,6 @@ def few(record: Record) -> str:
 def tried(record: Record) -> str:
     """Settings that were tried for this experiment before its parameters were set (`tried.yml`)."""
     titles = {"validation": "macro AUROC, validation", "test": "macro AUROC, out of fold"}
-    mine = [row for study, row in studies("twelve-lead") if study["aim"] == record.experiment]
+    mine = [row for study, row in studies("twelve-lead") if record.experiment in (study["aim"], *study.get("also", []))]
     rows = [{"tried": row["tried"], **{title: number(row[key], 4) for key, title in titles.items()}} for row in mine]
     return table(rows) if rows else "With this experiment itself nothing else was tried."

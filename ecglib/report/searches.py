@@ -404,7 +404,8 @@ class Score:
     at: Callable[[Record], Interval | None]
     """Its value in a record."""
     gain: Callable[[Record, Record], Interval] | None = None
-    """One record's less another's, paired by what was scored, where that can be told; undefined where it was other."""
+    """Difference of two records with its paired interval, undefined where they can't be paired; None of a metric that
+    has none."""
 
 
 def _scores(record: Record, first: str) -> list[Score]:
@@ -440,7 +441,9 @@ def _paired(metric: comparison.Metric) -> Callable[[Record, Record], Interval]:
 
 def _alike(*records: Record) -> bool:
     """Whether all were scored on the same recordings, or beats, under the same seeds."""
-    scored = [(r.data.fingerprint, r.data.n_test, r.data.test_indices_sha256, r.scored, r.seeds) for r in records]
+    scored = [
+        (r.data.fingerprint, r.data.n_test, r.data.test_indices_sha256, r.scored, r.seeds, r.classes) for r in records
+    ]
     return all(one == scored[0] for one in scored)
 
 
@@ -500,7 +503,11 @@ def _validated(record: Record, metric: str) -> float | None:
     """A metric on validation of what was kept, mean over the seeds; None of one that records do not hold."""
     if metric in ("macro_f1", "macro_recall"):
         return tables.validated(record, metric)
-    return None
+    if metric != record.selection or (record.twelve_lead is not None and len(record.twelve_lead.folds) > 1):
+        return None  # of several folds, a record keeps the training of one
+    return tables.mean_of(
+        next((one.val_metric for one in run.history if one.epoch == run.best_epoch), None) for run in record.training
+    )
 
 
 def _on_test(shown: Shown) -> tuple[Interval, str]:
@@ -543,8 +550,10 @@ def verdict(shown: Shown) -> str:
 
 
 def _how_long(p: Mapping[str, Any]) -> str:
-    beats = p.get("beats_per_epoch")
-    return f"at most {p['max_epochs']} epochs{'' if beats is None else f' of {count(beats)} beats'}"
+    recordings, whole = p.get("max_records"), "crop_seconds" in p  # of which no beats are drawn
+    beats = None if whole else p.get("beats_per_epoch")
+    text = f"at most {p['max_epochs']} epochs{'' if beats is None else f' of {count(beats)} beats'}"
+    return text if recordings is None else f"{text} on {count(recordings)} recordings"
 
 
 def _shared(shown: Shown, before: Record, after: Record) -> str:

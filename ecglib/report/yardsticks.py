@@ -75,9 +75,9 @@ def table(record: Record, others: Sequence[Record]) -> str:
 
 def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> Interval:
     """AUROC of `a` less that of `b` on the recordings of `b`, mean over the labels and over the seeds, of infarctions
-    after learning from so many patients; the interval draws the same patients for both. Undefined where no patients are
+    after learning from so many patients; the interval draws the same patients for both. Undefined where they are not
     known."""
-    if not (card(b).patient_of if b.task == "multilabel" else infarction(b).patients):
+    if not (card(b).patient_of if b.task == "multilabel" else infarction(b).scores):
         return Interval()
     return bootstrap.interval(_areas(a, b, learnt, n_resamples) - _areas(b, b, learnt, n_resamples))
 

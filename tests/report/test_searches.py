@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from projects import ROOT
 
@@ -15,7 +16,7 @@ from ecglib.evaluation import metrics
 from ecglib.experiment import comparison
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report import book, names, search_figures, searches
+from ecglib.report import book, names, search_figures, searches, tables, yardsticks
 from ecglib.tuning import search
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.space import Space
@@ -261,17 +262,23 @@ def test_the_gain_of_an_area_has_an_interval_over_patients(
     base: str, best: str, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, other = (results.load(ROOT / "book" / "results" / f"{name}.json") for name in (base, best))
-    was, now = (one.metrics[metric].mean for one in (first, other))
-    assert was is not None and now is not None
-    rows = cells(searches.tested(between(first, other, monkeypatch)))
-    gain, *ends = rows[names.metric_name(metric)][-1].replace("\N{MINUS SIGN}", "-").strip("]").replace("[", "").split()
-    low, high = (float(end.strip(",")) for end in ends)
-    assert low < float(gain) < high and float(gain) == pytest.approx(now - was, abs=0.0015)
-    nobody = {"infarction": None if first.infarction is None else first.infarction.model_copy(update={"patients": {}})}
+    of_each = [one.metrics[metric] for one in (first, other)]
+    gain = yardsticks.gain(other, first)
+    assert gain.mean is not None and gain.low is not None and gain.high is not None
+    assert gain.mean == pytest.approx(np.subtract(of_each[1].mean, of_each[0].mean), abs=1e-4), "of four digits"
+    wide = [np.subtract(one.high, one.low) for one in of_each]
+    assert gain.low < gain.mean < gain.high and gain.high - gain.low < min(wide), "paired"
+    row = cells(searches.tested(between(first, other, monkeypatch)))[names.metric_name(metric)]
+    assert row[-1] == tables.signed(gain)
+    nobody: dict[str, Any] = {}
     if first.twelve_lead is not None:
         nobody["twelve_lead"] = first.twelve_lead.model_copy(update={"patient_of": {}})
-    rows = cells(searches.tested(between(first.model_copy(update=nobody), other, monkeypatch)))
-    assert "[" not in rows[names.metric_name(metric)][-1], "where patients are not known"
+    if first.infarction is not None:
+        nobody["infarction"] = first.infarction.model_copy(update={"patients": {}, "scores": {}})
+    row = cells(searches.tested(between(first.model_copy(update=nobody), other, monkeypatch)))[
+        names.metric_name(metric)
+    ]
+    assert row[-1] and "[" not in row[-1], "where patients are not known"
 
 
 def test_nothing_is_gained_where_others_were_scored(monkeypatch: pytest.MonkeyPatch) -> None:
