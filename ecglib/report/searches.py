@@ -550,10 +550,10 @@ def verdict(shown: Shown) -> str:
 
 
 def _how_long(p: Mapping[str, Any]) -> str:
-    recordings, whole = p.get("max_records"), "crop_seconds" in p  # of which no beats are drawn
-    beats = None if whole else p.get("beats_per_epoch")
-    text = f"at most {p['max_epochs']} epochs{'' if beats is None else f' of {count(beats)} beats'}"
-    return text if recordings is None else f"{text} on {count(recordings)} recordings"
+    text = f"at most {p['max_epochs']} epochs"
+    if p.get("beats_per_epoch") is not None and "crop_seconds" not in p:  # from whole recordings no beats are drawn
+        text += f" of {count(p['beats_per_epoch'])} beats"
+    return text + (f" on {count(p['max_records'])} recordings" if p.get("max_records") is not None else "")
 
 
 def _shared(shown: Shown, before: Record, after: Record) -> str:
