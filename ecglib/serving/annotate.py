@@ -72,7 +72,7 @@ def annotate(model: Model, path: Path, leads: Sequence[str] = (), rate: float | 
     whole, recording = read(model, path, leads, rate)
     records.check_rate(path, recording.fs)
     records.check_length(path, recording.signals.shape[1] / recording.fs, SHORTEST)
-    r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
+    r_peaks = detection.of_recording(recording, whole)
     classified = model.classify(recording, r_peaks)
     found = summarise(
         classified.sample,

@@ -267,14 +267,13 @@ def _scored(subject: Model | Path, source: Source, name: str, peaks: Peaks) -> _
     if isinstance(subject, Path):
         found = _annotations(subject, name, fs)
         predicted, left_out = (found.samples[found.is_beat], _labels(found)), dict[str, int]()
+    elif peaks == "given":
+        classified = subject.classify(subject.read(source.folder, name), samples)
+        kept = np.isin(samples, classified.sample)
+        matrix = metrics.confusion(true[kept], classified.decided, N + 1)
+        return _Scored(matrix, reference.left_out | classified.left_out)
     else:
-        recording = subject.read(source.folder, name)
-        if peaks == "given":
-            classified = subject.classify(recording, samples)
-            kept = np.isin(samples, classified.sample)
-            matrix = metrics.confusion(true[kept], classified.decided, N + 1)
-            return _Scored(matrix, reference.left_out | classified.left_out)
-        predicted, left_out = _detected(subject, recording), reference.left_out
+        predicted, left_out = _detected(subject, *subject.read_whole(source.folder, name)), reference.left_out
     kept = ~_in_flutter(reference, predicted[0])
     matched = matching.match(samples, predicted[0][kept], fs)
     return _Scored(matching.confusion(matched, true, predicted[1][kept], N), left_out)
@@ -290,10 +289,10 @@ def _in_flutter(reference: Annotations, r_peaks: NDArray[np.int64]) -> NDArray[n
     return found
 
 
-def _detected(model: Model, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _detected(model: Model, recording: Recording, whole: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """R peaks that are found, and the class of each."""
     try:
-        r_peaks = detection.unsw(recording.signals[0], recording.fs, recording.name)
+        r_peaks = detection.of_recording(recording, whole)
     except RecordError as error:
         if error.reason != "no R peak":
             raise

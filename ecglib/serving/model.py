@@ -181,6 +181,16 @@ class Model:
         recording = records.read_recording(folder, name, self.choose, uncalibrated_gain=records.DEFAULT_GAIN)
         return self.upright(recording)
 
+    def read_whole(self, folder: Path, name: str) -> tuple[Recording, Recording]:
+        """As `read`, and with all leads, where these can be read: `detection.of_recording` takes both."""
+        if self.card.task != "beats":
+            return (recording := self.read(folder, name)), recording
+        try:
+            whole = records.read_recording(folder, name, uncalibrated_gain=records.DEFAULT_GAIN)
+        except RecordError:  # its own may do
+            return (recording := self.read(folder, name)), recording
+        return self.pick(whole), whole
+
     def pick(self, recording: Recording) -> Recording:
         """As `read` of a recording that comes from no file, with all of its leads."""
         if self.card.task == "recordings":

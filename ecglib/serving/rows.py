@@ -82,14 +82,14 @@ class Wfdb:
         files = databases.Source("", self.folder, False, (self.name,), self.annotator).fingerprint()
         return fingerprint.of_values(files, self.annotator or _detector())
 
-    def read(self, model: Model) -> tuple[Recording, NDArray[np.int64] | None]:
-        """With the leads that the model reads, and the R peaks, if they are annotated. A `RecordError` as of the
-        readers."""
-        recording = model.read(self.folder, self.name)
+    def read(self, model: Model) -> tuple[Recording, Recording, NDArray[np.int64] | None]:
+        """With the leads that the model reads and, if R peaks must be found, with all; and the R peaks, if they are
+        annotated. A `RecordError` as of the readers."""
         if not self.annotator:
-            return recording, None
+            return *model.read_whole(self.folder, self.name), None
+        recording = model.read(self.folder, self.name)
         marks = records.read_annotations(self.folder, self.name, self.annotator)
-        return recording, marks.samples[marks.is_beat]
+        return recording, recording, marks.samples[marks.is_beat]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +123,13 @@ class Row:
             whole.update(b"-" if array is None else len(array).to_bytes(8) + array.tobytes())
         return whole.hexdigest()
 
-    def read(self, model: Model) -> tuple[Recording, NDArray[np.int64] | None]:
+    def read(self, model: Model) -> tuple[Recording, Recording, NDArray[np.int64] | None]:
         """As of `Wfdb`."""
         recording = delta.recording(self.name, self.fs, self.leads, self.signal)
         peaks, n = self.r_peaks, recording.signals.shape[1]
         if peaks is not None and peaks.size and (peaks[0] < 0 or peaks[-1] >= n or (np.diff(peaks) <= 0).any()):
             raise RecordError(self.name, "bad R peaks", expected=f"increasing samples of 0 to {n - 1}")
-        return model.pick(recording), peaks
+        return model.pick(recording), recording, peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ def score(where: str | Packed, version: str, given: Wfdb | Row, done: str = "") 
 
 
 def _scored(model: Model, given: Wfdb | Row, digest: str) -> Scored:
-    recording, r_peaks = given.read(model)
+    recording, whole, r_peaks = given.read(model)
     name, fs, n = given.name, recording.fs, recording.signals.shape[1]
     records.check_rate(Path(name), fs)
     found = functools.partial(Scored, name, digest, fs=fs, leads=recording.leads)
@@ -209,7 +209,7 @@ def _scored(model: Model, given: Wfdb | Row, digest: str) -> Scored:
     else:
         records.check_length(Path(name), n / fs, SHORTEST)
         if r_peaks is None:
-            r_peaks = detection.unsw(recording.signals[0], fs, name)
+            r_peaks = detection.of_recording(recording, whole)
         beats = model.classify(recording, r_peaks)
         if not len(beats.sample):
             raise RecordError(name, "no beat to classify", f"{len(r_peaks)} R peaks", "two or more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import excerpts
@@ -61,23 +61,75 @@ def test_a_lead_without_beats_is_refused(find: Find, lead: np.ndarray) -> None:
         find(lead.astype(np.float32), 500, "17")
 
 
-def scored(lead: np.ndarray, true: np.ndarray, fs: float = excerpts.FS) -> list[int]:
+def scored(lead: np.ndarray, true: np.ndarray, fs: float = excerpts.FS, other: np.ndarray | None = None) -> list[int]:
     """Beats found, beats missed, and peaks that are none."""
-    found = matching.match(true, detection.unsw(lead, fs), fs)
+    found = matching.match(true, detection.unsw(lead, fs, other=other), fs)
     return [len(found.pairs), len(found.missed), len(found.extra)]
 
 
 def of_sample(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Five minutes of MLII, or of the first lead, and the R peaks of all beats."""
-    recording = records.read_recording(excerpts.SAMPLE, name, partial(beats.choose_leads, leads=["MLII"]))
+    leads, true = both_of_sample(name)
+    return leads[0], true
+
+
+def both_of_sample(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the other lead, `(2, samples)`."""
+    whole = records.read_recording(excerpts.SAMPLE, name)
     annotations = records.read_annotations(excerpts.SAMPLE, name)
-    return recording.signals[0], annotations.samples[np.isin(annotations.symbols, list(aami.SYMBOLS))]
+    first = beats.choose_leads(excerpts.SAMPLE, whole.leads, ["MLII"])[0]
+    return whole.signals[[first, 1 - first]], annotations.samples[np.isin(annotations.symbols, list(aami.SYMBOLS))]
 
 
 def test_whole_recordings_give_the_beats_that_they_gave() -> None:
     """The five minutes with most ectopic beats of all 48 records; 207 has flutter, which nobody counted as beats."""
     found = [scored(*of_sample(name)) for name in excerpts.RECORDS]
-    assert np.sum(found, 0).tolist() == [18378, 63, 107]
+    assert np.sum(found, 0).tolist() == [18379, 62, 113]
+
+
+def test_another_lead_shows_the_beats_that_are_small_in_the_first() -> None:
+    found = [scored(lead, true, other=other) for (lead, other), true in map(both_of_sample, excerpts.RECORDS)]
+    assert np.sum(found, 0).tolist() == [18405, 36, 136]
+
+
+def test_a_lead_in_which_some_beats_are_flat_has_them_from_the_other() -> None:
+    """Every sixth beat of a lead is left out; the other one has it."""
+    (lead, other), true = both_of_sample("100")
+    hidden = lead.copy()
+    for at in true[5:-1:6]:
+        hidden[at - 60 : at + 60] = np.linspace(lead[at - 60], lead[at + 60], 120)
+    assert scored(hidden, true)[1] >= len(true[5:-1:6]) - 2
+    assert scored(hidden, true, other=other)[1:] == [0, 0]
+
+
+@pytest.mark.parametrize("what", ["noise", "other heart", "flat", "nan", "half a recording"])
+def test_another_lead_without_the_same_beats_changes_nothing(what: str) -> None:
+    lead, _ = of_sample("100")
+    other = {
+        "noise": np.random.default_rng(0).normal(size=len(lead)).astype(np.float32),
+        "other heart": of_sample("208")[0],
+        "flat": np.zeros_like(lead),
+        "nan": np.full_like(lead, np.nan),
+        "half a recording": np.where(np.arange(len(lead)) < len(lead) / 2, np.nan, np.float32(0)),
+    }[what]
+    np.testing.assert_array_equal(detection.unsw(lead, 360, other=other), detection.unsw(lead, 360))
+
+
+@pytest.mark.parametrize(("leads", "own", "other"), [
+    (("MLII", "V1"), [0], 1), (("V1", "MLII"), [1], 0), (("MLII", "ABP", "V5"), [0], 2), (("MLII",), [0], None),
+    (("MLII", "MLII", "V1"), [0], 2), (("MLII", "RESP"), [0], None), (("MLII", "V1", "V5"), [0, 2], 2),
+])  # fmt: skip
+def test_of_the_leads_of_a_recording_the_next_one_of_an_ecg_is_the_other(
+    leads: tuple[str, ...], own: list[int], other: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = np.arange(len(leads) * 10, dtype=np.float32).reshape(-1, 10)
+    whole = records.Recording("17", signals, 360.0, leads)
+    asked: list[object] = []
+    monkeypatch.setattr(detection, "unsw", lambda *arguments: asked.extend(arguments))
+    detection.of_recording(replace(whole, signals=signals[own], leads=tuple(leads[i] for i in own)), whole)
+    np.testing.assert_array_equal(asked[0], signals[own[0]])
+    assert asked[1:3] == [360.0, "17"]
+    assert (asked[3] is None) if other is None else np.array_equal(asked[3], signals[other])
 
 
 @pytest.mark.parametrize("rate", [50, 100, 1000])
@@ -88,11 +140,14 @@ def test_a_whole_recording_has_its_beats_at_any_rate(rate: int) -> None:
 
 
 def test_parts_of_a_recording_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long one is read in parts: here of 7 s, so that many a beat is at a seam."""
-    lead, _ = of_sample("100")
-    whole = detection.unsw(lead, 360)
+    """A long one is read in parts: here of 7 s, so that many a beat is at a seam. Each finds a complex at its own of
+    125 samples in a second, and its R peak so much aside."""
+    (lead, other), _ = both_of_sample("100")
+    whole = detection.unsw(lead, 360, other=other)
     monkeypatch.setattr(detection, "PART", 7.0)
-    np.testing.assert_array_equal(detection.unsw(lead, 360), whole)
+    in_parts = detection.unsw(lead, 360, other=other)
+    assert len(in_parts) == len(whole)
+    assert np.abs(in_parts - whole).max() <= 3
 
 
 @pytest.mark.parametrize("hidden", [np.nan, np.inf, 0.0])

@@ -230,11 +230,11 @@ def _functions() -> dict[str, Callable[[], Digest]]:
         """R peaks of each record beside the annotated ones: where, and the classes if these took turns."""
         given: Digest = {}
         for name in (source := databases.get("mitdb")).records:
-            recording = records.read_recording(source.folder, name)
+            recording = records.read_recording(source.folder, name)  # of two leads
             marks = records.read_annotations(source.folder, name)
             known = [(at, aami.index_of(mark)) for at, mark in zip(marks.samples, marks.symbols, strict=True)]
             true, labels = np.array([beat for beat in known if beat[1] is not None]).T
-            found = detection.unsw(recording.signals[0], recording.fs)
+            found = detection.of_recording(recording, recording)
             matched = matching.match(true, found, recording.fs)
             matrix = matching.confusion(matched, labels, np.arange(len(found)) % 5, 5)
             veb = metrics.ec57(matrix, list(aami.CLASSES))["VEB"]

@@ -200,7 +200,7 @@ def test_what_a_model_learnt_from_is_said(model: Model) -> None:
 
 
 def test_a_record_without_a_detected_beat_is_missed_as_a_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(lead: object, fs: float, where: str) -> np.ndarray:
+    def blind(lead: object, fs: float, where: str, other: object) -> np.ndarray:
         raise RecordError(where, "no R peak")
 
     monkeypatch.setattr(evaluate.detection, "unsw", blind)

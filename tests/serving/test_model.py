@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import wfdb
 from excerpts import SAMPLE
 from projects import make_project
 from safetensors.torch import load_file
 
 from ecglib import serving
 from ecglib.config import HeartbeatParameters
-from ecglib.data import beats, databases, records
+from ecglib.data import beats, databases, detection, records
 from ecglib.errors import RecordError, UserError
+from ecglib.evaluation import matching
 from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
 from ecglib.models import registry
@@ -233,6 +235,24 @@ def test_negated_leads_are_turned_over_and_stand_ins_told() -> None:
     for name in ("EEG C3-A2", "Resp", "SpO2"):
         with pytest.raises(RecordError, match="too few leads"):
             of(name)
+
+
+def test_a_fault_of_a_lead_that_it_does_not_read_costs_that_lead_alone(tmp_path: Path) -> None:
+    """R peaks are found on two leads where both can be read, and on its own where the other is flat."""
+    model, units = serving.load("ecglib:cnet"), wfdb.rdrecord(str(SAMPLE / "106"), physical=False).d_signal
+    about = {"fs": 360, "units": ["mV"] * 2, "adc_gain": [200.0] * 2, "baseline": [1024] * 2, "fmt": ["212"] * 2}
+    for name, other in (("whole", units[:, 1]), ("flat", np.full(len(units), 7))):
+        columns = np.stack([units[:, 0], other], 1)
+        wfdb.wrsamp(name, d_signal=columns, sig_name=["MLII", "V1"], write_dir=str(tmp_path), **about)
+    read = {name: model.read_whole(tmp_path, name) for name in ("whole", "flat")}
+    assert {name: whole.leads for name, (_, whole) in read.items()} == {"whole": ("MLII", "V1"), "flat": ("MLII",)}
+    peaks = {name: detection.of_recording(*both) for name, both in read.items()}
+    for name, (recording, _) in read.items():
+        np.testing.assert_array_equal(recording.signals, model.read(tmp_path, name).signals)
+    np.testing.assert_array_equal(peaks["flat"], detection.unsw(read["whole"][0].signals[0], 360))
+    true = records.read_annotations(SAMPLE, "106")
+    missed = {name: len(matching.match(true.samples[true.is_beat], found, 360).missed) for name, found in peaks.items()}
+    assert missed["whole"] < missed["flat"]
 
 
 def test_signals_that_cannot_be_classified() -> None:

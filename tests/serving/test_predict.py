@@ -126,8 +126,7 @@ def test_r_peaks_that_nobody_gives_are_detected(folder: Path, tmp_path: Path) ->
     predict.predict(CNET, str(folder), str(tmp_path / "wfdb"))
     found = read(tmp_path / "wfdb")
     for name in NAMES:
-        recording = serving.load(CNET).read(folder, name)
-        peaks = detection.unsw(recording.signals[0], recording.fs)
+        peaks = detection.of_recording(*serving.load(CNET).read_whole(folder, name))
         assert [row["sample"] for row in found if row["record"] == name] == peaks[:-1].tolist()
     given = table(tmp_path / "in", [{**row, "r_peaks": None} for row in of_folder(folder)])
     predict.predict(CNET, given, str(tmp_path / "table"))
