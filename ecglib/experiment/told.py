@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from ecglib.config import table_of
 from ecglib.errors import some
 from ecglib.experiment.record import Record
 
@@ -46,9 +45,6 @@ def of_run(record: Record) -> list[str]:
     if of_sample:
         said.append(f"assumed: the embedded sample stands in for {' and '.join(of_sample)}")
     said += [f"assumed: {sentence}" for sentence in (record.data.model_extra or {}).get("assumed", [])]
-    by_source = card.by_source if card and not table_of(record.data.name) else {}
-    if nobody := sum(n for source, n in by_source.items() if source != "PTB-XL"):
-        said.append(f"assumed: no patients are named for {nobody} recordings, so each counts as a patient of its own")
     return said
 
 

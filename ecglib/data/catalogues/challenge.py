@@ -53,8 +53,8 @@ def read(source: Source) -> Records:
         entries.append(Entry(source.folder, record, origin, patient, labels, codes, age, female, repairs=odd))
     if not entries:
         raise UserError(source.folder, "no record with a diagnosis", "Challenge records with a line #Dx:")
-    key = source.fingerprint()
-    return Records(snomed.SCORED, with_folds(entries), key, refused, duplicates, sample=source.sample)
+    key, assumed = source.fingerprint(), _assumed(entries)
+    return Records(snomed.SCORED, with_folds(entries), key, refused, duplicates, assumed, sample=source.sample)
 
 
 def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
@@ -72,4 +72,10 @@ def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
     key = fingerprint.of_values(of_ptb_xl.fingerprint, of_challenge.fingerprint)
     refused = of_ptb_xl.refused | of_challenge.refused
     entries = (*of_ptb_xl.entries, *kept)
-    return Records(of_challenge.classes, entries, key, refused, duplicates, sample=of_challenge.sample)
+    return Records(of_challenge.classes, entries, key, refused, duplicates, _assumed(kept), sample=of_challenge.sample)
+
+
+def _assumed(entries: list[Entry]) -> tuple[str, ...]:
+    """Of the Challenge's own records."""
+    said = f"no patients are named for {len(entries)} recordings, so each counts as a patient of its own"
+    return (said,) if entries else ()
