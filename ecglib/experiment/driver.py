@@ -2,7 +2,7 @@
 
 A task (`heartbeat`, `infarction`, `twelve_lead`) says in a few functions what a kind of experiment is. The rest is
 here, once: a run is found again by its key, trained part by part under every seed, resumed where it was left, evaluated
-anew where only that code changed, filed and tracked.
+anew where only code changed that chooses no epoch and no threshold, filed and tracked.
 """
 
 from __future__ import annotations
