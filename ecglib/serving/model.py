@@ -182,11 +182,11 @@ class Model:
         return self.upright(recording)
 
     def read_whole(self, folder: Path, name: str) -> tuple[Recording, Recording]:
-        """As `read`, and with all leads, where these can be read: `detection.of_recording` takes both."""
+        """As `read`, and with one more lead, where that can be read: `detection.of_recording` takes both."""
         if self.card.task != "beats":
             return (recording := self.read(folder, name)), recording
         try:
-            whole = records.read_recording(folder, name, uncalibrated_gain=records.DEFAULT_GAIN)
+            whole = records.read_recording(folder, name, self._one_more, uncalibrated_gain=records.DEFAULT_GAIN)
         except RecordError:  # its own may do
             return (recording := self.read(folder, name)), recording
         return self.pick(whole), whole
@@ -209,6 +209,12 @@ class Model:
             if names.count(lead.upper()) > 1:
                 raise RecordError(where, "a lead twice", lead)
         return beats.choose_leads(where, there, self.card.leads, self.card.stand_ins)
+
+    def _one_more(self, where: Path, there: Any) -> list[int]:
+        """As `choose`, and the next lead of an ECG."""
+        chosen = self.choose(where, there)
+        free = [i for i, name in enumerate(there) if i not in chosen and not beats.NO_ECG.search(name)]
+        return [*chosen, *free[:1]]
 
     def upright(self, recording: Recording) -> Recording:
         """A recording with the leads that were chosen, those turned over whose names say that they are negated; its

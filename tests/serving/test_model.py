@@ -238,12 +238,14 @@ def test_negated_leads_are_turned_over_and_stand_ins_told() -> None:
 
 
 def test_a_fault_of_a_lead_that_it_does_not_read_costs_that_lead_alone(tmp_path: Path) -> None:
-    """R peaks are found on two leads where both can be read, and on its own where the other is flat."""
+    """R peaks are found on two leads where both can be read, whatever a third is, and on its own where the other is
+    flat."""
     model, units = serving.load("ecglib:cnet"), wfdb.rdrecord(str(SAMPLE / "106"), physical=False).d_signal
-    about = {"fs": 360, "units": ["mV"] * 2, "adc_gain": [200.0] * 2, "baseline": [1024] * 2, "fmt": ["212"] * 2}
-    for name, other in (("whole", units[:, 1]), ("flat", np.full(len(units), 7))):
-        columns = np.stack([units[:, 0], other], 1)
-        wfdb.wrsamp(name, d_signal=columns, sig_name=["MLII", "V1"], write_dir=str(tmp_path), **about)
+    about = {"fs": 360, "units": ["mV", "mV", "NU"], "adc_gain": [200.0] * 3, "baseline": [1024] * 3, "fmt": ["16"] * 3}
+    flat = np.full(len(units), 7)
+    for name, other in (("whole", units[:, 1]), ("flat", flat)):
+        columns = np.stack([units[:, 0], other, flat], 1)
+        wfdb.wrsamp(name, d_signal=columns, sig_name=["MLII", "V1", "RESP"], write_dir=str(tmp_path), **about)
     read = {name: model.read_whole(tmp_path, name) for name in ("whole", "flat")}
     assert {name: whole.leads for name, (_, whole) in read.items()} == {"whole": ("MLII", "V1"), "flat": ("MLII",)}
     peaks = {name: detection.of_recording(*both) for name, both in read.items()}
