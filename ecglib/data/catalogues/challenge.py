@@ -77,5 +77,5 @@ def joined(of_challenge: Records, of_ptb_xl: Records) -> Records:
 
 def _assumed(entries: list[Entry]) -> tuple[str, ...]:
     """Of the Challenge's own records."""
-    said = f"no patients are named for {len(entries)} recordings, so each counts as a patient of its own"
-    return (said,) if entries else ()
+    nobody = sum(entry.record.rpartition("/")[2] not in SAME_PATIENT for entry in entries)
+    return (f"no patients are named for {nobody} recordings, so each counts as a patient of its own",) * (nobody > 0)
