@@ -44,7 +44,7 @@ print("done", flush=True)
 """ONNX Runtime on cut beats, so many at a time, from when it is told to."""
 
 
-GIVEN = {"x": ("b", 1, 187), "y": ("b", 5)}
+GIVEN = {"x": ("b", 1, 187), "logits": ("b", 5)}
 
 
 def circumstances() -> str:
@@ -165,7 +165,10 @@ def one_layer(folder: Path) -> Path:
     shutil.copytree(cnet.folder, folder)
     weights = onnx.numpy_helper.from_array(draw.normal(size=(187, 5)).astype(np.float32), "w")
     x, logits = (onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in GIVEN.items())
-    nodes = [onnx.helper.make_node("Flatten", ["x"], ["flat"]), onnx.helper.make_node("MatMul", ["flat", "w"], ["y"])]
+    nodes = [
+        onnx.helper.make_node("Flatten", ["x"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+    ]
     graph = onnx.helper.make_graph(nodes, "one-layer", [x], [logits], [weights])
     made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     (folder / "model.onnx").write_bytes(made.SerializeToString())
