@@ -122,11 +122,13 @@ def aim_row(aim: Mapping[str, Any], found: Record | None, value: Interval | None
 
 
 def tried() -> str:
-    """What was tried without the test set (`tried.yml`)."""
+    """What was tried without the test set (`tried.yml`); its aim and how it was measured stand in the first row of a
+    study."""
     rows = []
     for study, row in studies("beats"):
         shown = {f"{name} F1" if name in "SV" else name: span(row.get(name)) for name in _SCORES}
-        rows.append({"for": study["aim"], "measured on": study["measured"], "tried": row["tried"], **shown})
+        aim, measured = (study[name] if row is study["rows"][0] else "" for name in ("aim", "measured"))
+        rows.append({"for": aim, "tried": row["tried"], **shown, "measured on": measured})
     return tables.table(rows)
 
 
