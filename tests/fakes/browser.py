@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -84,11 +85,11 @@ def tab(profile: Path) -> Iterator[Tab]:
     """A browser of its own with one tab; `profile` is an empty folder."""
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     flags = ["--headless", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={profile}", *root]
-    process = subprocess.Popen(
-        [str(command()), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # Debian's command is a shell script, which would end without the browser that it started
+    process = subprocess.Popen([str(command()), *flags, "about:blank"], start_new_session=True, **quiet)
     try:
-        port, end = profile / "DevToolsActivePort", time.monotonic() + 15
+        port, end = profile / "DevToolsActivePort", time.monotonic() + 60
         while not (port.is_file() and port.read_text().count("\n")):
             assert process.poll() is None and time.monotonic() < end, "the browser did not start"
             time.sleep(0.02)
@@ -97,5 +98,5 @@ def tab(profile: Path) -> Iterator[Tab]:
             pages = [one for one in json.load(answer) if one["type"] == "page"]
         yield Tab(pages[0]["webSocketDebuggerUrl"])
     finally:
-        process.terminate()
-        process.wait(10)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
