@@ -83,7 +83,7 @@ class Wfdb:
         return fingerprint.of_values(files, self.annotator or _detector())
 
     def read(self, model: Model) -> tuple[Recording, Recording, NDArray[np.int64] | None]:
-        """With the leads that the model reads and, if R peaks must be found, with all; and the R peaks, if they are
+        """With the leads that the model reads; with others too, if R peaks must be found; and the R peaks, if they are
         annotated. A `RecordError` as of the readers."""
         if not self.annotator:
             return *model.read_whole(self.folder, self.name), None
