@@ -20,7 +20,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -230,11 +230,16 @@ def choose_leads(
     for lead in leads:
         places = (records.find_lead(where, there, name) for name in (lead, *stand_ins.get(lead, ())))
         chosen.append(next((place for place in places if place is not None and place not in chosen), None))
-    free = iter([i for i, name in enumerate(there) if i not in chosen and not NO_ECG.search(name)])
+    free = iter(other_leads(there, chosen))
     found = [next(free, None) if place is None else place for place in chosen]
     if None in found:
         raise RecordError(where, "too few leads", ", ".join(there), f"{len(leads)} of an ECG")
     return [place for place in found if place is not None]
+
+
+def other_leads(there: Sequence[str], taken: Collection[int | None]) -> list[int]:
+    """Places of the ECG leads among a record's channels of the names `there` that are not taken."""
+    return [i for i, name in enumerate(there) if i not in taken and not NO_ECG.search(name)]
 
 
 CutResult = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], dict[str, int]]

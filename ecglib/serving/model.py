@@ -213,8 +213,7 @@ class Model:
     def _one_more(self, where: Path, there: Any) -> list[int]:
         """As `choose`, and the next lead of an ECG."""
         chosen = self.choose(where, there)
-        free = [i for i, name in enumerate(there) if i not in chosen and not beats.NO_ECG.search(name)]
-        return [*chosen, *free[:1]]
+        return [*chosen, *beats.other_leads(there, chosen)[:1]]
 
     def upright(self, recording: Recording) -> Recording:
         """A recording with the leads that were chosen, those turned over whose names say that they are negated; its
