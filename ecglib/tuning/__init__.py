@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def run(
     with files.lock(prepared.folder.with_suffix(".lock"), 0, busy):
         search.begin(prepared, engine, resume=resume, fresh=fresh)
         logs = watch.logs(prepared) | ({"Weights & Biases": wandb_log.Log(prepared, wandb).log} if wandb else {})
-        with search.timed(prepared), watch.Watch(prepared, logs) as shown:
+        shown = watch.Watch(prepared, logs)
+        with search.timed(prepared), shown.live or nullcontext():
             if engine == "ray":
                 from ecglib.tuning import ray
 
