@@ -109,15 +109,15 @@ def _pruner(search: Search) -> optuna.pruners.BasePruner:
 def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
     """Who draws a trial's parameters; its seed is of the trial, so that workers do not draw the same."""
     samplers, seed = library().samplers, search.asked.seed * 100_003 + number
+    made: optuna.samplers.BaseSampler
     if search.asked.searcher == "gp":
-        gp: optuna.samplers.BaseSampler = samplers.GPSampler(seed=seed, n_startup_trials=STARTUP)
-        return gp
-    if search.asked.searcher == "tpe":
+        made = samplers.GPSampler(seed=seed, n_startup_trials=STARTUP)
+    elif search.asked.searcher == "tpe":
         known = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": STARTUP}
-        tpe: optuna.samplers.BaseSampler = samplers.TPESampler(seed=seed, **known)
-        return tpe
-    random: optuna.samplers.BaseSampler = samplers.RandomSampler(seed=seed)
-    return random
+        made = samplers.TPESampler(seed=seed, **known)
+    else:
+        made = samplers.RandomSampler(seed=seed)
+    return made
 
 
 def suggested(search: Search, of: optuna.trial.Trial) -> Values:

@@ -18,7 +18,7 @@ import inspect
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,16 +71,15 @@ class Dimension:
         return math.floor((self.high - self.low) / step + 1e-9) + 1 if step else math.inf
 
     @property
-    def grid(self) -> list[Any]:
+    def grid(self) -> Sequence[Any]:
         """Its values, of a parameter that has finitely many."""
         if self.kind == "choice":
-            return list(self.choices)
+            return self.choices
         if self.whole:
-            return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             raise UserError(f"space: {self.name}", f"{self.kind} without a step", "finitely many values for a grid")
-        n = math.floor((self.high - self.low) / self.step + 1e-9)
-        return [round(self.low + i * self.step, 12) for i in range(n + 1)]
+        return [round(self.low + i * self.step, 12) for i in range(int(self.size))]
 
     def value(self, raw: Any) -> Any:
         """A value as a trial takes it: a real number with four digits, so that its file holds it as it was."""
@@ -109,10 +108,7 @@ class Dimension:
 
     def draw(self, random: np.random.Generator) -> Any:
         """One of its values at random."""
-        if self.kind == "int":
-            step = int(self.step or 1)
-            return int(self.low) + step * int(random.integers((int(self.high) - int(self.low)) // step + 1))
-        if self.kind == "choice" or self.step is not None:
+        if self.kind in ("choice", "int") or self.step is not None:
             values = self.grid
             return values[int(random.integers(len(values)))]
         if not self.log:

@@ -21,7 +21,7 @@ from ecglib.config import FROM_DATA, SharedParameters, TuningParameters
 from ecglib.errors import UserError
 from ecglib.models import registry
 from ecglib.tuning import space as spaces
-from ecglib.tuning.search import DEFAULT_METRIC, METRICS
+from ecglib.tuning.search import METRICS
 from ecglib.tuning.space import OPTION
 
 READ: Final = ("method", "metric", "parameters", "early_terminate", "run_cap")
@@ -255,11 +255,6 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value) else value
 
 
-def _constant(how: dict[str, Any], otherwise: Any = None) -> Any:
-    """The value of what does not vary."""
-    return how["choice"][0] if len(how.get("choice", ())) == 1 else otherwise
-
-
 # --- whose parameters they are ----------------------------------------------------------------------------------------
 
 
@@ -297,7 +292,8 @@ def _named(
             other = next(one for one, of in names.items() if of == ours)
             raise UserError(path, f"both {other} and {name} are {ours}", "one of them")
         names[name] = ours
-        varies, value = len(how.get("choice", ())) != 1, _constant(how)
+        choices = how.get("choice", [])
+        varies, value = len(choices) != 1, next(iter(choices), None)
         option = ours.removeprefix(OPTION)
         if ours in ("max_epochs", "seed") and varies:
             why = "trials that differ in it can't be compared"
@@ -347,7 +343,7 @@ def _metric(given: Any, notebook: str, base: str, path: Path, said: list[str]) -
     """What the search maximizes. Most sweeps minimize a loss, which depends on parameters that are searched here."""
     if notebook not in METRICS:
         raise UserError(f"base: {base}", "it trains nothing", "an experiment that trains")
-    default = DEFAULT_METRIC[notebook]
+    default = METRICS[notebook][0]
     if given is None:
         return default
     _only(given, ("name", "goal", "target", "impute", "impute_while_running"), f"{path}: metric")
