@@ -135,11 +135,8 @@ def told(shown: Shown) -> str:
 
 def space(shown: Shown) -> str:
     """Every parameter: how it is drawn, its value in the base, and the best one."""
-    search, rows = shown.search, []
-    own: dict[str, Any] = {}
+    own, rows = shown.space.own(shown.search.base), []
     for one in shown.space.dimensions:
-        if shown.space.is_drawn(one, own, search.base):
-            own[one.name] = spaces.value_of(search.base, one.name)
         row = {"parameter": _parameter(one.name), "how it is drawn": _drawn(one), "base": _value(own, one.name)}
         rows.append(row | ({"best found": _value(shown.best.drawn, one.name)} if shown.found else {}))
     return table(rows)

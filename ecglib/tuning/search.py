@@ -121,14 +121,8 @@ class Search:
     @cached_property
     def of_base(self) -> Values | None:
         """The base's own values, as a draw; None where they lie outside the space."""
-        inside: Values = {}
-        for one in self.space.dimensions:
-            if self.space.is_drawn(one, inside, self.base):
-                value = spaces.value_of(self.base, one.name)
-                if not one.holds(value):
-                    return None
-                inside[one.name] = value
-        return inside
+        own = self.space.own(self.base)
+        return own if all(self.space[name].holds(value) for name, value in own.items()) else None
 
     @cached_property
     def made_of(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ vary, as optimisers do in most sweeps, the search is smaller than the sweep's.
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import math
 import re
@@ -17,9 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecglib import config
-from ecglib.config import FROM_DATA, SharedParameters, TuningParameters
-from ecglib.errors import UserError
-from ecglib.models import registry
+from ecglib.config import SharedParameters, TuningParameters
+from ecglib.errors import UserError, nearest
 from ecglib.tuning import space as spaces
 from ecglib.tuning.search import METRICS
 from ecglib.tuning.space import OPTION
@@ -134,9 +132,8 @@ def _only(given: Any, known: tuple[str, ...], where: str | Path) -> None:
         raise UserError(where, f"{given!r}", f"a mapping of {', '.join(known)}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            do = f"did you mean {near[0]}?" if near else ""
-            raise UserError(where, f"{key} has no counterpart here", f"one of {', '.join(known)}", do)
+            expected = f"one of {', '.join(known)}"
+            raise UserError(where, f"{key} has no counterpart here", expected, nearest(str(key), known))
 
 
 # --- how a parameter is drawn -----------------------------------------------------------------------------------------
@@ -272,9 +269,8 @@ def _named(
     models = [str(one) for one in of.get("values", [of.get("value", p.model)])]
     options: dict[str, list[str]] = {}
     for model in models:
-        for option in inspect.signature(registry.entry(model).build).parameters:
-            if option not in FROM_DATA:
-                options.setdefault(option, []).append(model)
+        for option in spaces.options(model):
+            options.setdefault(option, []).append(model)
     space: dict[str, Any] = {}
     fixed: dict[str, Any] = {}
     of_model: dict[str, Any] = {}
