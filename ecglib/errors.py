@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,12 @@ class RecordError(UserError):
     def __init__(self, where: str | Path, reason: str, found: str = "", expected: str = "", do: str = "") -> None:
         self.reason = reason
         super().__init__(where, f"{reason} ({found})" if found else reason, expected, do)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What is to be done about an unknown name, where one of those that are known is like it; else empty."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def some(names: Sequence[str], most: int = 2) -> str:

@@ -297,9 +297,9 @@ def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
     return table([{"parameter": name, "value": value} for name, value in values.items()])
 
 
-def hardware(record: Record) -> str:
-    """The processor, and how many threads trained on it."""
-    return re.sub(r"\b1 threads\b", "1 thread", record.hardware)
+def hardware(noted: str) -> str:
+    """The processor, and how many threads trained on it, as a record notes them."""
+    return re.sub(r"\b1 threads\b", "1 thread", noted)
 
 
 def circumstances(record: Record, fresh: Record | None = None) -> str:
@@ -319,7 +319,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "epoch chosen": _chosen_epochs(record),
         "intervals": f"95 %, {count(drawn.n)} resamples by {drawn.unit}" if drawn.n else UNDEFINED,
         "precision": record.precision,
-        "hardware": _escaped(f"{hardware(record)} ({record.device})"),
+        "hardware": _escaped(f"{hardware(record.hardware)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
         "training time": duration(record.train_seconds),
         "commit": f"`{commit[:12]}`{', and changes since' if changed else ''}" if commit else UNDEFINED,

@@ -32,7 +32,8 @@ def provenance(record: Record) -> str:
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in per cent, the sign after a narrow space (`42 %`)."""
     return f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
@@ -82,7 +83,7 @@ def classes(record: Record) -> str:
     if missed:
         row[i] = 0
         most = int(row.argmax())
-        text += f": of its beats that were missed, {_percent(row[most] / missed)} were taken for {record.classes[most]}"
+        text += f": of its beats that were missed, {percent(row[most] / missed)} were taken for {record.classes[most]}"
     return text + "."
 
 
@@ -105,5 +106,5 @@ def concentration(by_record: pd.DataFrame) -> str:
         total = int(ds2[name].sum())
         if total:
             record = str(ds2[name].idxmax())
-            parts.append(f"record {record} alone holds {_percent(ds2[name].max() / total)} of the {name} beats")
+            parts.append(f"record {record} alone holds {percent(ds2[name].max() / total)} of the {name} beats")
     return f"In DS2, {' and '.join(parts)}." if parts else "DS2 holds no S or F beats here."
