@@ -429,18 +429,12 @@ def comments(folder: Path, name: str) -> tuple[str, ...]:
     return _split(header_path(folder, name))[1]
 
 
-def signal_files(folder: Path, name: str) -> list[str]:
-    """Names of a record's signal files, which lie beside its header. Errors as for `read_recording`, so far as the
-    header goes."""
-    return list(dict.fromkeys(line[_FILE] for line in _read_header(header_path(folder, name)).signals))
-
-
-def beside(folder: Path, name: str) -> list[Path]:
-    """A record's signal files, of whatever name; none where its header can't be read."""
+def beside(folder: Path, name: str) -> set[Path]:
+    """A record's signal files, of whatever name, beside its header; none where that can't be read."""
     with suppress(RecordError):
         path = header_path(folder, name)
-        return [path.parent / file for file in signal_files(folder, name)]
-    return []
+        return {path.parent / line[_FILE] for line in _read_header(path).signals}
+    return set()
 
 
 def field(lines: Iterable[str], name: str) -> str:
@@ -461,7 +455,9 @@ def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotat
     classes of beats.
     """
     path = header_path(folder, name)
-    header, path = _measured(path), path.with_suffix(f".{annotator}")
+    header = _read_header(path)
+    sig_len = header.sig_len or _decoded(path, header, [0]).shape[1]
+    path = path.with_suffix(f".{annotator}")
     samples, symbols, fs, left_out = annotation_file(path)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
@@ -471,9 +467,9 @@ def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotat
     if wrong.size:
         first, second = samples[wrong[0] : wrong[0] + 2]
         raise RecordError(path, "annotations out of order", f"sample {second} after {first}", "increasing samples")
-    if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
+    if samples[0] < 0 or samples[-1] >= sig_len:
         found = samples[0] if samples[0] < 0 else samples[-1]
-        raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
+        raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {sig_len - 1}")
     again = _annotated_again(path, samples, symbols, ONE_BEAT * header.fs)
     if again:
         left_out["annotated again"] = len(again)
@@ -497,7 +493,10 @@ def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np
 
 
 def annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
-    """What `_annotated` gives of a file."""
+    """Samples, symbols, the rate that they are counted at (0: not told) and what has a symbol that nobody defines.
+
+    As `wfdb.rdann` reads them, which waits for ever where a definition is expected and a comment found.
+    """
     with _reading(path, "annotations"):
         content = path.read_bytes()
     if not content:
@@ -505,29 +504,21 @@ def annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], fl
     if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
         raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
     with _reading(path, "annotations"):
-        return _annotated(content)
-
-
-def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
-    """Samples, symbols, the rate that they are counted at (0: not told) and what has a symbol that nobody defines.
-
-    As `wfdb.rdann` reads them, which waits for ever where a definition is expected and a comment found.
-    """
-    pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, 2)
-    samples, codes, _, _, _, notes = wfdb_annotation.proc_ann_bytes(pairs, None)
-    names, fs, kept, defining = dict(_SYMBOLS), 0.0, [], False
-    for i, (sample, code, note) in enumerate(zip(samples, codes, notes, strict=False)):
-        if code == _NOTE and sample == 0:
-            defining = note == "## annotation type definitions" or (defining and note != "## end of definitions")
-            if found := re.match(r"## time resolution: (\d+\.?\d*)", note):
-                fs = fs or float(found[1])
-            elif defining and (found := re.match(r"(\d+) (\S+) .", note)):
-                names[int(found[1])] = found[2]
-        elif code:
-            kept.append(i)
-    symbols = [names.get(codes[i], f"code {codes[i]}") for i in kept]
-    own = Counter(f"annotated as {name}, of no class" for name in symbols if name not in _SYMBOLS.values())
-    return np.array([samples[i] for i in kept], np.int64), np.array(symbols, np.str_), fs, dict(own)
+        pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, 2)
+        samples, codes, _, _, _, notes = wfdb_annotation.proc_ann_bytes(pairs, None)
+        names, fs, kept, defining = dict(_SYMBOLS), 0.0, [], False
+        for i, (sample, code, note) in enumerate(zip(samples, codes, notes, strict=False)):
+            if code == _NOTE and sample == 0:
+                defining = note == "## annotation type definitions" or (defining and note != "## end of definitions")
+                if found := re.match(r"## time resolution: (\d+\.?\d*)", note):
+                    fs = fs or float(found[1])
+                elif defining and (found := re.match(r"(\d+) (\S+) .", note)):
+                    names[int(found[1])] = found[2]
+            elif code:
+                kept.append(i)
+        symbols = [names.get(codes[i], f"code {codes[i]}") for i in kept]
+        own = Counter(f"annotated as {name}, of no class" for name in symbols if name not in _SYMBOLS.values())
+        return np.array([samples[i] for i in kept], np.int64), np.array(symbols, np.str_), fs, dict(own)
 
 
 def millivolts(digital: NDArray[Any], gain: float, baseline: int) -> Array:
@@ -601,12 +592,6 @@ def _read_header(path: Path) -> _Header:
     if n != len(signals):
         raise RecordError(path, "unreadable header", f"{len(signals)} signal lines", f"{n} (at least 1)")
     return _Header(record[0], fs, samples, signals, said)
-
-
-def _measured(path: Path) -> _Header:
-    """The header, with as many samples as its first signal has where it doesn't say."""
-    header = _read_header(path)
-    return header if header.sig_len else replace(header, sig_len=_decoded(path, header, [0]).shape[1])
 
 
 def _format(line: list[str]) -> str:
