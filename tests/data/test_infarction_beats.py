@@ -6,6 +6,7 @@ from pathlib import Path
 
 import clinics
 import cohorts
+import excerpts
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,9 +20,7 @@ from ecglib.errors import RecordError, UserError
 LEADS = ("II", "V1", "I")
 
 
-@pytest.fixture(autouse=True)
-def data(empty: Path) -> Path:
-    return empty / "data"
+pytestmark = pytest.mark.usefixtures("data")
 
 
 def load(name: str, *leads: str) -> Cohort:
@@ -31,8 +30,7 @@ def load(name: str, *leads: str) -> Cohort:
 @pytest.fixture(scope="module")
 def real(real_data: Path) -> tuple[databases.Source, Cohort]:
     """The real PTB-XL and its beats of two leads."""
-    folder = real_data / "ptb-xl"
-    source = databases.Source("ptb-xl", folder, False, tuple(records.list_records(folder)))
+    source = excerpts.source(real_data / "ptb-xl", name="ptb-xl")
     return source, infarction.read_recordings(source, ("II", "V1"))
 
 

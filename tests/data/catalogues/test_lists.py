@@ -110,14 +110,6 @@ def test_subfolders_that_may_not_be_read_are_passed_over(
 # --- databases --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
-
 def mitdb(folder: Path, *names: str) -> Path:
     for name in names or ("100", "101"):
         clinics.dat(folder, name)
