@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,9 @@ CLIPPED_SHARE: Final = 0.01
 is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
 
 Array = NDArray[np.float32]
+Leads = Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]]
+"""Names of the leads wanted, in the order wanted, upper or lower case; or what gives their places, of the header's path
+and the names there."""
 
 _PREFIXES: Final = {
     "": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6,
@@ -194,7 +198,7 @@ def list_records(folder: Path) -> list[str]:
             names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
             depth = min(name.count("/") for name in names)
             return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
-        own = (folder / name for name in next(os.walk(folder, onerror=_raise))[2] if name[0] != ".")
+        own = takewhile(lambda file: file.parent == folder, walked(folder))
         headers = _headers(own) or _headers(walked(folder))
     except PermissionError:
         raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
@@ -232,10 +236,6 @@ def walked(folder: Path) -> Iterator[Path]:
         seen.add(real)
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _there(folder: Path, name: str) -> bool:
     return os.path.isfile(f"{folder}/{name}.hea")  # noqa: PTH113  (that of Path is slow, and raises at a long name)
 
@@ -260,7 +260,7 @@ def _meant(folder: Path, name: str, depth: int) -> list[str]:
 def read_recording(
     folder: Path,
     name: str,
-    leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]] | None = None,
+    leads: Leads | None = None,
     *,
     uncalibrated_gain: float | None = None,
 ) -> Recording:
@@ -273,9 +273,8 @@ def read_recording(
     folder, name
         The database's folder, and the record's name as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order; or what
-        gives their places, of the header's path and the names there. Checks of the signal itself (checksum, NaN, flat,
-        clipped, gain) apply to them only.
+        Those wanted; None for all, in the file's order. Checks of the signal itself (checksum, NaN, flat, clipped,
+        gain) apply to them only.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where
         `DEFAULT_GAIN` is meant), which its `repairs` say; None refuses such a lead.
@@ -283,7 +282,7 @@ def read_recording(
     path = header_path(folder, name)
     header = _read_header(path)
     there = [line[_LEAD] for line in header.signals]
-    chosen = leads(path, there) if callable(leads) else _choose(path, there, leads)
+    chosen = _choose(path, there, leads)
     calibrations = [_calibration(path, header.signals[i], uncalibrated_gain) for i in chosen]
     units = _decoded(path, header, chosen)
     signals = np.empty(units.shape, dtype=np.float32)
@@ -369,12 +368,12 @@ def repaired(recording: Recording) -> Recording:
     return replace(recording, signals=arranged * np.float32(factor), leads=LEADS, repairs=tuple(repairs))
 
 
-def picked(recording: Recording, leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]]) -> Recording:
+def picked(recording: Recording, leads: Leads) -> Recording:
     """These leads of a recording that comes from no file, as `read_recording` takes them and with its `RecordError`s
     for a lead that is missing, flat or has NaN."""
     where = Path(recording.name)
-    chosen = leads(where, recording.leads) if callable(leads) else _choose(where, recording.leads, leads)
-    names, signals = tuple(recording.leads[i] for i in chosen), recording.signals[list(chosen)]
+    chosen = _choose(where, recording.leads, leads)
+    names, signals = tuple(recording.leads[i] for i in chosen), recording.signals[chosen]
     for name, lead in zip(names, signals, strict=True):
         if bad := int(np.count_nonzero(~np.isfinite(lead))):
             raise RecordError(where, "NaN samples", f"{bad} in lead {name}", "numbers only")
@@ -631,9 +630,11 @@ def _fields(line: str, stem: str) -> list[str]:
     return [*words[:end], *[""] * (_LEAD - len(words[:end])), " ".join(words[end:])]
 
 
-def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
+def _choose(where: Path, there: Sequence[str], leads: Leads | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
+    if callable(leads):
+        return list(leads(where, there))
     places = [find_lead(where, there, lead) for lead in leads]
     chosen = [place for place in places if place is not None]
     if len(chosen) < len(leads) or not leads:
@@ -674,9 +675,7 @@ def _calibration(where: Path, line: list[str], uncalibrated: float | None = None
     if not found or line[_BITS].startswith(("(", "/")):
         shown = " ".join(line[_GAIN : _BITS + 1]).strip()[:40]
         raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
-    baseline = found["baseline"]
-    if baseline is None:
-        baseline = line[_ZERO] or "0"
+    baseline = found["baseline"] or line[_ZERO] or "0"
     if not re.fullmatch(_WHOLE, baseline):
         raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
     if gain == 0 and uncalibrated is not None:
