@@ -35,12 +35,8 @@ class UserError(Exception):
 
     def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
         self.where, self.found, self.expected, self.do = map(named, (str(where), found, expected, do))
-        parts = [f"{self.where}: {self.found}"]
-        if expected:
-            parts.append(f"expected {self.expected}")
-        if do:
-            parts.append(self.do)
-        super().__init__("; ".join(parts))
+        parts = (f"{self.where}: {self.found}", expected and f"expected {self.expected}", self.do)
+        super().__init__("; ".join(filter(None, parts)))
 
 
 class RecordError(UserError):

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from sklearn.metrics import multilabel_confusion_matrix
 from torch import nn
 
 from ecglib import losses
@@ -466,7 +467,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
     codes = [code[name] for name in classes] if "NSR" in classes and code.keys() >= set(classes) else []
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
     whole, per_class = measured(folds, codes, p.bootstrap, calibrated=not yardstick)
-    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
+    matrices = np.stack([multilabel_confusion_matrix(folds.y, given) for given in folds.decided])
     last = driver.told_of(every)
     noted = found.parts(last.name)
     patients = [int(folds.rows["patient"][has].nunique()) for has in folds.y.T]

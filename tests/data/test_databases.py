@@ -11,19 +11,17 @@ from typing import Any
 
 import holters
 import pytest
+from excerpts import FEW
 
 from ecglib import aami
 from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 
-FEW = ("100", "208", "234")
-"""Of `few_records`."""
-
 
 @pytest.fixture
-def mitdb(few_records: Path, empty: Path) -> Path:
+def mitdb(few_records: Path, data: Path) -> Path:
     """The folder of three real records."""
-    return Path(shutil.copytree(few_records, empty / "data" / "mitdb"))
+    return Path(shutil.copytree(few_records, data / "mitdb"))
 
 
 def complete(folder: Path) -> None:

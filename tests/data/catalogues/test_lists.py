@@ -49,7 +49,7 @@ def touch(folder: Path, *names: str) -> Path:
         (["g/a", "h/.a", "i/j/.a"], {"": "g/\nh/\ni\n"}, ["g/a", "h", "i"]),
         (["a", "g/b"], {"": "\ufeff./a.hea\r\n./g/b\r\n"}, ["a", "g/b"]),
         (["a", "b", "c"], {"": "a b\rc"}, ["a", "b", "c"]),
-        (["b", "a"], {"": "\n \n"}, ["a", "b"]),
+        (["b", "a", "sub/c"], {"": "\n \n"}, ["a", "b"]),
         (["z/._a", "z/a", ".git/b", "__MACOSX/._a"], {}, ["z/a"]),
     ],
 )
@@ -72,6 +72,8 @@ def test_a_list_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "RECORDS").write_bytes(content)
     with pytest.raises(UserError, match="^" + re.escape(f"{tmp_path}{said}")):
         records.list_records(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        records.list_records(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,6 @@ def test_subfolders_that_may_not_be_read_are_passed_over(
 
 
 # --- databases --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
 
 
 def mitdb(folder: Path, *names: str) -> Path:
