@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import call  # noqa: F401  (a fixture)
 from projects import NO_RAY, ROOT, make_project
 
 NO_DATA = "no real records in ECGLIB_DATA"
