@@ -14,8 +14,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +282,8 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
     needed = [databases.DATABASES[name] for name in parameters.databases if name in databases.DATABASES]
     fetched = [f"`ecglib data fetch {entry.name}`" for entry in needed if entry.url is not None]
     first = f"\n{' and '.join(fetched)} first, where the data are not here." if fetched else ""
-    how = f"`ecglib run {experiment}` runs it and makes this page.{first}{''.join(map(_bring, needed))}"
+    brought = "".join(_bring(entry) for entry in needed if entry.url is None)
+    how = f"`ecglib run {experiment}` runs it and makes this page.{first}{brought}"
     parts = [f"# {title} {{#sec-{prefix}}}", f'::: {{.callout-note title="Not run yet"}}\n{how}\n:::']
     for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
         if cell.cell_type == "code":
@@ -297,8 +298,6 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
 
 def _bring(entry: databases.Database) -> str:
     """How the files of a database come here that can't be fetched."""
-    if entry.url is not None:
-        return ""
     files = ", ".join(f"`{table}`" for table in entry.tables)
     return (
         f"\nBring the files first: {files}, as they are or in the archive that [Kaggle]({entry.page}) hands out, "
@@ -337,7 +336,7 @@ def _made_of(output: Path, renderer: str) -> str:
     root = paths.root()
     sources = [root / "_quarto.yml", root / "index.qmd", *(root / "book").rglob("*"), *Path(__file__).parent.rglob("*")]
     files = sorted(path for path in sources if path.is_file() and path.suffix not in (".json", ".jsonl", ".pyc"))
-    contents = [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    contents = [(str(path), _digest(path)) for path in files]
     return fingerprint.of_values(renderer, contents, sorted(str(path) for path in output.rglob("*.html")))
 
 
@@ -360,12 +359,10 @@ def find_quarto() -> str | None:
     return None
 
 
-@contextmanager
-def build_lock() -> Iterator[None]:
+def build_lock() -> AbstractContextManager[None]:
     """Held while the book is built; UserError where another build holds it, or the folder can't be written."""
     busy = UserError("book", "another build of this book is running", do="wait for it to end")
-    with files.lock(paths.cache() / "book.lock", timeout=0, busy=busy):
-        yield
+    return files.lock(paths.cache() / "book.lock", timeout=0, busy=busy)
 
 
 def _write_if_new(path: Path, content: str) -> None:

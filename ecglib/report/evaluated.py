@@ -10,8 +10,6 @@ from ecglib.report.names import METRICS
 from ecglib.report.tables import interval
 from ecglib.serving.evaluate import Evaluated
 
-EC57 = {"VEB": "V", "SVEB": "S"}
-
 
 def tables(found: Evaluated) -> Iterator[Table]:
     """By class or label, and of all of them."""
@@ -21,13 +19,10 @@ def tables(found: Evaluated) -> Iterator[Table]:
         by_class.add_row(name, f"{found.counts[name]}", *(interval(own.get(metric)) for metric in metrics))
     yield by_class
     whole = Table("of all", "")
-    for name, value in found.metrics.items():
-        whole.add_row(_named(name), interval(value))
-    for kind, values in found.ec57.items():
+    parts = {"": found.metrics, **{f"{kind} ": own for kind, own in found.ec57.items()}, "R peaks, ": found.detection}
+    for part, values in parts.items():
         for name, value in values.items():
-            whole.add_row(f"{kind} {_named(name)}", interval(value))
-    for name, value in found.detection.items():
-        whole.add_row(f"R peaks, {_named(name)}", interval(value))
+            whole.add_row(f"{part}{_named(name)}", interval(value))
     yield whole
 
 

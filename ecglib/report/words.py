@@ -10,7 +10,7 @@ from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report.names import ANSWERS_TOLD, BEATS_ALONE, PROTOCOLS_TOLD, SETS
+from ecglib.report.names import ANSWERS_TOLD, BEATS_ALONE, PROTOCOLS_TOLD
 from ecglib.report.tables import HOLDS_MOST_S, OF_SAMPLE, SAMPLE, count, interval, number, suggested_by_test, without
 
 
@@ -52,7 +52,8 @@ def _resampled(record: Record) -> str:
 def result(record: Record) -> str:
     """The headline of one result, and what must be said beside it."""
     over = ", ".join(record.macro_classes or record.classes)
-    text = f"On the {SETS[record.scored]} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
+    scored = "test" if record.scored == "test" else "validation"
+    text = f"On the {scored} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:
         text += f" and over N, S and V alone {interval(record.metrics['macro_f1_nsv'])}"
     text += f"; {interval(record.metrics['accuracy'])} of all beats are classified as annotated."
@@ -70,8 +71,7 @@ def result(record: Record) -> str:
 
 def classes(record: Record) -> str:
     """Which class is found worst, and what its beats are taken for."""
-    names = record.macro_classes or record.classes
-    scored = {name: record.per_class[name]["f1"].mean for name in names}
+    scored = {name: record.per_class[name]["f1"].mean for name in record.macro_classes or record.classes}
     known = {name: value for name, value in scored.items() if value is not None}
     if not known:
         return "No class was scored."
