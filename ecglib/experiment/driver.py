@@ -28,7 +28,7 @@ from torch import nn
 
 from ecglib import config, files, fingerprint, paths, tracking
 from ecglib.config import SharedParameters
-from ecglib.data import databases, digest
+from ecglib.data import digest
 from ecglib.data.infarction import AFTER, BEFORE
 from ecglib.data.splits import Part
 from ecglib.errors import UserError
@@ -111,23 +111,15 @@ class Fitted:
 class Data(ABC):
     """What an experiment rests on. No signal is read before it is asked for."""
 
-    def __init__(self, database: str) -> None:
-        self._database = database
-
     @cached_property
-    def source(self) -> databases.Source:
-        """Where the records are."""
-        return databases.get(self._database)
-
-    @cached_property
+    @abstractmethod
     def sample(self) -> bool:
         """Whether it is excerpts that the package embeds."""
-        return self.source.sample
 
     @cached_property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Of its files, those of a pretraining aside."""
-        return self.source.fingerprint()
 
     @property
     def in_key(self) -> dict[str, Any]:

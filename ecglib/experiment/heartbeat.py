@@ -65,7 +65,6 @@ class Data(driver.Data):
     """The beats of an experiment, read when asked for."""
 
     def __init__(self, p: HeartbeatParameters) -> None:
-        super().__init__(p.database)
         self._p = p
         self.split = cache(self._split)
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from ecglib import aami, config, losses, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters
-from ecglib.data import digest, infarction, splits
+from ecglib.data import databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
@@ -49,10 +49,14 @@ class Data(driver.Data):
     """The cohort of an experiment, and the weights that it starts from, read when asked for."""
 
     def __init__(self, p: InfarctionParameters) -> None:
-        super().__init__(p.database)
         self._p = p
         self.folds = cache(self._folds)
         self._states: dict[int, State] = {}
+
+    @cached_property
+    def source(self) -> databases.Source:
+        """Where the records are."""
+        return databases.get(self._p.database)
 
     @cached_property
     def sampled(self) -> list[str]:
@@ -65,6 +69,10 @@ class Data(driver.Data):
     def sample(self) -> bool:
         """Whether there is one."""
         return bool(self.sampled)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
 
     @property
     def in_key(self) -> dict[str, Any]:

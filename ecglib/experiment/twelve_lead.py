@@ -60,7 +60,6 @@ class Data(driver.Data):
     """The recordings of an experiment, or others that are given, read when asked for."""
 
     def __init__(self, p: TwelveLeadParameters, given: Records | None = None) -> None:
-        super().__init__(p.database)
         self.catalogue, self.few = catalogue_of(p) if given is None else (given, {})
         self.recordings, self.entries = TwelveLead(self.catalogue, p.rate), self.catalogue.entries
         self._p = p
@@ -68,12 +67,10 @@ class Data(driver.Data):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the files."""
         return self.catalogue.fingerprint
 
     @cached_property
     def sample(self) -> bool:
-        """Whether it is excerpts that the package embeds."""
         return self.catalogue.sample
 
     @property
