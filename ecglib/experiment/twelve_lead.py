@@ -347,10 +347,10 @@ def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
 def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
     """The loss, weighed after the labels `(n, classes)` of the training part."""
     if p.imbalance == "none":
-        return losses.WeightedBCE()
+        return losses.binary_cross_entropy()
     weights = losses.positive_weights(y.sum(0), (~y).sum(0), p.weight_exponent)
     if p.imbalance == "weighted":
-        return losses.WeightedBCE(weights)
+        return losses.binary_cross_entropy(weights)
     return losses.FocalLoss(p.focal_gamma, losses.balance(weights))
 
 
