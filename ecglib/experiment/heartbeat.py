@@ -51,8 +51,6 @@ SAMPLE_MINUTES: Final = 1.0
 Arguments = dict[str, Any]
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Signals `(n, channels, samples)` and labels `(n,)` that are trained on, maybe resampled."""
-LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
-"""Columns of predictions."""
 
 
 def macro_classes(protocol: str) -> list[int]:
@@ -588,7 +586,7 @@ def _counted(labels: NDArray[np.int64]) -> dict[str, int]:
 
 def _predictions(beats: Beats, index: Index, logits: NDArray[np.float32]) -> pd.DataFrame:
     columns = {name: getattr(beats, name)[index] for name in ("record", "sample", "symbol")}
-    of_classes = dict(zip(LOGITS, logits.T, strict=True))
+    of_classes = dict(zip(scoring.LOGITS, logits.T, strict=True))
     return pd.DataFrame({"index": index, **columns, "label": beats.labels[index], **of_classes})
 
 
@@ -653,7 +651,7 @@ def _unadapted(p: HeartbeatParameters, found: Found) -> dict[str, Any]:
 
 def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
     """Predictions with offsets added to their logits."""
-    return table.assign(**(table[LOGITS] + np.array(offsets, dtype=np.float32)))
+    return table.assign(**(table[scoring.LOGITS] + np.array(offsets, dtype=np.float32)))
 
 
 def _training(p: HeartbeatParameters, classes: list[int], found: Found) -> list[SeedRun]:
@@ -666,6 +664,6 @@ def _training(p: HeartbeatParameters, classes: list[int], found: Found) -> list[
 
 def _validated(classes: list[int], table: pd.DataFrame) -> dict[str, float]:
     """Macro-F1 and macro recall of predictions of validation beats."""
-    matrix = metrics.confusion(table["label"].to_numpy(), table[LOGITS].to_numpy().argmax(1), N_CLASSES)
+    matrix = metrics.confusion(table["label"].to_numpy(), table[scoring.LOGITS].to_numpy().argmax(1), N_CLASSES)
     summary = metrics.summary(matrix, classes)
     return {"validation": float(summary["macro_f1"]), "validation_recall": float(summary["macro_recall"])}

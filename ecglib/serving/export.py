@@ -28,7 +28,7 @@ from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import calibration, metrics
+from ecglib.evaluation import calibration, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
@@ -368,7 +368,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
         path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
         if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
             table = pd.read_parquet(path)
-            logits = table[heartbeat.LOGITS].to_numpy()
+            logits = table[scoring.LOGITS].to_numpy()
             given["temperature"] = calibration.temperature(logits, table["label"].to_numpy())
         if moved and record.moved is not None:
             given["offsets"] = record.moved.offsets[record.seeds.index(seed)]
