@@ -250,7 +250,7 @@ def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tu
     `make` and `batch` are what is probed for the faster precision (see `devices.choose_precision`). What is fitted at
     once is not: it runs on the CPU in single precision.
     """
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         return torch.device("cpu"), "float32", "it is fitted at once"
     device = devices.choose(p.device)
     if p.deterministic:
@@ -320,7 +320,7 @@ def key_of(task: Task[P, D], p: P) -> str:
 def first_epochs(task: Task[P, D], p: P, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed, of the part that the record's history tells of; none of what is fitted at
     once. Nothing is filed."""
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         return []
     data, seed = task.data(p), p.seeds[0]
     where = Where(device, precision, f"{p.experiment or p.model} first epochs", epochs=n)

@@ -261,7 +261,7 @@ def _columns(p: HeartbeatParameters) -> dict[str, int]:
 def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     options: dict[str, Any] = dict(p.model_options)
-    if registry.entry(p.model).reads_features:
+    if p.entry.reads_features:
         options["n_features"] = len(_columns(p))
     return lambda: registry.build(p.model, *_shape(p), N_CLASSES, **options)
 
@@ -269,11 +269,6 @@ def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
 def _beats_alone(p: HeartbeatParameters) -> bool:
     """Whether nobody knows the records of the beats, so that they divide as their files do and have no intervals."""
     return p.database == "kaggle"
-
-
-def reads_sequences(p: HeartbeatParameters) -> bool:
-    """Whether the model is given consecutive beats, and not single ones."""
-    return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
 
 
 @dataclass(frozen=True)
@@ -297,10 +292,10 @@ class Fitting:
 
     def fit(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         """Train on the beats at these positions, whose `sample` is the part."""
-        if registry.entry(self.p.model).classical:
+        if self.p.entry.classical:
             return self._fit_at_once(index, part, val)
         fitted = loop.fit(**self.training(index, part, name, val=val, **changes))
-        if reads_sequences(self.p):
+        if self.p.reads_sequences:
             fitted.run.examples_per_epoch *= self.p.beats_per_sequence
         return fitted
 
@@ -309,7 +304,7 @@ class Fitting:
         p = self.p
         x, y = part
         training: loop.InMemory
-        if reads_sequences(p):
+        if p.reads_sequences:
             training = sequences.Sequences(self.beats, self._windows, index, told=index)
             n, beats_each = len(training), p.beats_per_sequence
             changes["batch_size"] = max(1, p.batch_size // beats_each)
@@ -373,7 +368,7 @@ class Fitting:
 
     def examples(self, index: Index) -> loop.InMemory:
         """The beats at these positions, to be scored."""
-        if reads_sequences(self.p):
+        if self.p.reads_sequences:
             return sequences.Sequences(self.beats, self._windows, index)
         return loop.InMemory(self.beats.signals[index], self.beats.labels[index], self._features(index))
 
@@ -383,7 +378,7 @@ class Fitting:
 
     def _features(self, index: Index) -> NDArray[np.float32] | None:
         """Those of beats that the model reads; none of one that takes resampled beats does."""
-        return self.beats.features[index] if registry.entry(self.p.model).reads_features else None
+        return self.beats.features[index] if self.p.entry.reads_features else None
 
     def _tensor(self, index: Index) -> Tensor | None:
         features = self._features(index)
@@ -436,9 +431,9 @@ def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module]
     if p.protocol == "adapted" and p.adaptation == "statistics":
         adaptation.refuse_without_statistics(make())
     size = min(p.batch_size, 1024)
-    if reads_sequences(p):
+    if p.reads_sequences:
         return make, ((max(1, size // p.beats_per_sequence), p.beats_per_sequence, *_shape(p)), 0)
-    return make, ((size, *_shape(p)), len(_columns(p)) if registry.entry(p.model).reads_features else 0)
+    return make, ((size, *_shape(p)), len(_columns(p)) if p.entry.reads_features else 0)
 
 
 def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
@@ -507,7 +502,7 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
 def epochs(data: Data, p: HeartbeatParameters, seed: int, where: Where) -> Iterator[Epoch]:
     """The epochs of a training as they come; of what is fitted at once, one."""
     (part,), fitting = parts(data, p, seed), Fitting(p, data.beats, seed, where, data.classes)
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         done = fitting.fit(part.train, fitting.sample(part.train), "checkpoint", val=part.val)
         value = fitting.metric(fitting.predict(done.model, part.val), data.beats.labels[part.val])
         none: dict[str, Any] = {"train_loss": math.nan, "val_loss": None, "learning_rate": 0.0}
@@ -577,7 +572,7 @@ def _moves_thresholds(p: HeartbeatParameters) -> bool:
     """Whether a network's second decision is made, by offsets chosen on its validation beats: not where a refit has
     learnt those, in development where they are what is scored, of votes, which have no thresholds, and after
     adaptation, which makes a network for each record, of which none is kept."""
-    return p.test and not p.refit and p.protocol != "adapted" and not registry.entry(p.model).votes
+    return p.test and not p.refit and p.protocol != "adapted" and not p.entry.votes
 
 
 def _counted(labels: NDArray[np.int64]) -> dict[str, int]:

@@ -110,7 +110,7 @@ class Data(driver.Data):
     @cached_property
     def _read_by_yardstick(self) -> Array:
         """`(recordings, leads, samples)`; UserError where age or sex is wanted and nobody's is known."""
-        if registry.entry(self._p.model).takes == "median beat":
+        if self._p.entry.takes == "median beat":
             return median_beats.of_recordings(self.recordings)
         return age_and_sex.as_read(np.array([[entry.age, entry.female] for entry in self.entries]))
 
@@ -172,7 +172,7 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return lambda: driver.yardstick(p.model, len(LEADS), n_classes)
     leads, samples = _shape(p)
     return lambda: registry.build(p.model, leads, samples, n_classes, **p.model_options)
@@ -180,7 +180,7 @@ def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
 
 def _shape(p: TwelveLeadParameters) -> tuple[int, int]:
     """Leads and samples of what the model reads."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return driver.shape_for_yardstick(p.model, len(LEADS))
     return len(LEADS), round((p.crop_seconds or 10.0) * p.rate)
 
@@ -269,7 +269,7 @@ def _limited(source: Records, most: int | None) -> Records:
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
     """What is done to recordings that are learnt from; nothing for a yardstick."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return Augmentation()
     given = {name: getattr(p, name) for name in ("scaling", "wander", "muscle", "lead_dropout")}
     return Augmentation(crop=round(p.crop_seconds * p.rate), **given)
@@ -279,7 +279,7 @@ def divided(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Par
     """The divisions of an experiment; `usable` are the places of the recordings that can be read. In development what
     is validated is what is scored, so far as it isn't tested itself."""
     fold, name = (np.array([getattr(source.entries[i], each) for i in usable]) for each in ("fold", "source"))
-    validates = not registry.entry(p.model).yardstick  # chooses its epoch and thresholds
+    validates = not p.entry.yardstick  # chooses its epoch and thresholds
     if p.test:
         given: dict[str, Any] = {"leave_source_out": p.leave_source_out, "validates": validates}
         return splits.parts(usable, fold, name, scored=p.test_folds, **given)
@@ -438,7 +438,7 @@ def parts(data: Data, p: TwelveLeadParameters, seed: int) -> list[Part]:
 def fit(data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where) -> Fitted:
     """Train a network, or fit a yardstick at once, and score."""
     started, n_classes = time.perf_counter(), data.labels.shape[1]
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         table = score_table(data.catalogue, part.name, part.scored, data.yardstick(part), np.full(n_classes, HALF))
         return Fitted(None, None, time.perf_counter() - started, {"scores": table}, {"n_parameters": 0})
     trained = train(maker(p, n_classes), data, part, p, seed, where)
@@ -456,7 +456,7 @@ def epochs(data: Data, p: TwelveLeadParameters, seed: int, where: Where) -> Iter
 
 def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
     """Metrics over all folds together."""
-    classes, entry = data.catalogue.classes, registry.entry(p.model)
+    classes, entry = data.catalogue.classes, p.entry
     yardstick = entry.yardstick
     tables, every = found.tables("scores"), parts(data, p, p.seeds[0])
     code = {each.abbreviation: each.code for each in snomed.CLASSES}
@@ -504,7 +504,7 @@ def _card(
 ) -> TwelveLeadCard:
     """The 12-lead part of the record."""
     noise, classes, records = data.noise, folds.classes, folds.rows["record"]
-    yardstick = registry.entry(p.model).yardstick
+    yardstick = p.entry.yardstick
     names = [part.name for part in every if part.name.startswith("fold")]
     thresholds_of = [[part.get("thresholds") for part in found.parts(name)] for name in names]
     official: dict[str, Interval] = {}

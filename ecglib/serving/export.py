@@ -262,7 +262,7 @@ def _example(record: Record) -> list[Tensor]:
     draw = torch.Generator().manual_seed(0)
     shape = list(record.input_shape)
     p = _parameters(record)
-    if record.task == "multiclass" and heartbeat.reads_sequences(p):
+    if record.task == "multiclass" and p.reads_sequences:
         shape = [p.beats_per_sequence, *shape]
     given = [torch.randn(3, *shape, generator=draw)]
     if registry.entry(p.model).reads_features:
@@ -346,7 +346,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
         "rate": p.rate if task == "recordings" else float(records.RATE),
         "cut": "" if task == "recordings" else record.parameters["cut"],
         "features": list(columns),
-        "beats_per_sequence": p.beats_per_sequence if task == "beats" and heartbeat.reads_sequences(p) else 1,
+        "beats_per_sequence": p.beats_per_sequence if task == "beats" and p.reads_sequences else 1,
         "input_shape": record.input_shape,
         "database": record.data.name,
         "sample": record.data.sample,
