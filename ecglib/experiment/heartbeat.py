@@ -157,9 +157,8 @@ class Data(driver.Data):
     @cached_property
     def _tested(self) -> NDArray[np.bool_]:
         """Whether a beat is of a database that is tested on, `(n,)`."""
-        names = [record.rpartition("/")[0] for record in np.unique(self.beats.record).tolist()]
-        _, whose = np.unique(self.beats.record, return_inverse=True)
-        return np.isin(names, self._p.test_on)[whose]
+        database = pd.Series(self.beats.record).str.rpartition("/")[0]
+        return database.isin(self._p.test_on).to_numpy()
 
     @cached_property
     def early(self) -> NDArray[np.bool_]:
@@ -232,9 +231,9 @@ class Run(driver.Run):
         record = self.record
         model = model_maker(HeartbeatParameters.model_construct(**record.parameters))()
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
-        if moved and record.moved is None:
-            raise UserError(record.experiment or record.key, "its thresholds were never moved")
-        if moved and record.moved is not None:
+        if moved:
+            if record.moved is None:
+                raise UserError(record.experiment or record.key, "its thresholds were never moved")
             offsets = torch.tensor(record.moved.offsets[record.seeds.index(seed)])
             model.register_forward_hook(lambda _, __, logits: logits + offsets.to(logits))
         return model.eval()

@@ -234,7 +234,7 @@ def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     if not p.test:
         whole = replace(whole, entries=tuple(entry for entry in whole.entries if entry.fold not in p.test_folds))
     enough = catalogue.with_enough(whole, p.min_positives)
-    counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
+    counts = driver.counted(whole.classes, catalogue.labels(whole).sum(0))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
 
