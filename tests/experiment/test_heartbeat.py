@@ -35,14 +35,6 @@ TWO_SEEDS: dict[str, Any] = {"seeds": [1, 0], "max_epochs": 3}
 pytestmark = pytest.mark.usefixtures("logged")
 
 
-@pytest.fixture
-def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the small `mitdb` that a test may break."""
-    folder = shutil.copytree(small_mitdb, tmp_path / "data")
-    monkeypatch.setenv("ECGLIB_DATA", str(folder))
-    return folder / "mitdb"
-
-
 def parameters(name: str = "heartbeat/baseline", *, profile: str = "smoke", **overrides: Any) -> HeartbeatParameters:
     found = config.load(name, profile=profile, overrides=overrides)
     assert isinstance(found, HeartbeatParameters)
