@@ -317,13 +317,8 @@ def tune(
     """
     from ecglib import tuning
 
-    overrides: dict[str, Any] = {}
-    if trials is not None:
-        overrides["trials"] = trials
-    if budget is not None:
-        overrides["budget"] = budget
-    if base is not None:
-        overrides["base"] = base
+    given = {"trials": trials, "budget": budget, "base": base}
+    overrides = {name: value for name, value in given.items() if value is not None}
     asked = tuning.load(search, profile=profile, overrides=overrides)
     found = tuning.run(asked, engine, resume=resume, fresh=fresh, address=address, wandb=wandb)
     was, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
@@ -473,9 +468,7 @@ def annotate(
     recordings: Annotated[
         list[Path], typer.Argument(help="WFDB records, EDF files, or CSV files with a column of mV for each lead.")
     ],
-    model: Annotated[
-        str, typer.Option(help="A run, a model's folder or name, or models:/NAME@ALIAS.")
-    ] = "ecglib:ecgnet",
+    model: ModelOption = "ecglib:ecgnet",
     lead: Annotated[
         list[str] | None, typer.Option(help="To read in place of the model's own; may be repeated.")
     ] = None,

@@ -13,8 +13,7 @@ import cohorts
 import pandas as pd
 import pytest
 import torch
-from commands import Call
-from projects import make_project
+from projects import Call, make_project
 from safetensors.torch import load_file, save_file
 
 from ecglib import finetune, paths, serving

@@ -28,7 +28,7 @@ from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import calibration, metrics
+from ecglib.evaluation import calibration, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
@@ -259,7 +259,7 @@ def _example(record: Record) -> list[Tensor]:
     draw = torch.Generator().manual_seed(0)
     shape = list(record.input_shape)
     p = _parameters(record)
-    if record.task == "multiclass" and heartbeat.reads_sequences(p):
+    if record.task == "multiclass" and p.reads_sequences:
         shape = [p.beats_per_sequence, *shape]
     given = [torch.randn(3, *shape, generator=draw)]
     if registry.entry(p.model).reads_features:
@@ -338,7 +338,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
         "rate": p.rate if task == "recordings" else float(records.RATE),
         "cut": "" if task == "recordings" else record.parameters["cut"],
         "features": list(beats.features_of(p.cut, len(p.leads), p.features)) if reads_features else [],
-        "beats_per_sequence": p.beats_per_sequence if task == "beats" and heartbeat.reads_sequences(p) else 1,
+        "beats_per_sequence": p.beats_per_sequence if task == "beats" and p.reads_sequences else 1,
         "input_shape": record.input_shape,
         "database": record.data.name,
         "sample": record.data.sample,
@@ -360,7 +360,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
         path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
         if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
             table = pd.read_parquet(path)
-            logits = table[heartbeat.LOGITS].to_numpy()
+            logits = table[scoring.LOGITS].to_numpy()
             given["temperature"] = calibration.temperature(logits, table["label"].to_numpy())
         if moved and record.moved is not None:
             given["offsets"] = record.moved.offsets[record.seeds.index(seed)]

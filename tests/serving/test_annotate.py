@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import wfdb
-from commands import Call
 from excerpts import SAMPLE
+from projects import Call
 
 from ecglib import serving
 from ecglib.data import databases, records

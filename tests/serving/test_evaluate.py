@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from commands import Call
 from excerpts import SAMPLE
+from projects import Call
 from sklearn.metrics import roc_auc_score
 
 from ecglib import aami, serving

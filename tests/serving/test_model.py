@@ -24,7 +24,7 @@ from ecglib import serving
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats, databases, detection, records
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import matching
+from ecglib.evaluation import matching, scoring
 from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
 from ecglib.models import registry
@@ -284,7 +284,7 @@ def test_a_run_is_exported_and_used(
     best = max(run.record.training, key=lambda one: one.validation or 0).seed
     assert (card.seed, card.key, card.task, card.model) == (best, run.record.key, "beats", "cnet")
     own = pd.read_parquet(run.folder / f"validation-seed{best}.parquet")
-    logits, labels = own[heartbeat.LOGITS].to_numpy(), own["label"].to_numpy()
+    logits, labels = own[scoring.LOGITS].to_numpy(), own["label"].to_numpy()
     assert card.temperature == temperature(logits, labels)
     assert set(card.training) == {"amplitude_mv", "beats_per_minute", "unsure"}
     text = (folder / "README.md").read_text()

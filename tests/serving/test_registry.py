@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 import servers
 import unity_catalog
-from commands import Call
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from projects import Call
 from served import real_input
 
 from ecglib import serving, tracking
