@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -98,6 +99,7 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     name = parameters.experiment
     target = target or paths.executed(name)
@@ -108,9 +110,13 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
         if fresh and isinstance(parameters, Trained):
             tasks.run(parameters, fresh=True)  # the notebook finds it
         files.write(unfinished, content)
-        how = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
+        how: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
         where = re.sub(r"([{}])", r"\1\1", str(unfinished))  # papermill fills parameters into braces
-        papermill.execute_notebook(where, where, parameters.model_dump(), cwd=paths.root(), **how)
+        with tempfile.TemporaryDirectory() as sockets:
+            # TCP ports would be chosen here and bound by the kernel seconds later, when another may have them.
+            talk = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+            how["config"] = Config(KernelManager=talk)
+            papermill.execute_notebook(where, where, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import papermill
 import psutil
 import pytest
 from filelock import FileLock
+from jupyter_client.connect import LocalPortCache
 from projects import ROOT
 from report.example import example_record
 
@@ -193,6 +195,13 @@ def plant(project: Path, code: str, name: str = "explore") -> None:
     """Put `code` in the place of a notebook's content."""
     text = f'# %% [markdown]\n# # Planted\n\n# %% tags=["parameters"]\nexperiment = ""\n\n# %%\n{code}\n'
     (project / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+def test_a_port_that_somebody_takes_first_ends_no_notebook(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(project, "'done'")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(LocalPortCache, "find_available_port", lambda *_: taken.getsockname()[1])
+        assert book.execute(smoke("explore/mitdb")).is_file()
 
 
 @pytest.mark.parametrize(
