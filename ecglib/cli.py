@@ -673,7 +673,7 @@ def _data(fetch: bool) -> None:
     from ecglib.data import databases
     from ecglib.data import fetch as fetching
 
-    if fetch and next(row.state for row in databases.status() if row.name == "mitdb") != "present":
+    if fetch and databases.status("mitdb").state != "present":
         print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
             with _shown("mitdb") as progress:
@@ -681,7 +681,7 @@ def _data(fetch: bool) -> None:
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
     if databases.get("mitdb").sample:
-        found = next(row.found for row in databases.status() if row.name == "mitdb")
+        found = databases.status("mitdb").found
         records = f"only {found} records so far" if found else "no records"
         print(f"{records} in {paths.data() / 'mitdb'}: what is run here rests on the embedded sample and says so")
 
@@ -780,7 +780,7 @@ def data_status(as_json: JsonFlag = False) -> None:
     """Which databases are here, and how complete they are."""
     from ecglib.data import databases
 
-    rows = databases.status()
+    rows = [databases.status(name) for name in databases.DATABASES]
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows]))
         return

@@ -274,11 +274,6 @@ def database(name: str) -> Database:
     return DATABASES[name]
 
 
-def status() -> list[Status]:
-    """What is on disk of every database, complete or not; a `UserError` when a folder may not be read."""
-    return [_status(entry) for entry in DATABASES.values()]
-
-
 def find(name: str) -> Source | None:
     """The files of a database in `ECGLIB_DATA`, if at least one record of it can be read; None otherwise. A `UserError`
     when there is no such database, or its folder may not be read."""
@@ -416,7 +411,9 @@ def packed(table: Path) -> Path:
     return next((path for path in forms if path.is_file()), table)
 
 
-def _status(entry: Database) -> Status:
+def status(name: str) -> Status:
+    """What is on disk of a database, complete or not; a `UserError` when its folder may not be read."""
+    entry = database(name)
     sizes: dict[str, int] = {}
     why: UserError | None = None
     with readable(entry.folder):
@@ -470,7 +467,7 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         if entry.url is None:
             tables = tuple(table for table in entry.tables if packed(folder / table).is_file())
             return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, home))
-        if (home / UNFINISHED).is_file() and _status(entry).state != "present":
+        if (home / UNFINISHED).is_file() and status(entry.name).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
