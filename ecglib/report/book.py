@@ -35,10 +35,10 @@ from ecglib.report import chapters, pages, tables, yardsticks
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
-"""Files in `book/` that chapters which compare read beside the reference results."""
-_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
-                                             "published", "recordings", "search_figures", "searches", "tables", "words",
-                                             "yardsticks")]  # fmt: skip
+"""Files in `book/` that chapters read beside the reference results."""
+_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "in_use", "infarctions",
+                                             "names", "pages", "published", "recordings", "search_figures", "searches",
+                                             "tables", "words", "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -213,8 +213,8 @@ def inputs_key(parameters: SharedParameters) -> str:
 
 
 def _beside_results(experiment: str) -> list[Path]:
-    """What a chapter that compares reads beside the reference results."""
-    read = [paths.book() / name for name in READ_BY_CHAPTERS]
+    """What a chapter reads beside the reference results."""
+    read = [*(paths.book() / name for name in READ_BY_CHAPTERS), *sorted(paths.results().glob("*.json"))]
     if experiment.startswith("tuning/"):
         read += sorted(path for path in paths.searches().glob("*") if path.suffix in (".json", ".parquet"))
         read.append(paths.params() / f"{config.load_yaml(paths.params() / f'{experiment}.yaml')['base']}.yaml")

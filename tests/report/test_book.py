@@ -93,6 +93,13 @@ def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> 
     assert not book.is_current(parameters)
 
 
+@pytest.mark.parametrize("measured", ["results/in-use.json", "tried.yml"])
+def test_a_chapter_follows_from_what_was_measured_for_it(project: Path, measured: str) -> None:
+    before = book.inputs_key(smoke("in-use/mitdb"))
+    files.write(paths.book() / measured, "[]")
+    assert book.inputs_key(smoke("in-use/mitdb")) != before
+
+
 def test_the_page_of_what_was_not_run_says_so_and_has_every_label(project: Path) -> None:
     text = "\n".join(cell.source for cell in book.not_run(BASELINE).cells)
     assert text.startswith("# CNet, intra-patient {#sec-heartbeat-baseline}")
