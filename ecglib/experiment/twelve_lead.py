@@ -492,7 +492,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
         "confusion": matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
         "training": [] if yardstick else [part["run"] for part in noted],
         "n_parameters": noted[0]["n_parameters"],
-        "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
+        "input_shape": list(_shape(p)),
         "twelve_lead": _card(data, found, p, every, folds, codes),
     }
 
