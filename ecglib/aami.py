@@ -44,8 +44,3 @@ SAME_PATIENT: Final[dict[str, str]] = {"202": "201"}
 def index_of(symbol: str) -> int | None:
     """Position of the symbol's class in `CLASSES`, or None when the symbol marks no beat."""
     return CLASSES.index(SYMBOLS[symbol]) if symbol in SYMBOLS else None
-
-
-def patient_of(record: str) -> str:
-    """The patient of a `mitdb` record (the record's own name, but for 202)."""
-    return SAME_PATIENT.get(record, record)

@@ -317,13 +317,8 @@ def tune(
     """
     from ecglib import tuning
 
-    overrides: dict[str, Any] = {}
-    if trials is not None:
-        overrides["trials"] = trials
-    if budget is not None:
-        overrides["budget"] = budget
-    if base is not None:
-        overrides["base"] = base
+    given = {"trials": trials, "budget": budget, "base": base}
+    overrides = {name: value for name, value in given.items() if value is not None}
     asked = tuning.load(search, profile=profile, overrides=overrides)
     found = tuning.run(asked, engine, resume=resume, fresh=fresh, address=address, wandb=wandb)
     was, best = ([f"{one['value']:.4f}" for one in found["confirmed"][name]] for name in ("base", "best"))
@@ -473,9 +468,7 @@ def annotate(
     recordings: Annotated[
         list[Path], typer.Argument(help="WFDB records, EDF files, or CSV files with a column of mV for each lead.")
     ],
-    model: Annotated[
-        str, typer.Option(help="A run, a model's folder or name, or models:/NAME@ALIAS.")
-    ] = "ecglib:ecgnet",
+    model: ModelOption = "ecglib:ecgnet",
     lead: Annotated[
         list[str] | None, typer.Option(help="To read in place of the model's own; may be repeated.")
     ] = None,
@@ -680,7 +673,7 @@ def _data(fetch: bool) -> None:
     from ecglib.data import databases
     from ecglib.data import fetch as fetching
 
-    if fetch and next(row.state for row in databases.status() if row.name == "mitdb") != "present":
+    if fetch and databases.status("mitdb").state != "present":
         print(f"fetching mitdb from PhysioNet ({FETCH_SECONDS / 60:.0f} minutes at most) …", flush=True)
         try:
             with _shown("mitdb") as progress:
@@ -688,7 +681,7 @@ def _data(fetch: bool) -> None:
         except UserError as error:
             print(f"not fetched: {error}", file=sys.stderr)
     if databases.get("mitdb").sample:
-        found = next(row.found for row in databases.status() if row.name == "mitdb")
+        found = databases.status("mitdb").found
         records = f"only {found} records so far" if found else "no records"
         print(f"{records} in {paths.data() / 'mitdb'}: what is run here rests on the embedded sample and says so")
 
@@ -787,7 +780,7 @@ def data_status(as_json: JsonFlag = False) -> None:
     """Which databases are here, and how complete they are."""
     from ecglib.data import databases
 
-    rows = databases.status()
+    rows = [databases.status(name) for name in databases.DATABASES]
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows]))
         return

@@ -248,6 +248,13 @@ class TrainedParameters(SharedParameters):
     )  # fmt: skip
     """The fields that mean something to a yardstick, beside what it reads."""
 
+    @property
+    def entry(self) -> Entry:
+        """What the registry says of the model."""
+        from ecglib.models import registry
+
+        return registry.entry(self.model)
+
     @classmethod
     def read_by(cls, model: str) -> set[str]:
         """Those of `READ` that mean something to a model: what its result must share with another to be paired."""
@@ -257,20 +264,15 @@ class TrainedParameters(SharedParameters):
 
     def idle(self) -> set[str]:
         """The fields that mean nothing with the others as they are."""
-        from ecglib.models import registry
-
-        entry = registry.entry(self.model)
-        idle = {name for rule in self.RULES if rule.fields and rule.when(self, entry) for name in rule.fields}
-        if entry.yardstick:
+        idle = {name for rule in self.RULES if rule.fields and rule.when(self, self.entry) for name in rule.fields}
+        if self.entry.yardstick:
             idle |= type(self).model_fields.keys() - self.OF_YARDSTICKS - self.read_by(self.model)
         return idle
 
     @model_validator(mode="after")
     def _rules_are_kept(self) -> Self:
         """Fields that profiles set, or that name what is transferred, may mean nothing."""
-        from ecglib.models import registry
-
-        entry, fields = registry.entry(self.model), type(self).model_fields
+        entry, fields = self.entry, type(self).model_fields
         changed = {name for name in fields if getattr(self, name) != fields[name].default}
         changed -= {"pretrained", "folds", *SharedParameters.model_fields, *HOW_MUCH}
         for rule in (*RULES_OF_ALL, *self.RULES):
@@ -353,7 +355,7 @@ class HeartbeatParameters(TrainedParameters):
         Rule(lambda p, e: not e.reads_beats,
              "model: {p.model} takes {e.takes}s and is not for the classes of heartbeats"),
         _of_beats_alone("protocol", "intra"), _of_beats_alone("cut", "kachuee"), _of_beats_alone("leads", ["MLII"]),
-        Rule(lambda p, e: p.database == "kaggle" and e.takes == "sequence" and p.beats_per_sequence > 1,
+        Rule(lambda p, e: p.database == "kaggle" and p.reads_sequences,
              "beats_per_sequence: {p.model} would read neighbours, and kaggle has beats without records; take 1"),
         Rule(lambda p, e: p.protocol == "cross-database" and not (p.train_on and p.test_on),
              "protocol: cross-database takes train_on and test_on, a list of databases each"),
@@ -369,7 +371,7 @@ class HeartbeatParameters(TrainedParameters):
              "{name}: DS1 has fixed validation records, so it means nothing with {p.protocol}",
              ("validation_fraction",)),
         *(_only_with(name, switch, values) for name, (switch, values) in ONLY_WITH.items()),
-        Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes == "sequence" and p.beats_per_sequence > 1,
+        Rule(lambda p, e: p.imbalance in RESAMPLERS and p.reads_sequences,
              "imbalance: {p.imbalance} makes single beats, and {p.model} takes sequence; "
              "beats_per_sequence: 1 makes it read single ones"),
         Rule(lambda p, e: p.imbalance in RESAMPLERS and e.takes != "beat" and p.beats_per_sequence > 1,
@@ -378,8 +380,7 @@ class HeartbeatParameters(TrainedParameters):
              "start_from: {p.model} is fitted at once, from nothing"),
         Rule(lambda p, e: p.imbalance == "focal" and p.label_smoothing,
              "label_smoothing: the focal loss has none"),
-        Rule(lambda p, e: p.sampling != "all"
-             and (p.imbalance in RESAMPLERS or (e.takes == "sequence" and p.beats_per_sequence > 1)),
+        Rule(lambda p, e: p.sampling != "all" and (p.imbalance in RESAMPLERS or p.reads_sequences),
              "sampling: by-record draws single beats of records, not resampled ones and no sequences"),
         Rule(lambda p, e: e.votes and p.imbalance == "random-over",
              "imbalance: random-over changes no vote of {p.model}; take SMOTE or its kin"),
@@ -418,6 +419,11 @@ class HeartbeatParameters(TrainedParameters):
     def of_mitdb(self) -> bool:
         """Whether the sets are those of DS1 and DS2."""
         return self.protocol in ("inter", "adapted") and self.database == "mitdb"
+
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether the model is given consecutive beats, and not single ones."""
+        return self.entry.takes == "sequence" and self.beats_per_sequence > 1
 
     @property
     def databases(self) -> list[str]:
@@ -744,12 +750,10 @@ def from_notebook(namespace: Mapping[str, Any], notebook: str) -> Any:
 
 def check_device(parameters: SharedParameters) -> None:
     """UserError where it would train on a device that is not here; what is fitted at once always takes the CPU."""
-    if isinstance(parameters, TrainedParameters) and parameters.device != "auto":
-        from ecglib.models import registry
+    if isinstance(parameters, TrainedParameters) and parameters.device != "auto" and not parameters.entry.classical:
         from ecglib.training import device
 
-        if not registry.entry(parameters.model).classical:
-            device.choose(parameters.device)
+        device.choose(parameters.device)
 
 
 def _assigned(source: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +35,8 @@ class UserError(Exception):
 
     def __init__(self, where: str | Path, found: str, expected: str = "", do: str = "") -> None:
         self.where, self.found, self.expected, self.do = map(named, (str(where), found, expected, do))
-        parts = [f"{self.where}: {self.found}"]
-        if expected:
-            parts.append(f"expected {self.expected}")
-        if do:
-            parts.append(self.do)
-        super().__init__("; ".join(parts))
+        parts = (f"{self.where}: {self.found}", expected and f"expected {self.expected}", self.do)
+        super().__init__("; ".join(filter(None, parts)))
 
 
 class RecordError(UserError):
@@ -54,6 +51,12 @@ class RecordError(UserError):
     def __init__(self, where: str | Path, reason: str, found: str = "", expected: str = "", do: str = "") -> None:
         self.reason = reason
         super().__init__(where, f"{reason} ({found})" if found else reason, expected, do)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What is to be done about an unknown name, where one of those that are known is like it; else empty."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def some(names: Sequence[str], most: int = 2) -> str:

@@ -235,7 +235,11 @@ def load(folder: Path) -> Network:
 def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
     """Of what is started from: parameters, number of labels, weights and key."""
     if isinstance(start, Run):
-        return twelve_lead.parameters_of(start.record), len(start.record.classes), _weights(start), start.record.key
+        record, weights = start.record, export.weights_of(start.folder, start.record.seeds[0])
+        if weights is None:
+            do = "run its experiment again with --fresh"
+            raise UserError(start.folder, "no weights", "those of a finished run", do)
+        return twelve_lead.parameters_of(record), len(record.classes), weights, record.key
     start.expect("recordings")
     card = start.card
     own = {"model": card.model, "model_options": card.model_options, "rate": card.rate}
@@ -298,14 +302,6 @@ def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Pa
             expected = "one at least that some recordings have and others have not"
             raise UserError(table, f"no label to learn: {name} has {len(index)} recordings", expected, "label more")
     return part
-
-
-def _weights(run: Run) -> Path:
-    found = sorted(run.folder.glob(f"weights-seed{run.record.seeds[0]}-fold*.safetensors"))
-    if not found:
-        raise UserError(run.folder, "no weights", "those of a finished run", "run its experiment again with --fresh")
-    own = run.folder / f"weights-seed{run.record.seeds[0]}-fold{OFFICIAL}.safetensors"
-    return own if own in found else found[-1]
 
 
 def _with_head(network: nn.Module, n_classes: int) -> nn.Module:

@@ -67,6 +67,12 @@ def cross_entropy(weights: NDArray[np.float64] | None = None, label_smoothing: f
     return nn.CrossEntropyLoss(weight=_tensor(weights), label_smoothing=label_smoothing, ignore_index=IGNORED)
 
 
+def binary_cross_entropy(weights: NDArray[np.float64] | None = None) -> nn.BCEWithLogitsLoss:
+    """Binary cross-entropy of labels whose positives count `weights` `(classes,)` times, None for once:
+    `-(w · y · log p + (1 - y) · log(1 - p))`."""
+    return nn.BCEWithLogitsLoss(pos_weight=_tensor(weights))
+
+
 class FocalLoss(nn.Module):
     """Focal loss `-α_t · (1 - p_t) ** γ · log p_t` from Lin et al. (2017), equation 5, of classes or of labels.
 
@@ -124,14 +130,6 @@ class LogitAdjusted(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss: Tensor = self.plain(logits + self.log_prior, labels)
         return loss
-
-
-class WeightedBCE(nn.BCEWithLogitsLoss):
-    """Binary cross-entropy whose positives count `weights` `(classes,)` times, None for once:
-    `-(w · y · log p + (1 - y) · log(1 - p))`."""
-
-    def __init__(self, weights: NDArray[np.float64] | None = None) -> None:
-        super().__init__(pos_weight=_tensor(weights))
 
 
 def _tensor(values: NDArray[np.float64] | None) -> Tensor | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from projects import NO_RAY, ROOT, make_project
+from projects import NO_RAY, ROOT, Call, Done, make_project
 
 NO_DATA = "no real records in ECGLIB_DATA"
 DATA = (ROOT / os.environ.get("ECGLIB_DATA", "data")).resolve()
@@ -74,6 +76,14 @@ def project(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) 
     return make_project(tmp_path / "project", small_mitdb, monkeypatch)
 
 
+@pytest.fixture
+def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small `mitdb` that a test may break."""
+    folder = shutil.copytree(small_mitdb, tmp_path / "data")
+    monkeypatch.setenv("ECGLIB_DATA", str(folder))
+    return folder / "mitdb"
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store's file with nothing in it: to make one takes seconds."""
@@ -110,6 +120,25 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = shutil.copytree(fingerprint.PACKAGE, tmp_path / "code" / "ecglib", ignore=ignored)
     monkeypatch.setattr(fingerprint, "PACKAGE", copy)
     return copy
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls `ecglib` in this process."""
+    from ecglib import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["ecglib", *map(str, arguments)])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return Done(code, *capsys.readouterr())
+
+    return run
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,6 +20,17 @@ EXPERIMENTS = {
 """The experiments of each notebook that stand for all of them; `test_params.py` checks every file."""
 NO_RAY = "Ray does not start here"
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
 
 
 def make_project(root: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

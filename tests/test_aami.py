@@ -13,8 +13,3 @@ def test_every_symbol_has_the_class_of_ec57_and_what_marks_no_beat_none() -> Non
     expected = {"N": "NLRBej", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
     assert {s: name for name, symbols in expected.items() for s in symbols} == aami.SYMBOLS
     assert [aami.index_of(s) for s in "+~|!x[]"] == [None] * 7
-
-
-def test_201_and_202_are_one_patient() -> None:
-    assert aami.patient_of("202") == aami.patient_of("201") == "201"
-    assert aami.patient_of("100") == "100"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from projects import Call
 
-from ecglib import cli, config
+from ecglib import config
 from ecglib.errors import UserError
 from ecglib.report import book as builder
 from ecglib.report import runner
@@ -34,16 +33,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    """The exit code of `ecglib`."""
-    monkeypatch.setattr(sys, "argv", ["ecglib", *arguments])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "in_file", "refused"),
     [
@@ -58,15 +47,15 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     ],
 )
 def test_a_device_that_is_not_here_is_refused_before_any_notebook(
-    project: Path, started: list[str], arguments: str, in_file: str, refused: bool,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    project: Path, started: list[str], arguments: str, in_file: str, refused: bool, call: Call
+) -> None:
     if in_file:
         with (project / "params" / "heartbeat" / "baseline.yaml").open("a", encoding="utf-8") as file:
             file.write(f"device: {in_file}\n")
-    assert call(monkeypatch, *arguments.split()) == (2 if refused else 0)
+    done = call(*arguments.split())
+    assert done.code == (2 if refused else 0)
     said = "error: device: cuda is not available; expected auto or one of cpu" if refused else ""
-    assert [line for line in capsys.readouterr().err.splitlines() if DEAD not in line] == [said] * refused
+    assert [line for line in done.err.splitlines() if DEAD not in line] == [said] * refused
     assert bool(started) is not refused or "--list" in arguments
     assert not refused or not list((project / "notebooks").glob("*.ipynb"))
 
@@ -84,9 +73,10 @@ def test_a_notebook_refuses_it_in_its_first_cell(project: Path, started: list[st
 
 @pytest.mark.parametrize("command", ["run heartbeat/baseline heartbeat/smote", "book --no-fetch --profile smoke"])
 def test_a_dead_tracking_server_is_one_line_of_the_command(
-    project: Path, started: list[str], command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, started: list[str], command: str, call: Call
 ) -> None:
-    assert call(monkeypatch, *command.split()) == 0
-    (line,) = capsys.readouterr().err.splitlines()
+    done = call(*command.split())
+    assert done.code == 0
+    (line,) = done.err.splitlines()
     assert line.endswith(f": {DEAD}") and all(name in line for name in started[:2])
     assert (f"{len(started) - 2} more" in line) is (len(started) > 2)

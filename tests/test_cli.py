@@ -12,11 +12,11 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbformat
 import pytest
-from projects import ROOT, kept, make_project, tracked
+from projects import ROOT, Call, Done, kept, make_project, tracked
 from report.example import example_record
 
 from ecglib import aami, cli, config, files, paths
@@ -32,34 +32,6 @@ BEATS = [name for name in EXPERIMENTS if name.startswith("heartbeat/")]
 TRAINED = [*BEATS, "infarction/scratch", "twelve-lead/crnn"]
 RUN = ["explore/mitdb", "heartbeat/baseline", "architectures/mitdb"]
 """What only looks, what trains, and a chapter that compares; `tests/notebooks` runs the others too."""
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls `ecglib` in this process."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["ecglib", *map(str, arguments)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 def is_one_line(done: Done, *words: str) -> None:
@@ -137,14 +109,6 @@ def test_outside_a_project(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_file_in_the_place_of_the_data(call: Call, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECGLIB_DATA", str(project / "index.qmd"))
     is_one_line(call("book", "--no-fetch"), str(project / "index.qmd"), "expected a folder")
-
-
-@pytest.fixture
-def own_data(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the small `mitdb` that a test may break."""
-    folder = shutil.copytree(small_mitdb, tmp_path / "data")
-    monkeypatch.setenv("ECGLIB_DATA", str(folder))
-    return folder / "mitdb"
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".dat", 41), (".hea", 0), (".atr", 41)])

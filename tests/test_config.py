@@ -21,10 +21,6 @@ AT_ONCE = (
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
 
 
-def test_every_notebook_has_a_model_of_its_parameters() -> None:
-    assert sorted(config.MODELS) == NOTEBOOKS
-
-
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_defaults_of_the_notebook_are_those_of_the_model(notebook: str) -> None:
     cells = jupytext.read(ROOT / "notebooks" / f"{notebook}.py").cells

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cohorts
 import pandas as pd
 import pytest
 import torch
-from projects import make_project
+from projects import Call, make_project
 from safetensors.torch import load_file, save_file
 
-from ecglib import cli, finetune, paths, serving
+from ecglib import finetune, paths, serving
 from ecglib.config import HeartbeatParameters, TwelveLeadParameters
 from ecglib.data.catalogues import folder as own
 from ecglib.data.recordings import TwelveLead
@@ -26,6 +25,7 @@ from ecglib.experiment import heartbeat, twelve_lead
 from ecglib.experiment.twelve_lead import Run
 
 LEADS = ("V2", "II", "aVR")
+TEACH = ("finetune", "twelve-lead/crnn", "--epochs", "1")
 
 
 @pytest.fixture(scope="module")
@@ -104,41 +104,31 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
 
 
 def test_its_json_names_what_was_read_and_written(
-    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     records, labels = map(str, clinic)
-    call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [*call, "--out", "new/out", "--json"])
-    with pytest.raises(SystemExit):
-        cli.main()
-    said, folder = json.loads(capsys.readouterr().out), tmp_path / "new" / "out"
+    done = call(*TEACH, "--records", records, "--labels", labels, "--out", "new/out", "--json")
+    said, folder = json.loads(done.out), tmp_path / "new" / "out"
     assert [said.pop(key) for key in ("folder", "records", "labels")] == [str(folder), records, labels]
     assert said == json.loads((folder / "finetuned.json").read_text())
 
 
 @pytest.mark.long
 def test_a_delta_table_teaches_the_same_as_the_folder_that_it_was_made_of(
-    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, call: Call
 ) -> None:
     pytest.importorskip("deltalake")
-    records, labels, table = *map(str, clinic), str(tmp_path / "table")
-
-    def call(*arguments: str) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["ecglib", *arguments])
-        with pytest.raises(SystemExit):
-            cli.main()
-        return capsys.readouterr()
-
-    said, _ = call("data", "export", "delta", "--database", records, "--labels", labels, "--out", table)
+    (records, labels), table = clinic, tmp_path / "table"
+    said = call("data", "export", "delta", "--database", records, "--labels", labels, "--out", table).out
     assert said.splitlines() == [
         "left out 1: missing header (ward/lost)",
         "assumed: no patient in 1 rows, so each counts as a patient of its own (ward/lost)",
         f"{table}: 60 recordings",
     ]
-    teach = ("finetune", "twelve-lead/crnn", "--epochs", "1", "--json", "--records")
-    one = json.loads(call(*teach, records, "--labels", labels, "--out", str(tmp_path / "a"))[0])
-    two = json.loads(call(*teach, f"{table}@0", "--out", str(tmp_path / "b"))[0])
+    teach = (*TEACH, "--json", "--records")
+    one = json.loads(call(*teach, records, "--labels", labels, "--out", tmp_path / "a").out)
+    two = json.loads(call(*teach, f"{table}@0", "--out", tmp_path / "b").out)
     assert two["data"].startswith("0-") and two["data"] != one["data"]
     for name in ("sets", "repaired", "metrics", "per_class", "thresholds", "classes"):
         assert one[name] == two[name], name
@@ -148,21 +138,17 @@ def test_a_delta_table_teaches_the_same_as_the_folder_that_it_was_made_of(
         ((records,), "--labels: not given; expected a CSV"),
         ((table, "--labels", labels), "--labels: means nothing of a Delta table"),
     ):
-        assert call(*teach, *arguments, "--out", str(tmp_path / "c"))[1].startswith(f"error: {wrong}")
+        assert call(*teach, *arguments, "--out", tmp_path / "c").err.startswith(f"error: {wrong}")
 
 
 @pytest.mark.slow
 def test_the_command_starts_from_the_recorded_weights(
-    run: Run, clinic: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, call: Call
 ) -> None:
-    records, labels = map(str, clinic)
-    call = ["ecglib", "finetune", "twelve-lead/crnn", "--records", records, "--labels", labels, "--epochs", "1"]
-    out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", [*call, "--learning-rate", "1e-8", "--out", str(out)])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    said = capsys.readouterr().out
-    assert done.value.code == 0
+    (records, labels), out = clinic, tmp_path / "out"
+    command = (*TEACH, "--records", records, "--labels", labels, "--learning-rate", "1e-8", "--out", out)
+    code, said, _ = call(*command)
+    assert code == 0
     assert said.splitlines()[:3] == [
         "left out 1: missing header (ward/lost)",
         "repaired 3: µV written as mV (ward/00, ward/01 and 1 more)",
@@ -180,10 +166,8 @@ def test_the_command_starts_from_the_recorded_weights(
     for name, tensor in before.items():
         if not name.startswith("head.") and "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert done.value.code == 2
-    assert "it is there already" in capsys.readouterr().err
+    again = call(*command)
+    assert again.code == 2 and "it is there already" in again.err
 
 
 def test_a_run_is_found_by_name_key_or_folder_a_full_one_before_a_newer_one(run: Run) -> None:
@@ -218,9 +202,8 @@ FEW = (
     ],
 )
 def test_tables_that_nothing_can_be_learnt_from(
-    run: Run, clinic: tuple[Path, Path], tmp_path: Path, change: object, said: str
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ) -> None:
-    assert callable(change)
     change(pd.read_csv(clinic[1])).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(UserError, match=said):
         finetune.finetune(run, clinic[0], tmp_path / "labels.csv", tmp_path / "out")

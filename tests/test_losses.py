@@ -123,7 +123,7 @@ def test_weighted_binary_cross_entropy_is_its_formula(seed: int) -> None:
     logits, targets = batch(seed)
     w, y, p = np.array([1.0, 5.0, 0.3]), targets.double().numpy(), logits.double().sigmoid().numpy()
     expected = -(w * y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
-    assert float(losses.WeightedBCE(w)(logits, targets)) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.binary_cross_entropy(w)(logits, targets)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
@@ -157,6 +157,6 @@ def test_positive_weights_of_few_and_of_none_and_the_alpha_that_outweighs_as_the
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
     logits, targets = batch(0)
-    for loss in (losses.FocalLoss(2.0, ALPHA), losses.WeightedBCE(ALPHA)):
+    for loss in (losses.FocalLoss(2.0, ALPHA), losses.binary_cross_entropy(ALPHA)):
         with pytest.raises(ValueError, match="same"):
             loss(logits, targets[:, :1])

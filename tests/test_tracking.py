@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import socket
-import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 from projects import tracked
+from sqlalchemy import make_url
 
 import ecglib.report  # noqa: F401  (so that runs get pictures)
 from ecglib import tracking
@@ -159,22 +158,12 @@ def _is_whole(root: Path, record: Record, run_id: str) -> None:
         assert (kept / "weights" / f"weights-seed{seed}.safetensors").read_bytes() == b"weights of seed %d" % seed
 
 
-@pytest.fixture
-def deaf_server() -> Iterator[str]:
-    """A server that takes connections and never answers."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield f"http://someone:secret@127.0.0.1:{server.getsockname()[1]}"
-
-
-def test_a_deaf_server_fails_in_time(root: Path, deaf_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deaf_server_fails_in_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.SERVER_SECONDS <= 15, "20 s in all, the import of mlflow among them"
     monkeypatch.setattr(tracking, "SERVER_SECONDS", 1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", deaf_server)
-    record = example_record()
-    began = time.monotonic()
-    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as caught:
+    record, began = example_record(), time.monotonic()
+    with servers.deaf() as where, pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI: .*no answer within") as caught:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@{where}")
         tracking.log(record, finished(root, record))
     assert time.monotonic() - began < 100, "with mlflow's own patience it takes many minutes"
     assert "secret" not in str(caught.value)
@@ -198,44 +187,53 @@ def test_an_unusable_address_or_store_is_a_user_error(
         tracking.log(example_record(key=""), root)
 
 
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [("", "mlflow.db"), ("sqlite:///of%20mine%3F/50%2525.db?timeout=9", "of mine?/50%25.db")],
+)
+def test_the_store_lies_in_the_project_whatever_its_folder_is_called(
+    tmp_path: Path, uri: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "a?b 50%25 %2F %s #&=;+@:'~{x}心"
+    root.mkdir()
+    (root / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(root))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(root)
+    record = example_record(epochs=2)
+    folder = finished(root, record)
+    run_id = tracking.log(record, folder)
+    assert tracking.log(record, folder) == run_id
+    assert (root / name).parent.joinpath("mlartifacts", run_id, "artifacts", "record.json").is_file()
+    database = make_url(next(part for part in tracking.ui_command() if part.startswith("sqlite"))).database
+    assert database is not None and Path(database) == root / name and Path(database).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+    expected = {"_quarto.yml", "runs", *(["of mine?"] if uri else ["mlflow.db", "mlflow.db.lock", "mlartifacts"])}
+    assert {path.name for path in root.iterdir()} == expected
+
+
 @pytest.mark.slow
 def test_the_pages_open_on_loopback_and_the_server_takes_runs(
-    root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = example_record(epochs=2)
     run_id = tracking.log(record, finished(root, record))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = servers.free_port()
     command = tracking.ui_command(port)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root) as server:
-        try:
-            _wait_for(f"{address}/health", server)
-            for name in ("record.json", "record.parquet"):
-                where = f"{address}/get-artifact?run_id={run_id}&path={name}"
-                with urllib.request.urlopen(where, timeout=20) as page:
-                    (tmp_path_factory.getbasetemp() / name).write_bytes(page.read())
-            assert results.load(tmp_path_factory.getbasetemp() / "record.json") == record
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-            other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
-            logged = tracking.log(other, finished(root, other))
-            assert [run.info.run_id for run in tracked(root, key="otherkey")] == [logged]
-            assert len(tracked(root)) == 2
-            with pytest.raises(UserError, match=address):
-                tracking.ui_command(port)
-        finally:
-            server.terminate()
+    monkeypatch.chdir(root)
+    with servers.running(command, f"{address}/health"):
+        for name in ("record.json", "record.parquet"):
+            where = f"{address}/get-artifact?run_id={run_id}&path={name}"
+            with urllib.request.urlopen(where, timeout=20) as page:
+                (tmp_path / name).write_bytes(page.read())
+        assert results.load(tmp_path / "record.json") == record
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        other = example_record("heartbeat/weighted", key="otherkey", epochs=2)
+        logged = tracking.log(other, finished(root, other))
+        assert [run.info.run_id for run in tracked(root, key="otherkey")] == [logged]
+        assert len(tracked(root)) == 2
+        with pytest.raises(UserError, match=address):
+            tracking.ui_command(port)
     assert sorted(one.name for one in root.iterdir()) == ["_quarto.yml", "mlartifacts", "mlflow.db", "runs"]
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail("the server did not start")

@@ -34,14 +34,15 @@ def test_a_wheel_trains_on_the_sample_where_there_is_no_clone(tmp_path: Path) ->
     zipfile.ZipFile(wheel).extractall(site)
     work.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ECGLIB_", "MLFLOW_"))}
-    run = subprocess.run(
-        [sys.executable, "-c", TRAINS], cwd=work, env=environment | {"PYTHONPATH": str(site)}, text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    assert run.stdout.split() == [str(site / "ecglib" / "__init__.py"), "True", "200"], run.stdout
+    environment["PYTHONPATH"] = str(site)
+
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *arguments], cwd=work, env=environment, text=True, capture_output=True)
+
+    run = python("-c", TRAINS)
+    assert run.stdout.split() == [str(site / "ecglib" / "__init__.py"), "True", "200"], run
     assert len(list((work / "runs").glob("*/record.json"))) == 1
-    annotate = [sys.executable, "-m", "ecglib", "annotate", str(site / "ecglib" / "sample" / "mitdb" / "208")]
-    subprocess.run(annotate, cwd=work, env=environment | {"PYTHONPATH": str(site)}, check=True)
+    assert python("-m", "ecglib", "annotate", str(site / "ecglib" / "sample" / "mitdb" / "208")).returncode == 0
     assert {path.name for path in (work / "annotated" / "208").iterdir()} == {"208.atr", "summary.json", "report.html"}
     for command in (
         ["run", "heartbeat/baseline"],
@@ -50,8 +51,5 @@ def test_a_wheel_trains_on_the_sample_where_there_is_no_clone(tmp_path: Path) ->
         ["notebooks"],
         ["book", "--no-fetch"],
     ):
-        said = subprocess.run(
-            [sys.executable, "-m", "ecglib", *command], cwd=work, env=environment | {"PYTHONPATH": str(site)},
-            text=True, capture_output=True,
-        )  # fmt: skip
+        said = python("-m", "ecglib", *command)
         assert said.returncode == 2 and "change into the clone, or set ECGLIB_ROOT to it" in said.stderr, command

@@ -97,7 +97,8 @@ def _physionet(name: str, version: str = "1.0.0", licence: str = "ODC-By 1.0", *
     return Database(name=name, version=version, licence=licence, page=page, url=url, **more)
 
 
-_ANNOTATED = r"RECORDS|\w+\.(hea|dat|atr)"
+_BEATS: Final = {"wanted": r"RECORDS|\w+\.(hea|dat|atr)", "annotator": "atr"}
+"""Of a database of annotated beats."""
 _OF_QTDB = """
 100 102 103 104 114 116 117 123 213 221 223 230 231 232 233 301 302 306 307 308 310
 803 808 811 820 821 840 847 853 871 872 873 883 891
@@ -115,8 +116,7 @@ _DATABASES = (
         doi="10.13026/C2F305",
         expected=48,
         records=tuple(sorted((*aami.DS1, *aami.DS2, *aami.PACED))),
-        wanted=_ANNOTATED,
-        annotator="atr",
+        **_BEATS,
     ),
     _physionet(
         "svdb",
@@ -125,8 +125,7 @@ _DATABASES = (
         doi="10.13026/C2V30W",
         expected=78,
         records=tuple(str(n) for n in (*range(800, 813), *range(820, 830), *range(840, 895))),
-        wanted=_ANNOTATED,
-        annotator="atr",
+        **_BEATS,
     ),
     _physionet(
         "incartdb",
@@ -135,8 +134,7 @@ _DATABASES = (
         doi="10.13026/C2V88N",
         expected=75,
         records=tuple(f"I{n:02}" for n in range(1, 76)),
-        wanted=_ANNOTATED,
-        annotator="atr",
+        **_BEATS,
     ),
     _physionet(
         "ltdb",
@@ -145,8 +143,7 @@ _DATABASES = (
         doi="10.13026/C2KS3F",
         expected=7,
         records=("14046", "14134", "14149", "14157", "14172", "14184", "15814"),
-        wanted=_ANNOTATED,
-        annotator="atr",
+        **_BEATS,
     ),
     _physionet(
         "qtdb",
@@ -155,8 +152,7 @@ _DATABASES = (
         doi="10.13026/C24K53",
         expected=81,
         records=tuple(f"sel{name}" for name in _OF_QTDB.split()),
-        wanted=_ANNOTATED,
-        annotator="atr",
+        **_BEATS,
     ),
     _physionet(
         "nstdb",
@@ -276,11 +272,6 @@ def database(name: str) -> Database:
     if name not in DATABASES:
         raise UserError(name, "no such database", f"one of {', '.join(DATABASES)}")
     return DATABASES[name]
-
-
-def status() -> list[Status]:
-    """What is on disk of every database, complete or not; a `UserError` when a folder may not be read."""
-    return [_status(entry) for entry in DATABASES.values()]
 
 
 def find(name: str) -> Source | None:
@@ -420,7 +411,9 @@ def packed(table: Path) -> Path:
     return next((path for path in forms if path.is_file()), table)
 
 
-def _status(entry: Database) -> Status:
+def status(name: str) -> Status:
+    """What is on disk of a database, complete or not; a `UserError` when its folder may not be read."""
+    entry = database(name)
     sizes: dict[str, int] = {}
     why: UserError | None = None
     with readable(entry.folder):
@@ -428,7 +421,7 @@ def _status(entry: Database) -> Status:
         if folder.exists():
             try:
                 sizes = _sizes(entry, folder)
-                why = _in_several(folder, _places(entry, folder))
+                _place(entry, folder)
             except UserError as error:
                 why = error
     found = _count(entry, sizes)
@@ -468,17 +461,13 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         if not home.exists():
             return None, None
         try:
-            folder = opened(home, entry.forms)
+            folder = _place(entry, opened(home, entry.forms))
         except UserError as error:
             return None, error
-        places = _places(entry, folder)
-        if (several := _in_several(folder, places)) is not None:
-            return None, several
-        (folder,) = places
         if entry.url is None:
             tables = tuple(table for table in entry.tables if packed(folder / table).is_file())
             return (Source(entry.name, folder, False, tables), None) if tables else (None, _unread(entry, home))
-        if (home / UNFINISHED).is_file() and _status(entry).state != "present":
+        if (home / UNFINISHED).is_file() and status(entry.name).state != "present":
             return None, None
     listed = records.list_records(folder)
     names = tuple(name for name in listed if not entry.records or name in entry.records)
@@ -498,26 +487,23 @@ def _find(entry: Database) -> tuple[Source | None, UserError | None]:
         return None, _unread(entry, folder) or broken or _unread(entry, home)
 
 
-def _places(entry: Database, folder: Path) -> list[Path]:
-    """The folder, or the one below it, that has all of the files that a database is known by and that are here; several
-    where not one folder has."""
+def _place(entry: Database, folder: Path) -> Path:
+    """The folder, or the one below it, that has all of the files that a database is known by and that are here. A
+    `UserError` where not one folder has, or several have."""
     known_by = entry.forms or {file: file for file in (f"{name}.hea" for name in entry.records)}
     if all((folder / name).is_file() for name in known_by.values()):
-        return [folder]
+        return folder
     found = defaultdict[Path, set[str]](set)
     for path in _walked(folder):
         if path.name in known_by:
             found[path.parent].add(known_by[path.name])
     whole = [place for place, names in found.items() if names == set().union(*found.values())]
-    return [folder] if folder in whole or not found else whole or sorted(found)
-
-
-def _in_several(folder: Path, places: Sequence[Path]) -> UserError | None:
-    """What is wrong with a database whose files are in several places below its folder; None of a single one."""
-    if len(places) == 1:
-        return None
-    found = " and ".join(place.relative_to(folder).as_posix() for place in places)
-    return UserError(folder, f"its files are in several folders ({found})", do="move them together, or copies away")
+    if folder in whole or not found:
+        return folder
+    if len(whole) == 1:
+        return whole[0]
+    several = " and ".join(place.relative_to(folder).as_posix() for place in whole or sorted(found))
+    raise UserError(folder, f"its files are in several folders ({several})", do="move them together, or copies away")
 
 
 def _unread(entry: Database, folder: Path, found: int = 0) -> RecordError | None:

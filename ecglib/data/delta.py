@@ -126,8 +126,16 @@ class Table:
     """
 
     def __init__(self, where: str) -> None:
-        self.where, self._table = _opened(where)
+        library = _library()
+        self.where, version = _parted(where)
+        if not exists(where):
+            raise UserError(self.where, "no Delta table there", "PATH or PATH@VERSION of one on this machine")
         try:
+            self._table = library.DeltaTable(str(self.where))
+            if version is not None:
+                if version > self._table.version():
+                    raise UserError(self.where, f"no version {version}", f"0 to {self._table.version()}")
+                self._table.load_as_version(version)
             self._dataset = self._table.to_pyarrow_dataset()
         except _errors() as error:
             raise _unreadable(self.where, error) from None
@@ -139,15 +147,15 @@ class Table:
         files = sorted((part.path, (self.where / part.path).stat().st_size) for part in self._dataset.get_fragments())
         return f"{self._table.version()}-{fingerprint.of_values(self._table.metadata().id, files)}"
 
-    def check(self, needed: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> list[str]:
+    def check(self, needed: Mapping[str, Kind], optional: Mapping[str, Kind]) -> list[str]:
         """The columns that are none of these. A `UserError` where one is missing or of another type."""
-        for name, (fits, kind) in {**needed, **(optional or {})}.items():
+        for name, (fits, kind) in {**needed, **optional}.items():
             if name in self.schema.names and not fits(self.schema.field(name).type):
                 raise UserError(self.where, f"column {name} is {self.schema.field(name).type}", kind)
             if name in needed and name not in self.schema.names:
                 found = f"no column {name} (there are: {some(self.schema.names, 8)})"
                 raise UserError(self.where, found, f"columns {', '.join(needed)}")
-        return [name for name in self.schema.names if name not in needed and name not in (optional or {})]
+        return [name for name in self.schema.names if name not in needed and name not in optional]
 
     def rows(self) -> Iterator[tuple[Row, dict[str, Any]]]:
         """Every row, and its values but for the signal, file by file."""
@@ -203,22 +211,6 @@ def _parted(where: str) -> tuple[Path, int | None]:
     found = re.fullmatch(r"(.+)@(\d+)", where)
     path, version = (where, None) if not found or Path(where).exists() else (found[1], int(found[2]))
     return Path(path).expanduser().resolve(), version
-
-
-def _opened(where: str) -> tuple[Path, Any]:
-    table_at = _library().DeltaTable
-    path, version = _parted(where)
-    if not exists(where):
-        raise UserError(path, "no Delta table there", "PATH or PATH@VERSION of one on this machine")
-    try:
-        table = table_at(str(path))
-        if version is not None:
-            if version > table.version():
-                raise UserError(path, f"no version {version}", f"0 to {table.version()}")
-            table.load_as_version(version)
-    except _errors() as error:
-        raise _unreadable(path, error) from None
-    return path, table
 
 
 def _errors() -> tuple[type[Exception], ...]:

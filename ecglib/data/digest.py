@@ -38,10 +38,10 @@ def of(**arrays: NDArray[Any]) -> Digest:
     return {name: _numbers(array) if array.dtype.kind == "f" else _hash(array) for name, array in arrays.items()}
 
 
-def moved(before: Mapping[str, Any], now: Mapping[str, Any], rounded: Mapping[str, float] = ROUNDED) -> list[str]:
-    """Names of the arrays in which two digests differ; of those that are `rounded`, by more than this share."""
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the arrays in which two digests differ; of those that are `ROUNDED`, by more than this share."""
     every = {**before, **now}
-    return [name for name in every if not _same(before.get(name), now.get(name), rounded.get(name, 0.0))]
+    return [name for name in every if not _same(before.get(name), now.get(name), ROUNDED.get(name, 0.0))]
 
 
 def _numbers(array: NDArray[Any]) -> list[float]:

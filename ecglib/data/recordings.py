@@ -130,15 +130,11 @@ class TwelveLead(Dataset[Example | Refused]):
 
     def _file(self, entry: Entry) -> Path:
         """In the cache; its name follows from what the recording's own files are."""
-        header = entry.folder / f"{entry.record}.hea"
-        names = {header.name}
-        with contextlib.suppress(RecordError):
-            names |= set(records.signal_files(entry.folder, entry.record))
         stats: list[Any] = []
-        for name in sorted(names):
+        for file in sorted({entry.folder / f"{entry.record}.hea", *records.beside(entry.folder, entry.record)}):
             with contextlib.suppress(OSError, ValueError):
-                stat = (header.parent / name).stat()
-                stats.append((name, stat.st_size, stat.st_mtime_ns))
+                stat = file.stat()
+                stats.append((file.name, stat.st_size, stat.st_mtime_ns))
         stats += [] if entry.row is None else [entry.row.stamp]
         text = fingerprint.of_values(str(entry.folder), entry.record, stats)
         return self._folder / text[:2] / f"{text[2:34]}.npy"

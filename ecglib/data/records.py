@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,9 @@ CLIPPED_SHARE: Final = 0.01
 is 0.0014 (116, MLII); cut at 0.5 mV around the median, record 100 has 0.026."""
 
 Array = NDArray[np.float32]
+Leads = Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]]
+"""Names of the leads wanted, in the order wanted, upper or lower case; or what gives their places, of the header's path
+and the names there."""
 
 _PREFIXES: Final = {
     "": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6,
@@ -194,7 +198,7 @@ def list_records(folder: Path) -> list[str]:
             names = [_checked_name(where, word.removeprefix("./").rstrip("/").removesuffix(".hea")) for word in words]
             depth = min(name.count("/") for name in names)
             return list(dict.fromkeys(record for name in names for record in _meant(folder, name, depth)))
-        own = (folder / name for name in next(os.walk(folder, onerror=_raise))[2] if name[0] != ".")
+        own = takewhile(lambda file: file.parent == folder, walked(folder))
         headers = _headers(own) or _headers(walked(folder))
     except PermissionError:
         raise UserError(folder, "no permission to read it", do="give yourself read access to the folder") from None
@@ -232,10 +236,6 @@ def walked(folder: Path) -> Iterator[Path]:
         seen.add(real)
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _there(folder: Path, name: str) -> bool:
     return os.path.isfile(f"{folder}/{name}.hea")  # noqa: PTH113  (that of Path is slow, and raises at a long name)
 
@@ -260,7 +260,7 @@ def _meant(folder: Path, name: str, depth: int) -> list[str]:
 def read_recording(
     folder: Path,
     name: str,
-    leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]] | None = None,
+    leads: Leads | None = None,
     *,
     uncalibrated_gain: float | None = None,
 ) -> Recording:
@@ -273,9 +273,8 @@ def read_recording(
     folder, name
         The database's folder, and the record's name as `list_records` gives it.
     leads
-        Names of the leads wanted, in the order wanted, upper or lower case; None for all, in the file's order; or what
-        gives their places, of the header's path and the names there. Checks of the signal itself (checksum, NaN, flat,
-        clipped, gain) apply to them only.
+        Those wanted; None for all, in the file's order. Checks of the signal itself (checksum, NaN, flat, clipped,
+        gain) apply to them only.
     uncalibrated_gain
         Units per mV to take for a lead whose header says 0 (uncalibrated, as in the noise records of `nstdb`, where
         `DEFAULT_GAIN` is meant), which its `repairs` say; None refuses such a lead.
@@ -283,7 +282,7 @@ def read_recording(
     path = header_path(folder, name)
     header = _read_header(path)
     there = [line[_LEAD] for line in header.signals]
-    chosen = leads(path, there) if callable(leads) else _choose(path, there, leads)
+    chosen = _choose(path, there, leads)
     calibrations = [_calibration(path, header.signals[i], uncalibrated_gain) for i in chosen]
     units = _decoded(path, header, chosen)
     signals = np.empty(units.shape, dtype=np.float32)
@@ -369,12 +368,12 @@ def repaired(recording: Recording) -> Recording:
     return replace(recording, signals=arranged * np.float32(factor), leads=LEADS, repairs=tuple(repairs))
 
 
-def picked(recording: Recording, leads: Sequence[str] | Callable[[Path, Sequence[str]], Sequence[int]]) -> Recording:
+def picked(recording: Recording, leads: Leads) -> Recording:
     """These leads of a recording that comes from no file, as `read_recording` takes them and with its `RecordError`s
     for a lead that is missing, flat or has NaN."""
     where = Path(recording.name)
-    chosen = leads(where, recording.leads) if callable(leads) else _choose(where, recording.leads, leads)
-    names, signals = tuple(recording.leads[i] for i in chosen), recording.signals[list(chosen)]
+    chosen = _choose(where, recording.leads, leads)
+    names, signals = tuple(recording.leads[i] for i in chosen), recording.signals[chosen]
     for name, lead in zip(names, signals, strict=True):
         if bad := int(np.count_nonzero(~np.isfinite(lead))):
             raise RecordError(where, "NaN samples", f"{bad} in lead {name}", "numbers only")
@@ -429,18 +428,12 @@ def comments(folder: Path, name: str) -> tuple[str, ...]:
     return _split(header_path(folder, name))[1]
 
 
-def signal_files(folder: Path, name: str) -> list[str]:
-    """Names of a record's signal files, which lie beside its header. Errors as for `read_recording`, so far as the
-    header goes."""
-    return list(dict.fromkeys(line[_FILE] for line in _read_header(header_path(folder, name)).signals))
-
-
-def beside(folder: Path, name: str) -> list[Path]:
-    """A record's signal files, of whatever name; none where its header can't be read."""
+def beside(folder: Path, name: str) -> set[Path]:
+    """A record's signal files, of whatever name, beside its header; none where that can't be read."""
     with suppress(RecordError):
         path = header_path(folder, name)
-        return [path.parent / file for file in signal_files(folder, name)]
-    return []
+        return {path.parent / line[_FILE] for line in _read_header(path).signals}
+    return set()
 
 
 def field(lines: Iterable[str], name: str) -> str:
@@ -461,7 +454,9 @@ def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotat
     classes of beats.
     """
     path = header_path(folder, name)
-    header, path = _measured(path), path.with_suffix(f".{annotator}")
+    header = _read_header(path)
+    sig_len = header.sig_len or _decoded(path, header, [0]).shape[1]
+    path = path.with_suffix(f".{annotator}")
     samples, symbols, fs, left_out = annotation_file(path)
     if not samples.size:
         raise RecordError(path, "empty annotations", expected="at least one annotation")
@@ -471,9 +466,9 @@ def read_annotations(folder: Path, name: str, annotator: str = "atr") -> Annotat
     if wrong.size:
         first, second = samples[wrong[0] : wrong[0] + 2]
         raise RecordError(path, "annotations out of order", f"sample {second} after {first}", "increasing samples")
-    if samples[0] < 0 or (header.sig_len and samples[-1] >= header.sig_len):
+    if samples[0] < 0 or samples[-1] >= sig_len:
         found = samples[0] if samples[0] < 0 else samples[-1]
-        raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {header.sig_len - 1}")
+        raise RecordError(path, "annotations out of range", f"sample {found}", f"0 to {sig_len - 1}")
     again = _annotated_again(path, samples, symbols, ONE_BEAT * header.fs)
     if again:
         left_out["annotated again"] = len(again)
@@ -497,7 +492,10 @@ def _annotated_again(path: Path, samples: NDArray[np.int64], symbols: NDArray[np
 
 
 def annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
-    """What `_annotated` gives of a file."""
+    """Samples, symbols, the rate that they are counted at (0: not told) and what has a symbol that nobody defines.
+
+    As `wfdb.rdann` reads them, which waits for ever where a definition is expected and a comment found.
+    """
     with _reading(path, "annotations"):
         content = path.read_bytes()
     if not content:
@@ -505,29 +503,21 @@ def annotation_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_], fl
     if len(content) % 2 or content[-2:] != b"\0\0":  # wfdb would read a part
         raise RecordError(path, "truncated annotations", f"{len(content)} bytes without the end mark", "two zero bytes")
     with _reading(path, "annotations"):
-        return _annotated(content)
-
-
-def _annotated(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.str_], float, dict[str, int]]:
-    """Samples, symbols, the rate that they are counted at (0: not told) and what has a symbol that nobody defines.
-
-    As `wfdb.rdann` reads them, which waits for ever where a definition is expected and a comment found.
-    """
-    pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, 2)
-    samples, codes, _, _, _, notes = wfdb_annotation.proc_ann_bytes(pairs, None)
-    names, fs, kept, defining = dict(_SYMBOLS), 0.0, [], False
-    for i, (sample, code, note) in enumerate(zip(samples, codes, notes, strict=False)):
-        if code == _NOTE and sample == 0:
-            defining = note == "## annotation type definitions" or (defining and note != "## end of definitions")
-            if found := re.match(r"## time resolution: (\d+\.?\d*)", note):
-                fs = fs or float(found[1])
-            elif defining and (found := re.match(r"(\d+) (\S+) .", note)):
-                names[int(found[1])] = found[2]
-        elif code:
-            kept.append(i)
-    symbols = [names.get(codes[i], f"code {codes[i]}") for i in kept]
-    own = Counter(f"annotated as {name}, of no class" for name in symbols if name not in _SYMBOLS.values())
-    return np.array([samples[i] for i in kept], np.int64), np.array(symbols, np.str_), fs, dict(own)
+        pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, 2)
+        samples, codes, _, _, _, notes = wfdb_annotation.proc_ann_bytes(pairs, None)
+        names, fs, kept, defining = dict(_SYMBOLS), 0.0, [], False
+        for i, (sample, code, note) in enumerate(zip(samples, codes, notes, strict=False)):
+            if code == _NOTE and sample == 0:
+                defining = note == "## annotation type definitions" or (defining and note != "## end of definitions")
+                if found := re.match(r"## time resolution: (\d+\.?\d*)", note):
+                    fs = fs or float(found[1])
+                elif defining and (found := re.match(r"(\d+) (\S+) .", note)):
+                    names[int(found[1])] = found[2]
+            elif code:
+                kept.append(i)
+        symbols = [names.get(codes[i], f"code {codes[i]}") for i in kept]
+        own = Counter(f"annotated as {name}, of no class" for name in symbols if name not in _SYMBOLS.values())
+        return np.array([samples[i] for i in kept], np.int64), np.array(symbols, np.str_), fs, dict(own)
 
 
 def millivolts(digital: NDArray[Any], gain: float, baseline: int) -> Array:
@@ -603,12 +593,6 @@ def _read_header(path: Path) -> _Header:
     return _Header(record[0], fs, samples, signals, said)
 
 
-def _measured(path: Path) -> _Header:
-    """The header, with as many samples as its first signal has where it doesn't say."""
-    header = _read_header(path)
-    return header if header.sig_len else replace(header, sig_len=_decoded(path, header, [0]).shape[1])
-
-
 def _format(line: list[str]) -> str:
     """The format's number, without a frame's samples, skew and offset."""
     return re.split(r"\D", line[_FORMAT])[0]
@@ -646,9 +630,11 @@ def _fields(line: str, stem: str) -> list[str]:
     return [*words[:end], *[""] * (_LEAD - len(words[:end])), " ".join(words[end:])]
 
 
-def _choose(where: Path, there: Sequence[str], leads: Sequence[str] | None) -> list[int]:
+def _choose(where: Path, there: Sequence[str], leads: Leads | None) -> list[int]:
     if leads is None:
         return list(range(len(there)))
+    if callable(leads):
+        return list(leads(where, there))
     places = [find_lead(where, there, lead) for lead in leads]
     chosen = [place for place in places if place is not None]
     if len(chosen) < len(leads) or not leads:
@@ -689,9 +675,7 @@ def _calibration(where: Path, line: list[str], uncalibrated: float | None = None
     if not found or line[_BITS].startswith(("(", "/")):
         shown = " ".join(line[_GAIN : _BITS + 1]).strip()[:40]
         raise RecordError(where, "bad gain", f"{shown} for lead {lead}", "gain(baseline)/unit without blanks")
-    baseline = found["baseline"]
-    if baseline is None:
-        baseline = line[_ZERO] or "0"
+    baseline = found["baseline"] or line[_ZERO] or "0"
     if not re.fullmatch(_WHOLE, baseline):
         raise RecordError(where, "bad gain", f"zero at {baseline[:40]} for lead {lead}", "a whole number")
     if gain == 0 and uncalibrated is not None:

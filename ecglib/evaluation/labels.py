@@ -62,13 +62,6 @@ def areas(y: Flags, p: NDArray[np.floating], weights: Counts, groups: Groups = N
     return auroc, auprc
 
 
-def matrices(y: Flags, decided: Flags) -> NDArray[np.int64]:
-    """Confusion matrix of each class against the rest, `(classes, 2, 2)`: rows true (no, yes), columns given."""
-    y, decided = y.astype(np.bool_), decided.astype(np.bool_)
-    cells = [(has & given).sum(0) for has in (~y, y) for given in (~decided, decided)]
-    return np.stack(cells, axis=1).reshape(-1, 2, 2).astype(np.int64)
-
-
 def rates(y: Flags, decided: Flags, weights: Counts, groups: Groups = None) -> Values:
     """`metrics.rates` of one label or several `(n, ...)`, each `(resamples, ...)`; weights as in `bootstrap.totals`."""
     checked(y, decided)

@@ -28,7 +28,7 @@ from torch import nn
 
 from ecglib import config, files, fingerprint, paths, tracking
 from ecglib.config import SharedParameters
-from ecglib.data import databases, digest
+from ecglib.data import digest
 from ecglib.data.infarction import AFTER, BEFORE
 from ecglib.data.splits import Part
 from ecglib.errors import UserError
@@ -111,23 +111,15 @@ class Fitted:
 class Data(ABC):
     """What an experiment rests on. No signal is read before it is asked for."""
 
-    def __init__(self, database: str) -> None:
-        self._database = database
-
     @cached_property
-    def source(self) -> databases.Source:
-        """Where the records are."""
-        return databases.get(self._database)
-
-    @cached_property
+    @abstractmethod
     def sample(self) -> bool:
         """Whether it is excerpts that the package embeds."""
-        return self.source.sample
 
     @cached_property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Of its files, those of a pretraining aside."""
-        return self.source.fingerprint()
 
     @property
     def in_key(self) -> dict[str, Any]:
@@ -258,7 +250,7 @@ def place(p: Trained, make: Callable[[], nn.Module], batch: devices.Batch) -> tu
     `make` and `batch` are what is probed for the faster precision (see `devices.choose_precision`). What is fitted at
     once is not: it runs on the CPU in single precision.
     """
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         return torch.device("cpu"), "float32", "it is fitted at once"
     device = devices.choose(p.device)
     if p.deterministic:
@@ -328,7 +320,7 @@ def key_of(task: Task[P, D], p: P) -> str:
 def first_epochs(task: Task[P, D], p: P, n: int, device: torch.device, precision: str) -> list[Epoch]:
     """The first epochs of the first seed, of the part that the record's history tells of; none of what is fitted at
     once. Nothing is filed."""
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         return []
     data, seed = task.data(p), p.seeds[0]
     where = Where(device, precision, f"{p.experiment or p.model} first epochs", epochs=n)

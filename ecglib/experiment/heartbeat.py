@@ -51,8 +51,6 @@ SAMPLE_MINUTES: Final = 1.0
 Arguments = dict[str, Any]
 Sample = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Signals `(n, channels, samples)` and labels `(n,)` that are trained on, maybe resampled."""
-LOGITS: Final = [f"logit_{name}" for name in aami.CLASSES]
-"""Columns of predictions."""
 
 
 def macro_classes(protocol: str) -> list[int]:
@@ -65,7 +63,6 @@ class Data(driver.Data):
     """The beats of an experiment, read when asked for."""
 
     def __init__(self, p: HeartbeatParameters) -> None:
-        super().__init__(p.database)
         self._p = p
         self.split = cache(self._split)
 
@@ -160,9 +157,8 @@ class Data(driver.Data):
     @cached_property
     def _tested(self) -> NDArray[np.bool_]:
         """Whether a beat is of a database that is tested on, `(n,)`."""
-        names = [record.rpartition("/")[0] for record in np.unique(self.beats.record).tolist()]
-        _, whose = np.unique(self.beats.record, return_inverse=True)
-        return np.isin(names, self._p.test_on)[whose]
+        database = pd.Series(self.beats.record).str.rpartition("/")[0]
+        return database.isin(self._p.test_on).to_numpy()
 
     @cached_property
     def early(self) -> NDArray[np.bool_]:
@@ -235,9 +231,9 @@ class Run(driver.Run):
         record = self.record
         model = model_maker(HeartbeatParameters.model_construct(**record.parameters))()
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
-        if moved and record.moved is None:
-            raise UserError(record.experiment or record.key, "its thresholds were never moved")
-        if moved and record.moved is not None:
+        if moved:
+            if record.moved is None:
+                raise UserError(record.experiment or record.key, "its thresholds were never moved")
             offsets = torch.tensor(record.moved.offsets[record.seeds.index(seed)])
             model.register_forward_hook(lambda _, __, logits: logits + offsets.to(logits))
         return model.eval()
@@ -264,7 +260,7 @@ def _columns(p: HeartbeatParameters) -> dict[str, int]:
 def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
     options: dict[str, Any] = dict(p.model_options)
-    if registry.entry(p.model).reads_features:
+    if p.entry.reads_features:
         options["n_features"] = len(_columns(p))
     return lambda: registry.build(p.model, *_shape(p), N_CLASSES, **options)
 
@@ -272,11 +268,6 @@ def model_maker(p: HeartbeatParameters) -> Callable[[], nn.Module]:
 def _beats_alone(p: HeartbeatParameters) -> bool:
     """Whether nobody knows the records of the beats, so that they divide as their files do and have no intervals."""
     return p.database == "kaggle"
-
-
-def reads_sequences(p: HeartbeatParameters) -> bool:
-    """Whether the model is given consecutive beats, and not single ones."""
-    return registry.entry(p.model).takes == "sequence" and p.beats_per_sequence > 1
 
 
 @dataclass(frozen=True)
@@ -300,10 +291,10 @@ class Fitting:
 
     def fit(self, index: Index, part: Sample, name: str, *, val: Index | None = None, **changes: Any) -> loop.Fitted:
         """Train on the beats at these positions, whose `sample` is the part."""
-        if registry.entry(self.p.model).classical:
+        if self.p.entry.classical:
             return self._fit_at_once(index, part, val)
         fitted = loop.fit(**self.training(index, part, name, val=val, **changes))
-        if reads_sequences(self.p):
+        if self.p.reads_sequences:
             fitted.run.examples_per_epoch *= self.p.beats_per_sequence
         return fitted
 
@@ -312,7 +303,7 @@ class Fitting:
         p = self.p
         x, y = part
         training: loop.InMemory
-        if reads_sequences(p):
+        if p.reads_sequences:
             training = sequences.Sequences(self.beats, self._windows, index, told=index)
             n, beats_each = len(training), p.beats_per_sequence
             changes["batch_size"] = max(1, p.batch_size // beats_each)
@@ -376,7 +367,7 @@ class Fitting:
 
     def examples(self, index: Index) -> loop.InMemory:
         """The beats at these positions, to be scored."""
-        if reads_sequences(self.p):
+        if self.p.reads_sequences:
             return sequences.Sequences(self.beats, self._windows, index)
         return loop.InMemory(self.beats.signals[index], self.beats.labels[index], self._features(index))
 
@@ -386,7 +377,7 @@ class Fitting:
 
     def _features(self, index: Index) -> NDArray[np.float32] | None:
         """Those of beats that the model reads; none of one that takes resampled beats does."""
-        return self.beats.features[index] if registry.entry(self.p.model).reads_features else None
+        return self.beats.features[index] if self.p.entry.reads_features else None
 
     def _tensor(self, index: Index) -> Tensor | None:
         features = self._features(index)
@@ -439,9 +430,9 @@ def network(data: Data, p: HeartbeatParameters) -> tuple[Callable[[], nn.Module]
     if p.protocol == "adapted" and p.adaptation == "statistics":
         adaptation.refuse_without_statistics(make())
     size = min(p.batch_size, 1024)
-    if reads_sequences(p):
+    if p.reads_sequences:
         return make, ((max(1, size // p.beats_per_sequence), p.beats_per_sequence, *_shape(p)), 0)
-    return make, ((size, *_shape(p)), len(_columns(p)) if registry.entry(p.model).reads_features else 0)
+    return make, ((size, *_shape(p)), len(_columns(p)) if p.entry.reads_features else 0)
 
 
 def parts(data: Data, p: HeartbeatParameters, seed: int) -> list[Part]:
@@ -510,7 +501,7 @@ def fit(data: Data, part: Part, p: HeartbeatParameters, seed: int, where: Where)
 def epochs(data: Data, p: HeartbeatParameters, seed: int, where: Where) -> Iterator[Epoch]:
     """The epochs of a training as they come; of what is fitted at once, one."""
     (part,), fitting = parts(data, p, seed), Fitting(p, data.beats, seed, where, data.classes)
-    if registry.entry(p.model).classical:
+    if p.entry.classical:
         done = fitting.fit(part.train, fitting.sample(part.train), "checkpoint", val=part.val)
         value = fitting.metric(fitting.predict(done.model, part.val), data.beats.labels[part.val])
         none: dict[str, Any] = {"train_loss": math.nan, "val_loss": None, "learning_rate": 0.0}
@@ -580,7 +571,7 @@ def _moves_thresholds(p: HeartbeatParameters) -> bool:
     """Whether a network's second decision is made, by offsets chosen on its validation beats: not where a refit has
     learnt those, in development where they are what is scored, of votes, which have no thresholds, and after
     adaptation, which makes a network for each record, of which none is kept."""
-    return p.test and not p.refit and p.protocol != "adapted" and not registry.entry(p.model).votes
+    return p.test and not p.refit and p.protocol != "adapted" and not p.entry.votes
 
 
 def _counted(labels: NDArray[np.int64]) -> dict[str, int]:
@@ -589,7 +580,7 @@ def _counted(labels: NDArray[np.int64]) -> dict[str, int]:
 
 def _predictions(beats: Beats, index: Index, logits: NDArray[np.float32]) -> pd.DataFrame:
     columns = {name: getattr(beats, name)[index] for name in ("record", "sample", "symbol")}
-    of_classes = dict(zip(LOGITS, logits.T, strict=True))
+    of_classes = dict(zip(scoring.LOGITS, logits.T, strict=True))
     return pd.DataFrame({"index": index, **columns, "label": beats.labels[index], **of_classes})
 
 
@@ -654,7 +645,7 @@ def _unadapted(p: HeartbeatParameters, found: Found) -> dict[str, Any]:
 
 def _shifted(table: pd.DataFrame, offsets: list[float]) -> pd.DataFrame:
     """Predictions with offsets added to their logits."""
-    return table.assign(**(table[LOGITS] + np.array(offsets, dtype=np.float32)))
+    return table.assign(**(table[scoring.LOGITS] + np.array(offsets, dtype=np.float32)))
 
 
 def _training(p: HeartbeatParameters, classes: list[int], found: Found) -> list[SeedRun]:
@@ -667,6 +658,6 @@ def _training(p: HeartbeatParameters, classes: list[int], found: Found) -> list[
 
 def _validated(classes: list[int], table: pd.DataFrame) -> dict[str, float]:
     """Macro-F1 and macro recall of predictions of validation beats."""
-    matrix = metrics.confusion(table["label"].to_numpy(), table[LOGITS].to_numpy().argmax(1), N_CLASSES)
+    matrix = metrics.confusion(table["label"].to_numpy(), table[scoring.LOGITS].to_numpy().argmax(1), N_CLASSES)
     summary = metrics.summary(matrix, classes)
     return {"validation": float(summary["macro_f1"]), "validation_recall": float(summary["macro_recall"])}

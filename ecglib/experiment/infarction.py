@@ -21,7 +21,7 @@ from torch import nn
 
 from ecglib import aami, config, losses, paths
 from ecglib.config import HeartbeatParameters, InfarctionParameters
-from ecglib.data import digest, infarction, splits
+from ecglib.data import databases, digest, infarction, splits
 from ecglib.data.infarction import CLASSES, Cohort
 from ecglib.data.resampling import resample
 from ecglib.data.splits import Index, Part
@@ -49,10 +49,14 @@ class Data(driver.Data):
     """The cohort of an experiment, and the weights that it starts from, read when asked for."""
 
     def __init__(self, p: InfarctionParameters) -> None:
-        super().__init__(p.database)
         self._p = p
         self.folds = cache(self._folds)
         self._states: dict[int, State] = {}
+
+    @cached_property
+    def source(self) -> databases.Source:
+        """Where the records are."""
+        return databases.get(self._p.database)
 
     @cached_property
     def sampled(self) -> list[str]:
@@ -65,6 +69,10 @@ class Data(driver.Data):
     def sample(self) -> bool:
         """Whether there is one."""
         return bool(self.sampled)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
 
     @property
     def in_key(self) -> dict[str, Any]:
@@ -113,13 +121,13 @@ class Data(driver.Data):
         """As the experiment's network reads it; in development without those who are held out."""
         without = frozenset() if self._p.test else self._held_out
         found = infarction.limited(infarction.load(self.source, self._p.leads, without), self._p.max_records)
-        return infarction.aligned(found, self.source, self._p.leads) if _aligned(self._p) else found
+        return infarction.aligned(found, self.source, self._p.leads) if self._p.entry.reads_aligned else found
 
     @cached_property
     def read(self) -> NDArray[np.floating[Any]]:
         """What the model reads, `(n, leads, samples)`: beats, or of every recording the median beat or age and sex;
         UserError where nobody's are known."""
-        takes = registry.entry(self._p.model).takes
+        takes = self._p.entry.takes
         if takes == "median beat":
             return self.cohort.median_beats
         if takes == "age and sex":
@@ -171,16 +179,11 @@ def pretraining(p: InfarctionParameters) -> HeartbeatParameters | None:
     return found
 
 
-def _aligned(p: InfarctionParameters) -> bool:
-    """Whether the network reads aligned beats, all leads together."""
-    return registry.entry(p.model).reads_aligned
-
-
 def maker(p: InfarctionParameters) -> Callable[[], nn.Module]:
     """A function that makes the model, of aligned beats one of those that vote, its weights drawn anew."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return lambda: driver.yardstick(p.model, len(p.leads), 1)
-    if _aligned(p):
+    if p.entry.reads_aligned:
         n_leads, n_samples = len(p.leads), infarction.BEFORE + infarction.AFTER
         return lambda: registry.build(p.model, n_leads, n_samples, len(CLASSES), **p.model_options)
     options: dict[str, Any] = {"hidden": p.hidden, "dropout": p.dropout, "noise": p.noise, "options": p.model_options}
@@ -211,7 +214,7 @@ def learn(p: InfarctionParameters, data: Data, seed: int, train: Index, scored: 
     weights = losses.inverse_frequency(counts) if p.imbalance == "weighted" else None
     if p.imbalance != "weighted":
         x, y = resample(x, y, p.imbalance, seed=seed, neighbours=p.smote_neighbours, classes=range(len(CLASSES)))
-    epochs, aligned = min(p.epochs, p.max_epochs), _aligned(p)
+    epochs, aligned = min(p.epochs, p.max_epochs), p.entry.reads_aligned
     groups = None if aligned else transfer.groups(p.way, p.layer_decay, p.head_decay, p.weight_decay)
     given: dict[str, Any] = {"max_epochs": epochs, "stop_after": where.epochs or epochs, "groups": groups}
     recipe = driver.recipe(p, max(len(train), FEWEST), where, **given)
@@ -267,7 +270,7 @@ def _table(cohort: Cohort, part: Part, index: Index) -> pd.DataFrame:
 
 def network(data: Data, p: InfarctionParameters) -> tuple[Callable[[], nn.Module], device.Batch]:
     """Makes the model, which is timed on a batch of beats."""
-    n_samples = infarction.BEFORE + infarction.AFTER if _aligned(p) else infarction.N_SAMPLES
+    n_samples = infarction.BEFORE + infarction.AFTER if p.entry.reads_aligned else infarction.N_SAMPLES
     return maker(p), ((p.batch_size, len(p.leads), n_samples), 0)
 
 
@@ -282,7 +285,7 @@ def parts(data: Data, p: InfarctionParameters, seed: int) -> list[Part]:
 
 def fit(data: Data, part: Part, p: InfarctionParameters, seed: int, where: Where) -> Fitted:
     """Learn from the other folds, and again from a few of their patients; score the fold each time."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return _fit_yardstick(data, part, p, seed)
     cohort = data.cohort
     whole = learn(p, data, seed, part.train, part.scored, where)
@@ -350,7 +353,7 @@ def evaluate(data: Data, found: Found, p: InfarctionParameters) -> dict[str, Any
     """Metrics of recordings, whose scores are the means of their beats', and of the beats."""
     beats = [table.sort_values("beat") for table in found.tables("scores")]
     recordings = [binary.pooled(table) for table in beats]
-    rows, cohort, entry = recordings[0], data.cohort, registry.entry(p.model)
+    rows, cohort, entry = recordings[0], data.cohort, p.entry
     cut = entry.takes if entry.yardstick else "aligned" if entry.reads_aligned else "kachuee"
     known = bool(rows["patient"].astype(bool).all())
     n_resamples = p.bootstrap if known else 0  # beats of unknown patients aren't independent

@@ -56,7 +56,7 @@ def of(p: TrainedParameters) -> Recipe:
 
 def _used(p: TrainedParameters) -> list[str]:
     """The stages that have a part in a run."""
-    entry = registry.entry(p.model)
+    entry = p.entry
     learns = not entry.classical  # or it is fitted at once
     if isinstance(p, HeartbeatParameters):
         used = {
@@ -65,7 +65,7 @@ def _used(p: TrainedParameters) -> list[str]:
             "training": learns,
             "losses": learns,
             "resampling": p.imbalance in config.RESAMPLERS,
-            "sequences": entry.takes == "sequence" and p.beats_per_sequence > 1,
+            "sequences": p.reads_sequences,
             "sampling": p.sampling == "by-record" or p.protocol == "adapted",
             "adaptation": p.protocol == "adapted",
         }

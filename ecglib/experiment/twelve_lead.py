@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from sklearn.metrics import multilabel_confusion_matrix
 from torch import nn
 
 from ecglib import losses
@@ -60,7 +61,6 @@ class Data(driver.Data):
     """The recordings of an experiment, or others that are given, read when asked for."""
 
     def __init__(self, p: TwelveLeadParameters, given: Records | None = None) -> None:
-        super().__init__(p.database)
         self.catalogue, self.few = catalogue_of(p) if given is None else (given, {})
         self.recordings, self.entries = TwelveLead(self.catalogue, p.rate), self.catalogue.entries
         self._p = p
@@ -68,12 +68,10 @@ class Data(driver.Data):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the files."""
         return self.catalogue.fingerprint
 
     @cached_property
     def sample(self) -> bool:
-        """Whether it is excerpts that the package embeds."""
         return self.catalogue.sample
 
     @property
@@ -113,7 +111,7 @@ class Data(driver.Data):
     @cached_property
     def _read_by_yardstick(self) -> Array:
         """`(recordings, leads, samples)`; UserError where age or sex is wanted and nobody's is known."""
-        if registry.entry(self._p.model).takes == "median beat":
+        if self._p.entry.takes == "median beat":
             return median_beats.of_recordings(self.recordings)
         return age_and_sex.as_read(np.array([[entry.age, entry.female] for entry in self.entries]))
 
@@ -175,7 +173,7 @@ def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
 
 def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
     """A function that makes the experiment's network, its weights drawn anew."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return lambda: driver.yardstick(p.model, len(LEADS), n_classes)
     leads, samples = _shape(p)
     return lambda: registry.build(p.model, leads, samples, n_classes, **p.model_options)
@@ -183,7 +181,7 @@ def maker(p: TwelveLeadParameters, n_classes: int) -> Callable[[], nn.Module]:
 
 def _shape(p: TwelveLeadParameters) -> tuple[int, int]:
     """Leads and samples of what the model reads."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return driver.shape_for_yardstick(p.model, len(LEADS))
     return len(LEADS), round((p.crop_seconds or 10.0) * p.rate)
 
@@ -237,7 +235,7 @@ def catalogue_of(p: TwelveLeadParameters) -> tuple[Records, dict[str, int]]:
     if not p.test:
         whole = replace(whole, entries=tuple(entry for entry in whole.entries if entry.fold not in p.test_folds))
     enough = catalogue.with_enough(whole, p.min_positives)
-    counts = dict(zip(whole.classes, catalogue.labels(whole).sum(0).tolist(), strict=True))
+    counts = driver.counted(whole.classes, catalogue.labels(whole).sum(0))
     few = {name: n for name, n in counts.items() if name not in enough.classes}
     return _limited(enough, p.max_records), few
 
@@ -272,7 +270,7 @@ def _limited(source: Records, most: int | None) -> Records:
 
 def augmentation_of(p: TwelveLeadParameters) -> Augmentation:
     """What is done to recordings that are learnt from; nothing for a yardstick."""
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         return Augmentation()
     given = {name: getattr(p, name) for name in ("scaling", "wander", "muscle", "lead_dropout")}
     return Augmentation(crop=round(p.crop_seconds * p.rate), **given)
@@ -282,7 +280,7 @@ def divided(source: Records, p: TwelveLeadParameters, usable: Index) -> list[Par
     """The divisions of an experiment; `usable` are the places of the recordings that can be read. In development what
     is validated is what is scored, so far as it isn't tested itself."""
     fold, name = (np.array([getattr(source.entries[i], each) for i in usable]) for each in ("fold", "source"))
-    validates = not registry.entry(p.model).yardstick  # chooses its epoch and thresholds
+    validates = not p.entry.yardstick  # chooses its epoch and thresholds
     if p.test:
         given: dict[str, Any] = {"leave_source_out": p.leave_source_out, "validates": validates}
         return splits.parts(usable, fold, name, scored=p.test_folds, **given)
@@ -350,10 +348,10 @@ def macro_auroc(logits: NDArray[np.float32], labels: NDArray[Any]) -> float:
 def loss_of(p: TwelveLeadParameters, y: Flags) -> nn.Module:
     """The loss, weighed after the labels `(n, classes)` of the training part."""
     if p.imbalance == "none":
-        return losses.WeightedBCE()
+        return losses.binary_cross_entropy()
     weights = losses.positive_weights(y.sum(0), (~y).sum(0), p.weight_exponent)
     if p.imbalance == "weighted":
-        return losses.WeightedBCE(weights)
+        return losses.binary_cross_entropy(weights)
     return losses.FocalLoss(p.focal_gamma, losses.balance(weights))
 
 
@@ -441,7 +439,7 @@ def parts(data: Data, p: TwelveLeadParameters, seed: int) -> list[Part]:
 def fit(data: Data, part: Part, p: TwelveLeadParameters, seed: int, where: Where) -> Fitted:
     """Train a network, or fit a yardstick at once, and score."""
     started, n_classes = time.perf_counter(), data.labels.shape[1]
-    if registry.entry(p.model).yardstick:
+    if p.entry.yardstick:
         table = score_table(data.catalogue, part.name, part.scored, data.yardstick(part), np.full(n_classes, HALF))
         return Fitted(None, None, time.perf_counter() - started, {"scores": table}, {"n_parameters": 0})
     trained = train(maker(p, n_classes), data, part, p, seed, where)
@@ -459,14 +457,14 @@ def epochs(data: Data, p: TwelveLeadParameters, seed: int, where: Where) -> Iter
 
 def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any]:
     """Metrics over all folds together."""
-    classes, entry = data.catalogue.classes, registry.entry(p.model)
+    classes, entry = data.catalogue.classes, p.entry
     yardstick = entry.yardstick
     tables, every = found.tables("scores"), parts(data, p, p.seeds[0])
     code = {each.abbreviation: each.code for each in snomed.CLASSES}
     codes = [code[name] for name in classes] if "NSR" in classes and code.keys() >= set(classes) else []
     folds = Scored.of([table[table["part"].str.startswith("fold")] for table in tables], classes)
     whole, per_class = measured(folds, codes, p.bootstrap, calibrated=not yardstick)
-    matrices = np.stack([label_scores.matrices(folds.y, given) for given in folds.decided])
+    matrices = np.stack([multilabel_confusion_matrix(folds.y, given) for given in folds.decided])
     last = driver.told_of(every)
     noted = found.parts(last.name)
     patients = [int(folds.rows["patient"][has].nunique()) for has in folds.y.T]
@@ -494,7 +492,7 @@ def evaluate(data: Data, found: Found, p: TwelveLeadParameters) -> dict[str, Any
         "confusion": matrices.reshape(len(p.seeds), len(classes), 4).tolist(),
         "training": [] if yardstick else [part["run"] for part in noted],
         "n_parameters": noted[0]["n_parameters"],
-        "input_shape": list(_shape(p)) if yardstick else [len(LEADS), round(p.crop_seconds * p.rate)],
+        "input_shape": list(_shape(p)),
         "twelve_lead": _card(data, found, p, every, folds, codes),
     }
 
@@ -507,7 +505,7 @@ def _card(
 ) -> TwelveLeadCard:
     """The 12-lead part of the record."""
     noise, classes, records = data.noise, folds.classes, folds.rows["record"]
-    yardstick = registry.entry(p.model).yardstick
+    yardstick = p.entry.yardstick
     names = [part.name for part in every if part.name.startswith("fold")]
     thresholds_of = [[part.get("thresholds") for part in found.parts(name)] for name in names]
     official: dict[str, Interval] = {}

@@ -42,7 +42,7 @@ NOT_REACHED: Final = ("adaptation",)
 """Stages that come after the epochs, so that these prove nothing of them."""
 TOLERANCE: Final = {"float32": 0.005, "bfloat16": 0.02, "float16": 0.02}
 """Share by which a loss may differ on another machine, by the precision of the record."""
-CIRCUMSTANCES: Final = ("experiment", "title", "profile", "seeds", "device", "precision", "in_book", "workers")
+CIRCUMSTANCES: Final = driver.NOT_IN_KEY - {"bootstrap"} | {"seeds"}
 """Parameters that are no part of what is computed, or are compared by themselves."""
 
 OF_DIGEST: Final[dict[type, set[str]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -78,9 +79,7 @@ class ECGNet(nn.Module):
             widths = (n_leads, width, width * 3 // 2, width * 2, width * 2)
             self.stages = nn.Sequential(*(ResidualBlock(before, after) for before, after in pairwise(widths)))
             self.squeeze = Conv1d(widths[-1], 16, 1)
-            length = n_samples
-            for _ in range(len(widths) - 1):
-                length = (length + 1) // 2
+            length = math.ceil(n_samples / 2 ** len(self.stages))
             self.beat = nn.Sequential(nn.Linear(16 * length + widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout))
         self.rhythm = nn.Sequential(nn.Dropout(DROPPED), nn.Linear(n_features, hidden), nn.ReLU(), nn.Dropout(dropout))
         n = 2 * hidden if waveform else hidden

@@ -131,19 +131,17 @@ class BatchNorm1d(nn.BatchNorm2d):
         return (x * scale[:, None] + self.bias[:, None]) * mask
 
 
-class MaxPool1d(nn.Module):
+class MaxPool1d(nn.MaxPool2d):
     """`nn.MaxPool1d`, computed in 2-D, which keeps the `channels_last` order.
 
     With a mask, that of the output, the input must nowhere be negative.
     """
 
     def __init__(self, kernel_size: int, stride: int, padding: int = 0) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        super().__init__((1, kernel_size), (1, stride), (0, padding))
 
     def forward(self, x: Tensor, mask: Mask = None) -> Tensor:
-        shape = (1, self.kernel_size), (1, self.stride), (0, self.padding)
-        y = F.max_pool2d(x.unsqueeze(2), *shape).squeeze(2)
+        y: Tensor = super().forward(x.unsqueeze(2)).squeeze(2)
         return y if mask is None else y * mask
 
 

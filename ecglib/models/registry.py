@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from ecglib.errors import UserError
+from ecglib.errors import UserError, nearest
 from ecglib.models.age_and_sex import AgeAndSex
 from ecglib.models.baseline_cnn import BaselineCNN
 from ecglib.models.bigru import BiGRU
@@ -124,9 +123,7 @@ def entry(name: str) -> Entry:
     Raises UserError when there is none.
     """
     if name not in ENTRIES:
-        near = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else ""
-        raise UserError("model", f"unknown model {name}", f"one of {', '.join(ENTRIES)}", hint)
+        raise UserError("model", f"unknown model {name}", f"one of {', '.join(ENTRIES)}", nearest(name, ENTRIES, 0.4))
     return ENTRIES[name]
 
 

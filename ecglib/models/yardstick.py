@@ -28,7 +28,6 @@ class Yardstick(nn.Module, ABC):
 
     def __init__(self, n_leads: int, n_samples: int, n_classes: int) -> None:
         super().__init__()
-        self.n_classes = n_classes
         self.fitted: list[Pipeline | GridSearchCV | None] = []
 
     @abstractmethod

@@ -13,9 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ from ecglib.report import chapters, pages, tables, yardsticks
 QUARTO_SECONDS = 60
 """How long `pip install quarto-cli` may take; it downloads Quarto while it installs, with no time limit of its own."""
 READ_BY_CHAPTERS = ("published.yml", "aims.yml", "tried.yml")
-"""Files in `book/` that chapters which compare read beside the reference results."""
-_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "infarctions", "names", "pages",
-                                             "published", "recordings", "search_figures", "searches", "tables", "words",
-                                             "yardsticks")]  # fmt: skip
+"""Files in `book/` that chapters read beside the reference results."""
+_SHOWING = [f"report/{name}.py" for name in ("comparisons", "ecg_figures", "figures", "in_use", "infarctions",
+                                             "names", "pages", "published", "recordings", "search_figures", "searches",
+                                             "tables", "words", "yardsticks")]  # fmt: skip
 """Modules of `report/` that give an executed page its tables, figures and sentences."""
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -98,6 +99,7 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     name = parameters.experiment
     target = target or paths.executed(name)
@@ -108,9 +110,13 @@ def execute(parameters: SharedParameters, *, target: Path | None = None, fresh: 
         if fresh and isinstance(parameters, Trained):
             tasks.run(parameters, fresh=True)  # the notebook finds it
         files.write(unfinished, content)
-        how = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
+        how: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "log_output": False}
         where = re.sub(r"([{}])", r"\1\1", str(unfinished))  # papermill fills parameters into braces
-        papermill.execute_notebook(where, where, parameters.model_dump(), cwd=paths.root(), **how)
+        with tempfile.TemporaryDirectory() as sockets:
+            # TCP ports would be chosen here and bound by the kernel seconds later, when another may have them.
+            talk = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+            how["config"] = Config(KernelManager=talk)
+            papermill.execute_notebook(where, where, parameters.model_dump(), cwd=paths.root(), **how)
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = unfinished.with_name(f"failed-{name.replace('/', '-')}.ipynb")
         unfinished.replace(failed)
@@ -207,8 +213,8 @@ def inputs_key(parameters: SharedParameters) -> str:
 
 
 def _beside_results(experiment: str) -> list[Path]:
-    """What a chapter that compares reads beside the reference results."""
-    read = [paths.book() / name for name in READ_BY_CHAPTERS]
+    """What a chapter reads beside the reference results."""
+    read = [*(paths.book() / name for name in READ_BY_CHAPTERS), *sorted(paths.results().glob("*.json"))]
     if experiment.startswith("tuning/"):
         read += sorted(path for path in paths.searches().glob("*") if path.suffix in (".json", ".parquet"))
         read.append(paths.params() / f"{config.load_yaml(paths.params() / f'{experiment}.yaml')['base']}.yaml")
@@ -282,7 +288,8 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
     needed = [databases.DATABASES[name] for name in parameters.databases if name in databases.DATABASES]
     fetched = [f"`ecglib data fetch {entry.name}`" for entry in needed if entry.url is not None]
     first = f"\n{' and '.join(fetched)} first, where the data are not here." if fetched else ""
-    how = f"`ecglib run {experiment}` runs it and makes this page.{first}{''.join(map(_bring, needed))}"
+    brought = "".join(_bring(entry) for entry in needed if entry.url is None)
+    how = f"`ecglib run {experiment}` runs it and makes this page.{first}{brought}"
     parts = [f"# {title} {{#sec-{prefix}}}", f'::: {{.callout-note title="Not run yet"}}\n{how}\n:::']
     for cell in jupytext.read(paths.notebooks() / f"{experiment.split('/')[0]}.py").cells:
         if cell.cell_type == "code":
@@ -297,8 +304,6 @@ def not_run(experiment: str) -> nbformat.NotebookNode:
 
 def _bring(entry: databases.Database) -> str:
     """How the files of a database come here that can't be fetched."""
-    if entry.url is not None:
-        return ""
     files = ", ".join(f"`{table}`" for table in entry.tables)
     return (
         f"\nBring the files first: {files}, as they are or in the archive that [Kaggle]({entry.page}) hands out, "
@@ -337,7 +342,7 @@ def _made_of(output: Path, renderer: str) -> str:
     root = paths.root()
     sources = [root / "_quarto.yml", root / "index.qmd", *(root / "book").rglob("*"), *Path(__file__).parent.rglob("*")]
     files = sorted(path for path in sources if path.is_file() and path.suffix not in (".json", ".jsonl", ".pyc"))
-    contents = [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    contents = [(str(path), _digest(path)) for path in files]
     return fingerprint.of_values(renderer, contents, sorted(str(path) for path in output.rglob("*.html")))
 
 
@@ -360,12 +365,10 @@ def find_quarto() -> str | None:
     return None
 
 
-@contextmanager
-def build_lock() -> Iterator[None]:
+def build_lock() -> AbstractContextManager[None]:
     """Held while the book is built; UserError where another build holds it, or the folder can't be written."""
     busy = UserError("book", "another build of this book is running", do="wait for it to end")
-    with files.lock(paths.cache() / "book.lock", timeout=0, busy=busy):
-        yield
+    return files.lock(paths.cache() / "book.lock", timeout=0, busy=busy)
 
 
 def _write_if_new(path: Path, content: str) -> None:

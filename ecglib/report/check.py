@@ -78,7 +78,7 @@ def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
             yield _at(root, source, f"missing chapter {source}: run `ecglib book`, or take it out")
         if part.endswith((".qmd", ".ipynb")):
             yield _at(root, part, f"part {part}: the preview has no page for it; give the part a name")
-    files = sorted((root / "params").glob("*/*.yaml"))
+    files = (root / "params").glob("*/*.yaml")
     experiments = {f"{f.parent.name}/{f.stem}" for f in files if f.parent.name != "profiles"}
     ran = [c.source for c in listed if c.source.startswith(f"{EXPERIMENTS}/")]
     pages = {source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb"): source for source in ran}

@@ -162,7 +162,7 @@ def _cost(record: Record) -> dict[str, str]:
     a_seed = count((seconds or record.train_seconds) / len(record.seeds))
     cost = {"parameters": count(record.n_parameters), "seconds a seed": a_seed}
     cost["beats/s in training"] = count(shown / seconds) if shown else UNDEFINED
-    return cost | {"precision": record.precision, "hardware": tables.hardware(record)}
+    return cost | {"precision": record.precision, "hardware": tables.hardware(record.hardware)}
 
 
 def resampled(records: Sequence[Record], models: Sequence[str], answer: str) -> str:

@@ -6,28 +6,23 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from ecglib.report.names import METRICS
+from ecglib.report.names import metric_name
 from ecglib.report.tables import interval
 from ecglib.serving.evaluate import Evaluated
-
-EC57 = {"VEB": "V", "SVEB": "S"}
 
 
 def tables(found: Evaluated) -> Iterator[Table]:
     """By class or label, and of all of them."""
     metrics = list(dict.fromkeys(name for own in found.per_class.values() for name in own))
-    by_class = Table("class", "reference", *map(_named, metrics))
+    by_class = Table("class", "reference", *map(metric_name, metrics))
     for name, own in found.per_class.items():
         by_class.add_row(name, f"{found.counts[name]}", *(interval(own.get(metric)) for metric in metrics))
     yield by_class
     whole = Table("of all", "")
-    for name, value in found.metrics.items():
-        whole.add_row(_named(name), interval(value))
-    for kind, values in found.ec57.items():
+    parts = {"": found.metrics, **{f"{kind} ": own for kind, own in found.ec57.items()}, "R peaks, ": found.detection}
+    for part, values in parts.items():
         for name, value in values.items():
-            whole.add_row(f"{kind} {_named(name)}", interval(value))
-    for name, value in found.detection.items():
-        whole.add_row(f"R peaks, {_named(name)}", interval(value))
+            whole.add_row(f"{part}{metric_name(name)}", interval(value))
     yield whole
 
 
@@ -43,7 +38,3 @@ def told(found: Evaluated) -> str:
         f"it learnt from {len(found.learnt)} of these records, or may have" if found.learnt else "",
     ]
     return "; ".join(part for part in parts if part)
-
-
-def _named(metric: str) -> str:
-    return METRICS.get(metric, metric.replace("_", " "))

@@ -100,7 +100,7 @@ def learning_curves(record: Record) -> Figure:
         right.plot([], [], "--", color=_INK, linewidth=1.1, label="training")
         right.plot([], [], color=_INK, label="validation")
         right.plot([], [], color=_INK, label="chosen epoch", **_RING)
-        last = max((one.epoch for run in record.training for one in run.history), default=1)
+        last = max(one.epoch for run in record.training for one in run.history)
         for ax in (left, right):
             ax.grid(axis="y")
             ax.set_xlim(min(1 - 0.03 * last, 0.7), last * 1.03 + 0.2)
@@ -134,12 +134,12 @@ def shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _heat_map(
-    ax: Axes, rates: NDArray[np.float64], cells: NDArray[Any], classes: Sequence[str], size: float | None = None
+    ax: Axes, rates: NDArray[np.float64], cells: NDArray[Any], classes: Sequence[str], size: float = 10
 ) -> None:
     """Cells as text on the colours of their rates; `size` is that of the text."""
-    kws = {} if size is None else {"size": size}
     sns.heatmap(np.nan_to_num(rates), annot=cells, fmt="", ax=ax, cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
-                linewidths=0.8, linecolor="white", xticklabels=classes, yticklabels=classes, annot_kws=kws)  # fmt: skip
+                linewidths=0.8, linecolor="white", xticklabels=classes, yticklabels=classes,
+                annot_kws={"size": size})  # fmt: skip
     ax.tick_params(length=0, labelrotation=0)
 
 

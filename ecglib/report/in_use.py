@@ -52,20 +52,18 @@ def embedded() -> str:
     rows = []
     for name in models.bundled():
         model = serving.load(name)
-        size = sum(path.stat().st_size for path in model.folder.iterdir())
-        card = model.card
-        row = {"model": f"`{name}`", "class": ", ".join(card.classes), "measured on": f"`{card.database}`"}
-        rows.append(
-            row
-            | {
-                "protocol": card.protocol,
-                "lead": " ".join(card.leads) if len(card.leads) == 1 else f"{len(card.leads)} leads",
-                "examples": count(card.examples),
-                "MB": f"{size / 1e6:.1f}",
-            }
-        )
-    titles = {"class": "classes", "measured on": "trained on"}
-    return table([{titles.get(key, key): value for key, value in row.items()} for row in rows])
+        size, card = sum(path.stat().st_size for path in model.folder.iterdir()), model.card
+        row = {
+            "model": f"`{name}`",
+            "classes": ", ".join(card.classes),
+            "trained on": f"`{card.database}`",
+            "protocol": card.protocol,
+            "lead": card.leads[0] if len(card.leads) == 1 else f"{len(card.leads)} leads",
+            "examples": count(card.examples),
+            "MB": f"{size / 1e6:.1f}",
+        }
+        rows.append(row)
+    return table(rows)
 
 
 def summary(found: Mapping[str, Any]) -> str:

@@ -201,8 +201,8 @@ def verdict(records: Sequence[Record], model: str) -> str:
     said = [told_apart(gain(record, scratch)) for record, scratch in _with_scratch(records, model)]
     if not said:
         return sentence(NOT_RUN)
-    kinds = [kind for kind in ("better", "worse", "not told apart from it") if kind in said]
-    parts = [f"{count(said.count(kind))} {kind}" for kind in kinds]
+    kinds = ("better", "worse", "not told apart from it")
+    parts = [f"{count(said.count(kind))} {kind}" for kind in kinds if kind in said]
     return f"Of {count(len(said))} pretrained results beside the same network from scratch, {', '.join(parts)}."
 
 
@@ -233,12 +233,8 @@ def aligned(records: Sequence[Record], model: str) -> str:
     for record in of(records, cut="aligned", **_ALIKE):
         for other in (record, *_beside(records, record, model)):
             more, itself = gain(record, other), other is record
-            title = "aligned beats" if itself else WAYS[other.parameters["way"]]
-            row = {
-                "leads": count(_leads(record)),
-                "what": link(other, title),
-                "AUROC": interval(other.metrics["auroc"]),
-            }
+            what = link(other, "aligned beats" if itself else WAYS[other.parameters["way"]])
+            row = {"leads": count(_leads(record)), "what": what, "AUROC": interval(other.metrics["auroc"])}
             row["gain of aligned beats"] = "" if itself else signed(more)
             rows.append(row | {"aligned beats are": "" if itself else told_apart(more)})
     return table(rows)

@@ -73,8 +73,6 @@ WAYS: Final = {
     "gradual": "unfrozen from the top",
 }
 """The ways of transfer, in the order of the tables."""
-SETS: Final = {"val": "validation", "test": "test"}
-"""The set that was scored, in words."""
 
 
 def metric_name(key: str) -> str:

@@ -21,7 +21,8 @@ from ecglib.experiment.record import Record
 from ecglib.models import registry
 
 Values = NDArray[np.float64]
-_OF_DECISIONS: Final = ("se", "sp", "ppv", "f1", "accuracy")
+_BY_CLASS: Final = {"se": "se", "sp": "specificity", "ppv": "ppv", "f1": "f1"}
+"""A metric of decisions on one class or label -> its name among those of every class."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def _multiclass(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
 def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     healthy, ill = record["classes"]
     by_class = _by_class(np.array(record["confusion"], dtype=np.int64), record["classes"])
-    kinds = {"se": "se", "sp": "specificity", "ppv": "ppv", "f1": "f1"}
-    yield from _exact("metrics.", {key: by_class[ill][kind] for key, kind in kinds.items()})
+    yield from _exact("metrics.", {key: by_class[ill][kind] for key, kind in _BY_CLASS.items()})
     yield from _exact("per_class.", by_class)
     card, parts = record.get("infarction"), record["by_record"]
     if card is None or not parts:
@@ -121,9 +121,9 @@ def _binary(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
         binary.values(pd.DataFrame({"label": label, "score": given - 0.5, "log_odds": 0.0}), codes, drawn)
         for given in matrices.sum(2).argmax(2).T
     ]
-    whole = {name: value for name, value in binary.intervals(decided).items() if name in _OF_DECISIONS}
+    whole = {name: value for name, value in binary.intervals(decided).items() if name in {*_BY_CLASS, "accuracy"}}
     yield from _exact("metrics.", whole)
-    yield from _exact(f"per_class.{ill}.", {kind: whole[key] for key, kind in kinds.items()})
+    yield from _exact(f"per_class.{ill}.", {kind: whole[key] for key, kind in _BY_CLASS.items()})
     of_all = {name: bootstrap.interval(values[:, None]) for name, values in by_class[healthy].items()}
     yield from _exact(f"per_class.{healthy}.", of_all)
     for learnt, by_recording in card["scores"].items():
@@ -175,8 +175,7 @@ def _multilabel(record: dict[str, Any], n: int) -> Iterator[tuple[str, Again]]:
     cells = np.array(record["confusion"], dtype=np.int64).reshape(len(record["seeds"]), len(record["classes"]), 2, 2)
     defined = (cells.sum(3) > 0).all(2)
     one = metrics.per_class(cells)
-    names = {"f1": "f1", "se": "se", "sp": "specificity", "ppv": "ppv"}
-    values = {name: (np.where(defined, one[kind][..., 1], np.nan),) * 2 for name, kind in names.items()}
+    values = {name: (np.where(defined, one[kind][..., 1], np.nan),) * 2 for name, kind in _BY_CLASS.items()}
     y = np.array(list(card["truth"].values()), dtype=np.bool_)
     p = np.array([card["probabilities"][name] for name in card["truth"]])  # (recordings, seeds, labels)
     yardstick = registry.entry(record["parameters"]["model"]).yardstick

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -24,6 +23,7 @@ from ecglib.report import tables, yardsticks
 from ecglib.report.comparisons import link
 from ecglib.report.names import UNDEFINED, metric_name, parameter_name, sentence
 from ecglib.report.tables import count, number, table
+from ecglib.report.words import percent
 from ecglib.tuning import replay
 from ecglib.tuning import search as searches
 from ecglib.tuning import space as spaces
@@ -35,6 +35,8 @@ FULL_CURVES: Final = "curves"
 """The search without early stopping whose trials are replayed, where its table is there."""
 NEAR: Final = 0.01
 """How near to the best value counts as near, in units of the metric."""
+OF_BEATS: Final = ("macro_f1", "macro_recall", "accuracy")
+"""Metrics that results of beats are compared by."""
 SEARCHERS: Final = {
     "tpe": "a tree-structured Parzen estimator [@bergstra2011]",
     "gp": "a Gaussian process",
@@ -113,9 +115,9 @@ def told(shown: Shown) -> str:
     text = f"The search tried {count(n)} sets of parameters over {base}, drawn by {SEARCHERS[asked.searcher]}"
     if asked.scheduler != "none":
         text += f"; which of these trials went on was decided by {SCHEDULERS[asked.scheduler]}"
-    hardware = re.sub(r"\b1 threads\b", "1 thread", found["hardware"])
     text += f". {_listed(said)}. That took {tables.duration(found['seconds'])}, at most "
-    text += f"{_many(asked.concurrency, 'trial')} at once, on {hardware}, profile *{asked.profile}*. "
+    text += f"{_many(asked.concurrency, 'trial')} at once, on {tables.hardware(found['hardware'])}, "
+    text += f"profile *{asked.profile}*. "
     text += f"The best, trial {shown.best.number}, reached {number(shown.best.value)} in {metric_name(shown.metric)} "
     text += f"on validation after epoch {_peak(shown.best)}"
     if shown.best is shown.of_base:
@@ -133,11 +135,8 @@ def told(shown: Shown) -> str:
 
 def space(shown: Shown) -> str:
     """Every parameter: how it is drawn, its value in the base, and the best one."""
-    search, rows = shown.search, []
-    own: dict[str, Any] = {}
+    own, rows = shown.space.own(shown.search.base), []
     for one in shown.space.dimensions:
-        if shown.space.is_drawn(one, own, search.base):
-            own[one.name] = spaces.value_of(search.base, one.name)
         row = {"parameter": _parameter(one.name), "how it is drawn": _drawn(one), "base": _value(own, one.name)}
         rows.append(row | ({"best found": _value(shown.best.drawn, one.name)} if shown.found else {}))
     return table(rows)
@@ -319,7 +318,7 @@ def saved(shown: Shown) -> str:
         return ""
     epochs = shown.found["epochs"]
     text = f"All trials together ran {count(epochs['run'])} epochs. In full, {epochs['trial']} epochs each, they would "
-    return f"{text}have run {count(epochs['full'])}: it took {_percent(epochs['run'] / epochs['full'])} of that."
+    return f"{text}have run {count(epochs['full'])}: it took {percent(epochs['run'] / epochs['full'])} of that."
 
 
 def replayed(shown: Shown) -> str:
@@ -335,13 +334,9 @@ def replayed(shown: Shown) -> str:
     found = replay.replayed(trials, asked.grace, asked.reduction)
     text = f"Whether the best are among those that go on can be seen where nothing was stopped: {count(found.trials)} "
     text += "trials of the same parameters, at random and in full. "
-    text += f"Replayed in {count(replay.ORDERS)} orders, halving runs {_percent(found.share)} of their epochs "
-    text += f"on average (95 % of the orders: {_percent(found.low)} to "
-    return f"{text}{_percent(found.high)}), and the best trial is run in full in {_percent(found.kept)} of the orders."
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+    text += f"Replayed in {count(replay.ORDERS)} orders, halving runs {percent(found.share)} of their epochs "
+    text += f"on average (95 % of the orders: {percent(found.low)} to "
+    return f"{text}{percent(found.high)}), and the best trial is run in full in {percent(found.kept)} of the orders."
 
 
 # --- base and best ----------------------------------------------------------------------------------------------------
@@ -398,45 +393,41 @@ def tested(shown: Shown) -> str:
 
 @dataclass(frozen=True)
 class Score:
-    """What base and best are compared by."""
+    """What base and best are compared by: a metric, or the F1 of a class."""
 
-    name: str
-    at: Callable[[Record], Interval | None]
-    """Its value in a record."""
-    gain: Callable[[Record, Record], Interval] | None = None
-    """Difference of two records with its paired interval, undefined where they can't be paired; None of a metric that
-    has none."""
+    key: str
+    of_class: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.of_class} F1" if self.of_class else metric_name(self.key)
+
+    def at(self, record: Record) -> Interval | None:
+        """Its value in a record."""
+        return record.per_class[self.of_class]["f1"] if self.of_class else record.metrics.get(self.key)
+
+    def gain(self, a: Record, b: Record) -> Interval:
+        """Difference of two records with its paired interval; undefined of a metric that has none, and where they can't
+        be paired."""
+        if a.task != "multiclass":
+            return yardsticks.gain(a, b) if self.key == tables.FIRST_METRIC[a.task] else Interval()
+        if not comparison.comparable(a, b):
+            return Interval()
+        if self.of_class:
+            i = b.classes.index(self.of_class)
+            return comparison.difference(a, b, lambda matrices: metrics.per_class(matrices)["f1"][..., i])
+        if self.key not in OF_BEATS:
+            return Interval()
+        macro = [b.classes.index(name) for name in b.macro_classes or b.classes]
+        return comparison.difference(a, b, lambda matrices: metrics.summary(matrices, macro)[self.key])
 
 
 def _scores(record: Record, first: str) -> list[Score]:
     """What such records are compared by, the metric of the search first."""
     multiclass = record.task == "multiclass"
-    keys = [first, *(("macro_f1", "macro_recall", "accuracy") if multiclass else record.metrics)]
-    found = [_of_all(record, key) for key in dict.fromkeys(keys) if key in record.metrics]
-    return found + [_of_class(i, name) for i, name in enumerate(record.classes) if multiclass]
-
-
-def _of_all(record: Record, key: str) -> Score:
-    macro = [record.classes.index(name) for name in record.macro_classes or record.classes]
-    multiclass, area = record.task == "multiclass", "macro_auroc" if record.task == "multilabel" else "auroc"
-    gain: Callable[[Record, Record], Interval] | None = None
-    if key == area and not multiclass:
-        gain = yardsticks.gain
-    elif multiclass and key in ("macro_f1", "macro_recall", "accuracy"):
-        gain = _paired(lambda matrices: metrics.summary(matrices, macro)[key])
-    return Score(metric_name(key), lambda r: r.metrics.get(key), gain)
-
-
-def _of_class(i: int, name: str) -> Score:
-    gain = _paired(lambda matrices: metrics.per_class(matrices)["f1"][..., i])
-    return Score(f"{name} F1", lambda r: r.per_class[name]["f1"], gain)
-
-
-def _paired(metric: comparison.Metric) -> Callable[[Record, Record], Interval]:
-    def gain(a: Record, b: Record) -> Interval:
-        return comparison.difference(a, b, metric) if comparison.comparable(a, b) else Interval()
-
-    return gain
+    keys = [first, *(OF_BEATS if multiclass else record.metrics)]
+    found = [Score(key) for key in dict.fromkeys(keys) if key in record.metrics]
+    return found + [Score("f1", name) for name in record.classes if multiclass]
 
 
 def _alike(*records: Record) -> bool:
@@ -452,7 +443,7 @@ def _difference(before: Record, after: Record, score: Score) -> tuple[Interval, 
     not scored on the same."""
     if not _alike(before, after):
         return Interval(), UNDEFINED
-    if score.gain is not None and (found := score.gain(after, before)).mean is not None:
+    if (found := score.gain(after, before)).mean is not None:
         return found, tables.signed(found)
     a, b = (None if one is None else one.mean for one in (score.at(after), score.at(before)))
     if a is None or b is None:
@@ -510,14 +501,6 @@ def _validated(record: Record, metric: str) -> float | None:
     )
 
 
-def _on_test(shown: Shown) -> tuple[Interval, str]:
-    """The gain on the test set in the search's metric; empty where a result or the metric is missing."""
-    before, after = shown.records
-    if before is None or after is None or shown.metric not in before.metrics:
-        return Interval(), UNDEFINED
-    return _difference(before, after, _scores(before, shown.metric)[0])
-
-
 def verdict(shown: Shown) -> str:
     """How much of the gain that validation promised the test set kept."""
     if not shown.found:
@@ -530,7 +513,8 @@ def verdict(shown: Shown) -> str:
     assert before is not None and after is not None
     if not _alike(before, after):
         return f"{link(after, 'The best found')} and {link(before, 'the base')} were not scored on the same recordings."
-    gain, text = _on_test(shown)
+    scored = shown.metric in before.metrics
+    gain, text = _difference(before, after, Score(shown.metric)) if scored else (Interval(), UNDEFINED)
     if gain.mean is None:
         return f"The test set is not scored by {metric_name(shown.metric)}."
     said = f"On the test set the gain of {link(after, 'the best found')} over {link(before, 'the base')} is {text} in "
@@ -540,7 +524,7 @@ def verdict(shown: Shown) -> str:
     if each := _promised(shown):
         promised = float(np.mean(each))
         said += f". Validation under seeds not seen promised {_signed(promised)}"
-        kept = f"{_percent(gain.mean / promised)} of it" if gain.mean > 0 else "none of it"
+        kept = f"{percent(gain.mean / promised)} of it" if gain.mean > 0 else "none of it"
         said += f"; the test set kept {kept}" if promised > 0 else ""
     base, best = (_validated(one, shown.metric) for one in (before, after))
     if base is not None and best is not None:
@@ -565,8 +549,7 @@ def _shared(shown: Shown, before: Record, after: Record) -> str:
         return ""
     said = f" Each seed has a split of its own: beats tested under {_listed(others)} were in the training or "
     said += "validation part by which the search chose the parameters."
-    score = _scores(before, shown.metric)[0]
-    base, best = (_under(score.at(one) or Interval(), one.seeds, own) for one in (before, after))
+    base, best = (_under(one.metrics.get(shown.metric, Interval()), one.seeds, own) for one in (before, after))
     if base is None or best is None or p.max_beats is not None:  # of fewer beats the search's split is another one
         return said
     return f"{said} Under its own seed alone, {own}, the gain on the test set is {_signed(best - base)}."

@@ -293,13 +293,13 @@ def parameters(record: Record, idle: AbstractSet[str] = frozenset()) -> str:
     """Every parameter and its value; one that the command line changed says so, and so does one of those that meant
     nothing with the others as they were."""
     marks = dict.fromkeys(idle, " *(of no effect)*") | dict.fromkeys(record.overridden, " **(overridden)**")
-    values = {f"`{key}`": _value(value) + marks.get(key, "") for key, value in record.parameters.items()}
-    return table([{"parameter": name, "value": value} for name, value in values.items()])
+    shown = {name: _value(value) + marks.get(name, "") for name, value in record.parameters.items()}
+    return table([{"parameter": f"`{name}`", "value": value} for name, value in shown.items()])
 
 
-def hardware(record: Record) -> str:
-    """The processor, and how many threads trained on it."""
-    return re.sub(r"\b1 threads\b", "1 thread", record.hardware)
+def hardware(noted: str) -> str:
+    """The processor, and how many threads trained on it, as a record notes them."""
+    return re.sub(r"\b1 threads\b", "1 thread", noted)
 
 
 def circumstances(record: Record, fresh: Record | None = None) -> str:
@@ -319,7 +319,7 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
         "epoch chosen": _chosen_epochs(record),
         "intervals": f"95 %, {count(drawn.n)} resamples by {drawn.unit}" if drawn.n else UNDEFINED,
         "precision": record.precision,
-        "hardware": _escaped(f"{hardware(record)} ({record.device})"),
+        "hardware": _escaped(f"{hardware(record.hardware)} ({record.device})"),
         "versions": _listed([f"{name} {version}" for name, version in record.versions.items()]),
         "training time": duration(record.train_seconds),
         "commit": f"`{commit[:12]}`{', and changes since' if changed else ''}" if commit else UNDEFINED,
@@ -332,19 +332,18 @@ def circumstances(record: Record, fresh: Record | None = None) -> str:
     facts["recipe"] = _listed([f"{stage} {number}" for stage, number in record.recipe.items()])
     if record.verified:
         facts["verified"] = _escaped(verified(record.verified))
-    repeated, aside = fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile), ""
-    if fresh is not None and repeated and fresh.data.sample:
-        said = f"The same experiment: {in_brief(fresh)}. {OF_SAMPLE}"
-        aside = f'\n\n::: {{.callout-note title="Repeated here"}}\n{said}\n:::'
-    elif fresh is not None and repeated:
-        facts["repeated here"] = in_brief(fresh)
+    aside = ""
+    if fresh is not None and (fresh.created, fresh.profile) != (record.created, record.profile):
+        if fresh.data.sample:
+            said = f"The same experiment: {in_brief(fresh)}. {OF_SAMPLE}"
+            aside = f'\n\n::: {{.callout-note title="Repeated here"}}\n{said}\n:::'
+        else:
+            facts["repeated here"] = in_brief(fresh)
     return table([{"circumstance": what, "value": value} for what, value in facts.items()]) + aside
 
 
 def verified(found: dict[str, Any]) -> str:
-    """What `ecglib verify` found, in one line; empty of nothing."""
-    if not found:
-        return ""
+    """What `ecglib verify` found, in one line."""
     said = f"data {'as recorded' if not found['moved'] else ', '.join(found['moved']) + ' moved'}"
     if not found["epochs"]:
         return f"{said}; no history to train again"
@@ -443,9 +442,7 @@ def _value(value: object) -> str:
 
 def _escaped(text: str) -> str:
     """Free text in a table cell: the signs that Markdown would take for its own."""
-    for sign in "\\`*_[]<>$@":
-        text = text.replace(sign, "\\" + sign)
-    return " ".join(text.split())
+    return " ".join(re.sub(r"[\\`*_\[\]<>$@]", r"\\\g<0>", text).split())
 
 
 def table(rows: Iterable[Mapping[str, str]]) -> str:

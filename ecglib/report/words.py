@@ -10,7 +10,7 @@ from ecglib.data.beats import Beats
 from ecglib.data.databases import Source
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
-from ecglib.report.names import ANSWERS_TOLD, BEATS_ALONE, PROTOCOLS_TOLD, SETS
+from ecglib.report.names import ANSWERS_TOLD, BEATS_ALONE, PROTOCOLS_TOLD
 from ecglib.report.tables import HOLDS_MOST_S, OF_SAMPLE, SAMPLE, count, interval, number, suggested_by_test, without
 
 
@@ -32,7 +32,8 @@ def provenance(record: Record) -> str:
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in per cent, the sign after a narrow space (`42 %`)."""
     return f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
@@ -51,7 +52,8 @@ def _resampled(record: Record) -> str:
 def result(record: Record) -> str:
     """The headline of one result, and what must be said beside it."""
     over = ", ".join(record.macro_classes or record.classes)
-    text = f"On the {SETS[record.scored]} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
+    scored = "test" if record.scored == "test" else "validation"
+    text = f"On the {scored} set, over {over}, macro-F1 is {interval(record.metrics['macro_f1'])}"
     if "macro_f1_nsv" in record.metrics:
         text += f" and over N, S and V alone {interval(record.metrics['macro_f1_nsv'])}"
     text += f"; {interval(record.metrics['accuracy'])} of all beats are classified as annotated."
@@ -69,8 +71,7 @@ def result(record: Record) -> str:
 
 def classes(record: Record) -> str:
     """Which class is found worst, and what its beats are taken for."""
-    names = record.macro_classes or record.classes
-    scored = {name: record.per_class[name]["f1"].mean for name in names}
+    scored = {name: record.per_class[name]["f1"].mean for name in record.macro_classes or record.classes}
     known = {name: value for name, value in scored.items() if value is not None}
     if not known:
         return "No class was scored."
@@ -82,7 +83,7 @@ def classes(record: Record) -> str:
     if missed:
         row[i] = 0
         most = int(row.argmax())
-        text += f": of its beats that were missed, {_percent(row[most] / missed)} were taken for {record.classes[most]}"
+        text += f": of its beats that were missed, {percent(row[most] / missed)} were taken for {record.classes[most]}"
     return text + "."
 
 
@@ -105,5 +106,5 @@ def concentration(by_record: pd.DataFrame) -> str:
         total = int(ds2[name].sum())
         if total:
             record = str(ds2[name].idxmax())
-            parts.append(f"record {record} alone holds {_percent(ds2[name].max() / total)} of the {name} beats")
+            parts.append(f"record {record} alone holds {percent(ds2[name].max() / total)} of the {name} beats")
     return f"In DS2, {' and '.join(parts)}." if parts else "DS2 holds no S or F beats here."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from ecglib.experiment.record import Record, card, infarction
 from ecglib.models import registry
 from ecglib.report import tables
 from ecglib.report.names import UNDEFINED, metric_name
+
+RESAMPLES: Final = 1000
+"""Draws of patients behind an interval of a gain."""
 
 
 def is_yardstick(record: Record) -> bool:
@@ -73,13 +76,13 @@ def table(record: Record, others: Sequence[Record]) -> str:
 # --- paired by patient ------------------------------------------------------------------------------------------------
 
 
-def gain(a: Record, b: Record, learnt: str = "all", n_resamples: int = 1000) -> Interval:
+def gain(a: Record, b: Record, learnt: str = "all") -> Interval:
     """AUROC of `a` less that of `b` on the recordings of `b`, mean over the labels and over the seeds, of infarctions
     after learning from so many patients; the interval draws the same patients for both. Undefined where they are not
     known."""
     if not (card(b).patient_of if b.task == "multilabel" else infarction(b).scores):
         return Interval()
-    return bootstrap.interval(_areas(a, b, learnt, n_resamples) - _areas(b, b, learnt, n_resamples))
+    return bootstrap.interval(_areas(a, b, learnt) - _areas(b, b, learnt))
 
 
 def together(record: Record) -> Interval:
@@ -88,7 +91,7 @@ def together(record: Record) -> Interval:
     return bootstrap.interval(_areas(record, record, together=True)) if infarction(record).scores else Interval()
 
 
-def _areas(record: Record, like: Record, learnt: str = "all", n_resamples: int = 1000, together: bool = False) -> Array:
+def _areas(record: Record, like: Record, learnt: str = "all", together: bool = False) -> Array:
     """Mean AUROC over the labels on the recordings of `like` and on resamples of their patients, `(seeds, 1 +
     resamples)`; of the seeds together, one row."""
     given: Mapping[str, Any]
@@ -104,21 +107,21 @@ def _areas(record: Record, like: Record, learnt: str = "all", n_resamples: int =
     patients = tuple(patient_of[name] for name in names)
     labels = [label.tobytes() for label in y.T]
     areas = [
-        [_area(p[:, seed, i].tobytes(), label, patients, n_resamples) for i, label in enumerate(labels)]
+        [_area(p[:, seed, i].tobytes(), label, patients) for i, label in enumerate(labels)]
         for seed in range(p.shape[1])
     ]
     return macro(np.array(areas).swapaxes(1, 2))
 
 
 @lru_cache(maxsize=4096)
-def _area(scores: bytes, positive: bytes, patients: tuple[str, ...], n_resamples: int) -> Array:
+def _area(scores: bytes, positive: bytes, patients: tuple[str, ...]) -> Array:
     """AUROC of scores (float64) of recordings with and without a label (bool). Kept, as a chapter pairs each result
     with many others."""
-    codes, drawn = _resamples(patients, n_resamples)
+    codes, drawn = _resamples(patients)
     return ranking.auroc_auprc(np.frombuffer(scores, np.float64), np.frombuffer(positive, np.bool_), codes, drawn)[0]
 
 
 @lru_cache(maxsize=16)
-def _resamples(patients: tuple[str, ...], n_resamples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _resamples(patients: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`bootstrap.patient_weights`, drawn once for all results on the same recordings: it takes longest of all here."""
-    return bootstrap.patient_weights(pd.Series(patients), n_resamples)
+    return bootstrap.patient_weights(pd.Series(patients), RESAMPLES)

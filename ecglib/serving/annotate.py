@@ -74,14 +74,7 @@ def annotate(model: Model, path: Path, leads: Sequence[str] = (), rate: float | 
     records.check_length(path, recording.signals.shape[1] / recording.fs, SHORTEST)
     r_peaks = detection.of_recording(recording, whole)
     classified = model.classify(recording, r_peaks)
-    found = summarise(
-        classified.sample,
-        classified.decided,
-        classified.probability,
-        recording.fs,
-        recording.signals.shape[1],
-        model.card.classes,
-    )
+    found = summarise(classified, recording.fs, recording.signals.shape[1], model.card.classes)
     about = {
         "record": recording.name,
         "rate": recording.fs,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -107,11 +107,9 @@ def merge(where: str, rows: pa.Table, keys: Iterable[str]) -> None:
     )
 
 
-def select(where: str, query: str) -> Iterator[dict[str, object]]:
+def select(where: str, query: str) -> list[dict[str, Any]]:
     """The rows that SQL gives of the table, there named `t`."""
-    table = opened(where)
-    if table is not None:
-        yield from pa.table(QueryBuilder().register("t", table).execute(query)).to_pylist()
+    return list(pa.table(QueryBuilder().register("t", DeltaTable(where)).execute(query)).to_pylist())
 
 
 def among(column: str, values: Iterable[str]) -> str:

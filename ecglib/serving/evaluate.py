@@ -22,7 +22,7 @@ from ecglib.evaluation import binary, bootstrap, matching, metrics
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import provenance, record
 from ecglib.serving.annotate import ANNOTATOR, UNCLASSIFIED
-from ecglib.serving.model import Card, Classified, Model
+from ecglib.serving.model import Card, Model
 
 T = TypeVar("T")
 Peaks = Literal["given", "detected"]
@@ -44,14 +44,14 @@ class Evaluated(BaseModel):
     version: str = ""
     data: str
     sample: bool
-    peaks: str
+    peaks: str = ""
     """Of beats: `given`, `detected`, or `annotated` by whoever is evaluated."""
     records: list[str]
     passed_over: dict[str, str]
     """Records that can't be used -> why."""
     learnt: list[str] = []
     """Records that the model learnt from, or may have: what it scores on them says nothing of others."""
-    left_out: dict[str, int]
+    left_out: dict[str, int] = {}
     """Beats that are not scored, by reason."""
     counts: dict[str, int]
     """Class or label -> beats or recordings of the reference."""
@@ -171,11 +171,9 @@ def recordings(model: Model, source: catalogue.Records, data: str, *, fold: int 
         subject=model.card.name,
         version=model.card.version,
         data=data,
-        sample=False,
-        peaks="",
+        sample=source.sample,
         records=list(p),
         passed_over=passed_over,
-        left_out={},
         counts={name: int(table[f"y:{name}"].sum()) for name in classes},
         metrics=whole,
         per_class=per_class,
@@ -208,11 +206,9 @@ def infarctions(model: Model, source: Source, protocol: Literal["all", "inter"] 
         version=card.version,
         data=source.name,
         sample=source.sample,
-        peaks="",
         records=list(rows["record"]),
         passed_over=passed_over,
         learnt=list(rows["record"][learnt[rows.index]]),
-        left_out={},
         counts={name: int((rows["label"] == i).sum()) for i, name in enumerate(infarction.CLASSES)},
         metrics={name: found[name] for name in ("auroc", "auprc", "accuracy")},
         per_class={infarction.CLASSES[0]: {}, infarction.CLASSES[1]: {name: found[name] for name in OF_SICK}},
@@ -253,7 +249,7 @@ def evaluate(
     whole = ptb_xl.read(source)
     found = recordings(subject, whole, data, fold=own if protocol == "inter" else 0)
     learnt = [entry.record for entry in whole.entries if own and entry.fold != own and entry.record in found.records]
-    return found.model_copy(update={"sample": source.sample, "learnt": learnt})
+    return found.model_copy(update={"learnt": learnt})
 
 
 # --- beats of one record ----------------------------------------------------------------------------------------------
@@ -290,21 +286,16 @@ def _in_flutter(reference: Annotations, r_peaks: NDArray[np.int64]) -> NDArray[n
 
 
 def _detected(model: Model, recording: Recording, whole: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """R peaks that are found, and the class of each."""
+    """R peaks that are found, and the class of each, that of `UNCLASSIFIED` where the model could not read the beat."""
     try:
         r_peaks = detection.of_recording(recording, whole)
     except RecordError as error:
         if error.reason != "no R peak":
             raise
         r_peaks = np.zeros(0, dtype=np.int64)  # then all are missed
-    return r_peaks, decided(r_peaks, model.classify(recording, r_peaks))
-
-
-def decided(r_peaks: NDArray[np.int64], classified: Classified) -> NDArray[np.int64]:
-    """The class of every R peak, that of `UNCLASSIFIED` where the model could not read the beat."""
-    found = np.full(len(r_peaks), aami.index_of(UNCLASSIFIED))
-    found[np.searchsorted(r_peaks, classified.sample)] = classified.decided
-    return found
+    classified, decided = model.classify(recording, r_peaks), np.full(len(r_peaks), aami.index_of(UNCLASSIFIED))
+    decided[np.searchsorted(r_peaks, classified.sample)] = classified.decided
+    return r_peaks, decided
 
 
 def _annotations(where: Path, name: str, fs: float) -> Annotations:
@@ -337,13 +328,7 @@ def _log(subject: Model | Path, found: Evaluated, matrix: NDArray[np.int64]) -> 
     about: dict[str, Any] = {"key": "", "experiment": "annotations", "profile": "", "model": "", "seed": 0}
     if isinstance(subject, Model):
         card = subject.card
-        about = {
-            "key": card.key,
-            "experiment": card.name,
-            "profile": card.profile,
-            "model": card.model,
-            "seed": card.seed,
-        }
+        about |= card.model_dump(include={"key", "profile", "model", "seed"}) | {"experiment": card.name}
     values = metrics.summary(matrix, [aami.CLASSES.index(name) for name in SCORED])
     scored = {name: round(float(values[name]), 6) for name in ("macro_f1", "macro_recall", "accuracy")}
     record.log_test_read({"time": provenance.now(), **about, "decision": f"{found.peaks} peaks", "metrics": scored})

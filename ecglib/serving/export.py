@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import calibration, metrics
+from ecglib.evaluation import calibration, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
@@ -123,12 +123,15 @@ def export(
     seed = _best(record) if seed is None else seed
     if seed not in record.seeds:
         raise UserError(f"--seed {seed}", "not of this run", f"one of {', '.join(map(str, record.seeds))}")
-    weights = _weights(record, run, seed)
-    network = maker(record)()
+    weights = weights_of(run, seed)
+    if weights is None:
+        what = "its weights are gone" if record.training else "what is fitted in seconds keeps none"
+        raise UserError(record.experiment or record.key, f"no weights to export ({what})")
+    network = _network(record)
     fill(network, weights)
     part = weights.stem.partition(f"seed{seed}")[2].lstrip("-")
     fields = _described(record, seed) | _decision(record, run, seed, part, moved)
-    fields |= {"name": name or fields["name"], "started_from": started_from}
+    fields |= {"name": name or fields["name"], "started_from": started_from, "part": part}
     n = record.data
     results = Results(
         n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class,
@@ -216,33 +219,27 @@ def _parameters(record: Record) -> Any:
     return kinds.get(record.task, TwelveLeadParameters).model_construct(**record.parameters)
 
 
-def maker(record: Record) -> Callable[[], nn.Module]:
-    """A function that makes a run's network, its weights drawn anew."""
+def _network(record: Record) -> nn.Module:
+    """A run's network, its weights drawn anew."""
     p = _parameters(record)
     if record.task == "multiclass":
-        return heartbeat.model_maker(p)
+        return heartbeat.model_maker(p)()
     if record.task == "multilabel":
-        return twelve_lead.maker(p, len(record.classes))
-    one = infarction.maker(p)
-    return (lambda: Vote([one() for _ in range(p.networks)])) if registry.entry(p.model).reads_aligned else one
+        return twelve_lead.maker(p, len(record.classes))()
+    make = infarction.maker(p)
+    return Vote([make() for _ in range(p.networks)]) if registry.entry(p.model).reads_aligned else make()
 
 
 def _best(record: Record) -> int:
     """The seed of the best validation metric, or the first where nothing was chosen."""
-    scores = {run.seed: run.validation for run in record.training if getattr(run, "validation", None) is not None}
-    return max(scores, key=lambda seed: scores[seed] or 0.0) if scores else record.seeds[0]
+    scores = {run.seed: run.validation for run in record.training if run.validation is not None}
+    return max(scores, key=lambda seed: scores[seed], default=record.seeds[0])
 
 
-def _weights(record: Record, run: Path, seed: int) -> Path:
-    """The file of the network: of the official fold, of the last one, or the only one."""
-    found = sorted(
-        run.glob(f"weights-seed{seed}*.safetensors"),
-        key=lambda path: (f"fold{OFFICIAL}" in path.stem, len(path.stem), path.stem),
-    )
-    if not found:
-        what = "what is fitted in seconds keeps none" if not record.training else "its weights are gone"
-        raise UserError(record.experiment or record.key, f"no weights to export ({what})")
-    return found[-1]
+def weights_of(run: Path, seed: int) -> Path | None:
+    """The file of a seed's network: of the official fold, of the last one, or the only one; None where it is gone."""
+    found = [*run.glob(f"weights-seed{seed}.safetensors"), *run.glob(f"weights-seed{seed}-fold*.safetensors")]
+    return max(found, key=lambda path: (f"fold{OFFICIAL}" in path.stem, len(path.stem), path.stem), default=None)
 
 
 class _Positional(nn.Module):
@@ -262,7 +259,7 @@ def _example(record: Record) -> list[Tensor]:
     draw = torch.Generator().manual_seed(0)
     shape = list(record.input_shape)
     p = _parameters(record)
-    if record.task == "multiclass" and heartbeat.reads_sequences(p):
+    if record.task == "multiclass" and p.reads_sequences:
         shape = [p.beats_per_sequence, *shape]
     given = [torch.randn(3, *shape, generator=draw)]
     if registry.entry(p.model).reads_features:
@@ -302,17 +299,14 @@ def _bare(model: Any) -> Any:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the exporter's own remarks, which are about its inside."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _agree(network: nn.Module, model: Model, given: list[Tensor]) -> None:
@@ -332,9 +326,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
     p = _parameters(record)
     task = TASKS[record.task]
     leads = list(records.LEADS) if task == "recordings" else list(p.leads)
-    columns: Mapping[str, int] = {}
-    if registry.entry(p.model).reads_features:
-        columns = beats.features_of(p.cut, len(p.leads), p.features)
+    reads_features = registry.entry(p.model).reads_features
     return {
         "name": record.experiment or p.model,
         "task": task,
@@ -345,8 +337,8 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
         "stand_ins": {lead: list(STAND_INS[lead]) for lead in leads if lead in STAND_INS} if task == "beats" else {},
         "rate": p.rate if task == "recordings" else float(records.RATE),
         "cut": "" if task == "recordings" else record.parameters["cut"],
-        "features": list(columns),
-        "beats_per_sequence": p.beats_per_sequence if task == "beats" and heartbeat.reads_sequences(p) else 1,
+        "features": list(beats.features_of(p.cut, len(p.leads), p.features)) if reads_features else [],
+        "beats_per_sequence": p.beats_per_sequence if task == "beats" and p.reads_sequences else 1,
         "input_shape": record.input_shape,
         "database": record.data.name,
         "sample": record.data.sample,
@@ -368,16 +360,16 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
         path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
         if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
             table = pd.read_parquet(path)
-            logits = table[heartbeat.LOGITS].to_numpy()
+            logits = table[scoring.LOGITS].to_numpy()
             given["temperature"] = calibration.temperature(logits, table["label"].to_numpy())
         if moved and record.moved is not None:
             given["offsets"] = record.moved.offsets[record.seeds.index(seed)]
-        return {"part": part, **given}
+        return given
     if record.task == "binary":
-        return {"part": part}
+        return {}
     table = pd.read_parquet(run / f"scores-seed{seed}.parquet")
     rows = table[table["part"] == part]
-    return {"part": part, "thresholds": [float(rows[f"t:{name}"].iloc[0]) for name in record.classes]}
+    return {"thresholds": [float(rows[f"t:{name}"].iloc[0]) for name in record.classes]}
 
 
 def _training(record: Record, model: Model) -> dict[str, list[float]]:

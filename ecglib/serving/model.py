@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -183,13 +184,12 @@ class Model:
 
     def read_whole(self, folder: Path, name: str) -> tuple[Recording, Recording]:
         """As `read`, and with one more lead, where that can be read: `detection.of_recording` takes both."""
-        if self.card.task != "beats":
-            return (recording := self.read(folder, name)), recording
-        try:
-            whole = records.read_recording(folder, name, self._one_more, uncalibrated_gain=records.DEFAULT_GAIN)
-        except RecordError:  # its own may do
-            return (recording := self.read(folder, name)), recording
-        return self.pick(whole), whole
+        if self.card.task == "beats":
+            with suppress(RecordError):  # its own may do
+                whole = records.read_recording(folder, name, self._one_more, uncalibrated_gain=records.DEFAULT_GAIN)
+                return self.pick(whole), whole
+        recording = self.read(folder, name)
+        return recording, recording
 
     def pick(self, recording: Recording) -> Recording:
         """As `read` of a recording that comes from no file, with all of its leads."""
@@ -258,11 +258,11 @@ class Model:
     def score(self, recording: Recording) -> Array:
         """Probabilities `(classes,)` of a whole recording, with the leads that it was `read` with; of an infarction at
         even prior odds. A `RecordError` where it can't be used."""
-        check(recording)
         if self.card.task == "infarction":
             p = expit(self.log_odds(recording))
             return np.array([1 - p, p], dtype=np.float32)
         self.expect("recordings")
+        check(recording)
         x = records.at_rate(recording.signals, recording.fs, self.card.rate)
         return np.asarray(expit(self.run(x[None])[0] / np.float32(self.card.temperature)), dtype=np.float32)
 

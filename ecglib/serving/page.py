@@ -157,7 +157,7 @@ def _facts(
     rate: float,
     shown: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, str]]:
-    left_out = "; ".join(f"{count} {reason}" for reason, count in classified.left_out.items() if count)
+    left_out = "; ".join(f"{count} {reason}" for reason, count in classified.left_out.items())
     leads = ", ".join(lead["name"] for lead in shown)
     missing = len(recording.leads) - len(shown)
     few = f"; {missing} more would not fit" if missing else ""
@@ -183,14 +183,8 @@ def _tiles(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     mean, span = (f"{rate['mean']:.0f}", f"{rate['lowest']:.0f} to {rate['highest']:.0f}") if rate else ("–", "unknown")
     tiles.append(("Heart rate", mean, "/min", span))
     for name, said in ectopy.items():
-        tiles.append(
-            (
-                f"{name} burden",
-                f"{_rate(said['per_hour'])}",
-                "/h",
-                f"{_count(said['beats'])} beats, {said['percent']:.1f} %",
-            )
-        )
+        detail = f"{_count(said['beats'])} beats, {said['percent']:.1f} %"
+        tiles.append((f"{name} burden", _rate(said["per_hour"]), "/h", detail))
     for name, said in ectopy.items():
         longest = f"longest {said['longest_run']} beats" if said["runs"] else "no run"
         tiles.append((f"{name} runs", _count(said["runs"]), "", f"{longest}; {_count(said['couplets'])} couplets"))
@@ -232,10 +226,6 @@ def _count(n: int) -> str:
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{seconds:g} s"
-    )
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:g} s"

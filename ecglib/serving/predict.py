@@ -406,7 +406,7 @@ class Output:
         self._mine = f"version = {delta.text(card.version)}"
         hashes = f"SELECT record, min(input_hash) AS digest FROM t WHERE {self._mine} GROUP BY record"
         aside = f"SELECT record FROM t WHERE {self._mine}"
-        self.done = {str(row["record"]): str(row["digest"]) for row in delta.select(self.where, hashes)}
+        self.done = {row["record"]: row["digest"] for row in delta.select(self.where, hashes)}
         """Record -> digest of the input that its rows are of."""
         self._aside = {row["record"] for row in delta.select(self.quarantine, aside)}
         self._waiting: list[Scored] = []
@@ -421,7 +421,7 @@ class Output:
 
     def flush(self) -> None:
         """Write what waits: reasons first, then rows, in one commit with the end of these records' earlier ones."""
-        good, bad = ([one for one in self._waiting if test(one)] for test in (len, lambda one: one.reason))
+        good, bad = [one for one in self._waiting if len(one)], [one for one in self._waiting if one.reason]
         made = datetime.now(UTC)
         if bad:
             lines = [rows.aside(self.card, one, self.run_id, made) for one in bad]
@@ -431,8 +431,7 @@ class Output:
             delta.replace(
                 self.where, match, self.schema, lambda: (rows.of(self.card, one, self.run_id, made) for one in good)
             )
-        back = {one.record for one in self._waiting if not one.reason} & self._aside
-        if back:
+        if back := {one.record for one in self._waiting if not one.reason} & self._aside:
             match = f"{self._mine} AND {delta.among('record', back)}"
             delta.change(self.quarantine, lambda table: table.delete(match))
         self._waiting, self._last = [], time.monotonic()

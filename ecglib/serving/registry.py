@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+T = TypeVar("T")
 EXPERIMENT: Final = "models"
 """MLflow experiment whose runs hold the registered copies."""
 ARTEFACT: Final = "artefact"
@@ -96,7 +97,7 @@ def register(model: str, name: str, alias: str = "") -> Version:
     opened = serving.load(model)
     with _registry() as registry:
         _check_name(registry, name)
-        if not _is_known(registry, name):
+        if _there(registry.client.get_registered_model, name) is None:
             registry.client.create_registered_model(name)
         same = [one.version for one in _versions(registry, name) if one.artefact == opened.card.version]
         version = max(same) if same else _publish(registry, opened, name)
@@ -114,7 +115,7 @@ def versions(name: str = "") -> list[Version]:
             raise UserError("ecglib models", "no name given", expected)
         if name:
             _check_name(registry, name)
-            if not _is_known(registry, name):
+            if _there(registry.client.get_registered_model, name) is None:
                 raise _unknown(registry, name, name)
         return [one for each in ([name] if name else sorted(_names(registry))) for one in _versions(registry, each)]
 
@@ -127,7 +128,9 @@ def resolve(uri: str) -> Version:
     name, alias, number = parts.groups()
     with _registry() as registry:
         _check_name(registry, name)
-        found = _found(registry, name, alias, number)
+        client = registry.client
+        get, which = (client.get_model_version_by_alias, alias) if alias else (client.get_model_version, number)
+        found = _there(get, name, which)
         if found is None:
             raise _unknown(registry, uri, name, f"alias {alias}" if alias else f"version {number}")
         version = _version(found)
@@ -136,10 +139,10 @@ def resolve(uri: str) -> Version:
         return version
 
 
-def fetch(uri: str | Version) -> Path:
+def fetch(uri: str) -> Path:
     """The artefact's folder, downloaded into the cache once; its hashes are compared with the version's. A `UserError`
     as of `resolve`, and when what the registry holds isn't what was registered."""
-    version = resolve(uri) if isinstance(uri, str) else uri
+    version = resolve(uri)
     folder = paths.cache() / "registered" / version.artefact
     with files.lock(folder.with_suffix(".lock")):
         if not _is_whole(folder, version):
@@ -184,39 +187,22 @@ def _check_name(registry: _Registry, name: str) -> None:
         raise UserError(name or "--name", "no name of a model", "such as heartbeat, without / : @ and quotes")
 
 
-def _is_missing(error: Any) -> bool:
-    """Whether MLflow's error says that something isn't there; SQLite's says so of an alias as of a bad value."""
-    return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
-
-
-def _is_known(registry: _Registry, name: str) -> bool:
+def _there(get: Callable[..., T], *named: str) -> T | None:
+    """What MLflow has of these names; None where it says that it isn't there, as SQLite does of an alias as of a bad
+    value."""
     from mlflow.exceptions import MlflowException
 
     try:
-        registry.client.get_registered_model(name)
+        return get(*named)
     except MlflowException as error:
-        if not _is_missing(error):
-            raise
-        return False
-    return True
-
-
-def _found(registry: _Registry, name: str, alias: str | None, number: str) -> ModelVersion | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if alias:
-            return registry.client.get_model_version_by_alias(name, alias)
-        return registry.client.get_model_version(name, number)
-    except MlflowException as error:
-        if not _is_missing(error):
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
             raise
         return None
 
 
 def _unknown(registry: _Registry, where: str, name: str, what: str = "") -> UserError:
     """That there is no such model, or of it no such alias or version, and which there are."""
-    if not _is_known(registry, name):
+    if _there(registry.client.get_registered_model, name) is None:
         near = difflib.get_close_matches(name, islice(_names(registry), MOST), n=1, cutoff=0.4)
         do = f"did you mean {near[0]}?" if near else "ecglib models lists what there is"
         return UserError(where, f"no registered model {name}", do=do)

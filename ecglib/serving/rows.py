@@ -224,14 +224,15 @@ def of(card: Card, scored: Scored, run_id: str, made: datetime) -> pa.RecordBatc
     """The output's rows of a record that was classified."""
     n, p, decided = len(scored), scored.probability, scored.decided
     assert p is not None and decided is not None
-    own: list[Any] = [_same(scored.record, n)]
+    own: list[Any] = [pa.repeat(scored.record, n)]
     if scored.sample is None:
         own += [pa.array(card.classes), p, decided]
     else:
         classes = pa.DictionaryArray.from_arrays(decided, card.classes).dictionary_decode()
         own += [scored.sample, scored.sample / scored.fs, classes, *np.ascontiguousarray(p.T)]
-    made_by = [card.name, card.version, scored.input_hash, run_id, made]
-    return pa.record_batch([*own, *(_same(value, n) for value in made_by)], schema=schema(card))
+    made_by = zip([card.name, card.version, scored.input_hash, run_id, made], _MADE, strict=True)
+    own += [pa.repeat(pa.scalar(value, column.type), n) for value, column in made_by]
+    return pa.record_batch(own, schema=schema(card))
 
 
 def aside(card: Card, scored: Scored, run_id: str, made: datetime) -> dict[str, Any]:
@@ -243,10 +244,6 @@ def aside(card: Card, scored: Scored, run_id: str, made: datetime) -> dict[str, 
 def twice(name: str, n: int) -> Scored:
     """Of a record with so many rows."""
     return Scored(name, "", "a record twice", f"{name}: a record twice ({n} rows)")
-
-
-def _same(value: Any, n: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.timestamp("us", "UTC") if isinstance(value, datetime) else None), n)
 
 
 COLUMNS: Final = {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ecglib.serving.model import UNSURE
+from ecglib.serving.model import Classified
 
 PAUSE: Final = 2.0
 """Shortest RR interval of a pause, in seconds."""
@@ -100,33 +100,14 @@ def heart_rate(sample: NDArray[np.int64], fs: float) -> NDArray[np.float64]:
     return np.asarray(rates[(np.arange(len(sample)) - width // 2).clip(0, len(rates) - 1)])
 
 
-def summarise(
-    sample: NDArray[np.int64],
-    decided: NDArray[np.int64],
-    probability: NDArray[np.float32],
-    fs: float,
-    n_samples: int,
-    classes: Sequence[str],
-) -> Summary:
-    """What the beats of a recording say.
-
-    Parameters
-    ----------
-    sample
-        R peaks `(n,)`, in samples of the recording, increasing. A beat that was not classified is not among them, and
-        the intervals on its sides are one.
-    decided
-        Places of their classes in `classes`, `(n,)`.
-    probability
-        `(n, classes)`, 0 to 1.
-    fs, n_samples
-        Sampling rate in Hz and length of the recording.
-    """
-    seconds, n = n_samples / fs, len(sample)
+def summarise(classified: Classified, fs: float, n_samples: int, classes: Sequence[str]) -> Summary:
+    """What the beats of a recording, of so many samples at `fs` Hz, say. A beat that was not classified is not among
+    them, and the intervals on its sides are one."""
+    sample, decided = classified.sample, classified.decided
+    seconds, n, unsure = n_samples / fs, len(sample), int(classified.unsure.sum())
     at, rates = sample / fs, heart_rate(sample, fs)
     rr, usable = np.diff(at), _usable(np.diff(at))
     pauses = (rr >= PAUSE) & usable
-    unsure = int((probability[np.arange(n), decided] < UNSURE).sum())
     events = [
         Event("pause", float(at[i]), float(at[i + 1]), f"no beat for {rr[i]:.1f} s") for i in np.flatnonzero(pauses)
     ]

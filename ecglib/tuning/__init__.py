@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ecglib import config, files
 from ecglib.config import TuningParameters
-from ecglib.errors import UserError
+from ecglib.errors import UserError, nearest
 
 
 def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | None = None) -> TuningParameters:
@@ -44,12 +44,11 @@ def load(search: str, *, profile: str = "quick", overrides: Mapping[str, Any] | 
 
 def _named(search: str) -> str:
     """The experiment `tuning/<name>` that is meant; a `UserError` where there is none."""
-    name, known = search.removeprefix("tuning/"), [one for one in config.experiments() if one.startswith("tuning/")]
-    if f"tuning/{name}" not in known:
-        near = difflib.get_close_matches(f"tuning/{name}", known, n=1)
-        expected = f"one of {', '.join(known)}, or a file"
-        raise UserError(search, "no such search", expected, f"did you mean {near[0]}?" if near else "")
-    return f"tuning/{name}"
+    name = f"tuning/{search.removeprefix('tuning/')}"
+    known = [one for one in config.experiments() if one.startswith("tuning/")]
+    if name not in known:
+        raise UserError(search, "no such search", f"one of {', '.join(known)}, or a file", nearest(name, known))
+    return name
 
 
 def run(
@@ -84,7 +83,8 @@ def run(
     with files.lock(prepared.folder.with_suffix(".lock"), 0, busy):
         search.begin(prepared, engine, resume=resume, fresh=fresh)
         logs = watch.logs(prepared) | ({"Weights & Biases": wandb_log.Log(prepared, wandb).log} if wandb else {})
-        with search.timed(prepared), watch.Watch(prepared, logs) as shown:
+        shown = watch.Watch(prepared, logs)
+        with search.timed(prepared), shown.live or nullcontext():
             if engine == "ray":
                 from ecglib.tuning import ray
 

@@ -58,20 +58,6 @@ def library() -> Any:
     return optuna
 
 
-class _JournalLock:
-    """Falls with its process, where Optuna's own, a file, would stay for half a minute."""
-
-    def __init__(self, path: Path) -> None:
-        self.held = FileLock(path)
-
-    def acquire(self) -> bool:
-        self.held.acquire()
-        return True
-
-    def release(self) -> None:
-        self.held.release()
-
-
 def _mend(journal: Path) -> None:
     """Cut off what a killed process left of a line, which the next one would go on in."""
     if journal.is_file() and not (whole := journal.read_bytes()).endswith(b"\n"):
@@ -98,7 +84,8 @@ def opened(search: Search) -> Journal:
     optuna = library()
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-    lock: Any = _JournalLock(search.folder / f"{JOURNAL}.lock")
+    # falls with its process, where Optuna's own, a file, would stay for half a minute
+    lock: Any = FileLock(search.folder / f"{JOURNAL}.lock")
     storage = JournalStorage(JournalFileBackend(str(search.folder / JOURNAL), lock_obj=lock))
     given = {"pruner": _pruner(search), "load_if_exists": True}
     return Journal(optuna.create_study(storage=storage, study_name=search.name, direction="maximize", **given), storage)
@@ -122,15 +109,15 @@ def _pruner(search: Search) -> optuna.pruners.BasePruner:
 def sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
     """Who draws a trial's parameters; its seed is of the trial, so that workers do not draw the same."""
     samplers, seed = library().samplers, search.asked.seed * 100_003 + number
+    made: optuna.samplers.BaseSampler
     if search.asked.searcher == "gp":
-        gp: optuna.samplers.BaseSampler = samplers.GPSampler(seed=seed, n_startup_trials=STARTUP)
-        return gp
-    if search.asked.searcher == "tpe":
+        made = samplers.GPSampler(seed=seed, n_startup_trials=STARTUP)
+    elif search.asked.searcher == "tpe":
         known = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": STARTUP}
-        tpe: optuna.samplers.BaseSampler = samplers.TPESampler(seed=seed, **known)
-        return tpe
-    random: optuna.samplers.BaseSampler = samplers.RandomSampler(seed=seed)
-    return random
+        made = samplers.TPESampler(seed=seed, **known)
+    else:
+        made = samplers.RandomSampler(seed=seed)
+    return made
 
 
 def suggested(search: Search, of: optuna.trial.Trial) -> Values:
@@ -197,9 +184,8 @@ def run(search: Search, look: Callable[[list[Trial]], None]) -> list[Trial]:
     for one in trials_of(study):
         if one.state == "running":  # it was left by a kill, and the time was up before anybody went on with it
             journal.again(one.number).set_user_attr("why", OUT_OF_TIME)
-            study.tell(
-                one.number, state=library().trial.TrialState.PRUNED if one.curve else library().trial.TrialState.FAIL
-            )
+            states = library().trial.TrialState
+            study.tell(one.number, state=states.PRUNED if one.curve else states.FAIL)
     look(found := trials_of(study))
     return found
 

@@ -30,6 +30,7 @@ from ecglib.errors import UserError
 from ecglib.experiment import provenance, tasks
 from ecglib.experiment import record as results
 from ecglib.experiment.recipes import Trained
+from ecglib.training import device
 from ecglib.tuning import space as spaces
 from ecglib.tuning import trial
 from ecglib.tuning.space import OPTION, Space, Values
@@ -37,13 +38,12 @@ from ecglib.tuning.trial import Epoch, Place
 
 ASKED: Final = "search.json"
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
-DEFAULT_METRIC: Final = {"heartbeat": "macro_f1", "infarction": "auroc", "twelve-lead": "macro_auroc"}
 METRICS: Final = {
     "heartbeat": ("macro_f1", "macro_recall", "abnormal_recall"),
     "infarction": ("auroc",),
     "twelve-lead": ("macro_auroc",),
 }
-"""Notebook -> what its trials can be judged by."""
+"""Notebook -> what its trials can be judged by, the default first."""
 SAME: Final = ("experiment", "space", "metric", "searcher", "scheduler", "grace", "reduction", "seed")
 """Of what was asked, what a search must share with the one that it goes on with."""
 NAMED: Final = re.compile(r"tuning/[A-Za-z0-9][\w-]*")
@@ -121,14 +121,8 @@ class Search:
     @cached_property
     def of_base(self) -> Values | None:
         """The base's own values, as a draw; None where they lie outside the space."""
-        inside: Values = {}
-        for one in self.space.dimensions:
-            if self.space.is_drawn(one, inside, self.base):
-                value = spaces.value_of(self.base, one.name)
-                if not one.holds(value):
-                    return None
-                inside[one.name] = value
-        return inside
+        own = self.space.own(self.base)
+        return own if all(self.space[name].holds(value) for name, value in own.items()) else None
 
     @cached_property
     def made_of(self) -> dict[str, Any]:
@@ -280,7 +274,7 @@ def finish(search: Search, trials: list[Trial], engine: str) -> dict[str, Any]:
         "data": data.fingerprint,
         "sample": data.sample,
         "precision": search.place.precision,
-        "hardware": _hardware(search.place),
+        "hardware": device.hardware(torch.device(search.place.device)),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "created": provenance.now(),
@@ -295,12 +289,6 @@ def finish(search: Search, trials: list[Trial], engine: str) -> dict[str, Any]:
 def _write(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     files.write(path, "\n".join(results.json_lines(found)) + "\n")
     return found
-
-
-def _hardware(place: Place) -> str:
-    from ecglib.training import device
-
-    return device.hardware(torch.device(place.device))
 
 
 def table(trials: list[Trial]) -> pd.DataFrame:
@@ -324,9 +312,8 @@ def trials_of(stored: pd.DataFrame) -> list[Trial]:
     return found
 
 
-def write_parameters(search: Search, best: Trial) -> Path:
+def write_parameters(search: Search, best: Trial) -> None:
     """Write the experiment of the best parameters: the base's own file, with what was found over it."""
-    path = paths.params() / f"{search.tuned}.yaml"
     base = config.load(search.asked.base)
     assert isinstance(base, Trained)
     fixed = {name: value for name, value in search.asked.fixed.items() if name not in HOW_MUCH}
@@ -338,9 +325,9 @@ def write_parameters(search: Search, best: Trial) -> Path:
     values |= {name: given[name] for name in type(p).model_fields if name in names}
     if p.model_options:
         values["model_options"] = dict(p.model_options)
-    if search.asked.metric != DEFAULT_METRIC[search.notebook]:
+    if search.asked.metric != METRICS[search.notebook][0]:
         values["selection"] = search.asked.metric
     kept = {name: value for name, value in values.items() if name not in p.idle()}
     head = f"# The best of {search.asked.experiment}, a search over {search.asked.base}.\n"
-    files.write(path, head + yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120))
-    return path
+    text = head + yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120)
+    files.write(paths.params() / f"{search.tuned}.yaml", text)

@@ -13,19 +13,18 @@ With `when`, a parameter is drawn where another one has this value, or one of th
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from ecglib import config
-from ecglib.errors import UserError
+from ecglib.errors import UserError, nearest
 from ecglib.experiment.recipes import Trained
 from ecglib.models import registry
 
@@ -71,16 +70,15 @@ class Dimension:
         return math.floor((self.high - self.low) / step + 1e-9) + 1 if step else math.inf
 
     @property
-    def grid(self) -> list[Any]:
+    def grid(self) -> Sequence[Any]:
         """Its values, of a parameter that has finitely many."""
         if self.kind == "choice":
-            return list(self.choices)
+            return self.choices
         if self.whole:
-            return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             raise UserError(f"space: {self.name}", f"{self.kind} without a step", "finitely many values for a grid")
-        n = math.floor((self.high - self.low) / self.step + 1e-9)
-        return [round(self.low + i * self.step, 12) for i in range(n + 1)]
+        return [round(self.low + i * self.step, 12) for i in range(int(self.size))]
 
     def value(self, raw: Any) -> Any:
         """A value as a trial takes it: a real number with four digits, so that its file holds it as it was."""
@@ -109,10 +107,7 @@ class Dimension:
 
     def draw(self, random: np.random.Generator) -> Any:
         """One of its values at random."""
-        if self.kind == "int":
-            step = int(self.step or 1)
-            return int(self.low) + step * int(random.integers((int(self.high) - int(self.low)) // step + 1))
-        if self.kind == "choice" or self.step is not None:
+        if self.kind in ("choice", "int") or self.step is not None:
             values = self.grid
             return values[int(random.integers(len(values)))]
         if not self.log:
@@ -142,6 +137,10 @@ class Space:
             if self.is_drawn(dimension, found, base):
                 found[dimension.name] = drawn[dimension.name]
         return found
+
+    def own(self, base: Trained) -> Values:
+        """The base's own values, of the parameters that are drawn beside these."""
+        return self.active({one.name: value_of(base, one.name) for one in self.dimensions}, base)
 
     def draw(self, random: np.random.Generator, base: Trained) -> Values:
         """Parameters at random."""
@@ -176,10 +175,10 @@ class Space:
                 raise UserError(f"space: {what}", f"{said}: {getattr(error, 'found', error)}") from None
 
 
-def _options(model: str) -> list[str]:
-    """The options of a model by name."""
-    known = inspect.signature(registry.entry(model).build).parameters.values()
-    return [one.name for one in known if one.kind == one.KEYWORD_ONLY and one.name not in config.FROM_DATA]
+def options(model: str) -> dict[str, Any]:
+    """The options of a model by name, and their defaults."""
+    known = inspect.signature(registry.entry(model).build).parameters
+    return {name: one.default for name, one in known.items() if name not in config.FROM_DATA}
 
 
 def value_of(p: Trained, name: str) -> Any:
@@ -187,22 +186,21 @@ def value_of(p: Trained, name: str) -> Any:
     if not name.startswith(OPTION):
         return getattr(p, name)
     option = name.removeprefix(OPTION)
-    known = inspect.signature(registry.entry(p.model).build).parameters
-    return p.model_options.get(option, known[option].default if option in known else None)
+    return p.model_options.get(option, options(p.model).get(option))
 
 
 def applied(base: Trained, values: Mapping[str, Any]) -> Trained:
     """The base with these values in place of its own. A `UserError` where they don't go together, or there is no
     network of these options; options of the base's network go with it where another `model` is drawn."""
     given = base.model_dump()
-    options = dict(base.model_options) if values.get("model", base.model) == base.model else {}
+    of_model = dict(base.model_options) if values.get("model", base.model) == base.model else {}
     for name, value in values.items():
         if name.startswith(OPTION):
-            options[name.removeprefix(OPTION)] = value
+            of_model[name.removeprefix(OPTION)] = value
         else:
             given[name] = value
     notebook = next(name for name, model in config.MODELS.items() if model is type(base))
-    p = config.check(notebook, given | {"model_options": options}, "search")
+    p = config.check(notebook, given | {"model_options": of_model}, "search")
     assert isinstance(p, Trained)
     return p
 
@@ -215,13 +213,11 @@ def parsed(written: Mapping[str, Any], base: Trained) -> Space:
                         "{log-uniform: [0.0003, 0.03]}")  # fmt: skip
     made = [_dimension(name, how, base) for name, how in written.items()]
     drawn = next((one.choices for one in made if one.name == "model"), (base.model,))
-    known = {option for name in drawn if name in registry.ENTRIES for option in _options(name)}
+    known = {option for name in drawn if name in registry.ENTRIES for option in options(name)}
     for name in (name for one in made for name in (one.name, *(other for other, _ in one.when))):
         if name.startswith(OPTION) and (option := name.removeprefix(OPTION)) not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            expected = ", ".join(sorted(known)) or "none"
-            raise UserError(f"space: {name}", "no such option of the model", f"one of {expected}",
-                            f"did you mean {near[0]}?" if near else "")  # fmt: skip
+            expected = f"one of {', '.join(sorted(known)) or 'none'}"
+            raise UserError(f"space: {name}", "no such option of the model", expected, nearest(option, known))
     ordered: list[Dimension] = []
     while left := [one for one in made if one not in ordered]:
         names = {one.name for one in left}
@@ -238,9 +234,8 @@ def _dimension(name: str, how: Any, base: Trained) -> Dimension:
     if not isinstance(how, dict):
         raise UserError(where, f"{how!r}", f"how it is drawn: one of {', '.join(KINDS)}")
     if unknown := [key for key in how if key not in (*KINDS, "step", "when")]:
-        near = difflib.get_close_matches(str(unknown[0]), [*KINDS, "step", "when"], n=1)
-        raise UserError(where, f"unknown {unknown[0]}", f"one of {', '.join(KINDS)}, with step and when",
-                        f"did you mean {near[0]}?" if near else "")  # fmt: skip
+        expected = f"one of {', '.join(KINDS)}, with step and when"
+        raise UserError(where, f"unknown {unknown[0]}", expected, nearest(str(unknown[0]), [*KINDS, "step", "when"]))
     kinds = [key for key in how if key in KINDS]
     if len(kinds) != 1:
         raise UserError(where, f"{' and '.join(kinds) or 'none'} of {', '.join(KINDS)}", "one of them")
@@ -289,9 +284,9 @@ def _when(written: Any, base: Trained, where: str) -> tuple[tuple[str, tuple[Any
 def _refuse_unknown(name: str, base: Trained, where: str) -> None:
     fields = type(base).model_fields
     if name in config.NOT_SEARCHED or (name not in fields and not name.startswith(OPTION)):
-        near = difflib.get_close_matches(name, [one for one in fields if one not in config.NOT_SEARCHED], n=1)
-        found = "can't be searched" if name in fields else "no such parameter"
-        do = f"did you mean {near[0]}?" if near and name not in fields else ""
+        found, do = "can't be searched", ""
+        if name not in fields:
+            found, do = "no such parameter", nearest(name, [one for one in fields if one not in config.NOT_SEARCHED])
         raise UserError(where, found, f"one of {base.experiment or base.model}, or {OPTION}NAME", do)
 
 

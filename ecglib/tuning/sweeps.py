@@ -7,7 +7,6 @@ vary, as optimisers do in most sweeps, the search is smaller than the sweep's.
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import math
 import re
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecglib import config
-from ecglib.config import FROM_DATA, SharedParameters, TuningParameters
-from ecglib.errors import UserError
-from ecglib.models import registry
+from ecglib.config import SharedParameters, TuningParameters
+from ecglib.errors import UserError, nearest
 from ecglib.tuning import space as spaces
-from ecglib.tuning.search import DEFAULT_METRIC, METRICS
+from ecglib.tuning.search import METRICS
 from ecglib.tuning.space import OPTION
 
 READ: Final = ("method", "metric", "parameters", "early_terminate", "run_cap")
@@ -134,9 +132,8 @@ def _only(given: Any, known: tuple[str, ...], where: str | Path) -> None:
         raise UserError(where, f"{given!r}", f"a mapping of {', '.join(known)}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            do = f"did you mean {near[0]}?" if near else ""
-            raise UserError(where, f"{key} has no counterpart here", f"one of {', '.join(known)}", do)
+            expected = f"one of {', '.join(known)}"
+            raise UserError(where, f"{key} has no counterpart here", expected, nearest(str(key), known))
 
 
 # --- how a parameter is drawn -----------------------------------------------------------------------------------------
@@ -255,11 +252,6 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value) else value
 
 
-def _constant(how: dict[str, Any], otherwise: Any = None) -> Any:
-    """The value of what does not vary."""
-    return how["choice"][0] if len(how.get("choice", ())) == 1 else otherwise
-
-
 # --- whose parameters they are ----------------------------------------------------------------------------------------
 
 
@@ -277,9 +269,8 @@ def _named(
     models = [str(one) for one in of.get("values", [of.get("value", p.model)])]
     options: dict[str, list[str]] = {}
     for model in models:
-        for option in inspect.signature(registry.entry(model).build).parameters:
-            if option not in FROM_DATA:
-                options.setdefault(option, []).append(model)
+        for option in spaces.options(model):
+            options.setdefault(option, []).append(model)
     space: dict[str, Any] = {}
     fixed: dict[str, Any] = {}
     of_model: dict[str, Any] = {}
@@ -297,7 +288,8 @@ def _named(
             other = next(one for one, of in names.items() if of == ours)
             raise UserError(path, f"both {other} and {name} are {ours}", "one of them")
         names[name] = ours
-        varies, value = len(how.get("choice", ())) != 1, _constant(how)
+        choices = how.get("choice", [])
+        varies, value = len(choices) != 1, next(iter(choices), None)
         option = ours.removeprefix(OPTION)
         if ours in ("max_epochs", "seed") and varies:
             why = "trials that differ in it can't be compared"
@@ -347,7 +339,7 @@ def _metric(given: Any, notebook: str, base: str, path: Path, said: list[str]) -
     """What the search maximizes. Most sweeps minimize a loss, which depends on parameters that are searched here."""
     if notebook not in METRICS:
         raise UserError(f"base: {base}", "it trains nothing", "an experiment that trains")
-    default = DEFAULT_METRIC[notebook]
+    default = METRICS[notebook][0]
     if given is None:
         return default
     _only(given, ("name", "goal", "target", "impute", "impute_while_running"), f"{path}: metric")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Final
 
 from rich.console import Console
@@ -23,8 +22,8 @@ Log = Callable[[Trial], object]
 
 
 class Watch:
-    """It is given all trials from time to time (`look`), shows them, and logs each once, when it has ended. `logs` are
-    what logs a trial, by name."""
+    """It is given all trials from time to time (`look`), shows them, in a terminal while its table is `live`, and logs
+    each once, when it has ended. `logs` are what logs a trial, by name."""
 
     def __init__(self, search: Search, logs: Mapping[str, Log]) -> None:
         self.search, self.logs = search, dict(logs)
@@ -32,15 +31,6 @@ class Watch:
         self.ended_before: int | None = None
         console = Console(stderr=True)
         self.live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
-
-    def __enter__(self) -> Watch:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self.live:
-            self.live.stop()
 
     def look(self, trials: list[Trial]) -> None:
         """Show the trials, and log those that have ended since the last time."""
@@ -84,16 +74,13 @@ class Watch:
         for name in ("trial", "state", "epochs", "best", "parameters"):
             table.add_column(name, justify="left" if name in ("state", "parameters") else "right", no_wrap=True)
         running = [one for one in trials if one.state == "running"]
-        others = sorted((one for one in trials if one not in running), key=lambda one: -_or_low(one.value))
+        ended = (one for one in trials if one not in running)
+        others = sorted(ended, key=lambda one: (math.isnan(one.value), -one.value))  # those without a value last
         for one in [*running, *others[: max(SHOWN - len(running), 0)]]:
             value = "" if math.isnan(one.value) else f"{one.value:.4f}"
             drawn = ", ".join(f"{name.split('.')[-1]} {value}" for name, value in one.drawn.items())
             table.add_row(str(one.number), one.state, str(len(one.curve)), value, drawn)
         return table
-
-
-def _or_low(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 def said(one: Trial) -> str:

@@ -86,14 +86,11 @@ def test_a_seed_in_full(
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_four_notebooks_at_once_on_an_empty_store(
-    attempt: int, tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_project(tmp_path / "project", small_mitdb, monkeypatch)
+def test_four_notebooks_at_once_on_an_empty_store(attempt: int, project: Path) -> None:
     start = time.perf_counter()
     command = [sys.executable, "-m", "ecglib", "run", "--all", "-j", "4", "--profile", "smoke"]
-    done = subprocess.run(command, cwd=root, env=os.environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=project, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     trained = sum(map(len, EXPERIMENTS.values()))
-    assert len(tracked(root)) == trained
+    assert len(tracked(project)) == trained
     print(f"\n{trained} runs in MLflow after {time.perf_counter() - start:.0f} s")

@@ -9,13 +9,11 @@ import pytest
 
 from ecglib.data import databases
 
-FEW = ("100", "208", "234")
-
 
 @pytest.fixture(scope="session")
 def few_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
-    excerpts.mitdb(folder / "mitdb", seconds=30, records=FEW)
+    excerpts.mitdb(folder / "mitdb", seconds=30, records=excerpts.FEW)
     return folder / "mitdb"
 
 
@@ -28,3 +26,9 @@ def empty(tmp_path: Path, few_records: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("ECGLIB_DATA", raising=False)
     monkeypatch.setattr(databases, "SAMPLE", few_records.parent)
     return tmp_path
+
+
+@pytest.fixture
+def data(empty: Path) -> Path:
+    """Its data folder."""
+    return empty / "data"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wfdb.io.annotation import ann_labels
 
 from ecglib import aami
-from ecglib.data import beats, databases, records, rhythm
+from ecglib.data import beats, records, rhythm
 from ecglib.data.catalogues import annotated, kaggle_csv
 from ecglib.data.records import RATE
 from ecglib.errors import RecordError, UserError
@@ -34,8 +34,7 @@ def test_the_kachuee_cut_has_exactly_the_counts_of_the_kaggle_set_in_half_a_minu
 
 @pytest.mark.real
 def test_annotated_beats_by_set(real_mitdb: Path) -> None:
-    source = databases.Source("mitdb", real_mitdb, False, tuple(records.list_records(real_mitdb)))
-    rows = {name: list(row.values()) for name, row in annotated.by_set(source).items()}
+    rows = {name: list(row.values()) for name, row in annotated.by_set(excerpts.source(real_mitdb)).items()}
     assert rows == {
         "DS1": [45866, 944, 3788, 415, 8, 51021],
         "DS2": [44259, 1837, 3221, 388, 7, 49712],
@@ -43,19 +42,11 @@ def test_annotated_beats_by_set(real_mitdb: Path) -> None:
     }
 
 
-@pytest.mark.real
-def test_record_114_gives_the_lead_named_and_102_its_first(real_mitdb: Path) -> None:
-    swapped = records.read_recording(real_mitdb, "114")
-    assert swapped.leads[0] == "V5"
-    assert beats.choose_leads(real_mitdb, swapped.leads, ["MLII"]) == [1]
-    without = records.read_recording(real_mitdb, "102").leads
-    assert [without[i] for i in beats.choose_leads(real_mitdb, without, ["MLII", "V5"])] == ["V2", "V5"]
-
-
 @pytest.mark.parametrize(
     ("there", "leads", "chosen"),
     [
-        ("V5 MLII", ["MLII"], [1]),
+        ("V5 MLII", ["MLII"], [1]),  # as in record 114 of `mitdb`
+        ("V5 V2", ["MLII", "V5"], [1, 0]),  # as in 102
         ("V1 II MLII", ["MLII"], [2]),
         ("I II III", ["MLII"], [1]),
         ("V1 DII", ["MLII"], [1]),
@@ -282,7 +273,7 @@ def test_a_record_of_few_beats_gives_those_between_two(n: int) -> None:
 
 
 def test_the_cache_gives_the_same_beats_by_cut_and_code(small_mitdb: Path, empty: Path, code: Path) -> None:
-    few = databases.Source("mitdb", small_mitdb / "mitdb", False, ("100", "101"))
+    few = excerpts.source(small_mitdb / "mitdb", "100", "101")
 
     def kept() -> int:
         return len(list((empty / "cache" / "beats").iterdir()))

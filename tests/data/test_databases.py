@@ -11,19 +11,17 @@ from typing import Any
 
 import holters
 import pytest
+from excerpts import FEW
 
 from ecglib import aami
 from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 
-FEW = ("100", "208", "234")
-"""Of `few_records`."""
-
 
 @pytest.fixture
-def mitdb(few_records: Path, empty: Path) -> Path:
+def mitdb(few_records: Path, data: Path) -> Path:
     """The folder of three real records."""
-    return Path(shutil.copytree(few_records, empty / "data" / "mitdb"))
+    return Path(shutil.copytree(few_records, data / "mitdb"))
 
 
 def complete(folder: Path) -> None:
@@ -32,13 +30,9 @@ def complete(folder: Path) -> None:
             (folder / f"{name}{suffix}").write_bytes((folder / f"100{suffix}").read_bytes())
 
 
-def status_of(name: str) -> databases.Status:
-    return next(status for status in databases.status() if status.name == name)
-
-
 def test_nothing_there_or_no_folder(empty: Path) -> None:
-    assert {status.state for status in databases.status()} == {"absent"}
-    assert json.loads(json.dumps([dataclasses.asdict(status) for status in databases.status()]))[0]["name"] == "mitdb"
+    assert {databases.status(name).state for name in databases.DATABASES} == {"absent"}
+    assert json.loads(json.dumps(dataclasses.asdict(databases.status("mitdb"))))["name"] == "mitdb"
     assert all(databases.find(name) is None for name in databases.DATABASES)
     for name in databases.DATABASES:
         if name != "mitdb":
@@ -56,7 +50,7 @@ def test_the_sample_stands_in(empty: Path, few_records: Path) -> None:
     assert source == databases.Source("mitdb", few_records, True, FEW)
     assert len(source.fingerprint()) == 64 and databases.sample("mitdb") == source
     assert databases.find("mitdb") is None and databases.sample("ptbdb") is None
-    assert status_of("mitdb").state == "absent" and status_of("mitdb").sample
+    assert databases.status("mitdb").state == "absent" and databases.status("mitdb").sample
 
 
 def test_real_files_come_first(mitdb: Path) -> None:
@@ -64,7 +58,7 @@ def test_real_files_come_first(mitdb: Path) -> None:
     assert source == databases.find("mitdb") == databases.Source("mitdb", mitdb, False, FEW)
     excerpts = databases.sample("mitdb")
     assert excerpts is not None and excerpts.sample and excerpts.folder != mitdb
-    status = status_of("mitdb")
+    status = databases.status("mitdb")
     assert (status.state, status.found, status.expected) == ("partial", 3, 48)
     assert status.size == sum(path.stat().st_size for path in mitdb.iterdir())
     assert "ecglib data fetch mitdb" in status.hint
@@ -75,10 +69,10 @@ def test_all_expected_records_make_it_complete_also_where_a_fetch_was_not(mitdb:
     assert databases.get("mitdb").sample
     complete(mitdb)
     assert not databases.get("mitdb").sample
-    assert status_of("mitdb").state == "present" and status_of("mitdb").hint == ""
+    assert databases.status("mitdb").state == "present" and databases.status("mitdb").hint == ""
     (mitdb / "SHA256SUMS.txt.part").unlink()
     (mitdb / "234.dat").unlink()
-    assert status_of("mitdb").state == "partial" and status_of("mitdb").found == 47
+    assert databases.status("mitdb").state == "partial" and databases.status("mitdb").found == 47
 
 
 @pytest.mark.parametrize("reason", ["truncated signal", "missing signal"])
@@ -92,7 +86,7 @@ def test_broken_records_are_kept_and_none_but_such_are_an_error_not_a_stand_in(m
     assert databases.find("mitdb") is None
     with pytest.raises(UserError, match=rf"{mitdb}: no record can be read; the first: .*100\.dat: {reason}"):
         databases.get("mitdb")
-    assert reason != "missing signal" or status_of("mitdb").state == "absent"
+    assert reason != "missing signal" or databases.status("mitdb").state == "absent"
 
 
 def test_fingerprint_follows_names_and_contents(mitdb: Path) -> None:
@@ -171,13 +165,13 @@ def test_csv_files_are_a_source(empty: Path) -> None:
     first = source.fingerprint()
     (folder / "mitbih_train.csv").write_text("1\n")
     assert source.fingerprint() != first
-    assert (status_of("kaggle").found, status_of("kaggle").expected) == (1, 4)
+    assert (databases.status("kaggle").found, databases.status("kaggle").expected) == (1, 4)
     for name in ("mitbih_train.csv.gz", "mitbih_test.csv.zip", "ptbdb_normal.csv.gz"):
         (folder / name).write_text("of any content")
     (folder / "mitbih_train.csv").unlink()
     packed = databases.get("kaggle")
     assert packed.records == ("mitbih_train.csv", "mitbih_test.csv", "ptbdb_normal.csv")
-    assert (packed.folder, status_of("kaggle").found) == (folder, 3)
+    assert (packed.folder, databases.status("kaggle").found) == (folder, 3)
     second = packed.fingerprint()
     (folder / "mitbih_test.csv.zip").write_text("of another")
     assert len({first, second, packed.fingerprint()}) == 3
@@ -190,15 +184,15 @@ def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("os.listdir", refuse)
     monkeypatch.setattr("os.scandir", refuse)
-    for call in (lambda: databases.find("mitdb"), lambda: databases.get("mitdb"), databases.status):
+    for call in (databases.find, databases.get, databases.status):
         with pytest.raises(UserError, match="no permission to read"):
-            call()
+            call("mitdb")
 
 
 @pytest.mark.real
 def test_real_mitdb(real_mitdb: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECGLIB_DATA", str(real_mitdb.parent))
-    status = status_of("mitdb")
+    status = databases.status("mitdb")
     assert (status.state, status.found) == ("present", 48)
     source = databases.get("mitdb")
     assert not source.sample and set(source.records) == {*aami.DS1, *aami.DS2, *aami.PACED}

@@ -20,13 +20,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from excerpts import FEW
 
 from ecglib.data import databases, fetch
 from ecglib.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000  # 512 kB
-FEW = ("100", "208", "234")
-"""Of `few_records`."""
 HANGS = 60
 """Seconds for which a server says nothing, more than a busy machine takes for a test of a second."""
 
@@ -181,9 +180,9 @@ def test_the_probe_and_a_server_that_nobody_runs(server: Server, tmp_path: Path)
 
 
 @pytest.fixture
-def folder(empty: Path) -> Path:
+def folder(data: Path) -> Path:
     """Of `mitdb`, which is not there."""
-    return empty / "data" / "mitdb"
+    return data / "mitdb"
 
 
 @pytest.fixture

@@ -247,13 +247,3 @@ def test_mutants_are_refused_or_read_as_wfdb_reads_them(tmp_path: Path) -> None:
     counts = tally(tmp_path, 0)
     assert all(found["refused"] and found["as wfdb"] for found in counts.values()), counts
     assert counts["repairing"]["as wfdb, told"], counts
-
-
-def test_a_lead_of_another_name_is_compared(tmp_path: Path) -> None:
-    for spelling in ("C3", "-aVR", "Lead II", "I,", "RESP"):
-        for place, lead in enumerate(LEADS):
-            SOUND["16"](tmp_path)
-            clinics.edit(tmp_path / "r.hea", f" 0 {lead}\n", f" 0 {spelling}\n")
-            same = SPELT.get(spelling.upper(), ("", 1))[0] == lead
-            plain = same and spelling in ("Lead II", "I,")
-            assert verdict(tmp_path, tmp_path) == ("as wfdb" if plain else "as wfdb, told"), (spelling, place)

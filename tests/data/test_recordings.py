@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import clinics
+import excerpts
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ecglib import paths
-from ecglib.data import databases, recordings, records
+from ecglib.data import recordings, records
 from ecglib.data.catalogues import challenge
 from ecglib.data.catalogues.catalogue import Entry
 from ecglib.data.recordings import Batch, Example, Refused, TwelveLead
@@ -85,8 +86,7 @@ def repaired(folder: Path, name: str, rate: float = 100.0) -> NDArray[np.float32
 
 
 def data_of(folder: Path, rate: float = 100.0) -> TwelveLead:
-    source = databases.Source("challenge-2021", folder, False, tuple(records.list_records(folder)))
-    return TwelveLead(challenge.read(source), rate)
+    return TwelveLead(challenge.read(excerpts.source(folder, name="challenge-2021")), rate)
 
 
 def example(data: TwelveLead, index: int) -> Example:

@@ -70,11 +70,6 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(value, whole[name])
 
 
-def test_confusion_matrices_are_scikit_learns() -> None:
-    y, _, decided = example(100, 3)
-    np.testing.assert_array_equal(labels.matrices(y, decided), reference.multilabel_confusion_matrix(y, decided))
-
-
 def test_no_records_and_no_class_to_score_have_no_metrics() -> None:
     y, p, decided = example(0, 0)
     weights = np.ones((2, 0), dtype=np.int64)

@@ -9,6 +9,7 @@ import torch
 
 from ecglib import aami, config
 from ecglib.errors import UserError
+from ecglib.evaluation.scoring import LOGITS
 from ecglib.experiment import heartbeat, tasks
 from ecglib.experiment.driver import Where
 from ecglib.training import adaptation
@@ -40,7 +41,7 @@ class Done:
             self.data.beats.labels[:] = labels
         (self.part,) = heartbeat.TASK.parts(self.data, p, 0)
         fitted = heartbeat.TASK.fit(self.data, self.part, p, 0, HERE)
-        tables = {kind: table[[c for c in table if c.startswith("logit_")]] for kind, table in fitted.tables.items()}
+        tables = {kind: table[LOGITS] for kind, table in fitted.tables.items()}
         self.logits, self.unadapted = (tables[kind].to_numpy() for kind in ("predictions", "unadapted"))
 
 
@@ -75,7 +76,7 @@ def test_the_network_before_is_that_of_patients_apart(first: Done) -> None:
     record = heartbeat.run(p).record
     inter = heartbeat.run(p.model_copy(update={"protocol": "inter", "adaptation_minutes": 5.0, "adaptation_steps": 50}))
     predicted = inter.predictions().set_index("index").loc[first.part.scored]
-    logits = predicted[[column for column in predicted if column.startswith("logit_")]].to_numpy()
+    logits = predicted[LOGITS].to_numpy()
     np.testing.assert_allclose(first.unadapted, logits, atol=1e-5)
     right = (logits.argmax(1) == predicted["label"]).mean()
     assert record.unadapted["metrics"]["accuracy"]["mean"] == pytest.approx(right)

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from report.example import example_record
 from scipy.stats import binomtest
 
 from ecglib.errors import UserError
 from ecglib.evaluation import metrics
 from ecglib.experiment import comparison, raw
-from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "book" / "results" / "heartbeat" / "baseline.json"
 N_RECORDS, N_BEATS = 5, 400
 
 
@@ -24,7 +21,7 @@ def made(seed: int, skill: float) -> Record:
     draw = np.random.default_rng(seed)
     predicted = np.where(draw.random(N_BEATS) < skill, labels, (labels + 1) % 5)
     matrices = metrics.confusion_by(groups, N_RECORDS, labels, predicted, 5)
-    base = results.load(EXAMPLE)
+    base = example_record()
     return base.model_copy(
         update={
             "experiment": f"heartbeat/model-{seed}",

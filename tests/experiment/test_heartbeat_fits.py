@@ -16,10 +16,10 @@ from ecglib.data import beats as beats_module
 from ecglib.data import splits
 from ecglib.data.beats import Beats
 from ecglib.errors import UserError
-from ecglib.evaluation import metrics
+from ecglib.evaluation.scoring import LOGITS
 from ecglib.experiment import heartbeat
 from ecglib.experiment.driver import Where
-from ecglib.losses import IGNORED, FocalLoss, LogitAdjusted
+from ecglib.losses import FocalLoss, LogitAdjusted
 from ecglib.models import registry
 from ecglib.models.hydra import Hydra
 from ecglib.training import loop
@@ -87,8 +87,7 @@ class Trained:
         self.fitted, self.split = heartbeat.TASK.fit(data, self.part, p, 0, HERE), data.split(0)
         assert self.fitted.run is not None
         self.run, self.note = self.fitted.run, self.fitted.note
-        table = self.fitted.tables["predictions"]
-        self.logits = table[[name for name in table if name.startswith("logit_")]].to_numpy()
+        self.logits = self.fitted.tables["predictions"][LOGITS].to_numpy()
 
 
 def state(trained: Trained) -> dict[str, torch.Tensor]:
@@ -161,44 +160,6 @@ def test_resampling_is_given_training_beats_only(method: str, kind: str, monkeyp
 # --- what is fitted ---------------------------------------------------------------------------------------------------
 
 
-class SaysThePosition(torch.nn.Module):
-    """The first sample as every logit, of single beats and of sequences."""
-
-    def forward(self, x: torch.Tensor, *, features: object = None, lengths: object = None) -> torch.Tensor:
-        return x[..., 0, 0].unsqueeze(-1).expand(*x.shape[:-2], 5)
-
-
-@pytest.mark.parametrize("kind", ["seq2seq", "cnet"])
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_every_scored_beat_gets_its_own_logits(kind: str, protocol: str) -> None:
-    p = parameters(protocol=protocol, **KINDS[kind])
-    beats = made(p)
-    beats.signals[:, 0, 0] = np.arange(len(beats))
-    fitting = heartbeat.Fitting(p, beats, 0, HERE, heartbeat.macro_classes(p.protocol))
-    for index in vars(data_of(p, beats).split(0)).values():
-        logits = fitting.predict(SaysThePosition(), index)
-        np.testing.assert_array_equal(logits, index[:, None].repeat(5, 1))
-
-
-@pytest.mark.parametrize("kind", ["seq2seq", "ecgnet"])
-def test_a_refit_trains_on_both_parts_for_the_chosen_number_of_epochs(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    p = parameters(refit=True, **{**KINDS[kind], "max_epochs": 2})
-    beats, fit, calls = made(p), loop.fit, []
-
-    def watched(train: loop.InMemory, recipe: loop.Recipe, **more: Any) -> loop.Fitted:
-        fitted = fit(train=train, recipe=recipe, **more)
-        calls.append((int((train.y != IGNORED).sum()), recipe.stop_after, fitted.run.epochs_run))
-        return fitted
-
-    monkeypatch.setattr(loop, "fit", watched)
-    trained = Trained(p, beats)
-    n_train, n_val, chosen = len(trained.split.train), len(trained.split.val), trained.run.best_epoch
-    assert calls == [(n_train, None, 2), (n_train + n_val, chosen, chosen)]
-    assert len(trained.run.history) == 2, "the curves are those of the training that chose the epoch"
-
-
 def test_features_are_standardised_on_training_beats() -> None:
     p = parameters(**KINDS["ecgnet"])
     beats = made(p)
@@ -244,22 +205,6 @@ def test_an_epoch_is_bounded_in_beats(
     assert recipes[0].batch_size == (12 if p.model == "seq2seq" and p.beats_per_sequence == 10 else 128)
 
 
-def test_drawing_by_record_shows_each_record_s_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    p = parameters(sampling="by-record", protocol="inter", **KINDS["cnet"])
-    beats, fit, orders = made(p), loop.fit, []
-
-    def watched(recipe: loop.Recipe, **more: Any) -> loop.Fitted:
-        assert recipe.sampler is not None
-        orders.append(recipe.sampler(0, 0).numpy())
-        return fit(recipe=recipe, **more)
-
-    monkeypatch.setattr(loop, "fit", watched)
-    train_index = Trained(p, beats).split.train
-    drawn = train_index[orders[0]]
-    counts = {name: np.bincount(beats.labels[drawn][beats.record[drawn] == name]).tolist() for name in RECORDS[:2]}
-    assert counts == {name: list(SIZES[:4]) for name in RECORDS[:2]}
-
-
 @pytest.mark.parametrize("protocol", ["intra", "inter"])
 def test_answers_have_their_parameters_and_balance_the_scored_classes_alone(protocol: str) -> None:
     """Patients apart, Q has a handful of beats: weighted by its inverse frequency they would outweigh all others."""
@@ -293,16 +238,6 @@ def test_answers_have_their_parameters_and_balance_the_scored_classes_alone(prot
     assert after[4] == (before[4] if across else before[0])
 
 
-def test_what_is_fitted_at_once_gets_as_many_beats_as_an_epoch_has() -> None:
-    p = parameters(model="nearest_neighbour", beats_per_epoch=200)
-    beats = made(p)
-    trained = Trained(p, beats)
-    kept = state(trained)["beats"].numpy()
-    assert len(kept) == 200 < len(trained.split.train)
-    mine = beats.signals[trained.split.train].reshape(len(trained.split.train), -1)
-    assert {row.tobytes() for row in kept} <= {row.tobytes() for row in mine}
-
-
 def test_a_classical_reference_says_what_it_chose() -> None:
     p = parameters(**KINDS["hydra"])
     trained = Trained(p, made(p))
@@ -330,15 +265,3 @@ def test_a_set_without_a_class_that_is_scored_is_refused_in_one_line(part: str) 
     beats = made(p)
     beats.labels[beats.labels == 4] = 0
     Trained(p, beats)  # a set without Q is enough
-
-
-@pytest.mark.parametrize("protocol", ["intra", "inter"])
-def test_ignored_labels_have_no_part_in_the_metric(protocol: str) -> None:
-    p = parameters(protocol=protocol)
-    fitting = heartbeat.Fitting(p, made(p), 0, HERE, heartbeat.macro_classes(protocol))
-    draw = np.random.default_rng(0)
-    labels, logits = draw.integers(0, 5, 200), draw.normal(size=(200, 5)).astype(np.float32)
-    labels[:60] = IGNORED
-    matrix = metrics.confusion(labels[60:], logits[60:].argmax(1), 5)
-    expected = metrics.summary(matrix, heartbeat.macro_classes(protocol))["macro_f1"]
-    assert fitting.metric(logits, labels) == expected

@@ -215,20 +215,6 @@ def test_the_labels_of_a_fold_have_no_part_in_what_a_yardstick_says_of_it(model:
     assert (infarction.TASK.fit(other, part, p, 0, where).tables["scores"]["score"] != first).any()
 
 
-def test_a_yardstick_is_not_run_where_nobody_s_age_is_known(ptb_xl: Path) -> None:
-    table = pd.read_csv(ptb_xl / "ptbxl_database.csv")
-    table.assign(age=np.nan).to_csv(ptb_xl / "ptbxl_database.csv", index=False)
-    with pytest.raises(UserError, match="nobody's age and sex are known"):
-        infarction.run(parameters(model="age_and_sex"))
-
-
-def test_by_beat_a_patient_is_in_several_folds_and_by_patient_in_one() -> None:
-    for name, together in (("infarction/by-beat", False), ("infarction/scratch", True)):
-        data = infarction.Data(parameters(name))
-        folds = pd.Series(data.folds(0)).groupby(data.cohort.patients).nunique()
-        assert (folds.max() == 1) == together, name
-
-
 def test_ptb_from_headers_to_record(ptb_xl: Path) -> None:
     cohorts.ptb(ptb_xl.parent / "ptbdb")
     for name in ("infarction/scratch", "infarction/aligned"):

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from projects import ROOT
 
-from ecglib import aami, config, paths
+from ecglib import config, paths
 from ecglib.data import export
 from ecglib.errors import UserError
+from ecglib.evaluation.scoring import LOGITS
 from ecglib.experiment import heartbeat, infarction, tasks, verify
 from ecglib.experiment import record as results
 from ecglib.report import book, infarctions, recompute, tables, words
 from ecglib.report.check_records import faults
-
-LOGITS = [f"logit_{name}" for name in aami.CLASSES]
 
 pytestmark = pytest.mark.usefixtures("logged")
 

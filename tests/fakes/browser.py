@@ -60,8 +60,8 @@ class Tab:
             assert time.monotonic() < end, f"never: {expression}; {self.complaints}"
             time.sleep(0.02)
 
-    def open(self, file: Path, width: int = 1400, height: int = 1000) -> None:
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    def open(self, file: Path, width: int = 1400) -> None:
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=1000, deviceScaleFactor=1, mobile=False)
         self.complaints.clear()
         self.send("Page.navigate", url=file.as_uri())
         self.until(f"document.readyState === 'complete' && location.href === {json.dumps(file.as_uri())}")

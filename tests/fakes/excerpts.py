@@ -15,11 +15,12 @@ FS = 360
 SAMPLE = databases.SAMPLE / "mitdb"
 """The package's own, wherever a test makes it look."""
 RECORDS = databases.DATABASES["mitdb"].records
+FEW = ("100", "208", "234")
 
 
-def source(folder: Path, *records: str) -> databases.Source:
-    """These records of a folder, or all of them, as `mitdb`."""
-    return databases.Source("mitdb", folder, False, records or tuple(list_records(folder)))
+def source(folder: Path, *records: str, name: str = "mitdb") -> databases.Source:
+    """These records of a folder, or all of them, as `mitdb` or another database."""
+    return databases.Source(name, folder, False, records or tuple(list_records(folder)))
 
 
 def mitdb(folder: Path, *, start: int = 210, seconds: int = 60, records: Sequence[str] = RECORDS) -> None:

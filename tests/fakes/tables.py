@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from ecglib.data import records
 from ecglib.data.records import Recording
@@ -30,16 +30,31 @@ def row(recording: Recording, peaks: Any = None, **other: Any) -> dict[str, Any]
     return values | {"signal": recording.signals.ravel(), "r_peaks": peaks} | other
 
 
-def of_folder(folder: Path, **other: Any) -> list[dict[str, Any]]:
+def of_folder(folder: Path) -> list[dict[str, Any]]:
     """Rows of the records of `NAMES`, with their beats."""
     read = [(records.read_recording(folder, name), records.read_annotations(folder, name)) for name in NAMES]
-    return [row(recording, marks.samples[marks.is_beat], **other) for recording, marks in read]
+    return [row(recording, marks.samples[marks.is_beat]) for recording, marks in read]
 
 
-def read(where: str | Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def table(where: Path, rows: list[dict[str, Any]]) -> str:
+    """A Delta table of rows, in place of what is there."""
+    write_deltalake(str(where), pa.Table.from_pylist(rows, SCHEMA), mode="overwrite")
+    return str(where)
+
+
+def ordered(found: pa.Table) -> list[dict[str, Any]]:
+    """The rows of an output or its quarantine."""
+    return sorted(found.to_pylist(), key=lambda row: (row["record"], row.get("sample", 0), row.get("label", "")))
+
+
+def read(where: str | Path) -> list[dict[str, Any]]:
     """All rows of a Delta table, in order."""
-    found = DeltaTable(str(where)).to_pyarrow_table(columns).to_pylist()
-    return sorted(found, key=lambda row: (row["record"], row.get("sample", 0), row.get("label", "")))
+    return ordered(DeltaTable(str(where)).to_pyarrow_table())
+
+
+def without(found: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """Rows without what is another in every run, and without these columns."""
+    return [{k: v for k, v in row.items() if k not in ("run_id", "time", *names)} for row in found]
 
 
 def bad(good: Recording) -> dict[str, dict[str, Any]]:

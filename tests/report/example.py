@@ -84,30 +84,23 @@ def with_moved(record: Record, other: Record, created: str = "2025-01-02T03:04:0
 
 
 def _matrix(rng: np.random.Generator) -> NDArray[np.int64]:
-    rows = []
-    for k, n in enumerate(_BEATS):
-        chance = rng.dirichlet(np.where(np.arange(len(_BEATS)) == k, 40.0, 0.6))
-        rows.append(rng.multinomial(n, chance))
-    return np.array(rows)
+    """Beats of every class, nine tenths or more of which are taken for what they are."""
+    n = len(_BEATS)
+    chances = 0.9 * np.eye(n) + 0.1 * rng.dirichlet(np.full(n, 0.6), n)
+    return rng.multinomial(_BEATS, chances)
 
 
 def _training(rng: np.random.Generator, seed: int, epochs: int) -> SeedRun:
-    decay = np.exp(-np.arange(epochs) / 3)
-    loss, metric = 0.1 + 0.6 * decay, 0.93 - 0.4 * decay + rng.normal(0, 0.008, epochs)
-    rows = zip(range(1, epochs + 1), loss, loss + 0.02 + rng.normal(0, 0.01, epochs), metric, strict=True)
     history = [
-        Epoch(epoch=k, train_loss=train, val_loss=val, val_metric=score, learning_rate=1e-3, seconds=9.0)
-        for k, train, val, score in rows
-    ]
+        Epoch(epoch=k, train_loss=0.6 / k, val_loss=0.7 / k, val_metric=0.9 - 0.4 / k + rng.normal(0, 0.008),
+              learning_rate=1e-3, seconds=9.0)
+        for k in range(1, epochs + 1)
+    ]  # fmt: skip
+    best = max(history, key=lambda one: one.val_metric or 0.0)
     return SeedRun(
-        seed=seed,
-        best_epoch=int(metric.argmax()) + 1,
-        epochs_run=epochs,
-        stopped_early=False,
-        examples_per_epoch=78_592,
-        validation=float(metric.max()),
-        history=history,
-    )
+        seed=seed, best_epoch=best.epoch, epochs_run=epochs, stopped_early=False, examples_per_epoch=78_592,
+        validation=best.val_metric, history=history,
+    )  # fmt: skip
 
 
 def _hand(*per_seed: float | None) -> dict[str, Any]:

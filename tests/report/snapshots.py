@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -51,15 +52,10 @@ IN_FULL: Final = 6
 @contextmanager
 def at_home() -> Iterator[None]:
     """Paths point to this repository, wherever the process stands, and there are no data, nor can any be put there."""
-    names = ("ECGLIB_ROOT", "ECGLIB_DATA")
-    before = {name: os.environ.pop(name, None) for name in names}
-    os.environ |= dict(zip(names, (str(ROOT), os.devnull), strict=True))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECGLIB_ROOT", str(ROOT))
+        patch.setenv("ECGLIB_DATA", os.devnull)
         yield
-    finally:
-        for name in names:
-            del os.environ[name]
-        os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import papermill
 import psutil
 import pytest
 from filelock import FileLock
+from jupyter_client.connect import LocalPortCache
 from projects import ROOT
 from report.example import example_record
 
@@ -91,6 +93,13 @@ def test_a_page_is_current_until_what_it_follows_from_changes(project: Path) -> 
     assert not book.is_current(parameters)
 
 
+@pytest.mark.parametrize("measured", ["results/in-use.json", "tried.yml"])
+def test_a_chapter_follows_from_what_was_measured_for_it(project: Path, measured: str) -> None:
+    before = book.inputs_key(smoke("in-use/mitdb"))
+    files.write(paths.book() / measured, "[]")
+    assert book.inputs_key(smoke("in-use/mitdb")) != before
+
+
 def test_the_page_of_what_was_not_run_says_so_and_has_every_label(project: Path) -> None:
     text = "\n".join(cell.source for cell in book.not_run(BASELINE).cells)
     assert text.startswith("# CNet, intra-patient {#sec-heartbeat-baseline}")
@@ -126,7 +135,7 @@ def test_a_reference_result_needs_no_run_to_be_shown_and_a_run_adds_a_row(projec
     assert "Not run yet" in paths.executed(BASELINE).read_text(encoding="utf-8")
 
 
-def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
+def test_a_clean_clone_can_be_rendered_and_is_sound_until_its_headline_is_edited(project: Path) -> None:
     example_record().save(paths.reference(BASELINE))
     book.prepare()
     before = {path: path.stat().st_mtime_ns for path in (project / "book").rglob("*") if path.is_file()}
@@ -144,6 +153,10 @@ def test_a_clean_clone_can_be_rendered_and_is_sound(project: Path) -> None:
     }, "a page of before its result came"
     book.prepare()
     assert [str(problem) for problem in check.check(project, output)] == []
+    headline = project / "book" / "results" / "headline.md"
+    headline.write_text(headline.read_text(encoding="utf-8").replace("0.", "1."), encoding="utf-8")
+    (problem,) = check.check(project)
+    assert problem.file == "book/results/headline.md" and "is not what the records" in problem.message
 
 
 def test_processes_that_import_the_pre_render_script_prepare_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,20 +198,17 @@ def test_a_book_is_rendered_again_only_when_something_changed(project: Path, mon
         book.render(fail)
 
 
-def test_an_edited_headline_is_found(project: Path) -> None:
-    example_record().save(paths.reference(BASELINE))
-    book.prepare()
-    headline = project / "book" / "results" / "headline.md"
-    headline.write_text(headline.read_text(encoding="utf-8").replace("0.", "1."), encoding="utf-8")
-    (problem,) = check.check(project)
-    assert problem.file == "book/results/headline.md"
-    assert "is not what the records" in problem.message
-
-
 def plant(project: Path, code: str, name: str = "explore") -> None:
     """Put `code` in the place of a notebook's content."""
     text = f'# %% [markdown]\n# # Planted\n\n# %% tags=["parameters"]\nexperiment = ""\n\n# %%\n{code}\n'
     (project / "notebooks" / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+def test_a_port_that_somebody_takes_first_ends_no_notebook(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(project, "'done'")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(LocalPortCache, "find_available_port", lambda *_: taken.getsockname()[1])
+        assert book.execute(smoke("explore/mitdb")).is_file()
 
 
 @pytest.mark.parametrize(

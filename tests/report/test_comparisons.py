@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from typing import get_args
 
 import numpy as np
-import pandas as pd
 from example import example_record, with_moved
 from test_tables import cells
 
 from ecglib import config
-from ecglib.aami import CLASSES
 from ecglib.experiment import raw
 from ecglib.experiment import record as results
 from ecglib.experiment.record import Record
@@ -72,12 +70,6 @@ def test_every_model_has_a_row_and_one_without_a_result_says_so() -> None:
         for model in registry.OF_BEATS
         if model != "cnet"
     ]
-
-
-def test_the_effective_number_of_records_is_one_where_one_holds_all_and_all_where_they_share() -> None:
-    counts = pd.DataFrame(0, range(3), CLASSES).assign(S=[0, 90, 0], V=5)
-    rows = cells(comparisons.effective_patients(counts))[1:]
-    assert [(row[2], row[4]) for row in rows] == [("1", "1.0"), ("3", "3.0")]
 
 
 def test_there_is_no_gain_where_more_than_the_answer_differs() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -23,7 +22,6 @@ from ecglib.aami import CLASSES
 from ecglib.report import figures
 from tests.report.example import example_record
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FULL = example_record()
 SAMPLE = example_record(profile="smoke", seeds=[0], epochs=1, sample=True)
 RNG = np.random.default_rng(0)
@@ -163,11 +161,3 @@ def test_example_beats_draws_any_shape(
     for k, name in enumerate(names):
         title = f"{name} ({labels.count(k)} beats)"
         assert sum(ax.get_title(loc="left") == title for ax in drawn) == 1
-
-
-def test_a_model_fitted_at_once_has_no_curves_and_says_so() -> None:
-    record = example_record()
-    for run in record.training:
-        run.history.clear()
-    (ax,) = figures.learning_curves(record).axes
-    assert ax.texts[0].get_text().startswith("fitted at once")

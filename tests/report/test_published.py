@@ -34,9 +34,7 @@ def test_validation_chooses_our_result_whatever_the_test_set_says(better: str) -
     assert ours(records, "Weighted baseline CNN", "macro recall") == "not run", "not beside one without weights"
 
 
-def test_every_published_result_of_beats_has_its_row_and_a_damaged_file_is_told(project: Path) -> None:
-    rows = cells(published.published([]))[1:]
-    assert len(rows) == sum(entry.get("task") != "infarction" for entry in published.entries())
+def test_a_damaged_file_of_published_results_is_told(project: Path) -> None:
     path = paths.book() / "published.yml"
     path.write_text("- {model: X, protocol: intra}")
     with pytest.raises(UserError, match="entry 1 lacks a field"):

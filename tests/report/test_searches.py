@@ -29,8 +29,10 @@ SPACE = {
     "weight_exponent": {"uniform": [0.25, 1.0], "step": 0.25, "when": {"imbalance": "weighted"}},
     "model_options.width": {"int": [16, 64], "step": 16},
 }
-ASKED = {"experiment": "tuning/small", "base": "heartbeat/baseline", "space": SPACE, "grace": 1, "reduction": 2,
-         "fixed": {"max_epochs": 4, "patience": 4, "beats_per_epoch": 20_000}}  # fmt: skip
+FIXED = {"max_epochs": 4, "patience": 4, "beats_per_epoch": 20_000}
+ASKED = TuningParameters(
+    experiment="tuning/small", base="heartbeat/baseline", space=SPACE, grace=1, reduction=2, fixed=FIXED
+)
 
 
 def trial(number: int, values: list[float], rate: float, width: int, weight: float | None = None, **own: Any) -> Trial:
@@ -55,7 +57,7 @@ SHARES = {"learning_rate": (0.6, 0.4, 0.7), "imbalance": (0.2, 0.1, 0.3), "model
 
 
 def found(**changed: Any) -> dict[str, Any]:
-    values = tuned_parameters().model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
+    values = ASKED.model_dump(exclude={"experiment", "title", "in_book", "quick", "confirm"})
     confirmed = {"base": [0.80, 0.82], "best": [0.83, 0.81]}
     return values | {
         "name": "small",
@@ -75,19 +77,13 @@ def found(**changed: Any) -> dict[str, Any]:
     }
 
 
-def tuned_parameters() -> TuningParameters:
-    asked = config.check("tuning", ASKED, "here")
-    assert isinstance(asked, TuningParameters)
-    return asked
-
-
 def put(trials: list[Trial] = TRIALS, **changed: Any) -> searches.Shown:
     """The search, as its files tell it."""
     path = paths.search("small")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found(**changed)), encoding="utf-8")
     search.table(trials).to_parquet(path.with_suffix(".parquet"))
-    return searches.of(tuned_parameters())
+    return searches.of(ASKED)
 
 
 def record(name: str) -> Record:
@@ -115,7 +111,7 @@ def cells(table: str) -> dict[str, list[str]]:
 
 
 def test_a_search_that_was_not_run_says_so_and_shows_its_space() -> None:
-    shown = searches.of(tuned_parameters())
+    shown = searches.of(ASKED)
     assert "Not run yet" in searches.told(shown) and "`ecglib tune tuning/small`" in searches.told(shown)
     assert list(cells(searches.space(shown))) == ["`learning_rate`", "`imbalance`", "`width`", "`weight_exponent`"]
     for table in (searches.confirmed, searches.tested, searches.gains):
@@ -128,11 +124,9 @@ def test_a_search_that_was_not_run_says_so_and_shows_its_space() -> None:
 
 
 def test_without_a_space_it_is_that_of_its_name_and_without_a_name_the_first_one() -> None:
-    named = searches.of(TuningParameters(experiment="tuning/rnn"))
-    assert (
-        named.search.asked.base == "heartbeat/bigru"
-        and named.search.epochs == tuning.load("tuning/rnn").fixed["max_epochs"]
-    )
+    named = searches.of(TuningParameters(experiment="tuning/rnn")).search
+    assert named.asked.base == "heartbeat/bigru"
+    assert named.epochs == tuning.load("tuning/rnn").fixed["max_epochs"]
     assert searches.of(TuningParameters()).search.asked.experiment == "tuning/cnn"
 
 
@@ -153,10 +147,8 @@ def test_the_space_has_base_and_best_and_a_dash_for_what_means_nothing() -> None
 def test_the_summary_counts_trials_and_says_how_the_base_fared() -> None:
     text = searches.told(put())
     assert "tried 9 sets of parameters over [CNet, intra-patient](../heartbeat/baseline.ipynb)" in text
-    assert (
-        "3 were run in full, 5 were stopped early and 1 failed" in text
-        and "10 min 0 s, at most 2 trials at once, on 2 cores" in text
-    )
+    assert "3 were run in full, 5 were stopped early and 1 failed" in text
+    assert "10 min 0 s, at most 2 trials at once, on 2 cores" in text
     assert "trial 4, reached 0.910 in macro-F1 on validation after epoch 4" in text
     assert "own parameters reached 0.800." in text and "sample" not in text
     early = [trial(0, [0.5], 0.003, 32), *TRIALS[1:]]
@@ -203,9 +195,8 @@ def test_importances_are_in_order_and_say_what_is_sure() -> None:
 
 def test_what_early_stopping_saved_and_would_have_saved() -> None:
     shown = put()
-    assert "ran 19 epochs" in searches.saved(shown) and "32: it took 59\N{NARROW NO-BREAK SPACE}%" in searches.saved(
-        shown
-    )
+    saved = searches.saved(shown)
+    assert "ran 19 epochs" in saved and "32: it took 59\N{NARROW NO-BREAK SPACE}%" in saved
     assert searches.replayed(shown) == ""
     table = search.table([one for one in TRIALS if one.state == "finished"])
     table.to_parquet(paths.search("curves").with_suffix(".parquet"))
@@ -247,7 +238,7 @@ def test_a_split_of_each_seed_is_told_and_the_gain_under_the_searchs_own(monkeyp
     text = searches.verdict(shown)
     assert "beats tested under 1 and 2 were in the training or validation part" in text
     assert f"Under its own seed alone, 0, the gain on the test set is {b - a:+.3f}." in text
-    fewer = between(base, other, monkeypatch, fixed=ASKED["fixed"] | {"max_beats": 2000})
+    fewer = between(base, other, monkeypatch, fixed=FIXED | {"max_beats": 2000})
     assert "tested under 1 and 2" in searches.verdict(fewer) and "its own seed" not in searches.verdict(fewer)
     apart = between(record("bigru-inter"), record("inter-patient"), monkeypatch, base="heartbeat/inter-patient")
     assert "On the test set the gain" in searches.verdict(apart) and "its own seed" not in searches.verdict(apart)
@@ -268,16 +259,14 @@ def test_the_gain_of_an_area_has_an_interval_over_patients(
     assert gain.mean == pytest.approx(np.subtract(of_each[1].mean, of_each[0].mean), abs=1e-4), "of four digits"
     wide = [np.subtract(one.high, one.low) for one in of_each]
     assert gain.low < gain.mean < gain.high and gain.high - gain.low < min(wide), "paired"
-    row = cells(searches.tested(between(first, other, monkeypatch)))[names.metric_name(metric)]
-    assert row[-1] == tables.signed(gain)
+    name = names.metric_name(metric)
+    assert cells(searches.tested(between(first, other, monkeypatch)))[name][-1] == tables.signed(gain)
     nobody: dict[str, Any] = {}
     if first.twelve_lead is not None:
         nobody["twelve_lead"] = first.twelve_lead.model_copy(update={"patient_of": {}})
     if first.infarction is not None:
         nobody["infarction"] = first.infarction.model_copy(update={"patients": {}, "scores": {}})
-    row = cells(searches.tested(between(first.model_copy(update=nobody), other, monkeypatch)))[
-        names.metric_name(metric)
-    ]
+    row = cells(searches.tested(between(first.model_copy(update=nobody), other, monkeypatch)))[name]
     assert row[-1] and "[" not in row[-1], "where patients are not known"
 
 

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import wfdb
 from excerpts import SAMPLE
+from projects import Call
 
-from ecglib import cli, serving
+from ecglib import serving
 from ecglib.data import databases, records
 from ecglib.errors import UserError
 from ecglib.serving import annotate as annotating
@@ -81,8 +82,6 @@ def test_the_same_lead_gives_the_same_beats_from_whatever_file(model: Model, tmp
     assert np.array_equal(of_csv.classified.probability, of_wfdb.classified.probability)
     near = np.abs(of_edf.r_peaks - of_wfdb.r_peaks) <= 1
     assert near.all() and (of_edf.classified.decided == of_wfdb.classified.decided).mean() > 0.99
-    second = annotating.annotate(model, SAMPLE / "119", leads=["V1"])
-    assert second.summary["leads"] == ["V1"] and second.recording.leads == ("MLII", "V1")
 
 
 CSV = {
@@ -157,23 +156,20 @@ def test_samples_missing_in_another_lead_and_another_lead_than_the_models_are_na
     annotating.write(model, found, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.atr", "summary.json", "report.html"}
     second = annotating.annotate(model, SAMPLE / "119", leads=["V1"])
+    assert second.summary["leads"] == ["V1"] and second.recording.leads == ("MLII", "V1")
     assert second.summary["repaired"] == ["V1 read in place of MLII"] == list(second.recording.repairs)
     assert " in V1; " in annotating.told(second, tmp_path)
 
 
-def test_equal_names_and_names_that_lead_elsewhere_are_refused(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_names_and_names_that_lead_elsewhere_are_refused(model: Model, tmp_path: Path, call: Call) -> None:
     out = tmp_path / "out"
     for given, said in (
         ([SAMPLE / "100", tmp_path / "100.csv"], "100: two recordings of this name"),
         ([SAMPLE / "100", SAMPLE / "100.dat"], "100: two recordings of this name"),
         ([SAMPLE / "100", tmp_path / "...csv"], "its name is no name of a folder"),
     ):
-        monkeypatch.setattr(sys, "argv", ["ecglib", "annotate", *map(str, given), "--out", str(out)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert done.value.code == 2 and said in capsys.readouterr().err and not out.exists()
+        done = call("annotate", *given, "--out", out)
+        assert done.code == 2 and said in done.err and not out.exists()
     with pytest.raises(UserError, match="its name is no name of a folder"):
         annotating.annotate(model, tmp_path / "...csv", rate=360)
 
@@ -203,24 +199,17 @@ def test_recordings_and_calls_that_are_refused(model: Model, tmp_path: Path, ann
         annotating.write(model, found, tmp_path / "file" / "208")
 
 
-def test_the_command_goes_on_after_a_record_that_it_cannot_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call = ["ecglib", "annotate", str(SAMPLE / "nothing"), str(SAMPLE / "100"), "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", call)
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    said = capsys.readouterr()
-    assert done.value.code == 2 and "nothing.hea: missing header" in said.err
-    assert re.fullmatch(
-        rf"100: \d+ beats \(.*\) in MLII; \d+ unsure; .*{re.escape(str(tmp_path))}/100/report\.html\n", said.out
-    )
+def test_the_command_goes_on_after_a_record_that_it_cannot_read(tmp_path: Path, call: Call) -> None:
+    done = call("annotate", SAMPLE / "nothing", SAMPLE / "100", "--out", tmp_path)
+    assert done.code == 2 and "nothing.hea: missing header" in done.err
+    said = rf"100: \d+ beats \(.*\) in MLII; \d+ unsure; .*{re.escape(str(tmp_path))}/100/report\.html\n"
+    assert re.fullmatch(said, done.out)
     assert {path.name for path in (tmp_path / "100").iterdir()} == {"100.atr", "summary.json", "report.html"}
 
 
 def test_it_needs_no_torch_and_no_clone(tmp_path: Path) -> None:
     code = (
-        "import sys; from ecglib import cli; sys.argv[1:] = sys.argv[1:]\n"
+        "import sys; from ecglib import cli\n"
         "try:\n    cli.main()\nexcept SystemExit as done:\n    print(done.code, 'torch' in sys.modules)"
     )
     run = subprocess.run(

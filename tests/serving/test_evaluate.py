@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
 from excerpts import SAMPLE
+from projects import Call
 from sklearn.metrics import roc_auc_score
 
-from ecglib import aami, cli, serving
+from ecglib import aami, serving
 from ecglib.data import beats, databases, infarction, records
 from ecglib.data.databases import Source
 from ecglib.data.records import Recording
@@ -155,24 +156,18 @@ def test_patients_held_out_of_a_model_of_infarctions_can_be_scored_alone(
 
 
 def test_what_is_refused(source: Source, model: Model, tmp_path: Path) -> None:
-    for given, said in (
-        ((tmp_path, source), "no record can be scored; the first: .*no annotations"),
-        ((serving.load("ecglib:xresnet"), source), "a model of recordings; expected one of beats"),
-        ((model, replace(source, records=("no",))), "no record can be scored; the first: .*missing header"),
+    xresnet, other = serving.load("ecglib:xresnet"), Source(str(tmp_path), SAMPLE, False, ("208",), "atr")
+    for scoring, said in (
+        (partial(evaluate.beats, tmp_path, source), "no record can be scored; the first: .*no annotations"),
+        (partial(evaluate.beats, xresnet, source), "a model of recordings; expected one of beats"),
+        (partial(evaluate.beats, model, replace(source, records=("no",))), "can be scored; .*missing header"),
+        (partial(evaluate.beats, model, other, protocol="inter"), "no DS2"),
+        (partial(evaluate.evaluate, model, str(SAMPLE), labels=tmp_path / "a.csv"), "means nothing of beats"),
+        (partial(evaluate.evaluate, xresnet, "challenge-2021"), "--labels: challenge-2021 has no labels of whole"),
+        (partial(evaluate.evaluate, xresnet, str(tmp_path)), "--labels: not given with"),
     ):
         with pytest.raises(UserError, match=said):
-            evaluate.beats(*given)
-    xresnet = serving.load("ecglib:xresnet")
-    for given, said in (
-        ((xresnet, "challenge-2021"), "--labels: challenge-2021 has no labels of whole recordings"),
-        ((xresnet, str(tmp_path)), "--labels: not given with"),
-    ):
-        with pytest.raises(UserError, match=said):
-            evaluate.evaluate(*given)
-    for more, said in (({"labels": tmp_path / "a.csv"}, "means nothing of beats"), ({"protocol": "inter"}, "no DS2")):
-        other = Source(str(tmp_path), SAMPLE, False, ("208",), "atr")
-        with pytest.raises(UserError, match=said):
-            evaluate.evaluate(model, str(SAMPLE), **more) if "labels" in more else evaluate.beats(model, other, **more)
+            scoring()
 
 
 def test_every_scoring_of_ds2_is_logged_whatever_its_name_is(
@@ -209,16 +204,10 @@ def test_a_record_without_a_detected_beat_is_missed_as_a_whole(model: Model, mon
 
 
 def test_the_command_prints_both_tables(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.setenv("ECGLIB_DATA", str(tmp_path))
-    copied(databases.sample("mitdb") or source, tmp_path / "mine")
-    outputs = []
-    for more in ([], ["--json"]):
-        monkeypatch.setattr(sys, "argv", ["ecglib", "evaluate", str(tmp_path / "mine"), "--data", "mitdb", *more])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        assert done.value.code == 0
-        outputs.append(capsys.readouterr().out)
-    assert "R peaks, Se" in outputs[0] and "on 48 records of mitdb (the embedded sample)" in outputs[0]
-    assert json.loads(outputs[1])["detection"]["se"]["mean"] == 1.0
+    evaluation = ("evaluate", copied(databases.sample("mitdb") or source, tmp_path / "mine"), "--data", "mitdb")
+    shown = call(*evaluation).out
+    assert "R peaks, Se" in shown and "on 48 records of mitdb (the embedded sample)" in shown
+    assert json.loads(call(*evaluation, "--json").out)["detection"]["se"]["mean"] == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import excerpts
 import numpy as np
 import pytest
 import torch
@@ -38,13 +39,12 @@ def test_it_gives_what_torch_gives(name: str, tmp_path: Path) -> None:
         x, shape, classes = np.stack([one[:, :1000] for one in read]), [12, 1000], ["a", "b"]
         own = {"task": "recordings", "leads": list(records.LEADS), "cut": "", "classes": classes, "rate": 100.0}
     elif entry.reads_aligned:
-        x, shape, classes = np.zeros((0,), np.float32), [1, 101], ["healthy", "infarction"]
-        cut = beats.cut_record(databases.Source("mitdb", SAMPLE, True, ("119",)), "119", "relative", ["MLII"])
-        x = cut.signals[:, :1, :101]
+        shape, classes = [1, 101], ["healthy", "infarction"]
+        x = beats.cut_record(excerpts.source(SAMPLE), "119", "relative", ["MLII"]).signals[:, :1, :101]
         own = {"task": "infarction", "leads": ["II"], "cut": "aligned", "classes": classes}
     else:
         how = "relative" if entry.reads_features else "kachuee"
-        cut = beats.cut_record(databases.Source("mitdb", SAMPLE, True, ("119",)), "119", how, ["MLII"])
+        cut = beats.cut_record(excerpts.source(SAMPLE), "119", how, ["MLII"])
         x, features, shape = cut.signals, cut.features, list(cut.signals.shape[1:])
         if entry.reads_features:
             own |= {"cut": how, "features": list(beats.features_of("relative", 1))}

@@ -24,12 +24,12 @@ from ecglib import serving
 from ecglib.config import HeartbeatParameters
 from ecglib.data import beats, databases, detection, records
 from ecglib.errors import RecordError, UserError
-from ecglib.evaluation import matching
+from ecglib.evaluation import matching, scoring
 from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
 from ecglib.models import registry
 from ecglib.serving import export
-from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Card, Model
+from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model
 
 BEATS = ("cnet", "ecgnet")
 
@@ -122,15 +122,19 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(BUNDLED / "cnet", tmp_path / "cnet"))
 
 
-def change(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def sign(folder: Path, **changed: object) -> None:
+    """Change what a description says, and sign it anew."""
+    card = json.loads((folder / CARD).read_text()) | changed
+    del card["version"]
+    version = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    (folder / CARD).write_text(json.dumps(card | {"version": version}))
 
 
 @pytest.mark.parametrize("name", [ONNX, WEIGHTS])
 def test_a_changed_file_is_refused(folder: Path, name: str) -> None:
-    change(folder / name)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: changed since it was exported"):
         serving.load(folder)
     (folder / name).unlink()
@@ -141,16 +145,15 @@ def test_a_changed_file_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda card: card | {"temperature": 1.0}, "changed since it was exported"),
-        (lambda card: card | {"classes": ["N", "V", "S", "F", "Q"]}, "changed since it was exported"),
-        (lambda card: card | {"files": {}}, "changed since it was exported"),
-        (lambda card: card | {"code": "import os"}, "damaged"),
-        (lambda card: card | {"format": 2}, "damaged"),
+        ({"temperature": 1.0}, "changed since it was exported"),
+        ({"classes": ["N", "V", "S", "F", "Q"]}, "changed since it was exported"),
+        ({"files": {}}, "changed since it was exported"),
+        ({"code": "import os"}, "damaged"),
+        ({"format": 2}, "damaged"),
     ],
 )
-def test_a_changed_description_is_refused(folder: Path, edit: object, said: str) -> None:
-    assert callable(edit)
-    (folder / CARD).write_text(json.dumps(edit(json.loads((folder / CARD).read_text()))))
+def test_a_changed_description_is_refused(folder: Path, edit: dict[str, object], said: str) -> None:
+    (folder / CARD).write_text(json.dumps(json.loads((folder / CARD).read_text()) | edit))
     with pytest.raises(UserError, match=said):
         serving.load(folder)
 
@@ -177,10 +180,7 @@ def test_a_description_that_contradicts_itself_or_the_network_is_refused(
     folder: Path, edit: dict[str, object], said: str
 ) -> None:
     """Even where it was signed anew."""
-    card = json.loads((folder / CARD).read_text()) | edit
-    del card["version"]
-    version = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
-    (folder / CARD).write_text(json.dumps(card | {"version": version}))
+    sign(folder, **edit)
     with pytest.raises(UserError, match=said):
         serving.load(folder)
 
@@ -196,18 +196,11 @@ def test_a_pickle_is_never_opened(folder: Path, capsys: pytest.CaptureFixture[st
         before = (folder / name).read_bytes()
         (folder / name).write_bytes(pickle.dumps(Bomb()))
         if name == ONNX:
-            resign(folder)
+            sign(folder, files={file: databases.digests([folder / file])[0] for file in (ONNX, WEIGHTS)})
         with pytest.raises(UserError, match="damaged"):
             serving.load(folder).run(np.zeros((1, 1, 187), np.float32))
         (folder / name).write_bytes(before)
     assert "unpickled" not in capsys.readouterr().out
-
-
-def resign(folder: Path) -> None:
-    card = Card.model_validate_json((folder / CARD).read_bytes())
-    files = {name: databases.digests([folder / name])[0] for name in card.files}
-    card = card.model_copy(update={"files": files})
-    (folder / CARD).write_text(card.model_copy(update={"version": card.sha256()}).model_dump_json())
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
@@ -291,19 +284,26 @@ def test_a_run_is_exported_and_used(
     best = max(run.record.training, key=lambda one: one.validation or 0).seed
     assert (card.seed, card.key, card.task, card.model) == (best, run.record.key, "beats", "cnet")
     own = pd.read_parquet(run.folder / f"validation-seed{best}.parquet")
-    logits, labels = own[heartbeat.LOGITS].to_numpy(), own["label"].to_numpy()
+    logits, labels = own[scoring.LOGITS].to_numpy(), own["label"].to_numpy()
     assert card.temperature == temperature(logits, labels)
     assert set(card.training) == {"amplitude_mv", "beats_per_minute", "unsure"}
     text = (folder / "README.md").read_text()
     assert "no medical device" in text and f"{run.record.metrics['macro_f1'].mean:.3f}" in text
     moved = export.export(run.record, run.folder, tmp_path / "moved", seed=3, moved=True)
     assert run.record.moved is not None and moved.offsets == run.record.moved.offsets[1]
-    for given, said in (({"seed": 7}, "--seed 7"), ({"seed": 0}, "it is there already")):
+    for seed, out, said in ((7, "new", "--seed 7"), (0, "moved", "it is there already")):
         with pytest.raises(UserError, match=said):
-            export.export(run.record, run.folder, tmp_path / ("moved" if given["seed"] == 0 else "new"), **given)
+            export.export(run.record, run.folder, tmp_path / out, seed=seed)
     (run.folder / f"weights-seed{best}.safetensors").unlink()
     with pytest.raises(UserError, match="no weights to export"):
         export.export(run.record, run.folder, tmp_path / "new", seed=best)
+
+
+def test_weights_are_those_of_the_seed_and_of_the_official_fold_or_the_last(tmp_path: Path) -> None:
+    for name in ("1", "10", "2-fold1", "2-fold9", "2-source-Georgia", "3-fold10", "3-fold9"):
+        (tmp_path / f"weights-seed{name}.safetensors").touch()
+    found = [export.weights_of(tmp_path, seed) for seed in (1, 2, 3, 4)]
+    assert [path and path.stem.removeprefix("weights-seed") for path in found] == ["1", "2-fold9", "3-fold10", None]
 
 
 def test_the_temperature_fits_the_probabilities() -> None:

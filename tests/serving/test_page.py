@@ -48,8 +48,8 @@ def excerpt(name: str = "208") -> tuple[Recording, Classified]:
 
 
 def html(recording: Recording, beats: Classified, **more: Any) -> str:
-    length, fs = recording.signals.shape[1], recording.fs
-    found = summarise(beats.sample, beats.decided, beats.probability, fs, length, CARD.classes)
+    length = recording.signals.shape[1]
+    found = summarise(beats, recording.fs, length, CARD.classes)
     summary = asdict(found) | {"leads": list(recording.leads[:1])} | more
     return pages.page(CARD, recording, beats, summary, np.append(beats.sample, length - 1))
 

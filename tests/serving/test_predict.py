@@ -29,7 +29,7 @@ from ecglib.errors import UserError
 
 pytest.importorskip("deltalake")
 from deltalake import DeltaTable, write_deltalake
-from tables import NAMES, SCHEMA, bad, of_folder, read, row
+from tables import NAMES, SCHEMA, bad, of_folder, read, row, table, without
 
 from ecglib.serving import delta, predict, rows
 
@@ -50,13 +50,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "pooled", lambda work, items, workers: itertools.starmap(work, items))
 
 
-def table(where: Path, rows: list[dict[str, Any]]) -> str:
-    write_deltalake(str(where), pa.Table.from_pylist(rows, SCHEMA), mode="overwrite")
+def parquet(where: Path, rows: list[dict[str, Any]]) -> str:
+    pa.parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), where)
     return str(where)
-
-
-def without(found: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k not in ("run_id", "time", *names)} for row in found]
 
 
 def reasons(where: Path) -> dict[str, str]:
@@ -88,8 +84,8 @@ def test_tables_give_the_same_bits_as_wfdb(folder: Path, tmp_path: Path) -> None
     expected = without(read(tmp_path / "wfdb"), "input_hash")
     given = table(tmp_path / "delta", of_folder(folder))
     (tmp_path / "parquet").mkdir()
-    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), tmp_path / "parquet" / "0.parquet")
-    places = [given, f"file://{given}", str(tmp_path / "parquet"), str(tmp_path / "parquet" / "0.parquet")]
+    file = parquet(tmp_path / "parquet" / "0.parquet", of_folder(folder))
+    places = [given, f"file://{given}", str(tmp_path / "parquet"), file]
     whole = pa.Table.from_pylist(of_folder(folder), SCHEMA)
     write_deltalake(str(tmp_path / "parts"), whole, partition_by=["fs", "record"])
     hive = {"partitioning": ["fs"], "partitioning_flavor": "hive"}
@@ -111,13 +107,13 @@ def test_training_data_can_be_predicted_as_it_is(folder: Path, tmp_path: Path) -
 
 
 def test_what_else_lies_in_a_folder_of_a_table_or_of_records_is_passed_over(folder: Path, tmp_path: Path) -> None:
-    parquet, both = tmp_path / "parquet", shutil.copytree(folder, tmp_path / "both")
-    (parquet / "_temporary").mkdir(parents=True)
-    (parquet / "README.md").write_text("of the table")
-    (parquet / "_temporary" / "torn.parquet").write_bytes(b"PAR1 and no more")
-    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder), SCHEMA), parquet / "0.parquet")
-    pa.parquet.write_table(pa.Table.from_pylist(of_folder(folder)[:1], SCHEMA), both / "0.parquet")
-    for place in (parquet, both):
+    alone, both = tmp_path / "alone", shutil.copytree(folder, tmp_path / "both")
+    (alone / "_temporary").mkdir(parents=True)
+    (alone / "README.md").write_text("of the table")
+    (alone / "_temporary" / "torn.parquet").write_bytes(b"PAR1 and no more")
+    parquet(alone / "0.parquet", of_folder(folder))
+    parquet(both / "0.parquet", of_folder(folder)[:1])
+    for place in (alone, both):
         assert predict.predict(CNET, str(place), str(tmp_path / f"of {place.name}")).records == 3
 
 
@@ -247,7 +243,7 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
     good, out = table(tmp_path / "good", of_folder(folder)), str(tmp_path / "out")
     full = pa.Table.from_pylist(of_folder(folder), SCHEMA)
 
-    def parquet(name: str, made: pa.Table) -> str:
+    def file(name: str, made: pa.Table) -> str:
         pa.parquet.write_table(made, tmp_path / f"{name}.parquet")
         return str(tmp_path / f"{name}.parquet")
 
@@ -263,12 +259,12 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "no such model": ("ecglib:nothing", good, out, ""),
         "nowhere: not there; expected a Delta table": (CNET, str(tmp_path / "nowhere"), out, ""),
         "empty: no record in it; expected a Delta table": (CNET, str(tmp_path / "empty"), out, ""),
-        "rows.parquet: empty": (CNET, parquet("rows", full.slice(0, 0)), out, ""),
+        "rows.parquet: empty": (CNET, file("rows", full.slice(0, 0)), out, ""),
         "torn.parquet: can't be read as Parquet": (CNET, str(tmp_path / "torn.parquet"), out, ""),
-        "no column signal": (CNET, parquet("lacks", full.drop_columns("signal")), out, ""),
-        "column fs is string; expected double": (CNET, parquet("text", as_text), out, ""),
-        "column signal is list<element: list": (CNET, parquet("nested", nested), out, ""),
-        "1 rows without a name": (CNET, parquet("null", unnamed), out, ""),
+        "no column signal": (CNET, file("lacks", full.drop_columns("signal")), out, ""),
+        "column fs is string; expected double": (CNET, file("text", as_text), out, ""),
+        "column signal is list<element: list": (CNET, file("nested", nested), out, ""),
+        "1 rows without a name": (CNET, file("null", unnamed), out, ""),
         "ecglib:xresnet is a model of recordings": ("ecglib:xresnet", str(folder), out, "atr"),
         "the input is a table": (CNET, good, out, "atr"),
         "a file: a file; expected a Delta table": (CNET, str(tmp_path / "a file"), out, ""),
@@ -287,24 +283,24 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
 @pytest.mark.usefixtures("here")
 def test_a_wrong_whole_is_one_line_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     for message, (model, given, output, peaks) in wrong(tmp_path, folder).items():
-        before = sorted(path for path in tmp_path.rglob("*"))
+        before = sorted(tmp_path.rglob("*"))
         with pytest.raises(UserError) as caught:
             predict.predict(model, given, output, peaks=peaks)
         assert message in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
-        assert sorted(path for path in tmp_path.rglob("*")) == before, message
+        assert sorted(tmp_path.rglob("*")) == before, message
 
 
 @pytest.mark.usefixtures("here")
 def test_a_file_that_breaks_off_or_differs_ends_the_run_after_what_is_whole(folder: Path, tmp_path: Path) -> None:
     given, (first, second, third) = tmp_path / "in", of_folder(folder)
     given.mkdir()
-    pa.parquet.write_table(pa.Table.from_pylist([first, second], SCHEMA), given / "0.parquet")
+    parquet(given / "0.parquet", [first, second])
     nested = pa.table({"record": ["233"], "fs": [360.0], "leads": [["II"]], "signal": [[[1.0]]], "r_peaks": [[1]]})
     pa.parquet.write_table(nested, given / "1.parquet")
     with pytest.raises(UserError, match=r"1.parquet: column signal is list<element: list<element: double>>"):
         predict.predict(CNET, str(given), str(tmp_path / "out"))
     assert {row["record"] for row in read(tmp_path / "out")} == {"100", "208"}
-    pa.parquet.write_table(pa.Table.from_pylist([third], SCHEMA), given / "1.parquet")
+    parquet(given / "1.parquet", [third])
     whole = (given / "1.parquet").read_bytes()
     (given / "1.parquet").write_bytes(whole[:100] + bytes(4000) + whole[4100:])
     with pytest.raises(UserError, match=r"1.parquet: can't be read as Parquet"):

@@ -7,15 +7,12 @@ import os
 import pickle
 import pickletools
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -23,16 +20,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import servers
 import unity_catalog
-from excerpts import SAMPLE
-from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from projects import Call
+from served import real_input
 
-from ecglib import cli, serving, tracking
-from ecglib.data import beats, databases, records
+from ecglib import serving, tracking
 from ecglib.errors import UserError
-from ecglib.serving import Model, registry
+from ecglib.serving import registry
 
 PICKLE = pickle.dumps(["a pickle"])
 
@@ -64,34 +61,9 @@ def model_folder(root: Path) -> Path:
     return found
 
 
-def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """What a command of `ecglib` prints."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ecglib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert not ended.value.code, capsys.readouterr().err
-    return capsys.readouterr().out
-
-
 def copy_of(name: str, folder: Path) -> Path:
     """A folder of its own with an embedded model."""
     return Path(shutil.copytree(serving.load(f"ecglib:{name}").folder, folder))
-
-
-def real_input(model: Model) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """Beats of a record, or a recording, as a served model takes them, and what the model makes of them."""
-    if model.card.task == "recordings":
-        source = databases.sample("ptb-xl")
-        assert source is not None
-        recording = model.read(source.folder, source.records[0])
-        return {"recording": recording.signals[None]}, model.score(recording)[None]
-    recording, annotations = model.read(SAMPLE, "208"), records.read_annotations(SAMPLE, "208")
-    peaks = annotations.samples[annotations.is_beat][:60]
-    cuts, features, _, _ = beats.cut_signals(recording.signals, recording.fs, peaks, model.card.cut)
-    columns = beats.features_of(model.card.cut, 1)
-    own = {"features": features[:, [columns[name] for name in model.card.features]]} if model.card.features else {}
-    return {"beat": cuts} | own, model.classify(recording, peaks).probability
 
 
 @pytest.mark.parametrize("name", ["cnet", "ecgnet", "xresnet"])
@@ -176,12 +148,12 @@ def test_a_server_needs_the_required_packages_alone(root: Path) -> None:
     assert all(needed & set(map(canonicalize_name, names.split("|"))) for names in imported.split())
 
 
-def test_register_alias_list_and_fetch(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_register_alias_list_and_fetch(root: Path, call: Call) -> None:
     made, other = copy_of("cnet", root / "made"), "ecglib:ecgnet"
     before = files_of(made)
     (made / "notes.pkl").write_bytes(PICKLE)
-    call(capsys, "register", made, "--name", "beats", "--alias", "champion")
-    (listed,) = json.loads(call(capsys, "models", "--json"))
+    assert call("register", made, "--name", "beats", "--alias", "champion") == (0, "models:/beats/1\n", "")
+    (listed,) = json.loads(call("models", "--json").out)
     card = serving.load(made).card
     assert abs(datetime.fromisoformat(listed.pop("created")) - datetime.now(UTC)) < timedelta(minutes=1)
     assert listed == {
@@ -193,14 +165,14 @@ def test_register_alias_list_and_fetch(root: Path, capsys: pytest.CaptureFixture
     assert files_of(made) == before | {"notes.pkl": PICKLE}
     assert serving.load("models:/beats@champion").folder == fetched
 
-    call(capsys, "register", made, "--name", "beats", "--alias", "challenger")
+    call("register", made, "--name", "beats", "--alias", "challenger")
     assert [one.aliases for one in registry.versions()] == [["challenger", "champion"]], "no second version of it"
-    assert "models:/beats/2" in call(capsys, "register", other, "--name", "beats", "--alias", "champion")
+    assert "models:/beats/2" in call("register", other, "--name", "beats", "--alias", "champion").out
     assert [one.aliases for one in registry.versions("beats")] == [["challenger"], ["champion"]]
     assert registry.resolve("models:/beats@champion").version == 2
     assert registry.fetch("models:/beats@champion") != fetched
     assert registry.fetch("models:/beats/1") == fetched
-    assert "ecglib:ecgnet" in call(capsys, "models", "beats")
+    assert "ecglib:ecgnet" in call("models", "beats").out
 
 
 def test_what_is_cached_is_checked_and_fetched_anew(root: Path) -> None:
@@ -258,13 +230,8 @@ def test_names_that_are_none_are_told_in_a_line(root: Path) -> None:
         assert str(error.value).startswith(f"{uri}: "), error.value
         assert told in str(error.value), error.value
     assert [one.name for one in registry.versions()] == ["heartbeats"], "those of others are not listed"
-    for name, alias in (
-        ("a/b", ""),
-        ("", ""),
-        ("..", ""),
-        ("a@b", ""),
-        *(("a", no) for no in ("v1", "3", "Latest", "a b")),
-    ):
+    wrong = [(no, "") for no in ("a/b", "", "..", "a@b")] + [("a", no) for no in ("v1", "3", "Latest", "a b")]
+    for name, alias in wrong:
         with pytest.raises(UserError, match=r"no name of a model|no alias"):
             registry.register(str(made), name, alias)
     with pytest.raises(UserError, match="heartbeat: no registered model heartbeat; did you mean heartbeats"):
@@ -311,14 +278,12 @@ def test_unity_catalog_says_what_is_wrong_in_a_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
-def test_a_dead_server_is_told_in_time(root: Path, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = copy_of("cnet", root / "made")
-    with socket.create_server(("127.0.0.1", 0)) as listens:  # and never answers
-        monkeypatch.setenv(variable, f"http://127.0.0.1:{listens.getsockname()[1]}")
-        monkeypatch.setattr(tracking, "SERVER_SECONDS", 0.5)
-        with pytest.raises(UserError, match=f"{variable}: .* can't be used .*no answer within"):
-            registry.register(str(made), "beats")
+def test_a_deaf_registry_is_told_in_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "SERVER_SECONDS", 0.5)
+    with servers.deaf() as where:
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"http://{where}")
+        with pytest.raises(UserError, match=r"MLFLOW_REGISTRY_URI: .* can't be used .*no answer within"):
+            registry.register("ecglib:cnet", "beats")
 
 
 @pytest.mark.long
@@ -326,15 +291,16 @@ def test_a_server_keeps_it_and_mlflow_serves_it(root: Path, monkeypatch: pytest.
     model = serving.load("ecglib:ecgnet")
     inputs, expected = real_input(model)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    ports = [free_port(), free_port()]
-    with running(tracking.ui_command(ports[0]), root, environment, f"http://127.0.0.1:{ports[0]}/health"):
+    ports = [servers.free_port(), servers.free_port()]
+    monkeypatch.chdir(root)
+    with servers.running(tracking.ui_command(ports[0]), f"http://127.0.0.1:{ports[0]}/health", environment):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{ports[0]}")
         registry.register("ecglib:ecgnet", "beats", "champion")
         assert files_of(registry.fetch("models:/beats@champion")) == files_of(model.folder)
         environment["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_TRACKING_URI"]
         command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/beats@champion"]
         command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(ports[1])]
-        with running(command, root, environment, f"http://127.0.0.1:{ports[1]}/ping"):
+        with servers.running(command, f"http://127.0.0.1:{ports[1]}/ping", environment):
             status, found = ask(ports[1], inputs)
             assert status == 200, found
             assert len(expected) > 50
@@ -344,28 +310,6 @@ def test_a_server_keeps_it_and_mlflow_serves_it(root: Path, monkeypatch: pytest.
             for broken in ({"beat": gap}, {"beat": gap[..., :-1]}, {"features": inputs["features"][:, 1:]}):
                 status, found = ask(ports[1], inputs | broken)
                 assert status == 400, found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], cwd: Path, environment: dict[str, str], url: str) -> Iterator[None]:
-    """A server that answers at `url`, while the block runs."""
-    with (cwd / "log").open("a+b") as log:
-        server = subprocess.Popen(command, env=environment, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
-        try:
-            for _ in range(300):
-                assert server.poll() is None, (cwd / "log").read_text(encoding="utf-8")
-                with suppress(OSError), urllib.request.urlopen(url, timeout=2):
-                    break
-                time.sleep(0.2)
-            yield
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
 
 
 def ask(port: int, inputs: dict[str, Any]) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecglib import aami
-from ecglib.serving.model import UNSURE
+from ecglib.serving.model import UNSURE, Classified
 from ecglib.serving.summary import ARTEFACT, GAP, PAUSE, Summary, heart_rate, summarise
 
 FS = 100.0
@@ -26,7 +26,7 @@ def summary(
     decided = np.array([classes.index(symbol) for symbol in symbols], dtype=np.int64)
     probability = np.full((len(symbols), len(classes)), (1 - top) / (len(classes) - 1), dtype=np.float32)
     probability[np.arange(len(symbols)), decided] = top
-    return summarise(at, decided, probability, FS, round(seconds * FS), classes)
+    return summarise(Classified(at, probability, decided, {}), FS, round(seconds * FS), classes)
 
 
 def test_counts_and_burden_are_those_of_a_hand_count() -> None:

@@ -19,10 +19,11 @@ from deltalake import DeltaTable, write_deltalake
 from projects import ROOT
 from pyspark.errors import UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
-from tables import NAMES, SCHEMA, bad, of_folder, read, row
+from served import real_input
+from tables import NAMES, SCHEMA, bad, of_folder, ordered, read, row, table, without
 
 from ecglib import serving
-from ecglib.data import beats, records
+from ecglib.data import records
 from ecglib.errors import UserError
 from ecglib.serving import predict, registry
 
@@ -110,13 +111,7 @@ def put(spark: SparkSession, given: list[dict[str, Any]], schema: pa.Schema = SC
 
 
 def found(spark: SparkSession, table: str = OUT) -> list[dict[str, Any]]:
-    every = spark.table(table).toArrow().to_pylist()
-    return sorted(every, key=lambda row: (row["record"], row.get("sample", 0), row.get("label", "")))
-
-
-def of_input(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what is another in every run."""
-    return [{k: v for k, v in row.items() if k not in ("run_id", "time")} for row in found]
+    return ordered(spark.table(table).toArrow())
 
 
 @pytest.fixture(scope="module")
@@ -129,34 +124,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["cnet", "ecgnet"])
 def test_a_registered_model_is_a_function_of_flat_columns(
-    spark: SparkSession, root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    spark: SparkSession, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     import mlflow
 
-    model = serving.load(f"ecglib:{name}")
+    inputs, expected = real_input(serving.load(f"ecglib:{name}"))
     one = registry.register(f"ecglib:{name}", "mine", "champion")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
-    recording, marks = model.read(folder, "208"), records.read_annotations(folder, "208")
-    peaks = marks.samples[marks.is_beat]
-    cuts, features, kept, _ = beats.cut_signals(recording.signals, recording.fs, peaks, model.card.cut)
-    columns = {"sample": peaks[kept], "beat": [cut.ravel() for cut in cuts]}
-    if model.card.features:
-        places = beats.features_of(model.card.cut, 1)
-        columns["features"] = [*features[:, [places[name] for name in model.card.features]]]
-    given = spark.createDataFrame(pa.table({name: pa.array(list(values)) for name, values in columns.items()}))
+    columns = {name: [value.ravel() for value in values] for name, values in inputs.items()}
+    given = spark.createDataFrame(pa.table({"place": range(len(expected)), **columns}))
     assert given.schema["beat"].dataType.simpleString() == "array<float>"
     for uri in ("models:/mine@champion", one.uri):
         served = mlflow.pyfunc.spark_udf(spark, uri, result_type="array<float>", env_manager="local")
-        made = given.repartition(3).select("sample", served(*[n for n in columns if n != "sample"]).alias("p"))
-        p = made.toPandas().sort_values("sample").p.tolist()
-        np.testing.assert_allclose(np.array(p), model.classify(recording, peaks).probability, atol=1e-5)
+        made = given.repartition(3).select("place", served(*columns).alias("p"))
+        p = made.toPandas().sort_values("place").p.tolist()
+        np.testing.assert_allclose(np.array(p), expected, atol=1e-5)
 
 
 def test_spark_reads_what_was_predicted(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     done = predict.predict(CNET, str(folder), str(tmp_path / "out"), peaks="atr", workers=1)
     table = spark.read.parquet(*DeltaTable(str(tmp_path / "out")).file_uris())
     assert table.count() == done.rows and table.schema["time"].dataType.simpleString() == "timestamp"
-    assert sorted(table.toArrow().to_pylist(), key=lambda row: (row["record"], row["sample"])) == read(tmp_path / "out")
+    assert ordered(table.toArrow()) == read(tmp_path / "out")
 
 
 def test_the_notebook_does_what_predict_does(
@@ -170,16 +159,15 @@ def test_the_notebook_does_what_predict_does(
     put(spark, given)
     registry.register(CNET, "mine", "champion")
     run(spark, monkeypatch, model="models:/mine@champion")
-    write_deltalake(str(tmp_path / "in"), pa.Table.from_pylist(given, SCHEMA))
-    predict.predict(CNET, str(tmp_path / "in"), str(tmp_path / "out"), workers=1)
+    predict.predict(CNET, table(tmp_path / "in", given), str(tmp_path / "out"), workers=1)
     first = found(spark)
-    assert of_input(first) == of_input(read(tmp_path / "out")) and {row["record"] for row in first} == {*NAMES}
-    aside = of_input(found(spark, f"{OUT}_quarantine"))
-    assert aside == of_input(read(tmp_path / "out_quarantine")) and len(aside) == len(broken) + 1
+    assert without(first) == without(read(tmp_path / "out")) and {row["record"] for row in first} == {*NAMES}
+    aside = without(found(spark, f"{OUT}_quarantine"))
+    assert aside == without(read(tmp_path / "out_quarantine")) and len(aside) == len(broken) + 1
 
     run(spark, monkeypatch)
     assert found(spark) == first, "what is done is passed over"
-    assert of_input(found(spark, f"{OUT}_quarantine")) == aside, "and reasons stand once"
+    assert without(found(spark, f"{OUT}_quarantine")) == aside, "and reasons stand once"
 
     given[0]["r_peaks"] = good[0]["r_peaks"][10:] + 1
     put(spark, [given[0], {**broken[3], "record": "208"}, {**good[1], "record": broken[4]["record"]}])
@@ -198,9 +186,8 @@ def test_whole_recordings(spark: SparkSession, tmp_path: Path, monkeypatch: pyte
     given = [row(records.read_recording(tmp_path / "ptb-xl", name)) for name in names]
     put(spark, given)
     run(spark, monkeypatch, model="ecglib:xresnet")
-    write_deltalake(str(tmp_path / "in"), pa.Table.from_pylist(given, SCHEMA))
-    predict.predict("ecglib:xresnet", str(tmp_path / "in"), str(tmp_path / "out"), workers=1)
-    assert of_input(found(spark)) == of_input(read(tmp_path / "out")) and len(found(spark)) == 5 * len(names)
+    predict.predict("ecglib:xresnet", table(tmp_path / "in", given), str(tmp_path / "out"), workers=1)
+    assert without(found(spark)) == without(read(tmp_path / "out")) and len(found(spark)) == 5 * len(names)
 
 
 def test_a_wrong_whole_is_one_line_and_nothing_is_written(

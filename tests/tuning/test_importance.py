@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from projects import ROOT
 
-from ecglib import config
-from ecglib.experiment.recipes import Trained
-from ecglib.tuning import importance, search, space
+from ecglib.config import HeartbeatParameters, TuningParameters
+from ecglib.tuning import importance, space
 from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.trial import Epoch, Place
 
@@ -23,14 +23,10 @@ SPACE = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Search:
-    monkeypatch.setenv("ECGLIB_ROOT", str(ROOT))
+    pytest.importorskip("optuna")
     monkeypatch.setattr(importance, "FORESTS", 4)
-    base = config.load("heartbeat/baseline")
-    assert isinstance(base, Trained)
-    values = {"experiment": "tuning/small", "base": "heartbeat/baseline", "space": SPACE}
-    tuning = config.check("tuning", values, "here")
-    assert isinstance(tuning, config.TuningParameters)
-    return Search(tuning, base, space.parsed(SPACE, base), Place("cpu", "float32"), search.folder_of("small"))
+    base = HeartbeatParameters()
+    return Search(TuningParameters(), base, space.parsed(SPACE, base), Place("cpu", "float32"), Path())
 
 
 def trials(asked: Search, n: int) -> list[Trial]:
@@ -44,7 +40,6 @@ def trials(asked: Search, n: int) -> list[Trial]:
 
 
 def test_what_the_value_follows_from_matters_most(asked: Search) -> None:
-    pytest.importorskip("optuna")
     found = importance.of(asked, trials(asked, 50))
     assert list(found) == list(SPACE), "that which is drawn in some trials among them"
     assert found["learning_rate"]["low"] > 0.7
@@ -54,7 +49,6 @@ def test_what_the_value_follows_from_matters_most(asked: Search) -> None:
 
 
 def test_few_trials_say_nothing(asked: Search) -> None:
-    pytest.importorskip("optuna")
     drawn = trials(asked, 30)
     assert sum("focal_gamma" in one.drawn for one in drawn) < importance.FEWEST
     assert list(importance.of(asked, drawn)) == [name for name in SPACE if name != "focal_gamma"]
@@ -62,7 +56,6 @@ def test_few_trials_say_nothing(asked: Search) -> None:
 
 
 def test_a_base_beside_the_steps_counts_like_any_trial(asked: Search) -> None:
-    pytest.importorskip("optuna")
     drawn = trials(asked, 25)
     drawn[0].drawn["model_options.width"] = 24
     drawn[1].drawn["learning_rate"] = 0.0009999

@@ -9,24 +9,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
 from projects import ROOT
 
-from ecglib import config, files, tuning
+from ecglib import config, files, paths, tracking, tuning
 from ecglib.config import TuningParameters
 from ecglib.errors import UserError
 from ecglib.experiment.recipes import Trained
 from ecglib.tuning import local, search, trial
-from ecglib.tuning.search import Search
+from ecglib.tuning.search import Search, Trial
 from ecglib.tuning.trial import Epoch
 
 CURVES = ROOT / "book" / "searches" / "curves.parquet"
+CurveOf = Callable[[Trained], Iterable[float]]
 SMALL: dict[str, Any] = {
     "experiment": "tuning/small",
     "base": "heartbeat/baseline",
@@ -49,34 +51,35 @@ def begun(**changes: Any) -> Search:
     return made
 
 
+def searched(**changes: Any) -> list[Trial]:
+    return local.run(begun(**changes), lambda trials: None)
+
+
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are calls."""
+def replay(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[CurveOf], list[int]]:
+    """Workers are calls, and trials take their curves from a function, which is given; returns the epochs that were
+    asked for."""
 
-    class Worker:
-        def __init__(self, given: Search, slot: int, deadline: float) -> None:
-            local.work(given.folder, slot, deadline)
+    def worker(given: Search, slot: int, deadline: float) -> Mock:
+        local.work(given.folder, slot, deadline)
+        return Mock(**{"poll.return_value": 0})
 
-        def poll(self) -> int:
-            return 0
+    def replayed(curve_of: CurveOf) -> list[int]:
+        ran: list[int] = []
 
-    monkeypatch.setattr(local, "start_worker", Worker)
+        def epochs(p: Trained, *_: object) -> Iterator[Epoch]:
+            best = -1.0
+            for number, value in enumerate(curve_of(p), 1):
+                ran.append(number)
+                best = max(best, value)
+                yield Epoch(number, value, best, 0.1)
+
+        monkeypatch.setattr(trial, "epochs", epochs)
+        return ran
+
+    monkeypatch.setattr(local, "start_worker", worker)
     monkeypatch.setattr(local, "PAUSE", 0.0)
-
-
-def replayed(monkeypatch: pytest.MonkeyPatch, curve_of: Any) -> list[tuple[Any, int]]:
-    """Trials take their curves from a function of their parameters; returns the epochs that were asked for."""
-    ran: list[tuple[Any, int]] = []
-
-    def epochs(p: Trained, place: Any, folder: Any = None, title: str = "") -> Iterator[Epoch]:
-        best = -1.0
-        for number, value in enumerate(curve_of(p), 1):
-            ran.append((p.learning_rate, number))
-            best = max(best, value)
-            yield Epoch(number, value, best, 0.1)
-
-    monkeypatch.setattr(trial, "epochs", epochs)
-    return ran
+    return replayed
 
 
 def rising(p: Trained) -> list[float]:
@@ -85,10 +88,8 @@ def rising(p: Trained) -> list[float]:
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "gp", "random"])
-def test_a_search_finds_what_is_best_in_the_space(
-    searcher: str, project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replayed(monkeypatch, rising)
+def test_a_search_finds_what_is_best_in_the_space(searcher: str, replay: Any) -> None:
+    replay(rising)
     made = begun(searcher=searcher, trials=20, scheduler="none")
     looked: list[int] = []
     found = local.run(made, lambda trials: looked.append(len(trials)))
@@ -100,56 +101,45 @@ def test_a_search_finds_what_is_best_in_the_space(
     assert len({json.dumps(one.drawn) for one in found}) == 20
 
 
-def test_a_grid_is_tried_whole_and_each_point_once(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replayed(monkeypatch, rising)
+def test_a_grid_is_tried_whole_and_each_point_once(replay: Any) -> None:
+    replay(rising)
     space = {"learning_rate": {"choice": [0.002, 0.005]}, "model_options.width": {"int": [4, 8], "step": 2}}
-    found = local.run(begun(searcher="grid", space=space, trials=100, scheduler="none"), lambda trials: None)
+    found = searched(searcher="grid", space=space, trials=100, scheduler="none")
     assert len(found) == 6 == len({json.dumps(one.drawn) for one in found})
     assert search.best_of(found).drawn["learning_rate"] == 0.005
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
-def test_the_poor_are_stopped_early(
-    scheduler: str, project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = replayed(monkeypatch, rising)
-    made = begun(searcher="random", scheduler=scheduler, trials=20, reduction=2)
-    found = local.run(made, lambda trials: None)
+def test_the_poor_are_stopped_early(scheduler: str, replay: Any) -> None:
+    ran = replay(rising)
+    found = searched(searcher="random", scheduler=scheduler, trials=20, reduction=2)
     stopped = [one for one in found if one.state == "stopped"]
     assert stopped and len(ran) == sum(len(one.curve) for one in found) < 20 * 4
     finished = [one.value for one in found if one.state == "finished"]
     assert max(finished) == max(one.value for one in found)
 
 
-def test_trials_that_fail_are_told_and_do_not_end_the_search(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_that_fail_are_told_and_do_not_end_the_search(replay: Any) -> None:
     def fails(p: Trained) -> list[float]:
         if p.learning_rate > 0.005:
             raise UserError("training", "the loss became nan in epoch 1")
         return rising(p)
 
-    replayed(monkeypatch, fails)
-    found = local.run(begun(searcher="random", scheduler="none"), lambda trials: None)
+    replay(fails)
+    found = searched(searcher="random", scheduler="none")
     failed = [one for one in found if one.state == "failed"]
     assert len(found) == 6 and failed and all("loss became nan" in one.why for one in failed)
     assert all(one.drawn["learning_rate"] > 0.005 for one in failed)
 
 
-def test_no_trial_begins_when_the_time_is_up(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replayed(monkeypatch, rising)
-    assert local.run(begun(budget="0s"), lambda trials: None) == []
+def test_no_trial_begins_when_the_time_is_up(replay: Any) -> None:
+    replay(rising)
+    assert searched(budget="0s") == []
     with pytest.raises(UserError, match="no trial has a value"):
         search.best_of([])
 
 
-def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(replay: Any) -> None:
     def dies(p: Trained) -> Iterator[float]:
         for number, value in enumerate(rising(p)):
             if number == 2 and not died:
@@ -158,7 +148,7 @@ def test_a_trial_that_was_left_goes_on_and_its_epochs_count_once(
             yield value
 
     died: list[Trained] = []
-    replayed(monkeypatch, dies)
+    replay(dies)
     made = begun(scheduler="none")
     with pytest.raises(KeyboardInterrupt):
         local.run(made, lambda trials: None)
@@ -189,19 +179,16 @@ def test_a_trial_whose_process_dies_again_and_again_fails(project: Path, monkeyp
 # --- successive halving on stored curves ------------------------------------------------------------------------------
 
 
-def test_successive_halving_spends_a_part_and_keeps_the_best(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_successive_halving_spends_a_part_and_keeps_the_best(replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the full curves of a random search over ecgnet, as they came, with the settings of its file."""
     full = search.trials_of(pd.read_parquet(CURVES))
     epochs = max(len(one.curve) for one in full)
     assert len(full) >= 40 and all(len(one.curve) == epochs for one in full)
     curves = iter(full)
-    replayed(monkeypatch, lambda p: [epoch.value for epoch in next(curves).curve])
-    fixed = SMALL["fixed"] | {"max_epochs": epochs}
-    made = begun(searcher="random", scheduler="asha", grace=2, reduction=4, trials=len(full), fixed=fixed)
+    replay(lambda p: [epoch.value for epoch in next(curves).curve])
     monkeypatch.setattr(Search, "of_base", None)
-    found = local.run(made, lambda trials: None)
+    fixed = SMALL["fixed"] | {"max_epochs": epochs}
+    found = searched(searcher="random", scheduler="asha", grace=2, reduction=4, trials=len(full), fixed=fixed)
     spent = sum(len(one.curve) for one in found) / (epochs * len(full))
     assert spent <= 0.4
     best = search.best_of(full)
@@ -263,40 +250,29 @@ def test_two_at_once_are_refused(project: Path) -> None:
         tuning.run(asked())
 
 
-def test_what_was_found_stays_where_a_confirmation_fails(
-    project: Path, in_this_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_found_stays_where_a_confirmation_fails(replay: Any) -> None:
     def fails(p: Trained) -> list[float]:
         if p.seeds != [0]:
             raise UserError("training", "the loss became nan in epoch 1")
         return rising(p)
 
-    replayed(monkeypatch, fails)
+    replay(fails)
     with pytest.raises(UserError, match="the loss became nan"):
         tuning.run(asked())
-    found = json.loads((project / "book" / "searches" / "small.json").read_text())
+    found = json.loads(paths.search("small").read_text())
     assert found["confirmed"] == {} and found["best"]["value"] > 0.8 and found["seconds"] > 0
     assert config.load("heartbeat/small-tuned").experiment == "heartbeat/small-tuned"
 
 
 def test_workers_that_end_at_once_end_the_search(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dead:
-        def __init__(self, given: Search, slot: int, deadline: float) -> None:
-            (given.folder / f"worker-{slot}.err").write_text("MemoryError\n")
+    def dead(given: Search, slot: int, deadline: float) -> Mock:
+        (given.folder / f"worker-{slot}.err").write_text("MemoryError\n")
+        return Mock(**{"poll.return_value": 1})
 
-        def poll(self) -> int:
-            return 1
-
-        def terminate(self) -> None:
-            pass
-
-        def wait(self, seconds: float) -> None:
-            pass
-
-    monkeypatch.setattr(local, "start_worker", Dead)
+    monkeypatch.setattr(local, "start_worker", dead)
     monkeypatch.setattr(local, "PAUSE", 0.0)
     with pytest.raises(UserError, match="its workers end at once: MemoryError"):
-        local.run(begun(), lambda trials: None)
+        searched()
 
 
 def test_more_than_the_machine_has_is_refused(project: Path) -> None:
@@ -337,26 +313,30 @@ def written(project: Path, **changes: Any) -> Path:
     return path
 
 
-def command(path: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "ecglib", "tune", str(path), *more]
+def begin(path: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ecglib", "tune", str(path), *more]
+    return subprocess.Popen(command, cwd=path.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[list[Trial], str, str]:
+    """The trials of a search that ends well, as its table has them, and what it said on stdout and stderr."""
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return search.trials_of(pd.read_parquet(paths.search("small").with_suffix(".parquet"))), out, errors
 
 
 @pytest.mark.slow
-def test_a_search_from_its_file_to_its_experiment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = subprocess.run(command(written(project, trials=3)), cwd=project, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "best of 3 trials" in done.stdout and "next: ecglib run heartbeat/small-tuned" in done.stdout
-    assert "3 of 3 trials" in done.stderr
-    found = json.loads((project / "book" / "searches" / "small.json").read_text())
-    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+def test_a_search_from_its_file_to_its_experiment(project: Path) -> None:
+    trials, out, errors = ended(begin(written(project, trials=3)))
+    assert "best of 3 trials" in out and "next: ecglib run heartbeat/small-tuned" in out
+    assert "3 of 3 trials" in errors
+    found = json.loads(paths.search("small").read_text())
     assert found["epochs"]["run"] == sum(len(one.curve) for one in trials) <= found["epochs"]["full"] == 12
     assert [each["seed"] for each in found["confirmed"]["base"]] == [1, 2]
     p = config.load("heartbeat/small-tuned")
     assert isinstance(p, config.HeartbeatParameters) and p.test and not p.in_book
     assert {"learning_rate": p.learning_rate, "model_options.width": p.model_options["width"]} == found["best"]["drawn"]
     assert (project / "runs" / "tuning" / "small" / "tensorboard").is_dir()
-    from ecglib import tracking
-
     with tracking.open_store() as store:
         runs = store.client.search_runs([store.experiment("tuning")])
     assert len(runs) == 4 and sum("trial" in run.data.tags for run in runs) == 3
@@ -373,16 +353,14 @@ def test_a_search_that_is_killed_ten_times_ends_with_every_trial_once(project: P
 
     for _ in range(10):
         more, wanted = ["--resume"] if steps() else [], steps() + draw.randint(1, 12)  # of some 200
-        process = subprocess.Popen(command(path, *more), cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = begin(path, *more)
         while steps() < wanted:
-            assert process.poll() is None, process.communicate()[0].decode()
+            assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(draw.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    done = subprocess.run(command(path, "--resume"), cwd=project, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+    trials, _, _ = ended(begin(path, "--resume"))
     assert [one.number for one in trials] == list(range(12))
     assert all([epoch.epoch for epoch in one.curve] == [1, 2, 3, 4] for one in trials)
     print(f"10 kills; {len(trials)} trials, each once")
@@ -391,14 +369,12 @@ def test_a_search_that_is_killed_ten_times_ends_with_every_trial_once(project: P
 @pytest.mark.long
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(project: Path) -> None:
     path, folder = written(project, trials=6, scheduler="none"), project / "runs" / "tuning" / "small"
-    process = subprocess.Popen(command(path), cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = begin(path)
     while process.poll() is None and not any(folder.glob("trials/*/*.pt")):
         time.sleep(0.1)
     worker = next(int(pid.name) for pid in Path("/proc").iterdir() if pid.name.isdigit() and _is_worker(pid, folder))
     os.kill(worker, signal.SIGKILL)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    trials = search.trials_of(pd.read_parquet(project / "book" / "searches" / "small.parquet"))
+    trials, _, _ = ended(process)
     assert len(trials) == 6 and all([epoch.epoch for epoch in one.curve] == [1, 2, 3, 4] for one in trials)
 
 

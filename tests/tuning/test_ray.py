@@ -146,15 +146,6 @@ def test_what_a_searcher_draws_is_of_the_space_and_the_base_comes_first(tiny: Pa
     assert len({repr(one) for one in draws}) > 7
 
 
-def test_a_search_goes_on_with_its_own_engine(tiny: Path) -> None:
-    search = prepared(tiny)
-    searches.begin(search, "local", resume=False, fresh=False)  # nothing was begun yet
-    searches.begin(search, "ray", resume=False, fresh=False)
-    (search.folder / engine.NAME).mkdir()
-    with pytest.raises(UserError, match="begun with --engine ray"):
-        searches.begin(search, "local", resume=True, fresh=False)
-
-
 def test_a_gpu_is_asked_for_where_there_is_one(tiny: Path) -> None:
     search = prepared(tiny, gpus=0.5)
     with pytest.raises(UserError, match=r"gpus: 0\.5: a trial is to train on cpu"):

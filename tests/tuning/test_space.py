@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecglib import config
+from ecglib import config, tuning
 from ecglib.config import HeartbeatParameters
 from ecglib.errors import UserError
 from ecglib.experiment import heartbeat
+from ecglib.tuning import search
 from ecglib.tuning import space as spaces
 
 BASE = HeartbeatParameters(experiment="heartbeat/baseline", test=False)
@@ -47,10 +48,8 @@ def test_every_draw_lies_in_the_space_and_is_taken() -> None:
 
 
 def test_a_grid_has_each_set_of_parameters_once() -> None:
-    written = WRITTEN | {
-        "learning_rate": {"choice": [0.001, 0.01]},
-        "focal_gamma": WRITTEN["focal_gamma"] | {"step": 3.5},
-    }
+    rates, gammas = {"choice": [0.001, 0.01]}, WRITTEN["focal_gamma"] | {"step": 3.5}
+    written = WRITTEN | {"learning_rate": rates, "focal_gamma": gammas}
     space = spaces.parsed(written, BASE)
     # 2 rates, 2 batches, 7 widths; with none and weighted 4 smoothings each, with focal 2 gammas
     assert len(space.grid(BASE)) == 2 * 2 * 7 * (4 + 4 + 2)
@@ -141,9 +140,6 @@ def test_a_space_with_a_draw_that_would_be_refused_is_refused(written: dict[str,
 
 
 def test_every_ready_space_is_sound() -> None:
-    from ecglib import tuning
-    from ecglib.tuning import search
-
     names = [name for name in config.experiments() if name.startswith("tuning/")]
     assert names
     for name in names:

@@ -186,15 +186,21 @@ def sweep(folder: Path, parameters: dict[str, Any], **others: Any) -> Path:
     return path
 
 
+def published(name: str, folder: Path) -> tuple[Path, str]:
+    """The file of such a sweep, and its base."""
+    base, text, _ = SWEEPS[name]
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path, base
+
+
 def asked_of(path: Path, base: str = BASE) -> TuningParameters:
     return tuning.load(str(path), overrides={"base": base})
 
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_published_sweep_is_read_as_it_is(name: str, tmp_path: Path) -> None:
-    base, text, expected = SWEEPS[name]
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(text, encoding="utf-8")
+    (path, base), (_, text, expected) = published(name, tmp_path), SWEEPS[name]
     asked = asked_of(path, base)
     assert asked.model_dump(include=set(expected)) == expected
     assert (asked.experiment, asked.base) == (f"tuning/{name}", base)
@@ -208,9 +214,8 @@ def test_a_published_sweep_is_read_as_it_is(name: str, tmp_path: Path) -> None:
 
 def test_it_says_how_it_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = {}
-    for name, (base, text, _) in SWEEPS.items():
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(text, encoding="utf-8")
+    for name in SWEEPS:
+        path, base = published(name, tmp_path)
         asked_of(path, base)
         said[name] = capsys.readouterr().err.replace(f"{path}: ", "").splitlines()
     assert said["bayes"] == [
@@ -238,36 +243,32 @@ def test_it_says_how_it_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 HOWS = {
-    "constant": ({"distribution": "constant", "value": 0.1}, None),
+    "constant": ({"value": 0.1}, None),
     "one value": ({"values": [0.1]}, None),
     "no range": ({"min": 0.1, "max": 0.1}, None),
-    "categorical": ({"distribution": "categorical", "values": [0.1, "1e-2", 0.1]}, {"choice": [0.1, 0.01]}),
+    "categorical": ({"values": [0.1, "1e-2", 0.1]}, {"choice": [0.1, 0.01]}),
     "likely": ({"values": [0.1, 0.2, 0.3], "probabilities": [0.7, 0.3, 0]}, {"choice": [0.1, 0.2]}),
     "inferred integers": ({"min": 0, "max": 1}, {"int": [0, 1]}),
     "inferred": ({"min": 0, "max": 0.5}, {"uniform": [0.0, 0.5]}),
-    "int_uniform": ({"distribution": "int_uniform", "min": 1, "max": 9}, {"int": [1, 9]}),
-    "uniform": ({"distribution": "uniform", "min": 0, "max": 1}, {"uniform": [0.0, 1.0]}),
-    "q_uniform": ({"distribution": "q_uniform", "min": 5, "max": 30, "q": 10}, {"int": [10, 30], "step": 10}),
+    "int_uniform": ({"min": 1, "max": 9}, {"int": [1, 9]}),
+    "uniform": ({"min": 0, "max": 1}, {"uniform": [0.0, 1.0]}),
+    "q_uniform": ({"min": 5, "max": 30, "q": 10}, {"int": [10, 30], "step": 10}),
     "q_uniform without q": ({"distribution": "q_uniform", "min": 0.5, "max": 4}, {"int": [1, 4], "step": 1}),
-    "log_uniform": ({"distribution": "log_uniform", "min": -5, "max": 0}, {"log-uniform": [0.006738, 1.0]}),
-    "log_uniform_values": ({"distribution": "log_uniform_values", "min": 0.001, "max": 1}, {"log-uniform": [0.001, 1]}),
-    "q_log_uniform": ({"distribution": "q_log_uniform", "min": 0, "max": 2, "q": 1}, {"log-int": [1, 7]}),
-    "q_log_uniform_values": (
-        {"distribution": "q_log_uniform_values", "min": 0.05, "max": 1, "q": 0.1},
-        {"log-uniform": [0.05, 1.0]},
-    ),
-    "inv_log_uniform": ({"distribution": "inv_log_uniform", "min": 0, "max": 5}, {"log-uniform": [0.006738, 1.0]}),
-    "inv_log_uniform_values": (
-        {"distribution": "inv_log_uniform_values", "min": 0.001, "max": 1},
-        {"log-uniform": [0.001, 1]},
-    ),
+    "log_uniform": ({"min": -5, "max": 0}, {"log-uniform": [0.006738, 1.0]}),
+    "log_uniform_values": ({"min": 0.001, "max": 1}, {"log-uniform": [0.001, 1]}),
+    "q_log_uniform": ({"min": 0, "max": 2, "q": 1}, {"log-int": [1, 7]}),
+    "q_log_uniform_values": ({"min": 0.05, "max": 1, "q": 0.1}, {"log-uniform": [0.05, 1.0]}),
+    "inv_log_uniform": ({"min": 0, "max": 5}, {"log-uniform": [0.006738, 1.0]}),
+    "inv_log_uniform_values": ({"min": 0.001, "max": 1}, {"log-uniform": [0.001, 1]}),
 }
-"""Distribution -> how a sweep writes it, and what it is here; None: it is constant."""
+"""Distribution, or what else a sweep says -> how it goes on, and what it is here; None: it is constant."""
 
 
 @pytest.mark.parametrize("kind", HOWS)
 def test_every_distribution_has_its_counterpart(kind: str, tmp_path: Path) -> None:
     how, expected = HOWS[kind]
+    if kind in (*sweeps.RANGES, "constant", "categorical"):
+        how = {"distribution": kind} | how
     asked = asked_of(sweep(tmp_path, {"weight_decay": how, "lr": {"values": [0.1, 0.2]}}, run_cap=1))
     assert asked.space.get("weight_decay") == expected
     assert asked.fixed == ({} if expected else {"weight_decay": 0.1})
@@ -312,6 +313,12 @@ def test_what_is_drawn_lies_within_the_sweeps_range(kind: str, ends: list[float]
 
 
 LR = {"lr": {"min": 0.001, "max": 0.1}}
+
+
+def of(**parameters: Any) -> dict[str, Any]:
+    return {"parameters": parameters}
+
+
 REFUSED = {
     "several methods": ({"method": ["grid"]}, ["method: ['grid']"]),
     "no method of W&B": ({"method": "hyperopt"}, ["method: hyperopt", "grid, random, bayes"]),
@@ -320,45 +327,36 @@ REFUSED = {
     "several metrics": ({"metrics": []}, ["metrics has no counterpart"]),
     "no parameters": ({"parameters": []}, ["parameters: []"]),
     "no cap": ({"run_cap": 0}, ["run_cap: 0"]),
-    "a bare value": ({"parameters": {"lr": 0.1}}, ["lr: 0.1", "{value: 0.1}"]),
-    "a misspelt key": ({"parameters": {"lr": {"minimum": 1, "max": 2}}}, ["lr: minimum", "did you mean min?"]),
+    "a bare value": (of(lr=0.1), ["lr: 0.1", "{value: 0.1}"]),
+    "a misspelt key": (of(lr={"minimum": 1, "max": 2}), ["lr: minimum", "did you mean min?"]),
     **{
-        kind: ({"parameters": {"lr": {"distribution": kind}}}, [f"lr: distribution: {kind} has no counterpart"])
+        kind: (of(lr={"distribution": kind}), [f"lr: distribution: {kind} has no counterpart"])
         for kind in ("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "constant")
     },
-    "nothing for its values": ({"parameters": {"lr": {"values": []}}}, ["lr: values: []"]),
-    "a weight short": ({"parameters": {"lr": {"values": [1, 2], "probabilities": [1]}}}, ["lr: probabilities: [1]"]),
-    "one end": ({"parameters": {"lr": {"min": 0.1}}}, ["lr: min: 0.1, max: None"]),
-    "upside down": ({"parameters": {"lr": {"min": 2.0, "max": 1.0}}}, ["lr: min: 2.0, max: 1.0", "lower one first"]),
-    "text for a number": ({"parameters": {"lr": {"min": "low", "max": 1.0}}}, ["lr: min: low"]),
-    "no integers": (
-        {"parameters": {"lr": {"distribution": "int_uniform", "min": 0.5, "max": 2}}},
-        ["lr: min: 0.5", "integers"],
-    ),
+    "nothing for its values": (of(lr={"values": []}), ["lr: values: []"]),
+    "a weight short": (of(lr={"values": [1, 2], "probabilities": [1]}), ["lr: probabilities: [1]"]),
+    "one end": (of(lr={"min": 0.1}), ["lr: min: 0.1, max: None"]),
+    "upside down": (of(lr={"min": 2.0, "max": 1.0}), ["lr: min: 2.0, max: 1.0", "lower one first"]),
+    "text for a number": (of(lr={"min": "low", "max": 1.0}), ["lr: min: low"]),
+    "no integers": (of(lr={"distribution": "int_uniform", "min": 0.5, "max": 2}), ["lr: min: 0.5", "integers"]),
     "a logarithm of 0": (
-        {"parameters": {"lr": {"distribution": "log_uniform_values", "min": 0, "max": 1}}},
+        of(lr={"distribution": "log_uniform_values", "min": 0, "max": 1}),
         ["lr: log_uniform_values from 0", "above 0"],
     ),
     "values for exponents": (
-        {"parameters": {"batch_size": {"distribution": "log_uniform", "min": 32, "max": 1024}}},
+        of(batch_size={"distribution": "log_uniform", "min": 32, "max": 1024}),
         ["batch_size: log_uniform from 32 to 1024", "exponents of e", "log_uniform_values"],
     ),
-    "no step": ({"parameters": {"lr": {"distribution": "q_uniform", "min": 1, "max": 2, "q": 0}}}, ["lr: q: 0"]),
-    "between two steps": (
-        {"parameters": {"lr": {"distribution": "q_uniform", "min": 0.1, "max": 0.2}}},
-        ["lr: no multiple of q: 1"],
-    ),
+    "no step": (of(lr={"distribution": "q_uniform", "min": 1, "max": 2, "q": 0}), ["lr: q: 0"]),
+    "between two steps": (of(lr={"distribution": "q_uniform", "min": 0.1, "max": 0.2}), ["lr: no multiple of q: 1"]),
     "nothing known that varies": (
-        {"parameters": {"momentum": {"min": 0.5, "max": 0.9}, "optimizer": {"values": ["adam", "sgd"]}}},
+        of(momentum={"min": 0.5, "max": 0.9}, optimizer={"values": ["adam", "sgd"]}),
         ["nothing varies in it that heartbeat/baseline has"],
     ),
-    "epochs that vary": ({"parameters": {"epochs": {"values": [5, 10]}}}, ["epochs: trials", "can't be compared"]),
-    "seeds that vary": ({"parameters": {"seed": {"values": [1, 2]}}}, ["seed: trials", "can't be compared"]),
-    "one twice": (
-        {"parameters": {**LR, "learning_rate": {"value": 1}}},
-        ["both learning_rate and lr are learning_rate"],
-    ),
-    "a model of theirs": ({"parameters": {"model": {"value": "resnet18"}}}, ["unknown model resnet18"]),
+    "epochs that vary": (of(epochs={"values": [5, 10]}), ["epochs: trials", "can't be compared"]),
+    "seeds that vary": (of(seed={"values": [1, 2]}), ["seed: trials", "can't be compared"]),
+    "one twice": (of(**LR, learning_rate={"value": 1}), ["both learning_rate and lr are learning_rate"]),
+    "a model of theirs": (of(model={"value": "resnet18"}), ["unknown model resnet18"]),
     "what is minimized": (
         {"metric": {"name": "val_macro_f1", "goal": "minimize"}},
         ["val_macro_f1 is to be minimized", "goal: maximize"],

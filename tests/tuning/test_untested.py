@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +47,17 @@ BASES: dict[str, tuple[Trained, str]] = {
 """Task -> an experiment, and what its trials are judged by."""
 
 
-@dataclass(frozen=True)
-class Poison:
-    """What happens to a test set."""
-
-    signals: Callable[[Path], None]
-    labels: bool
-
-
 def noise(path: Path) -> None:
     size = path.stat().st_size
     path.write_bytes(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8).tobytes())
 
 
-POISONS = {
-    "other signals": Poison(noise, False),
-    "other labels": Poison(lambda path: None, True),
-    "no signals": Poison(Path.unlink, True),
+POISONS: dict[str, tuple[Callable[[Path], object], bool]] = {
+    "other signals": (noise, False),
+    "other labels": (lambda path: None, True),
+    "no signals": (Path.unlink, True),
 }
+"""What happens to a test set: to each file of its signals, and whether its labels change."""
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +109,13 @@ def found(p: Trained) -> list[dict[str, Any]]:
     return epochs
 
 
-def poison(task: str, data: Path, how: Poison) -> None:
+def poison(task: str, data: Path, what: str) -> None:
     """Change the signals, and maybe the labels, of all that is tested."""
+    change, labels = POISONS[what]
     if task == "heartbeat":
         for name in aami.DS2:
-            how.signals(data / "mitdb" / f"{name}.dat")
-            if how.labels:
+            change(data / "mitdb" / f"{name}.dat")
+            if labels:
                 shutil.copy(data / "mitdb" / "208.atr", data / "mitdb" / f"{name}.atr")
         return
     table = pd.read_csv(data / "ptb-xl" / "ptbxl_database.csv")
@@ -130,8 +124,8 @@ def poison(task: str, data: Path, how: Poison) -> None:
         tested = table["patient_id"].astype(int).astype(str).isin(held_out(databases.get("ptb-xl")))
     assert 0 < tested.sum() < len(table) / 2
     for file in table["filename_hr"][tested]:
-        how.signals(data / "ptb-xl" / f"{file}.dat")
-    if how.labels:
+        change(data / "ptb-xl" / f"{file}.dat")
+    if labels:
         sick = table["scp_codes"].str.contains("IMI")
         table.loc[tested, "scp_codes"] = np.where(sick[tested], "{'NORM': 100.0}", "{'IMI': 100.0}")
         table.to_csv(data / "ptb-xl" / "ptbxl_database.csv", index=False)
@@ -146,13 +140,13 @@ def clean() -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("what", POISONS)
 @pytest.mark.parametrize("task", BASES)
 def test_a_trial_is_the_same_whatever_the_test_set_holds(
-    task: str, what: str, data: Path, clean: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    task: str, what: str, data: Path, clean: dict[str, list[dict[str, Any]]]
 ) -> None:
     p = developed(task)
     if task not in clean:
         clean[task] = found(p)
-        monkeypatch.setattr(trial, "PREPARED", {})
-    poison(task, data, POISONS[what])
+        trial.PREPARED.clear()
+    poison(task, data, what)
     assert found(p) == clean[task]
     assert not paths.test_reads().exists()
 
@@ -163,7 +157,7 @@ def test_the_same_with_test_true_would_not_be_and_a_trial_of_it_is_refused(task:
     p = developed(task).model_copy(update={"test": True})
     with pytest.raises(ValueError, match="a trial with test: true would read what is tested"):
         found(p)
-    poison(task, data, POISONS["no signals"])
+    poison(task, data, "no signals")
     with pytest.raises(UserError):
         list(tasks.of(p).epochs(tasks.of(p).data(p), p, 0, Where(torch.device("cpu"), "float32", "it")))
 

@@ -43,7 +43,7 @@ def patient_of(source: Source, record: str) -> str:
     if owner := excerpt_of(source, record):
         source, record = Source(owner, source.folder, False, ()), record.removeprefix("sel")
     if source.name == "mitdb":
-        return aami.patient_of(record)
+        return aami.SAME_PATIENT.get(record, record)
     said = ""
     with suppress(RecordError):  # it is set aside when it is read
         found = (_PATIENT.fullmatch(line) for line in comments(source.folder, record))
@@ -57,21 +57,14 @@ def not_apart(training: Sequence[Source], tested: Sequence[Source]) -> dict[tupl
     """Records to be left out, by name of their source and their own, so that no patient is learnt from and tested on,
     and no beat counts twice -> the reason."""
     names = {source.name for source in (*training, *tested)}
-    excerpts = {
-        (source.name, record): f"an excerpt of a record of {owner}"
-        for source in (*training, *tested)
-        for record in source.records
-        if (owner := excerpt_of(source, record)) in names
-    }
-    whose = {
-        (source.name, record): patient_of(source, record)
-        for source in (*training, *tested)
-        for record in source.records
-        if (source.name, record) not in excerpts
-    }
-    scored = {
-        whose[source.name, record] for source in tested for record in source.records if (source.name, record) in whose
-    }
+    excerpts, whose = dict[tuple[str, str], str](), dict[tuple[str, str], str]()
+    for source in (*training, *tested):
+        for record in source.records:
+            if (owner := excerpt_of(source, record)) in names:
+                excerpts[source.name, record] = f"an excerpt of a record of {owner}"
+            else:
+                whose[source.name, record] = patient_of(source, record)
+    scored = {whose.get((source.name, record)) for source in tested for record in source.records} - {None}
     learnt = [(source.name, record) for source in training for record in source.records]
     return excerpts | {each: "its patient is tested on" for each in learnt if whose.get(each) in scored}
 

@@ -13,14 +13,13 @@ from ecglib import aami
 from ecglib.data import beats, databases
 from ecglib.data.catalogues import annotated
 from ecglib.data.databases import Source
-from ecglib.data.records import list_records, read_annotations
+from ecglib.data.records import read_annotations
 from ecglib.errors import RecordError
 
 
 @pytest.fixture
 def source(small_mitdb: Path) -> Source:
-    folder = small_mitdb / "mitdb"
-    return Source("mitdb", folder, False, tuple(list_records(folder)))
+    return excerpts.source(small_mitdb / "mitdb")
 
 
 def test_sets_add_up(source: Source) -> None:
@@ -38,7 +37,7 @@ def test_sets_add_up(source: Source) -> None:
 def test_a_record_without_readable_annotations_has_no_row(source: Source, tmp_path: Path) -> None:
     shutil.copytree(source.folder, tmp_path / "mitdb")
     (tmp_path / "mitdb" / "100.atr").write_bytes(b"")
-    broken = Source("mitdb", tmp_path / "mitdb", False, source.records)
+    broken = excerpts.source(tmp_path / "mitdb")
     reasons: list[RecordError] = []
     assert set(annotated.by_record(broken, passed_over=reasons.append).index) == set(source.records) - {"100"}
     assert ["100.atr" in str(error) for error in reasons] == [True]
@@ -56,16 +55,15 @@ def test_the_strip_holds_as_many_classes_as_any_and_needs_a_readable_record(sour
             here = (found.samples >= start) & (found.samples < start + width)
             assert len({aami.SYMBOLS[str(s)] for s in found.symbols[here] if str(s) in aami.SYMBOLS}) <= len(shown)
     with pytest.raises(RecordError, match="no annotated beats"):
-        annotated.busiest_strip(Source("mitdb", source.folder / "none", False, ("100",)), seconds=10)
+        annotated.busiest_strip(excerpts.source(source.folder / "none", "100"), seconds=10)
 
 
 # --- other databases --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def others(empty: Path) -> Path:
+def others(data: Path) -> Path:
     """A data folder with a few records of each, as they are written there."""
-    data = empty / "data"
     holters.svdb(data / "svdb", {"800": "208", "801": "232"})
     holters.incartdb(data / "incartdb", {"I01": ("208", 1), "I02": ("213", 1), "I03": ("100", 2)})
     holters.qtdb(

@@ -55,15 +55,11 @@ def is_plain(found: Records, patients: list[str] | None = None) -> None:
 @pytest.mark.parametrize("top", ["", "export/"])
 @pytest.mark.parametrize("ward", ["", "ward/"])
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_zip_file_of_recordings(
-    tmp_path: Path, top: str, ward: str, beside: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    made, table = tmp_path / "made", tmp_path / "data" / "labels.csv"
+def test_a_zip_file_of_recordings(data: Path, top: str, ward: str, beside: bool) -> None:
+    made, table = data.parent / "made", data / "labels.csv"
     for name in NAMES:
         clinics.dat(made / top, ward + name)
-    packed = Path(shutil.make_archive(str(tmp_path / "data" / "export.1"), "zip", made))
+    packed = Path(shutil.make_archive(str(data / "export.1"), "zip", made))
     frame(record=[ward + name for name in NAMES]).to_csv(table, index=False)
     shutil.rmtree(made)
     found = own.read(packed.parent if beside else packed, table)
@@ -72,14 +68,12 @@ def test_a_zip_file_of_recordings(
         assert found.read(entry).signals.any()
 
 
-def test_a_zip_file_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    frame().to_csv(tmp_path / "labels.csv", index=False)
-    (tmp_path / "no.zip").touch()
+def test_a_zip_file_that_is_none(empty: Path) -> None:
+    frame().to_csv(empty / "labels.csv", index=False)
+    (empty / "no.zip").touch()
     for name, said in (("gone.zip", "no such folder"), ("no.zip", r"can't be unpacked \(File is not a zip file\)")):
         with pytest.raises(UserError, match=f"{name}: {said}"):
-            own.read(tmp_path / name, tmp_path / "labels.csv")
+            own.read(empty / name, empty / "labels.csv")
 
 
 # --- what the columns say ---------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def touch(folder: Path, *names: str) -> Path:
         (["g/a", "h/.a", "i/j/.a"], {"": "g/\nh/\ni\n"}, ["g/a", "h", "i"]),
         (["a", "g/b"], {"": "\ufeff./a.hea\r\n./g/b\r\n"}, ["a", "g/b"]),
         (["a", "b", "c"], {"": "a b\rc"}, ["a", "b", "c"]),
-        (["b", "a"], {"": "\n \n"}, ["a", "b"]),
+        (["b", "a", "sub/c"], {"": "\n \n"}, ["a", "b"]),
         (["z/._a", "z/a", ".git/b", "__MACOSX/._a"], {}, ["z/a"]),
     ],
 )
@@ -72,6 +72,8 @@ def test_a_list_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "RECORDS").write_bytes(content)
     with pytest.raises(UserError, match="^" + re.escape(f"{tmp_path}{said}")):
         records.list_records(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        records.list_records(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -110,14 +112,6 @@ def test_subfolders_that_may_not_be_read_are_passed_over(
 # --- databases --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "_quarto.yml").touch()
-    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
-    monkeypatch.setenv("ECGLIB_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
-
-
 def mitdb(folder: Path, *names: str) -> Path:
     for name in names or ("100", "101"):
         clinics.dat(folder, name)
@@ -144,7 +138,7 @@ MADE = {
 def found(name: str) -> tuple[int, int]:
     """Records of a database that are read, and that are counted."""
     source = databases.get(name)
-    return len(source.records), next(row.found for row in databases.status() if row.name == source.name)
+    return len(source.records), databases.status(source.name).found
 
 
 @pytest.mark.parametrize("deeper", ["unpacked-1.0.0", "physionet.org/files/its/1.0.0"])
@@ -203,7 +197,7 @@ def test_a_database_in_a_zip_file_is_unpacked_once(
         archive.writestr(names("") or "./", "")
     if packed.parent != data:
         (packed.parent / "LICENSE.txt").touch()
-    listed = next(row for row in databases.status() if row.name == databases.database(name).name)
+    listed = databases.status(name)
     assert (listed.found, listed.folder, capsys.readouterr().err) == (
         expected[1], str(packed if packed.parent == data else packed.parent), ""
     )  # fmt: skip
@@ -254,7 +248,7 @@ def test_a_zip_file_that_can_not_be_read_is_named_and_leaves_nothing(data: Path,
             databases.get("mitdb")
         assert "\n" not in str(caught.value)
     assert databases.find("mitdb") is None
-    status = next(row for row in databases.status() if row.name == "mitdb")
+    status = databases.status("mitdb")
     assert status.found or "a.zip" in status.hint
     if kind != "something else":
         assert not [path for path in (data.parent / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
@@ -282,7 +276,7 @@ def test_a_zip_file_that_is_not_read_is_told(data: Path, name: str, loose: str) 
     packed = zipped(made, data / name / "archive.zip")
     for path in made.glob(loose):
         shutil.copy(path, data / name)
-    status = next(row for row in databases.status() if row.folder == str(data / name))
+    status = databases.status(name)
     assert (status.state, status.found) == ("partial", 1)
     assert status.hint == f"{packed}: a packed file; unpack it there"
 
@@ -318,7 +312,7 @@ def test_of_two_copies_the_whole_one_and_of_two_whole_ones_or_two_parts_neither(
     mitdb(data / "mitdb", "103")
     with pytest.raises(UserError, match=where + r" \(\. and 1\.0\.0\)") as caught:
         databases.get("mitdb")
-    status = next(row for row in databases.status() if row.name == "mitdb")
+    status = databases.status("mitdb")
     assert (status.state, status.found, status.hint) == ("partial", 3, str(caught.value))
     mitdb(data / "mitdb")
     assert databases.get("mitdb").folder == data / "mitdb"
@@ -349,7 +343,7 @@ def test_why_nothing_is_read_of_what_is_there(data: Path, name: str, file: str, 
     assert "ecglib data fetch" not in str(caught.value)
     assert databases.find(name) is None
     entry = databases.database(name)
-    assert next(row.hint for row in databases.status() if row.name == entry.name) in str(caught.value)
+    assert databases.status(entry.name).hint in str(caught.value)
 
 
 @pytest.mark.parametrize(
