@@ -7,7 +7,6 @@ A parameters file is flat YAML, `params/<notebook>/<experiment>.yaml`, and works
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecglib import paths
-from ecglib.errors import UserError
+from ecglib.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from ecglib.models.registry import Entry
@@ -632,9 +631,9 @@ def check(notebook: str, values: Mapping[str, Any], where: str | Path) -> Shared
                 raise UserError(where, f"{what} was removed", do=REMOVED[what])
     for name in values:
         if name not in model.model_fields:
-            near = difflib.get_close_matches(name, model.model_fields, n=1)
-            expected = "" if near else f"one of {', '.join(model.model_fields)}"
-            raise UserError(where, f"unknown parameter {name}", expected, f"did you mean {near[0]}?" if near else "")
+            do = nearest(name, model.model_fields)
+            expected = "" if do else f"one of {', '.join(model.model_fields)}"
+            raise UserError(where, f"unknown parameter {name}", expected, do)
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -700,9 +699,8 @@ def load(
     if experiment in REMOVED:
         raise UserError(experiment, "this experiment was removed", do=REMOVED[experiment])
     if notebook not in MODELS or not name or not path.is_file():
-        near = difflib.get_close_matches(experiment, experiments(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else "see ecglib run --list"
-        raise UserError(experiment, "no such experiment", f"one of {', '.join(experiments())}", hint)
+        do = nearest(experiment, experiments(), 0.4) or "see ecglib run --list"
+        raise UserError(experiment, "no such experiment", f"one of {', '.join(experiments())}", do)
     values = load_yaml(path)
     check(notebook, values, path)
     if values.get("experiment") != experiment:

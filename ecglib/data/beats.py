@@ -14,7 +14,6 @@ removed, of each lead as it is and without the record's template, and features o
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 import os
@@ -37,7 +36,7 @@ from ecglib.data import records, rhythm
 from ecglib.data.catalogues.annotated import patient_of
 from ecglib.data.databases import Source
 from ecglib.data.records import RATE, at_rate, read_annotations, read_recording
-from ecglib.errors import RecordError, UserError
+from ecglib.errors import RecordError, UserError, nearest
 
 Cut = Literal["kachuee", "centred", "relative"]
 
@@ -79,8 +78,8 @@ def features_of(cut: Cut, n_leads: int, chosen: Sequence[str] = ("*",)) -> dict[
         names = [*rhythm.features(*nothing), *(f"{name}_{i}" for i in range(2, n_leads + 1) for name in shapes)]
     for pattern in chosen:
         if names and not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
-            raise UserError(f"features: {pattern}", f"no feature of the {cut} cut", do=f"did you mean {near[0]}?")
+            do = nearest(pattern, names, 0)
+            raise UserError(f"features: {pattern}", f"no feature of the {cut} cut", do=do)
     return {name: i for i, name in enumerate(names) if any(fnmatch.fnmatchcase(name, each) for each in chosen)}
 
 

@@ -32,7 +32,6 @@ from ecglib.evaluation import calibration, metrics, scoring
 from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import heartbeat, infarction, twelve_lead
 from ecglib.experiment.record import Record
-from ecglib.models import registry
 from ecglib.models.layers import Vote
 from ecglib.serving import model as serving
 from ecglib.serving.model import CARD, ONNX, README, WEIGHTS, Card, Model
@@ -227,7 +226,7 @@ def _network(record: Record) -> nn.Module:
     if record.task == "multilabel":
         return twelve_lead.maker(p, len(record.classes))()
     make = infarction.maker(p)
-    return Vote([make() for _ in range(p.networks)]) if registry.entry(p.model).reads_aligned else make()
+    return Vote([make() for _ in range(p.networks)]) if p.entry.reads_aligned else make()
 
 
 def _best(record: Record) -> int:
@@ -262,7 +261,7 @@ def _example(record: Record) -> list[Tensor]:
     if record.task == "multiclass" and p.reads_sequences:
         shape = [p.beats_per_sequence, *shape]
     given = [torch.randn(3, *shape, generator=draw)]
-    if registry.entry(p.model).reads_features:
+    if p.entry.reads_features:
         given.append(torch.randn(3, record.n_features, generator=draw))
     return given
 
@@ -326,7 +325,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
     p = _parameters(record)
     task = TASKS[record.task]
     leads = list(records.LEADS) if task == "recordings" else list(p.leads)
-    reads_features = registry.entry(p.model).reads_features
+    reads_features = p.entry.reads_features
     return {
         "name": record.experiment or p.model,
         "task": task,
@@ -358,7 +357,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
     p = _parameters(record)
     if record.task == "multiclass":
         path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
-        if path.is_file() and not p.refit and not registry.entry(p.model).votes:  # a refit has learnt them
+        if path.is_file() and not p.refit and not p.entry.votes:  # a refit has learnt them
             table = pd.read_parquet(path)
             logits = table[scoring.LOGITS].to_numpy()
             given["temperature"] = calibration.temperature(logits, table["label"].to_numpy())

@@ -12,7 +12,6 @@ probabilities. mlflow takes seconds to import, so only the functions that need i
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from ecglib import files, paths, tracking
-from ecglib.errors import UserError, some
+from ecglib.errors import UserError, nearest, some
 from ecglib.serving import model as serving
 from ecglib.serving.model import Card, Model
 
@@ -203,8 +202,7 @@ def _there(get: Callable[..., T], *named: str) -> T | None:
 def _unknown(registry: _Registry, where: str, name: str, what: str = "") -> UserError:
     """That there is no such model, or of it no such alias or version, and which there are."""
     if _there(registry.client.get_registered_model, name) is None:
-        near = difflib.get_close_matches(name, islice(_names(registry), MOST), n=1, cutoff=0.4)
-        do = f"did you mean {near[0]}?" if near else "ecglib models lists what there is"
+        do = nearest(name, islice(_names(registry), MOST), 0.4) or "ecglib models lists what there is"
         return UserError(where, f"no registered model {name}", do=do)
     there = _versions(registry, name)
     numbers, aliases = [str(one.version) for one in reversed(there)], [alias for one in there for alias in one.aliases]

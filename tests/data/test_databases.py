@@ -189,6 +189,13 @@ def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -
             call("mitdb")
 
 
+def test_a_file_in_the_place_of_one_database_hides_no_other(mitdb: Path) -> None:
+    (mitdb.parent / "qtdb").touch()
+    assert databases.status("mitdb").found
+    with pytest.raises(UserError, match="qtdb: a file; expected a folder"):
+        databases.status("qtdb")
+
+
 @pytest.mark.real
 def test_real_mitdb(real_mitdb: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECGLIB_DATA", str(real_mitdb.parent))
