@@ -412,18 +412,18 @@ def packed(table: Path) -> Path:
 
 
 def status(name: str) -> Status:
-    """What is on disk of a database, complete or not; a `UserError` when its folder may not be read."""
+    """What is on disk of a database, complete or not, or why nothing of it can be read."""
     entry = database(name)
-    sizes: dict[str, int] = {}
+    folder, sizes = entry.folder, dict[str, int]()
     why: UserError | None = None
-    with readable(entry.folder):
-        folder = entry.home
-        if folder.exists():
-            try:
+    try:
+        with readable(folder):
+            folder = entry.home
+            if folder.exists():
                 sizes = _sizes(entry, folder)
                 _place(entry, folder)
-            except UserError as error:
-                why = error
+    except UserError as error:
+        why = error
     found = _count(entry, sizes)
     present = found >= entry.expected and why is None
     state: Literal["present", "partial", "absent"] = "present" if present else "partial" if found else "absent"

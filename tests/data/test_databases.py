@@ -184,16 +184,16 @@ def test_a_folder_without_rights(mitdb: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("os.listdir", refuse)
     monkeypatch.setattr("os.scandir", refuse)
-    for call in (databases.find, databases.get, databases.status):
+    for call in (databases.find, databases.get):
         with pytest.raises(UserError, match="no permission to read"):
             call("mitdb")
+    assert "no permission to read" in databases.status("mitdb").hint
 
 
 def test_a_file_in_the_place_of_one_database_hides_no_other(mitdb: Path) -> None:
     (mitdb.parent / "qtdb").touch()
     assert databases.status("mitdb").found
-    with pytest.raises(UserError, match="qtdb: a file; expected a folder"):
-        databases.status("qtdb")
+    assert "qtdb: a file; expected a folder" in databases.status("qtdb").hint
 
 
 @pytest.mark.real
