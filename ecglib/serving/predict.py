@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,7 @@ SHOWN: Final = {
 """Name in `Card.training` -> what it is, by how much it is multiplied, and the unit."""
 ROOM: Final = 256 * 2**20
 """Bytes of signals that wait for a worker, or one record."""
+_Engine = Callable[[Callable[[Wfdb | Row, str], Scored], Iterable[tuple[Wfdb | Row, str]]], Iterator[Scored]]
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ class Summary:
     set_aside: Counter[str] = field(default_factory=Counter)
     """Reason -> records in quarantine."""
     seconds: float = 0.0
-    """From the start of the workers to the last commit."""
+    """From the start of the workers, or of the work on a cluster, to the last commit."""
     compared: str = ""
     """The input beside the training data; empty where nothing was classified."""
     warnings: list[str] = field(default_factory=list)
@@ -195,8 +196,8 @@ def predict(
     """Classify an input into a Delta table (both as above) in so many processes, 0 for one a core; engine `pool` is
     this machine, `ray` the cluster of `RAY_ADDRESS`.
 
-    A `UserError` for a model, an input or an output that can't be used, before anything is written; and where no record
-    could be classified, or a process died: what was done by then stays.
+    A `UserError` for a model, an input or an output that can't be used, and where Ray does not start, before anything
+    is written; and where no record could be classified, or a process died: what was done by then stays.
     """
     if engine == "ray":
         cluster.library()
@@ -208,20 +209,30 @@ def predict(
     if given not in databases.DATABASES and f"{_place(output)}/".startswith(f"{_place(given)}/"):
         raise UserError(output, "inside the input", "a place of its own")
     source = read(given, peaks)
-    sink = Output(output, opened.card)
-    summary = Summary(sink.where, sink.quarantine, opened.card.version, sink.run_id)
+    where = rows.Packed.of(opened) if engine == "ray" else str(opened.folder.resolve())
+    work = functools.partial(rows.score, where, opened.card.version)
+    with _started(engine, workers or len(os.sched_getaffinity(0))) as run:
+        summary = _into(Output(output, opened.card), source, functools.partial(run, work))
+    if not summary.records + summary.done:
+        found = f"no record could be classified ({_counted(summary.set_aside)})"
+        raise UserError(given, found, do=f"the reasons are in {summary.quarantine}")
+    return summary
+
+
+def _into(
+    sink: Output, source: Input, score: Callable[[Iterable[tuple[Wfdb | Row, str]]], Iterator[Scored]]
+) -> Summary:
+    """Classify what is not done yet."""
+    summary = Summary(sink.where, sink.quarantine, sink.card.version, sink.run_id)
     twice = {name: n for name, n in Counter(source.names).items() if n > 1}
     for name, n in twice.items():
         sink.put(rows.twice(name, n))
         summary.set_aside["a record twice"] += 1
     items = ((one, sink.done.get(one.name, "")) for one in source.records if one.name not in twice)
-    where = rows.Packed.of(opened) if engine == "ray" else str(opened.folder.resolve())
-    work = functools.partial(rows.score, where, opened.card.version)
-    run = on_ray if engine == "ray" else pooled
-    seen, began = Seen(opened.card), time.monotonic()
+    seen, began = Seen(sink.card), time.monotonic()
     try:
         with _progress(len(source.names) - sum(twice.values())) as advance:
-            for one in run(work, items, workers or len(os.sched_getaffinity(0))):
+            for one in score(items):
                 seen.add(one)
                 summary.records, summary.rows = summary.records + bool(len(one)), summary.rows + len(one)
                 summary.done += not len(one) and not one.reason
@@ -232,9 +243,6 @@ def predict(
         sink.flush()
     summary.seconds = time.monotonic() - began
     summary.compared, summary.warnings = seen.compared()
-    if not summary.records + summary.done:
-        found = f"no record could be classified ({_counted(summary.set_aside)})"
-        raise UserError(given, found, do=f"the reasons are in {sink.quarantine}")
     return summary
 
 
@@ -266,6 +274,16 @@ def _workers() -> BaseContext:
     return multiprocessing.get_context("forkserver")
 
 
+@contextmanager
+def _started(engine: str, workers: int) -> Iterator[_Engine]:
+    """An engine of so many processes, which classifies the records that it is given."""
+    if engine == "pool":
+        yield lambda work, items: pooled(work, items, workers)
+    else:
+        with cluster.joined(num_cpus=workers, include_dashboard=False) as ray:
+            yield functools.partial(on_ray, ray)
+
+
 def pooled(
     work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
 ) -> Iterator[Scored]:
@@ -286,15 +304,13 @@ def pooled(
 
 
 def on_ray(
-    work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]], workers: int
+    ray: Any, work: Callable[[Wfdb | Row, str], Scored], items: Iterable[tuple[Wfdb | Row, str]]
 ) -> Iterator[Scored]:
     """As `pooled`, in tasks of a cluster (see `cluster.joined`), whose machines see WFDB records at the same path. A
     task whose process dies is repeated three times."""
-    waiting = dict[Future[Scored], Wfdb | Row]()
-    with cluster.joined(num_cpus=workers, include_dashboard=False) as ray:
-        once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine
-        most = 2 * int(ray.cluster_resources()["CPU"])
-        yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, waiting, most)
+    once, task = ray.put(work), ray.remote(_task)  # the work is stored once on a machine
+    most = 2 * int(ray.cluster_resources()["CPU"])
+    yield from _flow(lambda given, done: task.remote(once, given, done).future(), items, {}, most)
 
 
 def _task(work: Callable[[Wfdb | Row, str], Scored], given: Wfdb | Row, done: str) -> Scored:

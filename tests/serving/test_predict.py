@@ -401,3 +401,13 @@ def test_ray_that_is_missing_is_one_line(folder: Path, tmp_path: Path, monkeypat
     with pytest.raises(UserError, match=r"--engine ray: ray is not installed; .*pip install \"ecglib-book\[tune\]\""):
         predict.predict(CNET, str(folder), str(tmp_path / "out"), engine="ray")
     assert not (tmp_path / "out").exists()
+
+
+def test_ray_that_does_not_start_leaves_no_output(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match="Ray does not start"):
+        predict.predict(CNET, str(folder), str(tmp_path / "out"), engine="ray")
+    assert not any(path.name.startswith("out") for path in tmp_path.iterdir())
