@@ -239,7 +239,7 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
         if weights is None:
             do = "run its experiment again with --fresh"
             raise UserError(start.folder, "no weights", "those of a finished run", do)
-        return twelve_lead.parameters_of(record), len(record.classes), weights, record.key
+        return record.trained_with(), len(record.classes), weights, record.key
     start.expect("recordings")
     card = start.card
     own = {"model": card.model, "model_options": card.model_options, "rate": card.rate}

@@ -229,7 +229,7 @@ class Run(driver.Run):
         `moved` is asked of a run whose thresholds were never moved.
         """
         record = self.record
-        model = model_maker(HeartbeatParameters.model_construct(**record.parameters))()
+        model = model_maker(record.trained_with())()
         model.load_state_dict(load_file(self.folder / f"weights-seed{seed}.safetensors"))
         if moved:
             if record.moved is None:

@@ -27,6 +27,12 @@ WIDTH: Final = 160
 """Characters of a line of the JSON file; only a longer text makes a longer line."""
 RAW: Final = "raw_sha256"
 """The JSON file's key for the hash of the Parquet file that belongs to it."""
+KINDS: Final[dict[str, type[config.TrainedParameters]]] = {
+    "multiclass": config.HeartbeatParameters,
+    "binary": config.InfarctionParameters,
+    "multilabel": config.TwelveLeadParameters,
+}
+"""Task -> what it takes."""
 
 
 class DataCard(BaseModel):
@@ -214,6 +220,11 @@ class Record(BaseModel):
     """Stage -> number: the recipe that made the weights (`ecglib.experiment.recipes`)."""
     verified: dict[str, Any] = {}
     """What `ecglib verify` found when it last cut and trained again."""
+
+    def trained_with(self) -> Any:
+        """The parameters of the run: an object of its task's kind."""
+        names = {name: getattr(self, name) for name in ("experiment", "title", "profile", "seeds")}
+        return KINDS[self.task].model_construct(**self.parameters | names)
 
     def save(self, path: Path) -> None:
         """Write the JSON file and the Parquet file beside it, each whole or not at all, the JSON file last."""

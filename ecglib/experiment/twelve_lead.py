@@ -157,13 +157,13 @@ class Run(driver.Run):
 
     def network(self, part: str) -> nn.Module:
         """The network of a part under the first seed, in eval mode on the CPU."""
-        model = maker(parameters_of(self.record), len(self.record.classes))()
+        model = maker(self.record.trained_with(), len(self.record.classes))()
         model.load_state_dict(load_file(self.folder / f"weights-seed{self.record.seeds[0]}-{part}.safetensors"))
         return model.eval()
 
     def data(self) -> TwelveLead:
         """The recordings that it was made of."""
-        return Data(parameters_of(self.record)).recordings
+        return Data(self.record.trained_with()).recordings
 
 
 def run(parameters: TwelveLeadParameters, *, fresh: bool = False) -> Run:
@@ -184,12 +184,6 @@ def _shape(p: TwelveLeadParameters) -> tuple[int, int]:
     if p.entry.yardstick:
         return driver.shape_for_yardstick(p.model, len(LEADS))
     return len(LEADS), round((p.crop_seconds or 10.0) * p.rate)
-
-
-def parameters_of(record: Record) -> TwelveLeadParameters:
-    """The parameters of a run."""
-    names = {name: getattr(record, name) for name in ("experiment", "title", "profile", "seeds")}
-    return TwelveLeadParameters.model_construct(**record.parameters | names)
 
 
 @dataclass(frozen=True)

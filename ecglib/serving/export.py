@@ -23,7 +23,6 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from ecglib import files, paths
-from ecglib.config import HeartbeatParameters, InfarctionParameters, TwelveLeadParameters
 from ecglib.data import beats, records
 from ecglib.data.beats import STAND_INS
 from ecglib.data.splits import OFFICIAL
@@ -113,7 +112,7 @@ def export(
     model that it was taught on from. A `UserError` as of `refuse`, or when the run keeps no network.
     """
     refuse(out)
-    p = _parameters(record)
+    p = record.trained_with()
     if getattr(p, "protocol", "") == "adapted":
         do = f"export {record.experiment.replace('-adapted', '-inter')}, which it starts from"
         raise UserError(record.experiment, "a network for each record, of which none is kept", do=do)
@@ -213,14 +212,9 @@ def cached(record: Record, run: Path) -> Path:
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
-def _parameters(record: Record) -> Any:
-    kinds: dict[str, Any] = {"multiclass": HeartbeatParameters, "binary": InfarctionParameters}
-    return kinds.get(record.task, TwelveLeadParameters).model_construct(**record.parameters)
-
-
 def _network(record: Record) -> nn.Module:
     """A run's network, its weights drawn anew."""
-    p = _parameters(record)
+    p = record.trained_with()
     if record.task == "multiclass":
         return heartbeat.model_maker(p)()
     if record.task == "multilabel":
@@ -257,7 +251,7 @@ def _example(record: Record) -> list[Tensor]:
     """Made-up inputs of a batch of three; one of one would be frozen."""
     draw = torch.Generator().manual_seed(0)
     shape = list(record.input_shape)
-    p = _parameters(record)
+    p = record.trained_with()
     if record.task == "multiclass" and p.reads_sequences:
         shape = [p.beats_per_sequence, *shape]
     given = [torch.randn(3, *shape, generator=draw)]
@@ -322,7 +316,7 @@ def _agree(network: nn.Module, model: Model, given: list[Tensor]) -> None:
 
 
 def _described(record: Record, seed: int) -> dict[str, Any]:
-    p = _parameters(record)
+    p = record.trained_with()
     task = TASKS[record.task]
     leads = list(records.LEADS) if task == "recordings" else list(p.leads)
     reads_features = p.entry.reads_features
@@ -354,7 +348,7 @@ def _described(record: Record, seed: int) -> dict[str, Any]:
 
 def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> dict[str, Any]:
     """What turns logits into probabilities and these into labels, all of it chosen on validation."""
-    p = _parameters(record)
+    p = record.trained_with()
     if record.task == "multiclass":
         path, given = run / f"validation-seed{seed}.parquet", dict[str, Any]()
         if path.is_file() and not p.refit and not p.entry.votes:  # a refit has learnt them
@@ -373,7 +367,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
 
 def _training(record: Record, model: Model) -> dict[str, list[float]]:
     """`Card.training`, over the records of the training part, where they are here."""
-    p, found = _parameters(record), []
+    p, found = record.trained_with(), []
     if record.task != "multiclass" or p.database == "kaggle":
         return {}
     with suppress(UserError):
