@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -46,12 +47,14 @@ def write(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def writing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place in the end; what a killed process left there goes.
-
-    Only one process at a time may do this: hold a lock.
-    """
-    for left_over in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(left_over)
+    """A new folder beside `folder`, which takes its place in the end; what a killed process left there goes. A
+    `UserError` while another process writes the same folder."""
+    named = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.tmp")
+    for path in folder.parent.glob(".*.tmp"):
+        if (left_over := named.fullmatch(path.name)) is not None:
+            if _lives(int(left_over[1])):
+                raise UserError(folder, "another process writes it", do=f"wait for it to end, or remove {path}")
+            shutil.rmtree(path)
     temporary, former = _beside(folder), _beside(folder)
     temporary.mkdir(parents=True)
     try:
@@ -62,6 +65,16 @@ def writing_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def refuse_taken(folder: Path) -> None:
+    """A `UserError` where a folder that is to be made is there with something in it, or is one that can't be replaced:
+    a link, a mount point, or the current folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(folder, "it is there already", "a folder to be made", "--out names another")
+    if folder.is_symlink() or folder.is_mount() or folder.resolve() == Path.cwd():
+        found = "a link, a mount point or the current folder"
+        raise UserError(folder, found, "a folder to be made", "--out names one inside it")
 
 
 @contextlib.contextmanager
@@ -166,6 +179,17 @@ def _members(packed: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             info.filename = str(path)
             members.append(info)
     return members
+
+
+def _lives(process: int) -> bool:
+    """Whether it runs and is another than this."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
 
 
 def _beside(path: Path) -> Path:

@@ -67,6 +67,43 @@ def test_a_kill_leaves_what_was_there(how: str, tmp_path: Path) -> None:
         assert list(tmp_path.rglob("*")) == [path]
 
 
+def test_a_folder_that_another_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    code = "import sys; from ecglib import files\n"
+    code += "with files.writing_folder(__import__('pathlib').Path(sys.argv[1])):\n  print(flush=True); input()"
+    out, longer = tmp_path / "out", tmp_path / "out.v2"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(longer)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        other.stdout.readline()
+        with files.writing_folder(out) as temporary:
+            (temporary / "mine").touch()
+        with pytest.raises(UserError, match="another process writes it"), files.writing_folder(longer):
+            pytest.fail("both write")
+        other.stdin.write("\n")
+    assert other.returncode == 0
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "out",
+        "out.v2",
+        "out/mine",
+    ]
+
+
+def test_a_folder_that_can_t_be_replaced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, empty, link = tmp_path / "full", tmp_path / "empty", tmp_path / "link"
+    (full / "of").mkdir(parents=True)
+    empty.mkdir()
+    link.symlink_to(empty)
+    for folder in (empty, tmp_path / "new"):
+        files.refuse_taken(folder)
+    with pytest.raises(UserError, match="it is there already"):
+        files.refuse_taken(full)
+    monkeypatch.chdir(empty)
+    for folder in (link, Path(), empty, Path("/proc/self/cwd")):
+        with pytest.raises(UserError, match="a link, a mount point or the current folder"):
+            files.refuse_taken(folder)
+
+
 def test_threads_that_write_the_same_file_at_once_leave_one_of_their_files(tmp_path: Path) -> None:
     path = tmp_path / "b.txt"
     contents = [str(i) * 100_000 for i in range(8)]

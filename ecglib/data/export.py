@@ -99,8 +99,7 @@ def table(source: Records, out: Path) -> dict[str, str]:
     Returns the recordings that can't be read -> why; they have no row. A `UserError` when all are so, or something is
     there already; nothing is written then.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    files.refuse_taken(out)
     notes = {"labels": {delta.NOTES: json.dumps({"classes": source.classes, "sample": source.sample})}}
     schema = pyarrow.schema(
         [pyarrow.field(name, kind, name in delta.OPTIONAL, notes.get(name)) for name, kind in _TYPES.items()]

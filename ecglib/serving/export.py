@@ -185,10 +185,9 @@ def write(
 
 
 def refuse(out: Path) -> None:
-    """A `UserError` where a folder to be made is there already, with something in it, or can't be made, or the exporter
-    is not installed."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(out, "it is there already", "a folder to be made", "--out names another")
+    """A `UserError` as of `files.refuse_taken`, where the folder can't be made, and where the exporter is not
+    installed."""
+    files.refuse_taken(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent):
