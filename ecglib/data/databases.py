@@ -227,6 +227,12 @@ class Source:
     annotator: str = "atr"
     """Suffix of its beat annotations, where it has any."""
 
+    @property
+    def database(self) -> str:
+        """The name, but of a folder that has the records of a database, and no others, that of the database."""
+        found = (name for name, each in DATABASES.items() if each.records and {*each.records} == {*self.records})
+        return next(found, self.name)
+
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and contents of the records' files and of the tables beside them."""
         suffixes = (*_SUFFIXES, f".{self.annotator}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -98,7 +98,7 @@ def beats(
         subject.expect("beats")
         if subject.card.classes != list(aami.CLASSES):
             raise UserError(subject.card.name, f"classes {', '.join(subject.card.classes)}", "those of EC57")
-    of_mitdb = source.name == "mitdb" or {*source.records} == {*databases.DATABASES["mitdb"].records}
+    of_mitdb = source.database == "mitdb"
     if protocol == "inter" and not of_mitdb:
         raise UserError("--protocol inter", f"{source.name} has no DS2", "mitdb, or of recordings ptb-xl")
     names = [name for name in source.records if protocol == "all" or name in aami.DS2]
@@ -125,9 +125,10 @@ def beats(
         ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
         detection=bootstrap.intervals(matching.detection(drawn)) if matched else {},
         by_record={name: one.matrix.tolist() for name, one in found.items()},
-        learnt=_learnt(subject.card, source, found) if isinstance(subject, Model) else [],
+        learnt=_learnt(subject.card, (source.name, source.database), found) if isinstance(subject, Model) else [],
     )
-    tested = {*found} & {*aami.DS2} - {*evaluated.learnt}
+    taught_on = isinstance(subject, Model) and bool(subject.card.started_from)
+    tested = {*found} & {*aami.DS2} - (set() if taught_on else {*evaluated.learnt})
     if of_mitdb and not source.sample and tested:
         _log(subject, evaluated, np.sum([found[name].matrix for name in tested], 0))
     return evaluated
@@ -240,7 +241,9 @@ def evaluate(
             raise UserError(named, "no diagnoses of infarctions are read from it", " or ".join(infarction.PEOPLE))
         return infarctions(subject, databases.get(data), protocol)
     if labels is not None:
-        return recordings(subject, folder.read(Path(data), labels), data)
+        found = recordings(subject, folder.read(Path(data), labels), data)
+        learnt = _learnt(subject.card, (str(Path(data).resolve()),), found.records)
+        return found.model_copy(update={"learnt": learnt})
     if data != "ptb-xl":
         said = f"{data} has no labels of whole recordings" if data in databases.DATABASES else f"not given with {data}"
         raise UserError("--labels", said, "a folder of recordings with a table of labels, or ptb-xl")
@@ -248,7 +251,8 @@ def evaluate(
     own = int(subject.card.part.removeprefix("fold") or 0) if subject.card.database == data else 0
     whole = ptb_xl.read(source)
     found = recordings(subject, whole, data, fold=own if protocol == "inter" else 0)
-    learnt = [entry.record for entry in whole.entries if own and entry.fold != own and entry.record in found.records]
+    other = {entry.record for entry in whole.entries if entry.fold != own}
+    learnt = [name for name in _learnt(subject.card, (data,), found.records) if name in other]
     return found.model_copy(update={"learnt": learnt})
 
 
@@ -315,12 +319,14 @@ def _labels(annotations: Annotations) -> NDArray[np.int64]:
     return np.array([aami.index_of(str(symbol)) for symbol in symbols], dtype=np.int64)
 
 
-def _learnt(card: Card, source: Source, names: Iterable[str]) -> list[str]:
-    """The records of these that the model learnt from, or may have: of its own database all but those that its
-    protocol kept for the test."""
-    if card.database != source.name:
-        return []
-    return [name for name in names if card.protocol != "inter" or source.name != "mitdb" or name not in aami.DS2]
+def _learnt(card: Card, where: Collection[str], names: Iterable[str]) -> list[str]:
+    """The records of these that the model learnt from, or may have, `where` being what their source is called: of its
+    own database all but those that its protocol kept for the test. What it was taught on from may have learnt from any
+    database."""
+    if card.started_from and (card.database in where or not databases.DATABASES.keys().isdisjoint(where)):
+        return [*names]
+    kept = aami.DS2 if card.protocol == "inter" and card.database == "mitdb" else ()
+    return [name for name in names if name not in kept] if card.database in where else []
 
 
 def _log(subject: Model | Path, found: Evaluated, matrix: NDArray[np.int64]) -> None:

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecglib import aami, serving
 from ecglib.data import beats, databases, infarction, records
+from ecglib.data.catalogues import annotated
 from ecglib.data.databases import Source
 from ecglib.data.records import Recording
 from ecglib.errors import RecordError, UserError
@@ -192,6 +193,17 @@ def test_what_a_model_learnt_from_is_said(model: Model) -> None:
     source = Source("mitdb", SAMPLE, True, ("100", "101"), "atr")
     assert evaluate.beats(model, source).learnt == ["101"], "101 is of DS1"
     assert evaluate.beats(serving.load("ecglib:cnet"), source).learnt == ["100", "101"]
+    card = model.card.model_copy(update={"started_from": "cnet (0123)", "database": "elsewhere"})
+    assert evaluate.beats(Model(card, model.folder), source).learnt == ["100", "101"], "cnet may have learnt from them"
+    assert not evaluate.beats(Model(card, model.folder), replace(source, name="mine")).learnt
+
+
+def test_the_records_of_a_database_are_known_wherever_they_are(model: Model) -> None:
+    every = databases.DATABASES["mitdb"].records
+    found = evaluate.beats(model, Source(str(SAMPLE), SAMPLE, True, every, "atr"))
+    assert {*found.learnt} == {*every} - {*aami.DS2}
+    patients = {annotated.patient_of(Source("mine", SAMPLE, True, every, "atr"), name) for name in every}
+    assert len(patients) == 47, "201 and 202 are of one patient"
 
 
 def test_a_record_without_a_detected_beat_is_missed_as_a_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

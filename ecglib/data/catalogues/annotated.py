@@ -33,7 +33,7 @@ def excerpt_of(source: Source, record: str) -> str:
     """The database that a record is an excerpt of, or nothing."""
     original = record.removeprefix("sel")
     found = (other for other in EXCERPTED if original in DATABASES[other].records)
-    return next(found, "") if source.name == "qtdb" else ""
+    return next(found, "") if source.database == "qtdb" else ""
 
 
 def patient_of(source: Source, record: str) -> str:
@@ -42,14 +42,15 @@ def patient_of(source: Source, record: str) -> str:
     else each record is a patient's own."""
     if owner := excerpt_of(source, record):
         source, record = Source(owner, source.folder, False, ()), record.removeprefix("sel")
-    if source.name == "mitdb":
+    database = source.database
+    if database == "mitdb":
         return aami.SAME_PATIENT.get(record, record)
     said = ""
     with suppress(RecordError):  # it is set aside when it is read
         found = (_PATIENT.fullmatch(line) for line in comments(source.folder, record))
         said = next((f"patient {match[1] or match[2]}" for match in found if match), "")
-    if source.name in DATABASES:
-        return f"{source.name}/{said or SAME_PATIENT.get(record, record)}"
+    if database in DATABASES:
+        return f"{database}/{said or SAME_PATIENT.get(record, record)}"
     return said or str(source.folder / record)
 
 
@@ -97,7 +98,7 @@ def by_set(
     table = by_record(source, passed_over=passed_over)
     if sums:
         table["all"] = table.sum(axis=1)
-    sets: dict[str, Any] = {"DS1": aami.DS1, "DS2": aami.DS2} if source.name == "mitdb" else {}
+    sets: dict[str, Any] = {"DS1": aami.DS1, "DS2": aami.DS2} if source.database == "mitdb" else {}
     sets |= {"all": table.index} if sums else {}
     counted = {name: table[table.index.isin(records)].sum() for name, records in sets.items()}
     return {name: {str(cls): int(n) for cls, n in row.items()} for name, row in counted.items()}
