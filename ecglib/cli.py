@@ -386,7 +386,9 @@ def finetune(
             "labels of 0, 1."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to be made for network, scores and note.")] = Path("finetuned"),
+    out: Annotated[
+        Path, typer.Option(help="Folder to be made for the network; of 12 leads also scores and note.")
+    ] = Path("finetuned"),
     annotator: Annotated[str, typer.Option(help="Of beats, the suffix of the annotations.")] = "",
     protocol: Annotated[
         Literal["inter", "intra"], typer.Option(help="Of beats: patients apart, or shared by the sets.")
@@ -413,9 +415,15 @@ def finetune(
     if isinstance(start, Model) and start.card.task == "beats":
         if labels is not None:
             raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")
-        card = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
-        print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
+        card, record = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
+        if as_json:
+            print(json.dumps({"folder": str(out.resolve())} | card.model_dump()))
+        else:
+            _print_beats(record)
+            print(out)
         return
+    if annotator or protocol == "intra":
+        raise UserError("--annotator" if annotator else "--protocol intra", "only means something of beats")
     if delta.exists(records) and labels is not None:
         raise UserError("--labels", "means nothing of a Delta table, which has a column labels")
     if labels is None and not delta.exists(records):
@@ -427,6 +435,22 @@ def finetune(
         return
     _print_note(note)
     print(out)
+
+
+def _print_beats(record: results.Record) -> None:
+    """How a network of beats that was taught on is on those that were tested, and what was left out."""
+    from ecglib.experiment import told
+    from ecglib.report import tables
+
+    for line in told.of_run(record):
+        print(line)
+    counts, names = record.data.class_counts, ("se", "ppv", "f1")
+    table = Table("class", *(f"in {name}" for name in counts), "Se", "PPV", "F1")
+    for name, own in record.per_class.items():
+        scores = (tables.interval(own.get(each)) for each in names)
+        table.add_row(name, *(str(of[name]) for of in counts.values()), *scores)
+    _print(table)
+    print(f"macro-F1 {tables.interval(record.metrics['macro_f1'])}")
 
 
 def _print_note(note: Finetuned) -> None:

@@ -31,6 +31,7 @@ from ecglib.evaluation.bootstrap import Interval
 from ecglib.experiment import driver, heartbeat, provenance, recipes, told, twelve_lead
 from ecglib.experiment import record as results
 from ecglib.experiment.driver import Where
+from ecglib.experiment.record import Record
 from ecglib.experiment.twelve_lead import Run, Scored
 from ecglib.models import registry
 from ecglib.serving import export
@@ -136,34 +137,35 @@ def finetune(
         transfer.fill(network, file)
         return _with_head(network, len(source.classes))
 
-    place, precision, _ = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
-    trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
-    tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, trained.thresholds)
-    validated = twelve_lead.score_table(source, "validation", part.val, trained.val, trained.thresholds)
-    metrics, per_class = twelve_lead.measured(Scored.of([tested], source.classes), (), p.bootstrap)
-    weights, sets = trained.fitted.model.state_dict(), (part.train, part.val, part.scored)
-    note = Finetuned(
-        **p.model_dump(include={"model", "model_options", "rate", "learning_rate"}),
-        started_from=key,
-        data=data.fingerprint,
-        seconds=p.crop_seconds,
-        classes=list(source.classes),
-        thresholds=trained.thresholds.tolist(),
-        loaded=[name for name in weights if not name.startswith(HEAD)],
-        anew=[name for name in weights if name.startswith(HEAD)],
-        sets={name: _counted(data, index) for name, index in zip(SETS, sets, strict=True)},
-        refused=source.refused | data.survey["refused"],
-        repaired=data.survey["repaired"],
-        assumed=list(source.assumed),
-        training=trained.fitted.run,
-        metrics=metrics,
-        per_class=per_class,
-        seed=seed,
-        versions=provenance.versions(),
-        created=provenance.now(),
-    )
-    with files.writing_folder(out) as folder:
-        _write(trained.fitted.model, note, pd.concat([validated, tested]), p, folder)
+    with files.writing_folder(out) as made:  # from now on, so that no other process trains for the same folder
+        place, precision, _ = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
+        trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
+        tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, trained.thresholds)
+        validated = twelve_lead.score_table(source, "validation", part.val, trained.val, trained.thresholds)
+        metrics, per_class = twelve_lead.measured(Scored.of([tested], source.classes), (), p.bootstrap)
+        weights, sets = trained.fitted.model.state_dict(), (part.train, part.val, part.scored)
+        note = Finetuned(
+            **p.model_dump(include={"model", "model_options", "rate", "learning_rate"}),
+            started_from=key,
+            data=data.fingerprint,
+            seconds=p.crop_seconds,
+            classes=list(source.classes),
+            thresholds=trained.thresholds.tolist(),
+            loaded=[name for name in weights if not name.startswith(HEAD)],
+            anew=[name for name in weights if name.startswith(HEAD)],
+            sets={name: _counted(data, index) for name, index in zip(SETS, sets, strict=True)},
+            refused=source.refused | data.survey["refused"],
+            repaired=data.survey["repaired"],
+            assumed=list(source.assumed),
+            training=trained.fitted.run,
+            metrics=metrics,
+            per_class=per_class,
+            seed=seed,
+            versions=provenance.versions(),
+            created=provenance.now(),
+        )
+        database = str(folder) if table is None else str(folder.resolve())
+        _write(trained.fitted.model, note, pd.concat([validated, tested]), p, database, made)
     return note
 
 
@@ -178,9 +180,9 @@ def beats(
     learning_rate: float | None = None,
     seed: int = 0,
     device: str = "auto",
-) -> Card:
+) -> tuple[Card, Record]:
     """Teach a network of beats on with annotated records, score it, and export it to `out`, a folder that is not there
-    yet, or empty.
+    yet, or empty; the record tells how it is on the beats that are tested.
 
     `records` is a folder of WFDB records, or a database by name; its patients are divided into three sets under the
     seed, or with `intra` its beats. The rate's default is `SHARE_OF_RATE` of that of a network drawn anew. A
@@ -201,7 +203,8 @@ def beats(
     assert isinstance(p, HeartbeatParameters)
     run = heartbeat.run(p)
     start = f"{card.name} ({card.version[:12]})"
-    return export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned", started_from=start)
+    card = export.export(run.record, run.folder, out, name=f"{card.model} fine-tuned", started_from=start)
+    return card, run.record
 
 
 def start(name: str) -> Run | Model:
@@ -213,13 +216,15 @@ def start(name: str) -> Run | Model:
     return serving.load(name)
 
 
-def load(folder: Path) -> Network:
-    """A fine-tuned network from its folder, in eval mode on the CPU. A `UserError` when a file of it is missing,
-    damaged or does not fit the other."""
+def load(folder: str | Path) -> Network:
+    """A fine-tuned network of 12-lead recordings from its folder, in eval mode on the CPU. A `UserError` when a file of
+    it is missing, damaged or does not fit the other."""
+    folder = Path(folder)
     try:
         note = Finetuned.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(folder, f"no {RESULT}", "a folder written by ecglib finetune") from None
+        do = "ecglib.serving.load opens networks of beats" if (folder / CARD).is_file() else ""
+        raise UserError(folder, f"no {RESULT}", "a folder that ecglib finetune wrote of 12 leads", do) from None
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(folder / RESULT, f"damaged ({str(error).splitlines()[0]})") from None
     given = {"model": note.model, "model_options": note.model_options, "rate": note.rate, "crop_seconds": note.seconds}
@@ -247,14 +252,16 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
     return TwelveLeadParameters.model_validate(own), len(card.classes), start.folder / WEIGHTS, card.version
 
 
-def _write(network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, out: Path) -> None:
-    """The network to use, its note and its scores."""
+def _write(
+    network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, database: str, out: Path
+) -> None:
+    """The network to use, its note and its scores; `database` is where its recordings are."""
     name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
     fields = {
         **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
         "name": name, "task": "recordings", "leads": list(LEADS), "cut": "",
         "input_shape": [len(LEADS), round(note.seconds * note.rate)],
-        "database": "own recordings", "sample": False, "protocol": "by-patient", "profile": "",
+        "database": database, "sample": False, "protocol": "by-patient", "profile": "",
         "key": "", "started_from": note.started_from, "examples": train,
         "recipe": recipes.of(p), "commit": provenance.commit(),
     }  # fmt: skip
@@ -280,7 +287,9 @@ def _parameters(
         "leave_source_out": False,
         "bootstrap": 1000,
     }
-    return TwelveLeadParameters.model_validate(own.model_dump() | changed)
+    p = config.check("twelve-lead", own.model_dump() | changed, "ecglib finetune")
+    assert isinstance(p, TwelveLeadParameters)
+    return p
 
 
 def _divided(data: twelve_lead.Data, p: TwelveLeadParameters, table: Path) -> Part:

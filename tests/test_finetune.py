@@ -23,6 +23,7 @@ from ecglib.data.recordings import TwelveLead
 from ecglib.errors import UserError
 from ecglib.experiment import heartbeat, twelve_lead
 from ecglib.experiment.twelve_lead import Run
+from ecglib.serving import evaluate
 
 LEADS = ("V2", "II", "aVR")
 TEACH = ("finetune", "twelve-lead/crnn", "--epochs", "1")
@@ -95,6 +96,9 @@ def test_another_label_fewer_leads_and_another_rate(run: Run, clinic: tuple[Path
         assert model.decide(used).tolist() == [row["p:sick"] >= row["t:sick"]]
         assert row["y:sick"] == example.y.item()
         assert row["t:sick"] == note.thresholds[0]
+    for folder, learnt in ((clinic[0], True), (shutil.copytree(clinic[0], tmp_path / "others"), False)):
+        again = evaluate.evaluate(model, str(folder), labels=clinic[1])
+        assert again.learnt == again.records * learnt
 
     older = json.loads((out / "finetuned.json").read_text())
     del older["assumed"]
@@ -222,7 +226,7 @@ def test_files_that_do_not_fit(run: Run, clinic: tuple[Path, Path], tmp_path: Pa
     weights.unlink()
     with pytest.raises(UserError, match="no weights"):
         finetune.finetune(finetune.find(str(folder)), *clinic, tmp_path / "out")
-    with pytest.raises(UserError, match="a folder written by ecglib finetune"):
+    with pytest.raises(UserError, match="a folder that ecglib finetune wrote of 12 leads"):
         finetune.load(folder)
     (folder / "finetuned.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
@@ -237,19 +241,39 @@ def test_a_network_of_beats_goes_on_from_annotated_records_and_can_be_used(
     mine = shutil.copytree(small_mitdb / "mitdb", tmp_path / "mine")
     start = finetune.start("ecglib:cnet")
     assert isinstance(start, serving.Model)
-    card = finetune.beats(start, str(mine), tmp_path / "out", epochs=1, learning_rate=1e-8, device="cpu")
+    card, record = finetune.beats(start, str(mine), tmp_path / "out", epochs=1, learning_rate=1e-8, device="cpu")
     assert (card.task, card.model, card.classes) == ("beats", "cnet", start.card.classes)
-    assert card.database == str(mine) and card.protocol == "inter"
+    assert card.database == str(mine) and card.protocol == "inter" and record.per_class.keys() == {*card.classes}
     before, after = (load_file(folder / "weights.safetensors") for folder in (start.folder, tmp_path / "out"))
     for name, tensor in before.items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-5)
     again = finetune.start(str(tmp_path / "out"))
     assert isinstance(again, serving.Model) and again.card == card
+    with pytest.raises(UserError, match=r"no finetuned.json; .*; ecglib.serving.load opens networks of beats"):
+        finetune.load(str(tmp_path / "out"))
+    found = evaluate.evaluate(again, str(mine))
+    assert found.learnt == found.records, "the very records that it was taught on with"
     with pytest.raises(UserError, match="it is there already"):
         finetune.beats(start, str(mine), tmp_path / "out")
     with pytest.raises(UserError, match="a model of recordings; expected one of beats"):
         finetune.beats(serving.load("ecglib:xresnet"), str(mine), tmp_path / "new")
+
+
+def test_numbers_out_of_range_and_options_of_beats_are_refused(
+    run: Run, clinic: tuple[Path, Path], tmp_path: Path, call: Call
+) -> None:
+    records, labels = clinic
+    command = (*TEACH, "--records", records, "--labels", labels, "--out", tmp_path / "out")
+    for options, said in (
+        (("--seed", "99999999999"), "ecglib finetune: seeds.0: "),
+        (("--learning-rate", "inf"), "ecglib finetune: learning_rate: "),
+        (("--annotator", "atr"), "--annotator: only means something of beats"),
+        (("--protocol", "intra"), "--protocol intra: only means something of beats"),
+    ):
+        code, _, errors = call(*command, *options)
+        assert code == 2 and errors.startswith(f"error: {said}"), options
+    assert not any(tmp_path.iterdir())
 
 
 def test_weights_of_another_network_are_refused(recorded: tuple[Path, Run], tmp_path: Path) -> None:
