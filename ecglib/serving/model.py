@@ -299,14 +299,14 @@ class Model:
 
 def described(recording: Recording, classified: Classified) -> dict[str, float]:
     """What of a record is compared with those that were learnt from: `amplitude_mv`, the range between the 0.5th and
-    the 99.5th percentile of its first lead, `beats_per_minute`, and `unsure`, the share of beats."""
+    the 99.5th percentile of its first lead; `beats_per_minute`, the mean rate from the first beat that was classified
+    to the last, where there are two; and `unsure`, the share of beats."""
     low, high = np.percentile(recording.signals[0], (0.5, 99.5))
-    minutes = recording.signals.shape[1] / recording.fs / 60
-    return {
-        "amplitude_mv": float(high - low),
-        "beats_per_minute": len(classified.sample) / minutes,
-        "unsure": float(classified.unsure.mean()) if len(classified.sample) else 0.0,
-    }
+    sample = classified.sample
+    about = {"amplitude_mv": float(high - low), "unsure": float(classified.unsure.mean()) if len(sample) else 0.0}
+    if len(sample) > 1:
+        about["beats_per_minute"] = float((len(sample) - 1) * 60 * recording.fs / (sample[-1] - sample[0]))
+    return about
 
 
 def check(recording: Recording) -> None:

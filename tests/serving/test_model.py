@@ -29,7 +29,7 @@ from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
 from ecglib.models import registry
 from ecglib.serving import export
-from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model
+from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model, described
 
 BEATS = ("cnet", "ecgnet")
 
@@ -267,6 +267,24 @@ def test_signals_that_cannot_be_classified() -> None:
     for n in (0, 1, 2):
         found = model.classify(recording, r_peaks[:n])
         assert len(found.sample) + sum(found.left_out.values()) == n
+
+
+def test_the_heart_rate_of_a_record_is_that_of_its_r_peaks_however_short_it_is() -> None:
+    model = serving.load("ecglib:cnet")
+    recording, r_peaks = of_record(model, "100")
+    n = int(10 * recording.fs)
+    ten = replace(recording, signals=recording.signals[:, :n])
+    for whole, own, off in ((recording, r_peaks, 0.002), (ten, r_peaks[r_peaks < n], 0.03)):
+        rate = 60 * recording.fs / np.diff(own).mean()
+        assert described(whole, model.classify(whole, own))["beats_per_minute"] == pytest.approx(rate, rel=off)
+    for k in (1, 2):  # no beat that is classified, or one
+        about = described(recording, model.classify(recording, r_peaks[:k]))
+        assert set(about) == {"amplitude_mv", "unsure"} and np.isfinite([*about.values()]).all()
+
+
+def test_a_record_without_a_heart_rate_leaves_that_of_the_others_on_the_card() -> None:
+    found = [{"beats_per_minute": 60.0, "unsure": 0.0}, {"unsure": 0.5}, {"beats_per_minute": 62.0, "unsure": 1.0}]
+    assert export.percentiles(found) == {"beats_per_minute": [60.1, 61.0, 61.9], "unsure": [0.05, 0.5, 0.95]}
 
 
 # --- export -----------------------------------------------------------------------------------------------------------
