@@ -51,7 +51,7 @@ KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a da
 OF_TRAINING: Final = "record_id"
 """What `ecglib data export delta` calls the column `record`."""
 MANY: Final = 0.1
-"""Share of the records that may have another lead than the model's without a warning."""
+"""Share of the records that may have another lead than the model's, or lack one, without a warning."""
 SHOWN: Final = {
     "amplitude_mv": ("amplitude", 1, " mV"),
     "beats_per_minute": ("heart rate", 1, "/min"),
@@ -392,6 +392,8 @@ class Seen:
         slow = sum(k for fs, k in self.rates.items() if fs < self.card.rate)
         if self.card.task == "beats" and others > MANY * n:
             warnings.append(f"{others} of {n} records have another lead than {wanted}")
+        if self.card.task == "recordings" and others > MANY * n:
+            warnings.append(f"{others} of {n} records lack one or more of the twelve leads")
         if slow:
             warnings.append(f"{slow} of {n} records were sampled below {self.card.rate:g} Hz")
         for name, (what, factor, unit) in SHOWN.items():

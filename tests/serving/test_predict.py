@@ -238,6 +238,20 @@ def test_whole_recordings(tmp_path: Path) -> None:
     assert without(read(tmp_path / "table"), "input_hash") == without(found, "input_hash")
 
 
+@pytest.mark.usefixtures("here")
+def test_leads_that_recordings_lack_are_told(tmp_path: Path) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    for name, leads in {"a": ("MLII", "V5"), "b": ("MLII", "V5"), "c": records.LEADS}.items():
+        cohorts.record(given, name, False, leads)
+    line = "lead V5 (2), I II III AVR AVL AVF V1 V2 V3 V4 V5 V6 (1); 500 Hz"
+    warning = "2 of 3 records lack one or more of the twelve leads"
+    rows_ = [row(records.read_recording(given, name)) for name in "abc"]
+    for place, out in ((str(given), "of wfdb"), (table(tmp_path / "table", rows_), "of a table")):
+        done = predict.predict("ecglib:xresnet", place, str(tmp_path / out))
+        assert (done.records, done.warnings) == (3, [warning]) and line in done.compared
+
+
 def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
     """Message -> model, input, output, peaks."""
     good, out = table(tmp_path / "good", of_folder(folder)), str(tmp_path / "out")
