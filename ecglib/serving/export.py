@@ -200,10 +200,12 @@ def refuse(out: Path) -> None:
 
 
 def cached(record: Record, run: Path) -> Path:
-    """The folder of a run's network, exported before or now."""
+    """The folder of a run's network, exported before or, where it is not there or damaged, now."""
     folder = paths.cache() / "exported" / record.key
     with files.lock(folder.with_suffix(".lock")):
-        if not (folder / CARD).is_file():
+        try:
+            serving.checked(folder)
+        except UserError:
             shutil.rmtree(folder, ignore_errors=True)
             export(record, run, folder)
     return folder

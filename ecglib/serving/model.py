@@ -327,14 +327,7 @@ def load(where: str | Path, threads: int = 0) -> Model:
     not the one that it was, or the network has other inputs or outputs than the card says.
     """
     folder = located(str(where))
-    card = _card(folder)
-    for name, digest in card.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise UserError(folder, f"no {name}", "a folder written by ecglib export")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise UserError(path, "changed since it was exported", "the file that model.json names", "export it again")
-    return Model(card, folder, threads)
+    return Model(checked(folder), folder, threads)
 
 
 def located(where: str) -> Path:
@@ -367,6 +360,18 @@ def located(where: str) -> Path:
 def bundled() -> list[str]:
     """Names of the models that the package embeds."""
     return sorted(f"ecglib:{path.parent.name}" for path in BUNDLED.glob(f"*/{CARD}"))
+
+
+def checked(folder: Path) -> Card:
+    """The card of a model's folder. A `UserError` where it, or a file that it names, is missing, damaged or changed."""
+    card = _card(folder)
+    for name, digest in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(folder, f"no {name}", "a folder written by ecglib export")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UserError(path, "changed since it was exported", "the file that model.json names", "export it again")
+    return card
 
 
 def _card(folder: Path) -> Card:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from ecglib.errors import RecordError, UserError
 from ecglib.evaluation import matching, scoring
 from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.serving import export
 from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model, described
@@ -315,6 +318,24 @@ def test_a_run_is_exported_and_used(
     (run.folder / f"weights-seed{best}.safetensors").unlink()
     with pytest.raises(UserError, match="no weights to export"):
         export.export(run.record, run.folder, tmp_path / "new", seed=best)
+
+
+def test_a_damaged_copy_in_the_cache_is_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, record = list[Path](), cast("Record", SimpleNamespace(key="abc"))
+
+    def exported(record: Record, run: Path, out: Path) -> None:
+        export.refuse(out)
+        made.append(Path(shutil.copytree(BUNDLED / "cnet", out)))
+
+    monkeypatch.setattr(export.paths, "cache", lambda: tmp_path)
+    monkeypatch.setattr(export, "export", exported)
+    for i, name in enumerate((WEIGHTS, ONNX, CARD)):
+        path = export.cached(record, tmp_path) / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        for _ in range(2):
+            assert serving.load(export.cached(record, tmp_path)).folder == path.parent
+        assert path.read_bytes() == whole and len(made) == i + 2, "a sound one is left as it is"
 
 
 def test_weights_are_those_of_the_seed_and_of_the_official_fold_or_the_last(tmp_path: Path) -> None:
