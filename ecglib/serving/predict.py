@@ -203,6 +203,7 @@ def predict(
         cluster.library()
     else:
         _workers()
+    output = _named_place(output)
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
@@ -244,6 +245,15 @@ def _into(
     summary.seconds = time.monotonic() - began
     summary.compared, summary.warnings = seen.compared()
     return summary
+
+
+def _named_place(output: str) -> str:
+    """An output whose last part is a name, as that of the quarantine begins with it: of `.` and its kin the real one. A
+    `UserError` where it is empty."""
+    if not output:
+        raise UserError("--output", "empty", "a folder, or the address of a store")
+    last = output.rstrip("/").rpartition("/")[2]
+    return _place(output) if last in ("", ".", "..") else output.rstrip("/")
 
 
 def _place(where: str) -> str:
@@ -414,7 +424,7 @@ class Output:
     """The output of one run and its quarantine, made unless they are there; a `UserError` where other tables are."""
 
     def __init__(self, where: str, card: Card) -> None:
-        self.where, self.card, self.run_id = where.rstrip("/"), card, uuid.uuid4().hex
+        self.where, self.card, self.run_id = where, card, uuid.uuid4().hex
         self.quarantine, self.schema = f"{self.where}_quarantine", rows.schema(card)
         columns = [f"p_{name}" for name in card.classes] if card.task == "beats" else ["probability"]
         constraint = " AND ".join(f"`{name}` BETWEEN 0 AND 1" for name in columns)

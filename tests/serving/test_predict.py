@@ -288,6 +288,7 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "a file: no Delta table, but something else": (CNET, good, str(tmp_path / "a file"), ""),
         "records: no Delta table, but something else": (CNET, good, str(folder), ""),
         "out: inside the input": (CNET, str(folder), f"{folder}/out", ""),
+        "--output: empty; expected a folder": (CNET, good, "", ""),
         "good: inside the input": (CNET, f"file://{good}/", good, ""),
         "s3://b/t/u: inside the input": (CNET, "s3://b/t/", "s3://b/t/u", ""),
         "a file/out": (CNET, good, str(tmp_path / "a file" / "out"), ""),
@@ -302,6 +303,23 @@ def test_a_wrong_whole_is_one_line_and_nothing_is_written(folder: Path, tmp_path
             predict.predict(model, given, output, peaks=peaks)
         assert message in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
         assert sorted(tmp_path.rglob("*")) == before, message
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("output", [".", "./", "in/..", "file://{}/in/.."])
+def test_an_output_without_a_name_has_that_of_its_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    out = tmp_path / "out"
+    (out / "in").mkdir(parents=True)
+    monkeypatch.chdir(out)
+    with pytest.raises(UserError, match=f"^{out}: no Delta table, but something else"):
+        predict.predict(CNET, str(folder), output.format(out), peaks="atr")
+    assert [*tmp_path.rglob("*")] == [out, out / "in"]
+    (out / "in").rmdir()
+    done = predict.predict(CNET, str(folder), output.format(out), peaks="atr")
+    assert (done.records, done.output, done.quarantine) == (3, str(out), f"{out}_quarantine")
+    assert len(read(out)) == done.rows and {path.name for path in tmp_path.iterdir()} == {"out", "out_quarantine"}
 
 
 @pytest.mark.usefixtures("here")
