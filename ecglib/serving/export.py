@@ -199,10 +199,12 @@ def refuse(out: Path) -> None:
 
 
 def cached(record: Record, run: Path) -> Path:
-    """The folder of a run's network, exported before or now."""
+    """The folder of a run's network, exported before or, where it is not there or damaged, now."""
     folder = paths.cache() / "exported" / record.key
     with files.lock(folder.with_suffix(".lock")):
-        if not (folder / CARD).is_file():
+        try:
+            serving.checked(folder)
+        except UserError:
             shutil.rmtree(folder, ignore_errors=True)
             export(record, run, folder)
     return folder
@@ -366,7 +368,7 @@ def _decision(record: Record, run: Path, seed: int, part: str, moved: bool) -> d
 
 def _training(record: Record, model: Model) -> dict[str, list[float]]:
     """`Card.training`, over the records of the training part, where they are here."""
-    p, found = record.trained_with(), []
+    p, found = record.trained_with(), list[dict[str, float]]()
     if record.task != "multiclass" or p.database == "kaggle":
         return {}
     with suppress(UserError):
@@ -382,8 +384,13 @@ def _training(record: Record, model: Model) -> dict[str, list[float]]:
                 annotations = records.read_annotations(source.folder, own, source.annotator)
                 r_peaks = annotations.samples[annotations.is_beat]
                 found.append(serving.described(recording, model.classify(recording, r_peaks)))
+    return percentiles(found)
+
+
+def percentiles(found: list[dict[str, float]]) -> dict[str, list[float]]:
+    """`PERCENTILES` of each number over the records that have it."""
     table = pd.DataFrame(found)
-    return {str(name): np.percentile(table[name], PERCENTILES).round(4).tolist() for name in table}
+    return {str(name): np.percentile(table[name].dropna(), PERCENTILES).round(4).tolist() for name in table}
 
 
 def readme(card: Card, results: Results) -> str:

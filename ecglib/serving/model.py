@@ -299,14 +299,14 @@ class Model:
 
 def described(recording: Recording, classified: Classified) -> dict[str, float]:
     """What of a record is compared with those that were learnt from: `amplitude_mv`, the range between the 0.5th and
-    the 99.5th percentile of its first lead, `beats_per_minute`, and `unsure`, the share of beats."""
+    the 99.5th percentile of its first lead; `beats_per_minute`, the mean rate from the first beat that was classified
+    to the last, where there are two; and `unsure`, the share of beats."""
     low, high = np.percentile(recording.signals[0], (0.5, 99.5))
-    minutes = recording.signals.shape[1] / recording.fs / 60
-    return {
-        "amplitude_mv": float(high - low),
-        "beats_per_minute": len(classified.sample) / minutes,
-        "unsure": float(classified.unsure.mean()) if len(classified.sample) else 0.0,
-    }
+    sample = classified.sample
+    about = {"amplitude_mv": float(high - low), "unsure": float(classified.unsure.mean()) if len(sample) else 0.0}
+    if len(sample) > 1:
+        about["beats_per_minute"] = float((len(sample) - 1) * 60 * recording.fs / (sample[-1] - sample[0]))
+    return about
 
 
 def check(recording: Recording) -> None:
@@ -327,14 +327,7 @@ def load(where: str | Path, threads: int = 0) -> Model:
     not the one that it was, or the network has other inputs or outputs than the card says.
     """
     folder = located(str(where))
-    card = _card(folder)
-    for name, digest in card.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise UserError(folder, f"no {name}", "a folder written by ecglib export")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise UserError(path, "changed since it was exported", "the file that model.json names", "export it again")
-    return Model(card, folder, threads)
+    return Model(checked(folder), folder, threads)
 
 
 def located(where: str) -> Path:
@@ -367,6 +360,18 @@ def located(where: str) -> Path:
 def bundled() -> list[str]:
     """Names of the models that the package embeds."""
     return sorted(f"ecglib:{path.parent.name}" for path in BUNDLED.glob(f"*/{CARD}"))
+
+
+def checked(folder: Path) -> Card:
+    """The card of a model's folder. A `UserError` where it, or a file that it names, is missing, damaged or changed."""
+    card = _card(folder)
+    for name, digest in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(folder, f"no {name}", "a folder written by ecglib export")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UserError(path, "changed since it was exported", "the file that model.json names", "export it again")
+    return card
 
 
 def _card(folder: Path) -> Card:

@@ -51,7 +51,7 @@ KINDS: Final = "a Delta table, Parquet, a folder of WFDB records (.hea), or a da
 OF_TRAINING: Final = "record_id"
 """What `ecglib data export delta` calls the column `record`."""
 MANY: Final = 0.1
-"""Share of the records that may have another lead than the model's without a warning."""
+"""Share of the records that may have another lead than the model's, or lack one, without a warning."""
 SHOWN: Final = {
     "amplitude_mv": ("amplitude", 1, " mV"),
     "beats_per_minute": ("heart rate", 1, "/min"),
@@ -203,6 +203,7 @@ def predict(
         cluster.library()
     else:
         _workers()
+    output = _named_place(output)
     opened = serving.load(model, threads=1)
     if peaks and opened.card.task != "beats":
         raise UserError(f"--peaks {peaks}", f"{model} is a model of {opened.card.task}", "no R peaks")
@@ -244,6 +245,15 @@ def _into(
     summary.seconds = time.monotonic() - began
     summary.compared, summary.warnings = seen.compared()
     return summary
+
+
+def _named_place(output: str) -> str:
+    """An output whose last part is a name, as that of the quarantine begins with it: of `.` and its kin the real one. A
+    `UserError` where it is empty."""
+    if not output:
+        raise UserError("--output", "empty", "a folder, or the address of a store")
+    last = output.rstrip("/").rpartition("/")[2]
+    return _place(output) if last in ("", ".", "..") else output.rstrip("/")
 
 
 def _place(where: str) -> str:
@@ -392,6 +402,8 @@ class Seen:
         slow = sum(k for fs, k in self.rates.items() if fs < self.card.rate)
         if self.card.task == "beats" and others > MANY * n:
             warnings.append(f"{others} of {n} records have another lead than {wanted}")
+        if self.card.task == "recordings" and others > MANY * n:
+            warnings.append(f"{others} of {n} records lack one or more of the twelve leads")
         if slow:
             warnings.append(f"{slow} of {n} records were sampled below {self.card.rate:g} Hz")
         for name, (what, factor, unit) in SHOWN.items():
@@ -412,7 +424,7 @@ class Output:
     """The output of one run and its quarantine, made unless they are there; a `UserError` where other tables are."""
 
     def __init__(self, where: str, card: Card) -> None:
-        self.where, self.card, self.run_id = where.rstrip("/"), card, uuid.uuid4().hex
+        self.where, self.card, self.run_id = where, card, uuid.uuid4().hex
         self.quarantine, self.schema = f"{self.where}_quarantine", rows.schema(card)
         columns = [f"p_{name}" for name in card.classes] if card.task == "beats" else ["probability"]
         constraint = " AND ".join(f"`{name}` BETWEEN 0 AND 1" for name in columns)

@@ -318,7 +318,7 @@ def _copy(artefact: Path, folder: Path) -> None:
 
 def _is_whole(folder: Path, version: Version) -> bool:
     try:
-        return serving.load(folder).card.version == version.artefact
+        return serving.checked(folder).version == version.artefact
     except UserError:
         return False
 

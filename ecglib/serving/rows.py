@@ -148,6 +148,7 @@ class Scored:
     """`(beats,)`, R peaks in samples of the record's own rate, `fs`."""
     fs: float = 0.0
     leads: tuple[str, ...] = ()
+    """Those that were read, without what stands for a lead that the record lacks."""
     about: dict[str, float] = field(default_factory=dict)
     """As of `serving.described`."""
 
@@ -202,7 +203,8 @@ def _scored(model: Model, given: Wfdb | Row, digest: str) -> Scored:
     recording, whole, r_peaks = given.read(model)
     name, fs, n = given.name, recording.fs, recording.signals.shape[1]
     records.check_rate(Path(name), fs)
-    found = functools.partial(Scored, name, digest, fs=fs, leads=recording.leads)
+    leads = tuple(lead for lead, signal in zip(recording.leads, recording.signals, strict=True) if signal.any())
+    found = functools.partial(Scored, name, digest, fs=fs, leads=leads)
     if model.card.task != "beats":
         p = model.score(recording)
         scored = found(probability=p, decided=model.decide(p))

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,9 +29,10 @@ from ecglib.errors import RecordError, UserError
 from ecglib.evaluation import matching, scoring
 from ecglib.evaluation.calibration import temperature
 from ecglib.experiment import heartbeat, recipes
+from ecglib.experiment.record import Record
 from ecglib.models import registry
 from ecglib.serving import export
-from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model
+from ecglib.serving.model import BUNDLED, CARD, ONNX, WEIGHTS, Model, described
 
 BEATS = ("cnet", "ecgnet")
 
@@ -269,6 +272,24 @@ def test_signals_that_cannot_be_classified() -> None:
         assert len(found.sample) + sum(found.left_out.values()) == n
 
 
+def test_the_heart_rate_of_a_record_is_that_of_its_r_peaks_however_short_it_is() -> None:
+    model = serving.load("ecglib:cnet")
+    recording, r_peaks = of_record(model, "100")
+    n = int(10 * recording.fs)
+    ten = replace(recording, signals=recording.signals[:, :n])
+    for whole, own, off in ((recording, r_peaks, 0.002), (ten, r_peaks[r_peaks < n], 0.03)):
+        rate = 60 * recording.fs / np.diff(own).mean()
+        assert described(whole, model.classify(whole, own))["beats_per_minute"] == pytest.approx(rate, rel=off)
+    for k in (1, 2):  # no beat that is classified, or one
+        about = described(recording, model.classify(recording, r_peaks[:k]))
+        assert set(about) == {"amplitude_mv", "unsure"} and np.isfinite([*about.values()]).all()
+
+
+def test_a_record_without_a_heart_rate_leaves_that_of_the_others_on_the_card() -> None:
+    found = [{"beats_per_minute": 60.0, "unsure": 0.0}, {"unsure": 0.5}, {"beats_per_minute": 62.0, "unsure": 1.0}]
+    assert export.percentiles(found) == {"beats_per_minute": [60.1, 61.0, 61.9], "unsure": [0.05, 0.5, 0.95]}
+
+
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +318,24 @@ def test_a_run_is_exported_and_used(
     (run.folder / f"weights-seed{best}.safetensors").unlink()
     with pytest.raises(UserError, match="no weights to export"):
         export.export(run.record, run.folder, tmp_path / "new", seed=best)
+
+
+def test_a_damaged_copy_in_the_cache_is_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, record = list[Path](), cast("Record", SimpleNamespace(key="abc"))
+
+    def exported(record: Record, run: Path, out: Path) -> None:
+        export.refuse(out)
+        made.append(Path(shutil.copytree(BUNDLED / "cnet", out)))
+
+    monkeypatch.setattr(export.paths, "cache", lambda: tmp_path)
+    monkeypatch.setattr(export, "export", exported)
+    for i, name in enumerate((WEIGHTS, ONNX, CARD)):
+        path = export.cached(record, tmp_path) / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        for _ in range(2):
+            assert serving.load(export.cached(record, tmp_path)).folder == path.parent
+        assert path.read_bytes() == whole and len(made) == i + 2, "a sound one is left as it is"
 
 
 def test_weights_are_those_of_the_seed_and_of_the_official_fold_or_the_last(tmp_path: Path) -> None:

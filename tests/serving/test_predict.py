@@ -238,6 +238,20 @@ def test_whole_recordings(tmp_path: Path) -> None:
     assert without(read(tmp_path / "table"), "input_hash") == without(found, "input_hash")
 
 
+@pytest.mark.usefixtures("here")
+def test_leads_that_recordings_lack_are_told(tmp_path: Path) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    for name, leads in {"a": ("MLII", "V5"), "b": ("MLII", "V5"), "c": records.LEADS}.items():
+        cohorts.record(given, name, False, leads)
+    line = "lead V5 (2), I II III AVR AVL AVF V1 V2 V3 V4 V5 V6 (1); 500 Hz"
+    warning = "2 of 3 records lack one or more of the twelve leads"
+    rows_ = [row(records.read_recording(given, name)) for name in "abc"]
+    for place, out in ((str(given), "of wfdb"), (table(tmp_path / "table", rows_), "of a table")):
+        done = predict.predict("ecglib:xresnet", place, str(tmp_path / out))
+        assert (done.records, done.warnings) == (3, [warning]) and line in done.compared
+
+
 def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
     """Message -> model, input, output, peaks."""
     good, out = table(tmp_path / "good", of_folder(folder)), str(tmp_path / "out")
@@ -274,6 +288,7 @@ def wrong(tmp_path: Path, folder: Path) -> dict[str, tuple[str, str, str, str]]:
         "a file: no Delta table, but something else": (CNET, good, str(tmp_path / "a file"), ""),
         "records: no Delta table, but something else": (CNET, good, str(folder), ""),
         "out: inside the input": (CNET, str(folder), f"{folder}/out", ""),
+        "--output: empty; expected a folder": (CNET, good, "", ""),
         "good: inside the input": (CNET, f"file://{good}/", good, ""),
         "s3://b/t/u: inside the input": (CNET, "s3://b/t/", "s3://b/t/u", ""),
         "a file/out": (CNET, good, str(tmp_path / "a file" / "out"), ""),
@@ -288,6 +303,23 @@ def test_a_wrong_whole_is_one_line_and_nothing_is_written(folder: Path, tmp_path
             predict.predict(model, given, output, peaks=peaks)
         assert message in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
         assert sorted(tmp_path.rglob("*")) == before, message
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("output", [".", "./", "in/..", "file://{}/in/.."])
+def test_an_output_without_a_name_has_that_of_its_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    out = tmp_path / "out"
+    (out / "in").mkdir(parents=True)
+    monkeypatch.chdir(out)
+    with pytest.raises(UserError, match=f"^{out}: no Delta table, but something else"):
+        predict.predict(CNET, str(folder), output.format(out), peaks="atr")
+    assert [*tmp_path.rglob("*")] == [out, out / "in"]
+    (out / "in").rmdir()
+    done = predict.predict(CNET, str(folder), output.format(out), peaks="atr")
+    assert (done.records, done.output, done.quarantine) == (3, str(out), f"{out}_quarantine")
+    assert len(read(out)) == done.rows and {path.name for path in tmp_path.iterdir()} == {"out", "out_quarantine"}
 
 
 @pytest.mark.usefixtures("here")
