@@ -822,12 +822,12 @@ def data_counts(
     source = databases.get(name) if in_files else databases.annotated(name, annotator)
     broken: list[RecordError] = []
     sums = kaggle_csv.counts(source) if in_files else annotated.by_set(source, passed_over=broken.append)
-    patients = {} if in_files else {"patients": len({annotated.patient_of(source, one) for one in source.records})}
+    counted = annotated.by_record(source).index if broken else source.records
+    patients = {} if in_files else {"patients": len({annotated.patient_of(source, one) for one in counted})}
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
-        n = len(source.records) - len(broken)
-        about = {"name": name, "folder": named(str(source.folder)), "sample": source.sample, "records": n}
+        about = {"name": name, "folder": named(str(source.folder)), "sample": source.sample, "records": len(counted)}
         print(json.dumps({"data": about | patients, **sums}))
         return
     order = [*aami.CLASSES, "normal", "abnormal", "all"]
@@ -837,7 +837,7 @@ def data_counts(
         table.add_row(set_name, *(f"{row[name]:,}".replace(",", " ") if name in row else "–" for name in classes))
     _print(table)
     if patients:
-        print(f"{len(source.records)} records of {patients['patients']} patients, annotations .{source.annotator}")
+        print(f"{len(counted)} records of {patients['patients']} patients, annotations .{source.annotator}")
     if source.sample:
         print("the embedded sample: five minutes of each record, chosen for their ectopic beats")
 

@@ -125,7 +125,9 @@ def test_counts_name_the_records_passed_over(call: Call, project: Path, own_data
     (own_data / "101.atr").unlink()
     (own_data / "234.atr").write_bytes(b"")
     done = call("data", "counts", "mitdb", "--json")
-    assert (done.code, json.loads(done.out)["data"]["records"]) == (0, 46)
+    about = json.loads(done.out)["data"]
+    assert (done.code, about["records"], about["patients"]) == (0, 46, 45), "what was counted, and whose"
+    assert "\n46 records of 45 patients, annotations .atr\n" in call("data", "counts", "mitdb").out
     assert [line.split(" (")[0] for line in done.err.splitlines()] == [
         f"passed over: {own_data / '101.atr'}: missing annotations",
         f"passed over: {own_data / '234.atr'}: empty annotations",
