@@ -818,8 +818,11 @@ def data_counts(
     from ecglib.data import databases
     from ecglib.data.catalogues import annotated, kaggle_csv
 
+    if not name:
+        raise UserError("data counts", "no name", "a database, or a folder of annotated WFDB records")
     in_files = name in ("kaggle", "heartbeat")
-    source = databases.get(name) if in_files else databases.annotated(name, annotator)
+    here = name if name in databases.DATABASES or not Path(name).exists() else str(Path(name).resolve())
+    source = databases.get(name) if in_files else databases.annotated(here, annotator)
     broken: list[RecordError] = []
     sums = kaggle_csv.counts(source) if in_files else annotated.by_set(source, passed_over=broken.append)
     counted = annotated.by_record(source).index if broken else source.records

@@ -76,6 +76,7 @@ def names(jobs: list[runner.Job]) -> list[str]:
         (["run", "heartbeat/baseline", "-p", "max_epochs"], ["max_epochs"]),
         (["run", "heartbeat/baseline", "-p", "leads", "[1"], ["leads", "no YAML value"]),
         (["run", "heartbeat/baseline", "--seed", "1", "--seed", "1"], ["names a seed twice"]),
+        (["data", "counts", ""], ["data counts: no name", "a database, or a folder of annotated WFDB records"]),
         (["data", "counts", "nstdb"], ["nstdb: no beat annotations", "a folder of WFDB records"]),
         (["data", "fetch", "mitbd"], ["mitbd: no such database", "mitdb"]),
     ],
@@ -509,6 +510,20 @@ def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
     for row in counted.values():
         assert row["all"] == sum(row[name] for name in aami.CLASSES) > 0
     assert f"{counted['all']['all']:,}".replace(",", " ") in call("data", "counts").out
+
+
+def test_counts_of_a_folder_beside_the_user(
+    call: Call, project: Path, small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only one from the root, as of a parameters file; a database's name stays that of the database."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "small rec", project / "from root", tmp_path / "mitdb"):
+        folder.mkdir()
+        for suffix in (".hea", ".dat", ".atr"):
+            shutil.copy(small_mitdb / "mitdb" / f"100{suffix}", folder)
+    for name, folder in (("small rec", tmp_path), ("from root", project), ("mitdb", paths.data())):
+        about = json.loads(call("data", "counts", name, "--json").out)["data"]
+        assert (about["name"], about["folder"]) == (name, str(folder / name))
 
 
 def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
