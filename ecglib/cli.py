@@ -137,7 +137,7 @@ def run(
     from ecglib.report import runner
 
     overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
-    names = config.experiments() if all_ else experiments or []
+    names = config.experiments() if all_ else list(dict.fromkeys(experiments or []))  # one given twice is run once
     fitting = {name: _fitting(name, overrides) if all_ else overrides for name in names}
     chosen = [config.load(name, profile=profile, overrides=fitting[name]) for name in names]
     chosen = _selected(_possible(chosen, list_)[0] if all_ else chosen, missing, stale, list_)

@@ -272,6 +272,11 @@ def test_overrides_reach_the_notebook(
     assert (job.target, job.fresh) == (None, False)
 
 
+def test_a_name_given_twice_is_run_once(call: Call, project: Path, jobs: list[runner.Job]) -> None:
+    assert call("run", "explore/mitdb", "heartbeat/baseline", "explore/mitdb", "-j", "2").code == 0
+    assert names(jobs) == ["explore/mitdb", "heartbeat/baseline"]
+
+
 def test_out_and_fresh_reach_the_notebook(call: Call, project: Path, jobs: list[runner.Job], tmp_path: Path) -> None:
     done = call("run", "heartbeat/baseline", "heartbeat/smote", "--fresh", "--out", tmp_path / "out")
     targets = [tmp_path / "out" / "heartbeat" / f"{name}.ipynb" for name in ("baseline", "smote")]
