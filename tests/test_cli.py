@@ -67,7 +67,8 @@ def names(jobs: list[runner.Job]) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "heartbeat/basline"], ["no such experiment", "did you mean heartbeat/baseline?"]),
+        (["run", "heartbeat/basline"], ["basline: no such experiment; did you mean heartbeat/baseline?\n"]),
+        (["run", "zzz"], ["zzz: no such experiment; ecglib run --list prints the names\n"]),
         (["run", "../heartbeat/baseline"], ["no such experiment"]),
         (["run"], ["no experiment given", "--all, or names such as heartbeat/baseline", "ecglib run --list"]),
         (["run", "heartbeat/baseline", "--all"], ["both names and --all given"]),
