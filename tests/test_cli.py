@@ -560,6 +560,14 @@ def test_notebooks_are_made(call: Call, project: Path) -> None:
     assert call("notebooks").out.splitlines() == made
 
 
+def test_a_check_of_a_book_that_was_never_built_says_only_that(call: Call, project: Path) -> None:
+    builder.prepare()
+    shutil.rmtree(project / "book" / "experiments")
+    done = call("book", "--check")
+    assert (done.code, done.err) == (2, "error: 1 fault in the book\n")
+    assert re.fullmatch(r"_quarto\.yml:9: .+/_chapters\.yml is missing: .+ not built here.+`ecglib book`.*\n", done.out)
+
+
 def test_check_says_where_the_fault_is(call: Call, project: Path) -> None:
     builder.prepare()
     sound = call("book", "--check")
