@@ -137,7 +137,7 @@ def run(
     from ecglib.report import runner
 
     overrides = _overrides(parameter or []) | ({"seeds": list(seed)} if seed else {})
-    names = config.experiments() if all_ else experiments or []
+    names = config.experiments() if all_ else list(dict.fromkeys(experiments or []))  # one given twice is run once
     fitting = {name: _fitting(name, overrides) if all_ else overrides for name in names}
     chosen = [config.load(name, profile=profile, overrides=fitting[name]) for name in names]
     chosen = _selected(_possible(chosen, list_)[0] if all_ else chosen, missing, stale, list_)
@@ -842,16 +842,19 @@ def data_counts(
     from ecglib.data import databases
     from ecglib.data.catalogues import annotated, kaggle_csv
 
+    if not name:
+        raise UserError("data counts", "no name", "a database, or a folder of annotated WFDB records")
     in_files = name in ("kaggle", "heartbeat")
-    source = databases.get(name) if in_files else databases.annotated(name, annotator)
+    here = name if name in databases.DATABASES or not Path(name).exists() else str(Path(name).resolve())
+    source = databases.get(name) if in_files else databases.annotated(here, annotator)
     broken: list[RecordError] = []
     sums = kaggle_csv.counts(source) if in_files else annotated.by_set(source, passed_over=broken.append)
-    patients = {} if in_files else {"patients": len({annotated.patient_of(source, one) for one in source.records})}
+    counted = annotated.by_record(source).index if broken else source.records
+    patients = {} if in_files else {"patients": len({annotated.patient_of(source, one) for one in counted})}
     for error in broken:
         print(f"passed over: {error}", file=sys.stderr)
     if as_json:
-        n = len(source.records) - len(broken)
-        about = {"name": name, "folder": named(str(source.folder)), "sample": source.sample, "records": n}
+        about = {"name": name, "folder": named(str(source.folder)), "sample": source.sample, "records": len(counted)}
         print(json.dumps({"data": about | patients, **sums}))
         return
     order = [*aami.CLASSES, "normal", "abnormal", "all"]
@@ -861,7 +864,7 @@ def data_counts(
         table.add_row(set_name, *(f"{row[name]:,}".replace(",", " ") if name in row else "–" for name in classes))
     _print(table)
     if patients:
-        print(f"{len(source.records)} records of {patients['patients']} patients, annotations .{source.annotator}")
+        print(f"{len(counted)} records of {patients['patients']} patients, annotations .{source.annotator}")
     if source.sample:
         print("the embedded sample: five minutes of each record, chosen for their ectopic beats")
 

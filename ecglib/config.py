@@ -699,8 +699,8 @@ def load(
     if experiment in REMOVED:
         raise UserError(experiment, "this experiment was removed", do=REMOVED[experiment])
     if notebook not in MODELS or not name or not path.is_file():
-        do = nearest(experiment, experiments(), 0.4) or "see ecglib run --list"
-        raise UserError(experiment, "no such experiment", f"one of {', '.join(experiments())}", do)
+        do = nearest(experiment, experiments(), 0.4) or "ecglib run --list prints the names"
+        raise UserError(experiment, "no such experiment", do=do)
     values = load_yaml(path)
     check(notebook, values, path)
     if values.get("experiment") != experiment:

@@ -67,7 +67,8 @@ def names(jobs: list[runner.Job]) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "heartbeat/basline"], ["no such experiment", "did you mean heartbeat/baseline?"]),
+        (["run", "heartbeat/basline"], ["basline: no such experiment; did you mean heartbeat/baseline?\n"]),
+        (["run", "zzz"], ["zzz: no such experiment; ecglib run --list prints the names\n"]),
         (["run", "../heartbeat/baseline"], ["no such experiment"]),
         (["run"], ["no experiment given", "--all, or names such as heartbeat/baseline", "ecglib run --list"]),
         (["run", "heartbeat/baseline", "--all"], ["both names and --all given"]),
@@ -76,6 +77,7 @@ def names(jobs: list[runner.Job]) -> list[str]:
         (["run", "heartbeat/baseline", "-p", "max_epochs"], ["max_epochs"]),
         (["run", "heartbeat/baseline", "-p", "leads", "[1"], ["leads", "no YAML value"]),
         (["run", "heartbeat/baseline", "--seed", "1", "--seed", "1"], ["names a seed twice"]),
+        (["data", "counts", ""], ["data counts: no name", "a database, or a folder of annotated WFDB records"]),
         (["data", "counts", "nstdb"], ["nstdb: no beat annotations", "a folder of WFDB records"]),
         (["data", "fetch", "mitbd"], ["mitbd: no such database", "mitdb"]),
     ],
@@ -125,7 +127,9 @@ def test_counts_name_the_records_passed_over(call: Call, project: Path, own_data
     (own_data / "101.atr").unlink()
     (own_data / "234.atr").write_bytes(b"")
     done = call("data", "counts", "mitdb", "--json")
-    assert (done.code, json.loads(done.out)["data"]["records"]) == (0, 46)
+    about = json.loads(done.out)["data"]
+    assert (done.code, about["records"], about["patients"]) == (0, 46, 45), "what was counted, and whose"
+    assert "\n46 records of 45 patients, annotations .atr\n" in call("data", "counts", "mitdb").out
     assert [line.split(" (")[0] for line in done.err.splitlines()] == [
         f"passed over: {own_data / '101.atr'}: missing annotations",
         f"passed over: {own_data / '234.atr'}: empty annotations",
@@ -267,6 +271,11 @@ def test_overrides_reach_the_notebook(
     plain = config.load("heartbeat/baseline", profile=profile).model_dump()
     assert job.parameters.model_dump() == plain | expected
     assert (job.target, job.fresh) == (None, False)
+
+
+def test_a_name_given_twice_is_run_once(call: Call, project: Path, jobs: list[runner.Job]) -> None:
+    assert call("run", "explore/mitdb", "heartbeat/baseline", "explore/mitdb", "-j", "2").code == 0
+    assert names(jobs) == ["explore/mitdb", "heartbeat/baseline"]
 
 
 def test_out_and_fresh_reach_the_notebook(call: Call, project: Path, jobs: list[runner.Job], tmp_path: Path) -> None:
@@ -509,6 +518,20 @@ def test_data_counts_as_table_and_json(call: Call, project: Path) -> None:
     assert f"{counted['all']['all']:,}".replace(",", " ") in call("data", "counts").out
 
 
+def test_counts_of_a_folder_beside_the_user(
+    call: Call, project: Path, small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only one from the root, as of a parameters file; a database's name stays that of the database."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "small rec", project / "from root", tmp_path / "mitdb"):
+        folder.mkdir()
+        for suffix in (".hea", ".dat", ".atr"):
+            shutil.copy(small_mitdb / "mitdb" / f"100{suffix}", folder)
+    for name, folder in (("small rec", tmp_path), ("from root", project), ("mitdb", paths.data())):
+        about = json.loads(call("data", "counts", name, "--json").out)["data"]
+        assert (about["name"], about["folder"]) == (name, str(folder / name))
+
+
 def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "data" / "heartbeat"
     folder.mkdir(parents=True)
@@ -535,6 +558,14 @@ def test_counts_of_the_kaggle_files(call: Call, project: Path, tmp_path: Path, m
 def test_notebooks_are_made(call: Call, project: Path) -> None:
     made = [str(project / "notebooks" / f"{name}.ipynb") for name in sorted(config.MODELS)]
     assert call("notebooks").out.splitlines() == made
+
+
+def test_a_check_of_a_book_that_was_never_built_says_only_that(call: Call, project: Path) -> None:
+    builder.prepare()
+    shutil.rmtree(project / "book" / "experiments")
+    done = call("book", "--check")
+    assert (done.code, done.err) == (2, "error: 1 fault in the book\n")
+    assert re.fullmatch(r"_quarto\.yml:9: .+/_chapters\.yml is missing: .+ not built here.+`ecglib book`.*\n", done.out)
 
 
 def test_check_says_where_the_fault_is(call: Call, project: Path) -> None:

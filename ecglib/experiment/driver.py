@@ -63,6 +63,8 @@ OF_RECIPE: Final = (
 """Parameters that are fields of `loop.Recipe`."""
 MADE_OF: Final = "made-of.json"
 """The file of a run's folder that tells what its key is made of."""
+OUTLASTS: Final = (tracking.NOTE, results.NAMES)
+"""The files of a run's folder that hold for the next run with its key too."""
 
 MadeOf = dict[str, Any]
 """What a run's key is made of, by name; of code, file -> hash."""
@@ -307,6 +309,9 @@ def run(task: Task[P, D], p: P, *, fresh: bool = False) -> Run:
             if not _begun(folder):
                 shutil.rmtree(folder)
         record = _evaluated(plan, folder).model_copy(update=names)
+        asked = note(folder / results.NAMES) or {}
+        if asked.get(p.experiment) != names:
+            write_note(folder / results.NAMES, asked | {p.experiment: names})
     if folder.parent == paths.runs():
         _file(plan, record, folder)
     return Run(record, folder, bool(missing))
@@ -440,14 +445,15 @@ def _part_file(folder: Path, kind: str, seed: int, part: str) -> Path:
 
 def _begun(folder: Path) -> bool:
     """Whether a folder holds something of a training."""
-    return any(path.name not in (MADE_OF, tracking.NOTE) for path in folder.iterdir())
+    return any(path.name not in (MADE_OF, *OUTLASTS) for path in folder.iterdir())
 
 
 def _clear(folder: Path) -> None:
-    """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there."""
+    """Empty a run's folder of all but what is known of it in MLflow, whose place the next one takes there, and its
+    names."""
     notes = [folder / MADE_OF, folder / "evaluated.json", *folder.glob("training-seed*.json")]
     for path in [*notes, *folder.iterdir()]:  # notes first: what they tell of must be there while they are
-        if path.name != tracking.NOTE:
+        if path.name not in OUTLASTS:
             path.unlink(missing_ok=True)
 
 

@@ -27,6 +27,9 @@ WIDTH: Final = 160
 """Characters of a line of the JSON file; only a longer text makes a longer line."""
 RAW: Final = "raw_sha256"
 """The JSON file's key for the hash of the Parquet file that belongs to it."""
+NAMES: Final = "names.json"
+"""The file of a run's folder that tells which experiments it is the run of: name -> what a record says of that. Several
+may have the same parameters, and `record.json` bears the name of one."""
 KINDS: Final[dict[str, type[config.TrainedParameters]]] = {
     "multiclass": config.HeartbeatParameters,
     "binary": config.InfarctionParameters,
@@ -353,30 +356,39 @@ def _put_raw(content: dict[str, Any], path: Path, digest: str) -> None:
 
 def find(run: str, task: str = "") -> tuple[Record, Path]:
     """A run on this machine, and its folder: by the name of an experiment (its newest run, one of the full profile
-    before any other), the key of a run or its beginning, or a run's folder. A `UserError` when there is none; it names
-    runs of that task alone, where one is asked for."""
+    before any other), whose name the record then bears, the key of a run or its beginning, or a run's folder. A
+    `UserError` when there is none; it names runs of that task alone, where one is asked for."""
     folders = sorted(path.parent for path in paths.runs().glob("*/record.json"))
     fitting = [folder for folder in folders if len(run) >= 6 and folder.name.startswith(run)]
     if (Path(run) / "record.json").is_file():
         fitting = [Path(run)]
     if len(fitting) > 1:
         raise UserError(run, f"{len(fitting)} runs begin so", "more of the key")
-    if not fitting:
-        records = {}
-        for folder in folders:
-            with contextlib.suppress(UserError):  # a damaged one is nobody's
-                records[folder] = load(folder / "record.json")
-        ran = [folder for folder, record in records.items() if run and record.experiment == run]
-        if not ran:
-            names = sorted({one.experiment for one in records.values() if task in ("", one.task) and one.experiment})
-            kind = "12-lead run" if task == "multilabel" else "run"
-            known = f"an experiment, key or folder of a {kind} ({', '.join(names) or 'none yet'})"
-            there = (paths.root() / "params").is_dir() and run in config.experiments()
-            do = f"ecglib run {run} --profile full makes one" if there else ""
-            raise UserError(run, "no such run here", known, do)
-        whole = [folder for folder in ran if records[folder].profile == "full" and not records[folder].overridden]
-        fitting = [max(whole or ran, key=lambda folder: records[folder].created)]
-    return load(fitting[0] / "record.json"), fitting[0]
+    if fitting:
+        return load(fitting[0] / "record.json"), fitting[0]
+    named: dict[str, list[tuple[Record, Path]]] = {}
+    for folder in folders:
+        with contextlib.suppress(UserError):  # a damaged one is nobody's
+            for record in _as_named(folder):
+                named.setdefault(record.experiment, []).append((record, folder))
+    if not run or run not in named:
+        names = sorted(name for name, ran in named.items() if name and any(task in ("", one.task) for one, _ in ran))
+        kind = "12-lead run" if task == "multilabel" else "run"
+        known = f"an experiment, key or folder of a {kind} ({', '.join(names) or 'none yet'})"
+        there = (paths.root() / "params").is_dir() and run in config.experiments()
+        do = f"ecglib run {run} --profile full makes one" if there else ""
+        raise UserError(run, "no such run here", known, do)
+    whole = [one for one in named[run] if one[0].profile == "full" and not one[0].overridden]
+    return max(whole or named[run], key=lambda one: one[0].created)
+
+
+def _as_named(folder: Path) -> list[Record]:
+    """The record of a run under the name of every experiment that it is the run of."""
+    record, names = load(folder / "record.json"), dict[str, dict[str, Any]]()
+    with contextlib.suppress(FileNotFoundError, ValueError):  # none from an earlier version, or a damaged one
+        names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    copies = {name: record.model_copy(update=own) for name, own in names.items()}
+    return list(({record.experiment: record} | copies).values())
 
 
 def log_test_read(line: Mapping[str, Any]) -> None:

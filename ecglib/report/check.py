@@ -41,7 +41,8 @@ def check(root: Path, output: Path | None = None) -> list[Problem]:
     """What is wrong with the book's sources, notebooks, records and pages, by file; empty when the book is sound.
 
     `root` is that of the project, `output` the rendered book, whose links are followed; None, or a folder that is not
-    there, for the sources alone. Typed numbers are those of `check_text.typed_numbers`.
+    there, for the sources alone. Typed numbers are those of `check_text.typed_numbers`. Of a book that was not built
+    the chapters are unknown, so that nothing is said of what they lack.
     """
     try:
         listed = chapters.listed(root)
@@ -65,11 +66,16 @@ def _at(root: Path, text: str, message: str) -> Problem:
     return Problem("_quarto.yml", 0, message)
 
 
+def _missing_lists(root: Path) -> list[str]:
+    """The lists of chapters that `_quarto.yml` names and a build makes, where none did."""
+    return [name for name in chapters.config(root).get("metadata-files") or [] if not (root / name).is_file()]
+
+
 def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
-    project = chapters.config(root)
-    for name in project.get("metadata-files") or []:
-        if not (root / name).is_file():
-            yield _at(root, name, f"metadata-files: {name} is missing, and its chapters with it: run `ecglib book`")
+    project, not_built = chapters.config(root), _missing_lists(root)
+    for name in not_built:
+        said = "the book was not built here, and its chapters were not looked at; run `ecglib book`"
+        yield _at(root, name, f"metadata-files: {name} is missing: {said}")
     if project["book"].get("appendices"):
         yield _at(root, "appendices", "appendices: the preview has no such pages; list them as chapters")
     for chapter in listed:
@@ -82,7 +88,7 @@ def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
     experiments = {f"{f.parent.name}/{f.stem}" for f in files if f.parent.name != "profiles"}
     ran = [c.source for c in listed if c.source.startswith(f"{EXPERIMENTS}/")]
     pages = {source.removeprefix(f"{EXPERIMENTS}/").removesuffix(".ipynb"): source for source in ran}
-    for name in sorted(experiments - pages.keys()):
+    for name in [] if not_built else sorted(experiments - pages.keys()):
         message = f"no chapter for this experiment: list {EXPERIMENTS}/{name}.ipynb among the chapters"
         yield Problem(f"params/{name}.yaml", 0, message)
     for name in sorted(pages.keys() - experiments):
@@ -151,6 +157,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
                 yield text.problem(offset, f"duplicate label {label}: it stands in {places[label]} too; rename one")
             places.setdefault(label, text.file)
             targets |= {label} if numbered else set()
+    sought = None if _missing_lists(root) else targets
     variables = chapters.read_yaml(root / "_variables.yml")
     named = [root / name for name in chapters.named_files(chapters.config(root), "bibliography")]
     known = {key for file in named if file.is_file() for key in ENTRY.findall(file.read_text(encoding="utf-8"))}
@@ -159,7 +166,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
             yield from _not_run(root, text)
         else:
             yield from _headline(root) if text.file == HEADLINE else _prose(text)
-        yield from _dangling(text, targets, known)
+        yield from _dangling(text, sought, known)
         for offset, name, value in check_text.shortcodes(text.text):
             if name == "var" and chapters.lookup(variables, value) is None:
                 yield text.problem(offset, f"missing variable {value}: _variables.yml has no such text")
@@ -189,11 +196,13 @@ def _headline(root: Path) -> Iterator[Problem]:
         yield Problem(HEADLINE, 0, "is not what the records beside it give; make it anew: ecglib book")
 
 
-def _dangling(text: Text, targets: set[str], bibliography: set[str]) -> Iterator[Problem]:
+def _dangling(text: Text, targets: set[str] | None, bibliography: set[str]) -> Iterator[Problem]:
+    """References to no figure, table or section of `targets`, which is None where those are unknown, and citations of
+    nothing in the bibliography."""
     for offset, key in check_text.references(text.text):
         label = key[0].lower() + key[1:]
         if label.startswith(("fig-", "tbl-", "sec-")):
-            if label not in targets:
+            if targets is not None and label not in targets:
                 yield text.problem(offset, f"dangling reference @{key}: no numbered section, figure or table has it")
         elif key not in bibliography:
             yield text.problem(offset, f"citation @{key}: no such entry in the bibliography")

@@ -85,7 +85,7 @@ def test_a_run_is_trained_once_and_then_found(
     assert first.trained and first.folder == project / "runs" / tasks.key_of(p)
     files = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert sorted(path.name for path in files) == [
-        "evaluated.json", "made-of.json", "predictions-seed0.parquet", "record.json", "record.parquet",
+        "evaluated.json", "made-of.json", "names.json", "predictions-seed0.parquet", "record.json", "record.parquet",
         "training-seed0.json", "validation-seed0.parquet", "weights-seed0.safetensors",
     ]  # fmt: skip
     monkeypatch.setattr(loop, "fit", no_training)
@@ -100,6 +100,39 @@ def test_a_run_is_trained_once_and_then_found(
     (first.folder / "training-seed0.json").write_text("")
     monkeypatch.setattr(loop, "fit", fit)
     assert heartbeat.run(p).trained, "a damaged note of a seed is none"
+
+
+def test_a_run_is_found_by_the_name_of_every_experiment_that_it_is_the_run_of(tiny_full: Path) -> None:
+    """Whatever names its record bore when it was made, evaluated anew, or trained again."""
+    own = paths.params() / "heartbeat" / "mine.yaml"
+    text = (paths.params() / "heartbeat" / "baseline.yaml").read_text(encoding="utf-8")
+    own.write_text(text.replace("heartbeat/baseline", "heartbeat/mine"), encoding="utf-8")
+    replace(own, "title: ", "title: My ")
+    full, quick = (paths.params() / "profiles" / f"{name}.yaml" for name in ("full", "quick"))
+    quick.write_text(full.read_text(encoding="utf-8").replace("profile: full", "profile: quick"), encoding="utf-8")
+    first, mine = parameters(profile="quick", max_epochs=1), parameters("heartbeat/mine", profile="full", max_epochs=1)
+    folder = heartbeat.run(first).folder
+    with pytest.raises(UserError, match=r"no such run here; expected .*\(heartbeat/baseline\)"):
+        results.find("heartbeat/mine")
+    again = heartbeat.run(mine)
+    assert (again.trained, again.folder) == (False, folder)
+    both = {p.experiment: (p.title, p.profile, ["max_epochs"]) for p in (first, mine)}
+
+    def found() -> dict[str, tuple[str, str, list[str]]]:
+        every = [results.find(name) for name in both]
+        assert all(where == folder for _, where in every)
+        return {record.experiment: (record.title, record.profile, record.overridden) for record, _ in every}
+
+    assert found() == both
+    (folder / "evaluated.json").unlink()
+    heartbeat.run(mine)
+    assert found() == both
+    assert heartbeat.run(mine, fresh=True).trained
+    assert found() == both
+    heartbeat.run(first.model_copy(update={"profile": "full"}))
+    assert found() == both | {first.experiment: (first.title, "full", ["max_epochs"])}
+    (folder / "names.json").write_text("{", encoding="utf-8")
+    assert results.find("heartbeat/mine")[0].experiment == "heartbeat/mine", "the name that the record bears"
 
 
 def test_two_that_want_the_same_run_train_it_once(project: Path) -> None:
