@@ -382,17 +382,12 @@ def finetune(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Of 12 leads, a CSV: `record` (path in the folder, no suffix), maybe `patient`, `age`, `sex`; "
-            "labels of 0, 1."
+            help="Of 12 leads, a CSV: `record` (path, no suffix), maybe `patient`, `age`, `sex`; labels 0, 1."
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder to be made for the network; of 12 leads also scores and note.")
-    ] = Path("finetuned"),
+    out: Annotated[Path, typer.Option(help="Folder to be made for what is written.")] = Path("finetuned"),
     annotator: Annotated[str, typer.Option(help="Of beats, the suffix of the annotations.")] = "",
-    protocol: Annotated[
-        Literal["inter", "intra"], typer.Option(help="Of beats: patients apart, or shared by the sets.")
-    ] = "inter",
+    protocol: Annotated[Literal["inter", "intra"], typer.Option(help="Of beats: patients apart, or not.")] = "inter",
     epochs: Annotated[int, typer.Option(min=1, help="The best of them on validation is kept.")] = 20,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-8, help="Peak; by default a share of that of a network drawn anew.")
@@ -416,11 +411,9 @@ def finetune(
         if labels is not None:
             raise UserError("--labels", "means nothing of beats, whose labels are the records' annotations")
         card, record = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
-        if as_json:
-            print(json.dumps({"folder": str(out.resolve())} | card.model_dump()))
-        else:
+        if not as_json:
             _print_beats(record)
-            print(out)
+        print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
         return
     if annotator or protocol == "intra":
         raise UserError("--annotator" if annotator else "--protocol intra", "only means something of beats")
@@ -429,12 +422,11 @@ def finetune(
     if labels is None and not delta.exists(records):
         raise UserError("--labels", "not given", "a CSV of the recordings' labels, or a Delta table as --records")
     note = tuning.finetune(start, Path(records), labels, out, **how)
-    if as_json:
-        where = {"folder": out, "records": Path(records)} | ({"labels": labels} if labels else {})
-        print(json.dumps({k: str(path.resolve()) for k, path in where.items()} | note.model_dump(mode="json")))
-        return
-    _print_note(note)
-    print(out)
+    if not as_json:
+        _print_note(note)
+    where = {"folder": out, "records": Path(records)} | ({"labels": labels} if labels else {})
+    said = {name: str(path.resolve()) for name, path in where.items()} | note.model_dump(mode="json")
+    print(json.dumps(said) if as_json else out)
 
 
 def _print_beats(record: results.Record) -> None:

@@ -164,8 +164,7 @@ def finetune(
             versions=provenance.versions(),
             created=provenance.now(),
         )
-        database = str(folder) if table is None else str(folder.resolve())
-        _write(trained.fitted.model, note, pd.concat([validated, tested]), p, database, made)
+        _write(trained.fitted.model, note, pd.concat([validated, tested]), p, folder, made)
     return note
 
 
@@ -253,15 +252,16 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
 
 
 def _write(
-    network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, database: str, out: Path
+    network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, source: Path, out: Path
 ) -> None:
-    """The network to use, its note and its scores; `database` is where its recordings are."""
+    """The network to use, its note and its scores; `source` is where its recordings are."""
     name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
     fields = {
         **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
         "name": name, "task": "recordings", "leads": list(LEADS), "cut": "",
         "input_shape": [len(LEADS), round(note.seconds * note.rate)],
-        "database": database, "sample": False, "protocol": "by-patient", "profile": "",
+        "database": str(source.resolve() if source.exists() else source), "sample": False,
+        "protocol": "by-patient", "profile": "",
         "key": "", "started_from": note.started_from, "examples": train,
         "recipe": recipes.of(p), "commit": provenance.commit(),
     }  # fmt: skip
