@@ -226,12 +226,13 @@ class Source:
     """Record names for `ecglib.data.records`, broken ones included (file names, for a set of CSVs)."""
     annotator: str = "atr"
     """Suffix of its beat annotations, where it has any."""
+    copy_of: str = ""
+    """Of a folder that has the records of a database, and no others, the name of that."""
 
     @property
     def database(self) -> str:
-        """The name, but of a folder that has the records of a database, and no others, that of the database."""
-        found = (name for name, each in DATABASES.items() if each.records and {*each.records} == {*self.records})
-        return next(found, self.name)
+        """The name of the database whose records these are, or else its own."""
+        return self.copy_of or self.name
 
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and contents of the records' files and of the tables beside them."""
@@ -316,8 +317,8 @@ def annotated(name: str, annotator: str = "") -> Source:
     expected = f"one of {', '.join(ANNOTATED)}, or a folder of WFDB records"
     if name in DATABASES:
         raise UserError(name, "no beat annotations", expected)
-    places = (paths.root() / Path(name).expanduser(), paths.data() / name)
-    for place in places:
+    given = Path(name).expanduser()
+    for place in (given,) if given.is_absolute() else (paths.root() / given, paths.data() / name):
         with readable(place):
             if place.is_dir() or is_zip(place):
                 folder = opened(place.resolve())
@@ -336,7 +337,8 @@ def annotated(name: str, annotator: str = "") -> Source:
         raise UserError(
             folder, f"annotations of several kinds ({', '.join(found)})", "one", f"choose: annotator {found[0]}"
         )
-    return Source(name, folder, False, names, annotator or found[0])
+    copied = (one for one, each in DATABASES.items() if each.records and {*each.records} == {*names})
+    return Source(name, folder, False, names, annotator or found[0], next(copied, ""))
 
 
 def sample(name: str) -> Source | None:
