@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from ecglib import aami
+from ecglib import aami, paths
 from ecglib.data import databases, detection, infarction, records
 from ecglib.data.catalogues import catalogue, folder, ptb_xl
 from ecglib.data.databases import Source
@@ -125,7 +126,7 @@ def beats(
         ec57={kind: bootstrap.intervals(of) for kind, of in metrics.ec57(drawn, list(aami.CLASSES)).items()},
         detection=bootstrap.intervals(matching.detection(drawn)) if matched else {},
         by_record={name: one.matrix.tolist() for name, one in found.items()},
-        learnt=_learnt(subject.card, (source.name, source.database), found) if isinstance(subject, Model) else [],
+        learnt=_learnt(subject.card, _called(source), found) if isinstance(subject, Model) else [],
     )
     taught_on = isinstance(subject, Model) and bool(subject.card.started_from)
     tested = {*found} & {*aami.DS2} - (set() if taught_on else {*evaluated.learnt})
@@ -242,7 +243,9 @@ def evaluate(
         return infarctions(subject, databases.get(data), protocol)
     if labels is not None:
         found = recordings(subject, folder.read(Path(data), labels), data)
-        learnt = _learnt(subject.card, (str(Path(data).resolve()),), found.records)
+        place = Path(data).resolve()
+        known = {name for name, each in databases.DATABASES.items() if each.home == place}
+        learnt = _learnt(subject.card, {str(place), *known}, found.records)
         return found.model_copy(update={"learnt": learnt})
     if data != "ptb-xl":
         said = f"{data} has no labels of whole recordings" if data in databases.DATABASES else f"not given with {data}"
@@ -252,7 +255,7 @@ def evaluate(
     whole = ptb_xl.read(source)
     found = recordings(subject, whole, data, fold=own if protocol == "inter" else 0)
     other = {entry.record for entry in whole.entries if entry.fold != own}
-    learnt = [name for name in _learnt(subject.card, (data,), found.records) if name in other]
+    learnt = [name for name in _learnt(subject.card, {data}, found.records) if name in other]
     return found.model_copy(update={"learnt": learnt})
 
 
@@ -319,14 +322,25 @@ def _labels(annotations: Annotations) -> NDArray[np.int64]:
     return np.array([aami.index_of(str(symbol)) for symbol in symbols], dtype=np.int64)
 
 
+def _called(source: Source) -> set[str]:
+    """What the data may be called."""
+    return {source.name, source.database, str(source.folder)}
+
+
 def _learnt(card: Card, where: Collection[str], names: Iterable[str]) -> list[str]:
-    """The records of these that the model learnt from, or may have, `where` being what their source is called: of its
-    own database all but those that its protocol kept for the test. What it was taught on from may have learnt from any
-    database."""
-    if card.started_from and (card.database in where or not databases.DATABASES.keys().isdisjoint(where)):
-        return [*names]
-    kept = aami.DS2 if card.protocol == "inter" and card.database == "mitdb" else ()
-    return [name for name in names if name not in kept] if card.database in where else []
+    """The records of these that the model learnt from, or may have, `where` being what their source may be called: of
+    its own databases all but those that its protocol kept for the test. What it was taught on from may have learnt from
+    any database."""
+    own = set[str]()
+    for name in card.database.partition(" → ")[0].split(", "):  # what follows the arrow was tested
+        own.add(name)
+        with suppress(UserError):  # there is no such folder here, or it has no beats
+            own.add(str((paths.root() / Path(name).expanduser()).resolve()))
+            own |= _called(databases.annotated(name))
+    if card.started_from:
+        own |= databases.DATABASES.keys()
+    kept = aami.DS2 if card.protocol == "inter" and card.database == "mitdb" and not card.started_from else ()
+    return [name for name in names if name not in kept] if own.intersection(where) else []
 
 
 def _log(subject: Model | Path, found: Evaluated, matrix: NDArray[np.int64]) -> None:

@@ -178,14 +178,13 @@ def test_every_scoring_of_ds2_is_logged_whatever_its_name_is(
     root.mkdir()
     (root / "_quarto.yml").touch()
     monkeypatch.setenv("ECGLIB_ROOT", str(root))
-    every = databases.DATABASES["mitdb"].records
-    found = evaluate.beats(model, Source(str(SAMPLE), SAMPLE, False, every, "atr"), protocol="inter")
+    found = evaluate.beats(model, databases.annotated(str(SAMPLE)), protocol="inter")
     assert sorted(found.records) == sorted(aami.DS2) and not found.learnt
     (line,) = (root / "book" / "results" / "test-reads.jsonl").read_text().splitlines()
     said = json.loads(line)
     assert said["experiment"] == "ecglib:ecgnet" and said["decision"] == "given peaks"
     assert said["metrics"]["accuracy"] == pytest.approx(found.metrics["accuracy"].mean, abs=1e-6)
-    evaluate.beats(SAMPLE, Source("mitdb", SAMPLE, False, every, "atr"))
+    evaluate.beats(SAMPLE, databases.annotated(str(SAMPLE)))
     assert len((root / "book" / "results" / "test-reads.jsonl").read_text().splitlines()) == 2
 
 
@@ -199,11 +198,30 @@ def test_what_a_model_learnt_from_is_said(model: Model) -> None:
 
 
 def test_the_records_of_a_database_are_known_wherever_they_are(model: Model) -> None:
-    every = databases.DATABASES["mitdb"].records
-    found = evaluate.beats(model, Source(str(SAMPLE), SAMPLE, True, every, "atr"))
-    assert {*found.learnt} == {*every} - {*aami.DS2}
-    patients = {annotated.patient_of(Source("mine", SAMPLE, True, every, "atr"), name) for name in every}
+    source = databases.annotated(str(SAMPLE))
+    found = evaluate.beats(model, source)
+    assert {*found.learnt} == {*source.records} - {*aami.DS2}
+    patients = {annotated.patient_of(replace(source, records=("201", "202")), name) for name in source.records}
     assert len(patients) == 47, "201 and 202 are of one patient"
+
+
+def test_a_model_of_a_folder_knows_it_under_each_of_its_names(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "my" / "records"
+    mine.mkdir(parents=True)
+    for file in (file for name in ("100", "101") for file in SAMPLE.glob(f"{name}.*")):
+        (mine / file.name).write_bytes(file.read_bytes())
+    for database, learnt in (
+        ("my/records", True), (str(mine), True), ("svdb, my/records → incartdb", True),
+        ("incartdb → my/records", False), ("other", False),
+    ):  # fmt: skip
+        of_mine = Model(model.card.model_copy(update={"database": database, "protocol": "inter"}), model.folder)
+        found = evaluate.evaluate(of_mine, "my/records")
+        assert found.learnt == ["100", "101"] * learnt, database
 
 
 def test_a_record_without_a_detected_beat_is_missed_as_a_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
