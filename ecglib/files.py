@@ -46,18 +46,23 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place in the end; what a killed process left there goes. A
-    `UserError` while another process writes the same folder."""
-    named = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.tmp")
-    for path in folder.parent.glob(".*.tmp"):
-        if (left_over := named.fullmatch(path.name)) is not None:
-            if _lives(int(left_over[1])):
-                raise UserError(folder, "another process writes it", do=f"wait for it to end, or remove {path}")
-            shutil.rmtree(path)
+def writing_folder(folder: Path, *, new: bool = False) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place in the end; what a killed process left there goes.
+
+    A `UserError` while another process of this machine writes the same folder, and, with `new`, as of `refuse_taken`.
+    Threads of one process hold a lock.
+    """
     temporary, former = _beside(folder), _beside(folder)
-    temporary.mkdir(parents=True)
+    temporary.mkdir(parents=True)  # before a look at those of others: of two at once, one sees the other at least
     try:
+        named = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.tmp")
+        for path in folder.parent.glob(".*.tmp"):
+            if (other := named.fullmatch(path.name)) is not None and path != temporary:
+                if _lives(int(other[1])):
+                    raise UserError(folder, "another process writes it", do=f"wait for it to end, or remove {path}")
+                shutil.rmtree(path)
+        if new:
+            refuse_taken(folder)
         yield temporary
         if folder.exists():
             folder.rename(former)

@@ -98,6 +98,9 @@ def test_a_folder_that_can_t_be_replaced_is_refused(tmp_path: Path, monkeypatch:
         files.refuse_taken(folder)
     with pytest.raises(UserError, match="it is there already"):
         files.refuse_taken(full)
+    with pytest.raises(UserError, match="it is there already"), files.writing_folder(full, new=True):
+        pytest.fail("one that came meanwhile is replaced")
+    assert [*full.iterdir()] == [full / "of"] and {*tmp_path.iterdir()} == {full, empty, link}
     monkeypatch.chdir(empty)
     for folder in (link, Path(), empty, Path("/proc/self/cwd")):
         with pytest.raises(UserError, match="a link, a mount point or the current folder"):

@@ -105,7 +105,7 @@ def table(source: Records, out: Path) -> dict[str, str]:
         [pyarrow.field(name, kind, name in delta.OPTIONAL, notes.get(name)) for name, kind in _TYPES.items()]
     )
     refused: dict[str, str] = {}
-    with files.writing_folder(out) as folder:
+    with files.writing_folder(out, new=True) as folder:
         tables.write(folder, schema, _batches(source, schema, refused))
     return refused
 
