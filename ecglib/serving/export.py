@@ -135,7 +135,7 @@ def export(
         n.n_train, n.n_val, n.n_test, record.seeds, record.intervals.unit, record.metrics, record.per_class,
         _of_one_record(record),
     )  # fmt: skip
-    with files.writing_folder(out) as folder:
+    with files.writing_folder(out, new=True) as folder:
         card = write(folder, network, _example(record), fields, results, lambda model: _training(record, model))
     return card
 
@@ -200,7 +200,7 @@ def refuse(out: Path) -> None:
 
 def cached(record: Record, run: Path) -> Path:
     """The folder of a run's network, exported before or, where it is not there or damaged, now."""
-    folder = paths.cache() / "exported" / record.key
+    folder = paths.cache() / "exported" / record.key / (record.experiment.replace("/", "-") or "run")
     with files.lock(folder.with_suffix(".lock")):
         try:
             serving.checked(folder)

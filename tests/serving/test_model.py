@@ -321,7 +321,7 @@ def test_a_run_is_exported_and_used(
 
 
 def test_a_damaged_copy_in_the_cache_is_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, record = list[Path](), cast("Record", SimpleNamespace(key="abc"))
+    made, record = list[Path](), cast("Record", SimpleNamespace(key="abc", experiment="heartbeat/cnet"))
 
     def exported(record: Record, run: Path, out: Path) -> None:
         export.refuse(out)
@@ -336,6 +336,8 @@ def test_a_damaged_copy_in_the_cache_is_exported_again(tmp_path: Path, monkeypat
         for _ in range(2):
             assert serving.load(export.cached(record, tmp_path)).folder == path.parent
         assert path.read_bytes() == whole and len(made) == i + 2, "a sound one is left as it is"
+    mine = cast("Record", SimpleNamespace(key="abc", experiment="heartbeat/mine"))
+    assert export.cached(mine, tmp_path) != path.parent, "a card of another name"
 
 
 def test_weights_are_those_of_the_seed_and_of_the_official_fold_or_the_last(tmp_path: Path) -> None:
