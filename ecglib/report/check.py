@@ -17,6 +17,8 @@ from ecglib.report.check_records import check_records
 from ecglib.report.problem import Problem, relative
 
 EXPERIMENTS: Final = "book/experiments"
+BUILT: Final = f"{EXPERIMENTS}/_chapters.yml"
+"""The list of chapters that a build makes."""
 HEADLINE: Final = "book/results/headline.md"
 ENTRY: Final = re.compile(r"^\s*@(?!comment|string|preamble)\w+\s*\{\s*([^,\s]+)", re.MULTILINE)
 
@@ -66,16 +68,17 @@ def _at(root: Path, text: str, message: str) -> Problem:
     return Problem("_quarto.yml", 0, message)
 
 
-def _missing_lists(root: Path) -> list[str]:
-    """The lists of chapters that `_quarto.yml` names and a build makes, where none did."""
-    return [name for name in chapters.config(root).get("metadata-files") or [] if not (root / name).is_file()]
+def _not_built(root: Path) -> bool:
+    """Whether the list of chapters that a build makes is not there."""
+    return BUILT in (chapters.config(root).get("metadata-files") or []) and not (root / BUILT).is_file()
 
 
 def _chapters(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
-    project, not_built = chapters.config(root), _missing_lists(root)
-    for name in not_built:
-        said = "the book was not built here, and its chapters were not looked at; run `ecglib book`"
-        yield _at(root, name, f"metadata-files: {name} is missing: {said}")
+    project, not_built = chapters.config(root), _not_built(root)
+    for name in project.get("metadata-files") or []:
+        if not (root / name).is_file():
+            said = "the book was not built here, and its chapters were not looked at" if name == BUILT else "add it"
+            yield _at(root, name, f"metadata-files: {name} is missing: {said}; run `ecglib book`")
     if project["book"].get("appendices"):
         yield _at(root, "appendices", "appendices: the preview has no such pages; list them as chapters")
     for chapter in listed:
@@ -157,7 +160,7 @@ def _texts(root: Path, listed: list[Chapter]) -> Iterator[Problem]:
                 yield text.problem(offset, f"duplicate label {label}: it stands in {places[label]} too; rename one")
             places.setdefault(label, text.file)
             targets |= {label} if numbered else set()
-    sought = None if _missing_lists(root) else targets
+    sought = None if _not_built(root) else targets
     variables = chapters.read_yaml(root / "_variables.yml")
     named = [root / name for name in chapters.named_files(chapters.config(root), "bibliography")]
     known = {key for file in named if file.is_file() for key in ENTRY.findall(file.read_text(encoding="utf-8"))}

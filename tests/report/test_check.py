@@ -110,7 +110,6 @@ ALONE: list[tuple[Plant, str, str]] = [
     (replace("book/data.qmd", 'title: "', 'title: ["'), "book/data.qmd", "not readable as YAML"),
     (remove("book/notes.qmd"), "_quarto.yml", "missing chapter book/notes.qmd"),
     (remove(NOTEBOOK), "_quarto.yml", f"missing chapter {NOTEBOOK}"),
-    (add("_quarto.yml", "metadata-files: [book/more.yml]"), "_quarto.yml", "book/more.yml is missing"),
     (replace("_quarto.yml", LIST, "  pages:\n    - index"), "_quarto.yml", "chapters"),
     (replace(NOTEBOOK, '"cells"', "cells"), NOTEBOOK, "not readable as a notebook"),
     (edit(RECORD, lambda r: r["data"].update(sample=True)), RECORD, "data.sample"),
@@ -132,6 +131,7 @@ TOGETHER: list[tuple[Plant, str, *tuple[str, ...]]] = [
     (add(METHODS, "It is {{< var no.such >}}."), METHODS, "missing variable no.such"),
     (add(METHODS, "{{< include _none.md >}}"), METHODS, "missing include _none.md"),
     # Chapters
+    (add("_quarto.yml", "metadata-files: [book/more.yml]"), "_quarto.yml", "book/more.yml is missing"),
     (replace("_quarto.yml", 'part: "Methods"', "part: book/m.qmd"), "_quarto.yml", "part book/m.qmd"),
     (replace("_quarto.yml", LIST, f"  appendices: [x.qmd]\n{LIST}"), "_quarto.yml", "appendices"),
     (add("params/heartbeat/smote.yaml", "model: cnet"), "params/heartbeat/smote.yaml", "no chapter for this"),
