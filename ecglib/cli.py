@@ -413,7 +413,8 @@ def finetune(
         card, record = tuning.beats(start, records, out, annotator=annotator, protocol=protocol, **how)
         if not as_json:
             _print_beats(record)
-        print(json.dumps({"folder": str(out.resolve())} | card.model_dump()) if as_json else out)
+        scores = record.model_dump(mode="json", include={"metrics", "per_class"})
+        print(json.dumps({"folder": str(out.resolve())} | card.model_dump() | scores) if as_json else out)
         return
     if annotator or protocol == "intra":
         raise UserError("--annotator" if annotator else "--protocol intra", "only means something of beats")
@@ -432,15 +433,15 @@ def finetune(
 def _print_beats(record: results.Record) -> None:
     """How a network of beats that was taught on is on those that were tested, and what was left out."""
     from ecglib.experiment import told
+    from ecglib.finetune import SETS
     from ecglib.report import tables
 
     for line in told.of_run(record):
         print(line)
-    counts, names = record.data.class_counts, ("se", "ppv", "f1")
-    table = Table("class", *(f"in {name}" for name in counts), "Se", "PPV", "F1")
+    table = Table("class", *(f"in {name}" for name in SETS), "Se", "PPV", "F1")
     for name, own in record.per_class.items():
-        scores = (tables.interval(own.get(each)) for each in names)
-        table.add_row(name, *(str(of[name]) for of in counts.values()), *scores)
+        scores = (tables.interval(own.get(each)) for each in ("se", "ppv", "f1"))
+        table.add_row(name, *(str(of[name]) for of in record.data.class_counts.values()), *scores)
     _print(table)
     print(f"macro-F1 {tables.interval(record.metrics['macro_f1'])}")
 

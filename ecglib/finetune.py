@@ -137,7 +137,7 @@ def finetune(
         transfer.fill(network, file)
         return _with_head(network, len(source.classes))
 
-    with files.writing_folder(out) as made:  # from now on, so that no other process trains for the same folder
+    with files.writing_folder(out, new=True) as made:  # from now on, so that no other process trains for it
         place, precision, _ = driver.place(p, make, twelve_lead.TASK.network(data, p)[1])
         trained = twelve_lead.train(make, data, part, p, seed, Where(place, precision, "fine-tuning"))
         tested = twelve_lead.score_table(source, "test", part.scored, trained.scored, trained.thresholds)
@@ -252,15 +252,15 @@ def _started(start: Run | Model) -> tuple[TwelveLeadParameters, int, Path, str]:
 
 
 def _write(
-    network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, source: Path, out: Path
+    network: nn.Module, note: Finetuned, scores: pd.DataFrame, p: TwelveLeadParameters, where: Path, out: Path
 ) -> None:
-    """The network to use, its note and its scores; `source` is where its recordings are."""
+    """The network to use, its note and its scores; `where` is where its recordings are."""
     name, (train, val, tested) = f"{note.model} fine-tuned", (note.sets[each]["recordings"] for each in SETS)
     fields = {
         **note.model_dump(include={"model", "model_options", "classes", "thresholds", "rate", "seed", "created"}),
         "name": name, "task": "recordings", "leads": list(LEADS), "cut": "",
         "input_shape": [len(LEADS), round(note.seconds * note.rate)],
-        "database": str(source.resolve() if source.exists() else source), "sample": False,
+        "database": str(where.resolve() if where.exists() else where), "sample": False,
         "protocol": "by-patient", "profile": "",
         "key": "", "started_from": note.started_from, "examples": train,
         "recipe": recipes.of(p), "commit": provenance.commit(),

@@ -235,7 +235,7 @@ def test_files_that_do_not_fit(run: Run, clinic: tuple[Path, Path], tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_network_of_beats_goes_on_from_annotated_records_and_can_be_used(
-    recorded: tuple[Path, Run], small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: tuple[Path, Run], small_mitdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     monkeypatch.setenv("ECGLIB_ROOT", str(recorded[0]))
     mine = shutil.copytree(small_mitdb / "mitdb", tmp_path / "mine")
@@ -254,6 +254,11 @@ def test_a_network_of_beats_goes_on_from_annotated_records_and_can_be_used(
         finetune.load(str(tmp_path / "out"))
     found = evaluate.evaluate(again, str(mine))
     assert found.learnt == found.records, "the very records that it was taught on with"
+    command = ("finetune", "ecglib:cnet", "--records", mine, "--epochs", 1, "--learning-rate", "1e-8")
+    shown = call(*command, "--out", tmp_path / "again").out
+    assert re.search(r"class +┃ in training ┃ in validation ┃ in test ┃ Se", shown) and "macro-F1 " in shown
+    said = json.loads(call(*command, "--out", tmp_path / "third", "--json").out)
+    assert said["metrics"]["macro_f1"]["mean"] == pytest.approx(record.metrics["macro_f1"].mean)
     with pytest.raises(UserError, match="it is there already"):
         finetune.beats(start, str(mine), tmp_path / "out")
     with pytest.raises(UserError, match="a model of recordings; expected one of beats"):

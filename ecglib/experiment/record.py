@@ -385,8 +385,8 @@ def find(run: str, task: str = "") -> tuple[Record, Path]:
 def _as_named(folder: Path) -> list[Record]:
     """The record of a run under the name of every experiment that it is the run of."""
     record, names = load(folder / "record.json"), dict[str, dict[str, Any]]()
-    with contextlib.suppress(FileNotFoundError, ValueError):  # none from an earlier version, or a damaged one
-        names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    with contextlib.suppress(FileNotFoundError, TypeError, ValueError):  # of an earlier version, or damaged
+        names = dict(json.loads((folder / NAMES).read_text(encoding="utf-8")))
     copies = {name: record.model_copy(update=own) for name, own in names.items()}
     return list(({record.experiment: record} | copies).values())
 
