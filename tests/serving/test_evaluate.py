@@ -197,7 +197,11 @@ def test_what_a_model_learnt_from_is_said(model: Model) -> None:
     assert not evaluate.beats(Model(card, model.folder), replace(source, name="mine")).learnt
 
 
-def test_the_records_of_a_database_are_known_wherever_they_are(model: Model) -> None:
+def test_the_records_of_a_database_are_known_wherever_they_are(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_quarto.yml").touch()
+    monkeypatch.setenv("ECGLIB_ROOT", str(tmp_path))  # whose log of DS2's scorings has a line more
     source = databases.annotated(str(SAMPLE))
     found = evaluate.beats(model, source)
     assert {*found.learnt} == {*source.records} - {*aami.DS2}
